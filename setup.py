@@ -1,0 +1,39 @@
+"""Installation: ``pip install -e .``; see README.md for the extras."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+# jax, jaxlib and flax move together: flax 0.12.8 needs jax >= 0.10, and jax 0.11 breaks it.
+JAX = ">=0.10.2,<0.11"
+
+setup(
+    name="attribute-subspaces",
+    version="0.1.0",
+    description="Mine, compare and fine-tune in the attribute subspaces of 3D foundation models, in JAX",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["subspace*", "vggt_jax*", "weights_convert*", "experiments*"]),
+    include_package_data=True,
+    install_requires=[
+        f"jax{JAX}",
+        f"jaxlib{JAX}",
+        "jaxtyping>=0.3.2,<0.4",
+        "numpy>=2.1,<3",
+    ],
+    extras_require={
+        "cuda": [f"jax[cuda13]{JAX}"],
+        "tpu": [f"jax[tpu]{JAX}"],
+        "torch": ["torch==2.13.0"],
+        "test": [
+            "beartype>=0.20,<1",
+            "hypothesis>=6.130,<7",
+            "pytest>=8.3,<10",
+            "safetensors>=0.5,<1",
+            "scipy>=1.15,<2",
+        ],
+        "dev": ["pre-commit>=4,<5", "pyright==1.1.414", "ruff==0.17.6"],
+    },
+)
