@@ -38,6 +38,6 @@ setup(
             "pytest>=8.3,<10",
             "safetensors>=0.5,<1",
         ],
-        "dev": ["pre-commit>=4,<5", "pyright==1.1.414", "ruff==0.17.6"],
+        "dev": ["pre-commit>=4,<5", "pyright[nodejs]==1.1.414", "ruff==0.17.6"],
     },
 )
