@@ -33,7 +33,6 @@ setup(
         "tpu": [f"jax[tpu]{JAX}"],
         "torch": ["torch==2.13.0"],
         "test": [
-            "beartype>=0.20,<1",
             "hypothesis>=6.130,<7",
             "pytest>=8.3,<10",
             "safetensors>=0.5,<1",
