@@ -11,9 +11,9 @@ Fine-tuning of 3D Foundation Models*:
 * Supplement 2.2 (effective rank, allocation): :mod:`subspace.spectra`, :mod:`subspace.allocation`
 """
 
-from subspace.threads import configure_small_machine
+from subspace.environment import configure
 
-configure_small_machine()
+configure()
 
 from subspace.allocation import allocate_importance, allocate_proportional, allocate_uniform
 from subspace.angles import generalized_eigenvalues, generalized_eigh, pairwise_eigenvalues, principal_angles

@@ -6,7 +6,7 @@ Two facts, measured on two cores with jax 0.10.2, decide what stands here.
 then waits in a thread of XLA's pool for work that only the same pool can do. With two threads both wait for ever. So the
 functions of this package chain their LAPACK calls: each needs the result of the one before (see :func:`after`), and at
 most one can run. That holds whoever imports what first. For programs of users that combine several of them in one
-``jit``, the pool is also made larger, which has an effect only before JAX's first computation.
+``jit``, :mod:`subspace.environment` also makes the pool larger, which has an effect only before JAX's first computation.
 
 *Contention.* The OpenBLAS that jaxlib calls (SciPy's) starts threads of its own inside XLA's. 48 SVDs of 160x160 cost
 3.1 ms each so, 30 ms with the larger pool, and 1.05 ms with OpenBLAS held to one thread.
@@ -15,7 +15,6 @@ most one can run. That holds whoever imports what first. For programs of users t
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -29,22 +28,9 @@ from jaxtyping import Array
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_SMALLEST_POOL = 8
-
-
-def configure_small_machine() -> None:
-    """Give XLA a pool of eight threads, and SciPy's OpenBLAS one thread, where there are fewer than eight cores.
-
-    Does nothing on larger machines, or if ``NPROC`` is set by the user. NumPy's own OpenBLAS is left alone; that of
-    ``scipy.linalg`` is the one that jaxlib calls.
-    """
-    if (os.cpu_count() or 1) < _SMALLEST_POOL and "NPROC" not in os.environ:
-        os.environ["NPROC"] = str(_SMALLEST_POOL)
-        _scipy_openblas().limit(limits=1)
-
 
 @functools.cache
-def _scipy_openblas() -> threadpoolctl.ThreadpoolController:
+def scipy_openblas() -> threadpoolctl.ThreadpoolController:
     """The controller of SciPy's BLAS alone; of every BLAS where SciPy's is not told apart (a distribution's build)."""
     blas = threadpoolctl.ThreadpoolController().select(user_api="blas")
     own = [library.filepath for library in blas.lib_controllers if "scipy.libs" in library.filepath]
@@ -61,7 +47,7 @@ def one_blas_thread(function: Callable[P, R]) -> Callable[P, R]:
     def limited(*args: P.args, **kwargs: P.kwargs) -> R:
         if any(is_traced(leaf) for leaf in jax.tree.leaves((args, kwargs))):
             return function(*args, **kwargs)
-        with _scipy_openblas().limit(limits=1):
+        with scipy_openblas().limit(limits=1):
             # waiting keeps two programs with LAPACK calls from running at the same time, too
             return jax.block_until_ready(function(*args, **kwargs))
 

@@ -1,0 +1,76 @@
+"""What importing the package sets, in fresh processes: JAX reads its environment once."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from importlib.metadata import version
+
+import pytest
+
+WRONG_WITHOUT_THE_GUARD = """
+    import jax, jax.numpy as jnp
+    import numpy as np
+
+    def normed(x):
+        return (x - x.mean(-1, keepdims=True)) * jax.lax.rsqrt(x.var(-1, keepdims=True) + 1e-5)
+
+    x = jax.random.normal(jax.random.key(0), (108, 8))
+    cotangents = jax.random.normal(jax.random.key(1), (54, 108, 8))
+    backward = lambda c: jax.vjp(normed, x)[1](c)[0]
+    together = jax.jit(jax.vmap(backward))(cotangents)
+    one_by_one = jnp.stack([jax.jit(backward)(c) for c in cotangents])
+    np.testing.assert_allclose(together, one_by_one, atol=1e-5)
+"""
+
+affected = pytest.mark.skipif(version("jaxlib") != "0.10.2", reason="only jaxlib 0.10.2 is affected")
+
+
+def _run(program, **environment):
+    clean = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "NPROC")}
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        env={**clean, "JAX_PLATFORMS": "cpu", **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("package", ["subspace", "vggt_jax"])
+def test_gradients_over_adapters_are_right(package):
+    done = _run(f"import {package}" + WRONG_WITHOUT_THE_GUARD.replace("\n    ", "\n"))
+    assert done.returncode == 0, done.stderr
+
+
+@affected
+def test_the_fault_is_still_there_without_the_guard():
+    assert "Mismatched elements" in _run(WRONG_WITHOUT_THE_GUARD).stderr
+
+
+def test_settings_of_the_user_stay():
+    program = "import subspace, os; print(os.environ['XLA_FLAGS'], os.environ['NPROC'])"
+    done = _run(program, XLA_FLAGS="--xla_force_host_platform_device_count=2", NPROC="3")
+    assert "--xla_force_host_platform_device_count=2" in done.stdout and done.stdout.split()[-1] == "3"
+    chosen = "--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_DOT"
+    assert _run(program, XLA_FLAGS=chosen, NPROC="3").stdout.split() == [chosen, "3"]
+
+
+@affected
+def test_too_late_is_said():
+    done = _run("import jax; jax.numpy.ones(3) + 1; import subspace")
+    assert "before JAX's first computation" in done.stderr
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) >= 8, reason="nothing is changed on machines with eight cores or more")
+def test_small_machines_get_a_larger_pool_and_one_blas_thread_but_numpy_keeps_its_own():
+    done = _run("""
+        import numpy, os, threadpoolctl
+        before = {x["filepath"]: x["num_threads"] for x in threadpoolctl.threadpool_info() if x["user_api"] == "blas"}
+        import subspace
+        assert os.environ["NPROC"] == "8"
+        after = {x["filepath"]: x["num_threads"] for x in threadpoolctl.threadpool_info() if x["user_api"] == "blas"}
+        assert all(after[path] == threads for path, threads in before.items()), (before, after)
+        assert [threads for path, threads in after.items() if path not in before] == [1], after
+    """)
+    assert done.returncode == 0, done.stderr
