@@ -1,0 +1,25 @@
+"""VGGT in Flax NNX, equal to the official PyTorch model."""
+
+from vggt_jax.config import (
+    AggregatorConfig,
+    CameraHeadConfig,
+    DenseHeadConfig,
+    EncoderConfig,
+    TrackHeadConfig,
+    VGGTConfig,
+)
+from vggt_jax.deltas import merge, unmerge
+from vggt_jax.model import VGGT, Predictions
+
+__all__ = [
+    "VGGT",
+    "AggregatorConfig",
+    "CameraHeadConfig",
+    "DenseHeadConfig",
+    "EncoderConfig",
+    "Predictions",
+    "TrackHeadConfig",
+    "VGGTConfig",
+    "merge",
+    "unmerge",
+]
