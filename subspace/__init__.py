@@ -1,0 +1,55 @@
+"""Linear algebra on stacks of low-rank updates: what several LoRA adapters share, and how far such subspaces are apart.
+
+Pure functions on arrays and pytrees. Nothing here knows a model, reads a file, or forms an n×m matrix. Every array may have
+leading layer axes. See the README for an example; the formulas are those of *Mining Attribute Subspaces for Efficient
+Fine-tuning of 3D Foundation Models*:
+
+* Sec. 3, Eq. 1–3 (shared subspace by IRLS): :mod:`subspace.shared`, on the coordinates of :mod:`subspace.compression`
+* Sec. 3, last paragraph (the union as a basis): :mod:`subspace.basis`
+* Sec. 4.2 and Fig. 4 (spectral patterns): :mod:`subspace.spectra`
+* Sec. 4.3, Eq. 4–5 (distance of subspaces): :mod:`subspace.angles`; by chance alone: :mod:`subspace.null_model`
+* Supplement 2.2 (effective rank, allocation): :mod:`subspace.spectra`, :mod:`subspace.allocation`
+"""
+
+from subspace.threads import configure_small_machine
+
+configure_small_machine()
+
+from subspace.allocation import allocate_importance, allocate_proportional, allocate_uniform
+from subspace.angles import generalized_eigenvalues, generalized_eigh, pairwise_eigenvalues, principal_angles
+from subspace.basis import Basis, captured_energy, merge_subspaces, project
+from subspace.low_rank import LowRank, canonicalize, frobenius_norm, inner_product, singular_values
+from subspace.null_model import null_eigenvalues, null_percentile
+from subspace.shared import SharedSubspace, shared_subspace, shared_subspaces
+from subspace.spectra import Pattern, SpectralPattern, effective_rank, spectral_pattern
+from subspace.stability import Stability, subspace_stability
+
+__all__ = [
+    "Basis",
+    "LowRank",
+    "Pattern",
+    "SharedSubspace",
+    "SpectralPattern",
+    "Stability",
+    "allocate_importance",
+    "allocate_proportional",
+    "allocate_uniform",
+    "canonicalize",
+    "captured_energy",
+    "effective_rank",
+    "frobenius_norm",
+    "generalized_eigenvalues",
+    "generalized_eigh",
+    "inner_product",
+    "merge_subspaces",
+    "null_eigenvalues",
+    "null_percentile",
+    "pairwise_eigenvalues",
+    "principal_angles",
+    "project",
+    "shared_subspace",
+    "shared_subspaces",
+    "singular_values",
+    "spectral_pattern",
+    "subspace_stability",
+]

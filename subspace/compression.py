@@ -1,0 +1,53 @@
+"""Adapters in the coordinates of the space that they span: the n×m problem of Eq. 1–3 becomes a (k·r)×(k·r) one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from subspace.low_rank import LowRank, at_least_float32
+from subspace.threads import after
+
+
+class Compressed(NamedTuple):
+    """k updates A_i B_iᵀ = scale · Q_A C_i Q_Bᵀ with orthonormal Q_A, Q_B and small cores C_i. Exact, not approximate.
+
+    Where k·r ≥ n the space is all of Rⁿ; then Q_A is None and stands for the identity (p = n). The same for Q_B.
+    ``scale`` is the largest entry of any core, so that the squares that follow neither overflow nor underflow.
+    """
+
+    Q_A: Float[Array, "n p"] | None
+    Q_B: Float[Array, "m q"] | None
+    cores: Float[Array, "k p q"]
+    scale: Float[Array, ""]
+
+
+def compress(adapters: LowRank) -> Compressed:
+    """One tall-skinny QR a side of all k·r columns; ``adapters`` has A (k, n, r) and B (k, m, r).
+
+    Householder QR errs in each column relative to that column alone, so adapters whose scales differ by many orders of
+    magnitude keep their own digits (a Gram matrix would lose half of them).
+    """
+    adapters = at_least_float32(adapters)
+    Q_A, a = _span(adapters.A)
+    Q_B, b = _span(after(adapters.B, a))
+    cores = jnp.einsum("kpr,kqr->kpq", a, b, precision="highest")
+    largest = jnp.max(jnp.abs(cores))
+    scale = jnp.where(largest > 0, largest, 1)
+    return Compressed(Q_A, Q_B, cores / scale, scale)
+
+
+def _span(columns: Float[Array, "k n r"]) -> tuple[Array | None, Float[Array, "k p r"]]:
+    """Orthonormal Q (n, p) with columns_i = Q · coordinates_i, and the coordinates."""
+    k, n, r = columns.shape
+    if k * r >= n:
+        return None, columns
+    Q, R = jnp.linalg.qr(jnp.moveaxis(columns, 0, 1).reshape(n, k * r))
+    return Q, jnp.moveaxis(R.reshape(k * r, k, r), 1, 0)
+
+
+def expand(Q: Float[Array, "n p"] | None, coordinates: Float[Array, "p d"]) -> Float[Array, "n d"]:
+    """Back from the coordinates of the span to Rⁿ."""
+    return coordinates if Q is None else jnp.matmul(Q, coordinates, precision="highest")

@@ -1,0 +1,196 @@
+"""The one type that all packages speak: a stack of updates dW = A Bᵀ in factored form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from subspace.threads import after, one_blas_thread
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """A low-rank matrix dW = A Bᵀ, or a stack of them, that is never multiplied out.
+
+    The orientation is the paper's (Sec. 3) and PyTorch's: ``n`` outputs by ``m`` inputs, the transpose of a JAX kernel.
+    In PEFT's names A is ``scale · lora_B`` and B is ``lora_Aᵀ``. Leading axes (adapters, layers) are free and are the
+    same for A and B. Instances are pytrees: ``jit``, ``vmap``, ``grad`` and ``jax.tree.map`` see the leaves A and B.
+
+    Example::
+
+        x = LowRank(A, B)            # A (24, 1024, 16), B (24, 4096, 16): 24 layers, rank 16
+        x.shape                      # (24, 1024, 4096)
+        (2 * x - x[0]).rank          # 32: sums concatenate the factors
+    """
+
+    A: Float[Array, "*layers n r"]
+    B: Float[Array, "*layers m r"]
+
+    # NumPy's scalars would otherwise take `np.float32(2) * x` for an array operation
+    __array_ufunc__ = None
+
+    def __post_init__(self) -> None:
+        a, b = getattr(self.A, "shape", None), getattr(self.B, "shape", None)
+        if a is None or b is None:  # JAX's transformations also rebuild the tree with placeholders as leaves
+            return
+        if len(a) < 2 or len(b) < 2 or a[:-2] != b[:-2] or a[-1] != b[-1]:
+            raise ValueError(
+                f"LowRank needs A (..., n, r) and B (..., m, r) with equal leading axes, got A {a} and B {b}"
+            )
+
+    @property
+    def rank(self) -> int:
+        """Columns of the factors: an upper bound of the matrix's rank."""
+        return self.A.shape[-1]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape (..., n, m) that the dense matrix would have."""
+        return (*self.A.shape[:-1], self.B.shape[-2])
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """The type that A and B promote to."""
+        return jnp.result_type(self.A, self.B)
+
+    @property
+    def mT(self) -> LowRank:
+        """The transposed matrices B Aᵀ."""
+        return LowRank(self.B, self.A)
+
+    def to_dense(self) -> Float[Array, "*layers n m"]:
+        """A Bᵀ, multiplied out."""
+        return jnp.matmul(self.A, self.B.mT, precision=jax.lax.Precision.HIGHEST)
+
+    def __getitem__(self, index) -> LowRank:
+        """Index the leading axes: ``x[0]`` is the first layer of a stack."""
+        return LowRank(self.A[index], self.B[index])
+
+    def __add__(self, other: LowRank) -> LowRank:
+        """The exact sum, of rank ``self.rank + other.rank``; leading axes broadcast."""
+        if not isinstance(other, LowRank):
+            return NotImplemented
+        if self.shape[-2:] != other.shape[-2:]:
+            raise ValueError(f"cannot add updates of {self.shape[-2:]} and {other.shape[-2:]} matrices")
+        return LowRank(_beside(self.A, other.A), _beside(self.B, other.B))
+
+    def __neg__(self) -> LowRank:
+        return LowRank(-self.A, self.B)
+
+    def __sub__(self, other: LowRank) -> LowRank:
+        return self + -other if isinstance(other, LowRank) else NotImplemented
+
+    def __mul__(self, factor) -> LowRank:
+        """The update times a number, or times one number for each matrix of the stack (an array (...,))."""
+        if isinstance(factor, LowRank):
+            return NotImplemented
+        A = self.A * jnp.asarray(factor)[..., None, None]
+        return LowRank(A, jnp.broadcast_to(self.B, (*A.shape[:-2], *self.B.shape[-2:])))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, factor) -> LowRank:
+        return self * (1 / jnp.asarray(factor))
+
+
+def _beside(x: Array, y: Array) -> Array:
+    """Columns of ``x`` and ``y`` next to each other, with broadcast leading axes."""
+    layers = jnp.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    return jnp.concatenate([jnp.broadcast_to(z, (*layers, *z.shape[-2:])) for z in (x, y)], axis=-1)
+
+
+def at_least_float32(x: LowRank) -> LowRank:
+    """The same update in a type that LAPACK knows: half precision and integers become float32."""
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), x)
+
+
+def inner_product(x: LowRank, y: LowRank) -> Float[Array, "*layers"]:
+    """The Frobenius inner product tr(Xᵀ Y) of each matrix pair, equivalent to ``sum(X * Y)`` of the dense ones.
+
+    Costs two r×r' Gram matrices. Between nearly equal updates it loses half of the digits to cancellation; for the length
+    of a difference use ``frobenius_norm(x - y)``, which does not.
+    """
+    if x.shape[-2:] != y.shape[-2:]:
+        raise ValueError(f"no inner product of {x.shape[-2:]} and {y.shape[-2:]} matrices")
+    gram_a = jnp.matmul(x.A.mT, y.A, precision=jax.lax.Precision.HIGHEST)
+    gram_b = jnp.matmul(x.B.mT, y.B, precision=jax.lax.Precision.HIGHEST)
+    return jnp.sum(gram_a * gram_b, axis=(-2, -1))
+
+
+@jax.custom_jvp
+def _norm(x: LowRank) -> Float[Array, "*layers"]:
+    core = _core(x)
+    largest = jnp.max(jnp.abs(core), axis=(-2, -1), keepdims=True)
+    unit = core / jnp.where(largest > 0, largest, 1)  # squares of 1e-25 would underflow in float32
+    return largest[..., 0, 0] * jnp.sqrt(jnp.sum(unit**2, axis=(-2, -1)))
+
+
+@_norm.defjvp
+def _norm_jvp(primals: tuple[LowRank], tangents: tuple[LowRank]) -> tuple[Array, Array]:
+    (x,), (dx,) = primals, tangents
+    norm = _norm(x)
+    slope = inner_product(x, LowRank(dx.A, x.B)) + inner_product(x, LowRank(x.A, dx.B))
+    return norm, jnp.where(norm > 0, slope / jnp.where(norm > 0, norm, 1), 0)
+
+
+def _core(x: LowRank) -> Float[Array, "*layers p q"]:
+    """R_A R_Bᵀ, which has the singular values of A Bᵀ: p = min(n, r), q = min(m, r)."""
+    x = at_least_float32(x)
+    R_A = jnp.linalg.qr(x.A, mode="r")
+    R_B = jnp.linalg.qr(after(x.B, R_A), mode="r")
+    return jnp.matmul(R_A, R_B.mT, precision=jax.lax.Precision.HIGHEST)
+
+
+@one_blas_thread
+def frobenius_norm(x: LowRank) -> Float[Array, "*layers"]:
+    """‖A Bᵀ‖_F of each matrix, equivalent to ``numpy.linalg.norm(x.to_dense(), axis=(-2, -1))``.
+
+    Goes through the QR factors, so that it is exact for differences of nearly equal updates, too. The derivative at a zero
+    update is defined as zero.
+    """
+    return _jitted_norm(x)
+
+
+@one_blas_thread
+def singular_values(x: LowRank) -> Float[Array, "*layers p"]:
+    """The min(n, m, r) largest singular values of each matrix, in decreasing order; all further ones are zero."""
+    return _jitted_singular_values(x)
+
+
+@one_blas_thread
+def canonicalize(x: LowRank) -> LowRank:
+    """The same matrices with A = U Σ^½, B = V Σ^½ from their singular value decomposition A Bᵀ = U Σ Vᵀ (Sec. 4.3).
+
+    Two updates that are equal as matrices become equal as factors, up to signs and turns within equal singular values.
+    The result has rank min(n, m, r); columns are in decreasing order of Σ.
+    """
+    return _jitted_canonicalize(x)
+
+
+def orthonormal_factors(x: LowRank) -> tuple[Array, Array, Array]:
+    """U (..., n, p), Σ (..., p) and V (..., m, p) with A Bᵀ = U diag(Σ) Vᵀ and p = min(n, m, r)."""
+    x = at_least_float32(x)
+    Q_A, R_A = jnp.linalg.qr(x.A)
+    Q_B, R_B = jnp.linalg.qr(after(x.B, R_A))
+    with jax.default_matmul_precision("highest"):
+        u, sigma, vt = jnp.linalg.svd(R_A @ R_B.mT, full_matrices=False)
+        return Q_A @ u, sigma, Q_B @ vt.mT
+
+
+@jax.jit
+def _jitted_canonicalize(x: LowRank) -> LowRank:
+    U, sigma, V = orthonormal_factors(x)
+    root = jnp.sqrt(sigma)[..., None, :]
+    return LowRank(U * root, V * root)
+
+
+@jax.jit
+def _jitted_singular_values(x: LowRank) -> Array:
+    return jnp.linalg.svd(_core(x), compute_uv=False)
+
+
+_jitted_norm = jax.jit(_norm)

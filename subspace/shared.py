@@ -1,0 +1,234 @@
+"""The shared subspace of k adapters by iteratively reweighted least squares (Eq. 1–3, Sec. 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from subspace.compression import compress, expand
+from subspace.low_rank import LowRank
+from subspace.threads import is_traced, one_blas_thread
+from subspace.validation import check_adapters
+
+EPSILON = 1e-3
+"""Default of ``epsilon``: residuals below 0.1 % of a typical adapter count as equal. Large against the rounding of a
+float32 residual (1e-6), so that weights do not depend on noise; small against residuals that mean something, so that an
+adapter that fits exactly may still weigh 1,000 times (α = 1) as much as one that is not fitted at all."""
+
+MAX_ITERATIONS = 100
+TOLERANCE = 1e-5
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class SharedSubspace:
+    """What k adapters share in each matrix. Layer axes lead in every field; p = min(k·r, n, m)."""
+
+    factors: LowRank
+    """The minimiser A Bᵀ of Eq. 2 for the final weights: canonical (A = U Σ^½, B = V Σ^½), A (*layers, n, dim)."""
+    weights: Float[Array, "*layers k"]
+    """w_i / Σ w of the final C: how much each adapter was believed. An outlier is near zero."""
+    singular_values: Float[Array, "*layers p"]
+    """Singular values of the final C, in decreasing order."""
+    initial_singular_values: Float[Array, "*layers p"]
+    """Those of C in the first iteration, with equal weights: what the paper's figures show."""
+    residuals: Float[Array, "*layers k"]
+    """‖A Bᵀ − A_i B_iᵀ‖_F of each adapter, in the unit of the weights."""
+    objective: Float[Array, "*layers max_iterations"]
+    """Σ (ε² + residual²)^(α/2) after each iteration: Eq. 1, smoothed, which never increases. NaN after the last one."""
+    iterations: Int[Array, "*layers"]
+    """Singular value decompositions done."""
+    converged: Bool[Array, "*layers"]
+    """Whether the weights stood still within ``tolerance`` before ``max_iterations``."""
+
+
+def shared_subspace(
+    adapters: LowRank,
+    dim: int,
+    *,
+    alpha: float = 1.0,
+    epsilon: float = EPSILON,
+    max_iterations: int = MAX_ITERATIONS,
+    tolerance: float = TOLERANCE,
+) -> SharedSubspace:
+    """The rank-``dim`` update that is closest to k adapters, robustly: min over A, B of Σ_i ‖A Bᵀ − A_i B_iᵀ‖_F^α (Eq. 1).
+
+    Starts from equal weights and alternates the truncated SVD of the weighted mean C (Eq. 3) with
+    w_i = (ε² + ‖A Bᵀ − A_i B_iᵀ‖_F²)^(−(2−α)/2). All layers are solved in one batch, each stops for itself. Exact: the
+    k·r columns are compressed once by QR, the iteration runs on the small cores, no n×m matrix is formed.
+
+    Args:
+      adapters: A (k, *layers, n, r), B (k, *layers, m, r): the adapter axis first, any layer axes after it. float32 or
+        float64; lower precision is computed in float32.
+      dim: dimension d' of the subspace, at most min(k·r, n, m).
+      alpha: exponent in (0, 2]. 1 is robust to outliers; 2 is the plain mean, which needs one iteration.
+      epsilon: smoothing, as a fraction of the median Frobenius norm of the adapters (see :data:`EPSILON`).
+      max_iterations: most SVDs to spend.
+      tolerance: stop when no normalised weight moves by more than this fraction of the largest one.
+
+    Raises:
+      ValueError: outside of ``jit``, for bad shapes, NaN or infinity (naming the adapter and the layer), or a ``dim``,
+        ``alpha``, ``epsilon`` or ``tolerance`` out of range. Under ``jit`` only what shapes show.
+    """
+    check_adapters(adapters, dim)
+    check_options(alpha, epsilon, max_iterations, tolerance)
+    return _solve_stack(adapters, alpha, epsilon, tolerance, dim=int(dim), max_iterations=int(max_iterations))
+
+
+def shared_subspaces(
+    adapters: Mapping[str, LowRank],
+    dim: int | Mapping[str, int],
+    *,
+    alpha: float = 1.0,
+    epsilon: float = EPSILON,
+    max_iterations: int = MAX_ITERATIONS,
+    tolerance: float = TOLERANCE,
+) -> dict[str, SharedSubspace]:
+    """:func:`shared_subspace` of every matrix of a model: ``{path: LowRank}`` in, ``{path: SharedSubspace}`` out.
+
+    Matrices of equal shape are stacked and solved by one compiled call, whatever their layer axes. ``dim`` is one number
+    or one for each path (small matrices may not have room for the others'). The options are those of
+    :func:`shared_subspace`; errors name the path.
+    """
+    if not adapters:
+        raise ValueError("adapters is empty: there is no matrix to solve")
+    check_options(alpha, epsilon, max_iterations, tolerance)
+    groups: dict[tuple, list[str]] = {}
+    for path, stack in adapters.items():
+        if isinstance(dim, Mapping) and path not in dim:
+            raise ValueError(f"dim names no dimension for {path!r}")
+        own_dim = dim[path] if isinstance(dim, Mapping) else dim
+        check_adapters(stack, own_dim, name=path)
+        key = (stack.A.shape[0], *stack.shape[-2:], stack.rank, stack.A.dtype, stack.B.dtype, own_dim)
+        groups.setdefault(key, []).append(path)
+    results: dict[str, SharedSubspace] = {}
+    for (*_, own_dim), paths in groups.items():
+        flat = [_flatten_layers(adapters[path]) for path in paths]
+        together = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *flat)
+        solved = _solve_stack(together, alpha, epsilon, tolerance, dim=int(own_dim), max_iterations=int(max_iterations))
+        start = 0
+        for path, stack in zip(paths, flat, strict=True):
+            own = slice(start, start := start + stack.A.shape[1])
+            layers = adapters[path].A.shape[1:-2]
+            results[path] = jax.tree.map(
+                lambda x, own=own, layers=layers: x[own].reshape(*layers, *x.shape[1:]), solved
+            )
+    return {path: results[path] for path in adapters}
+
+
+def check_options(alpha: float, epsilon: float, max_iterations: int, tolerance: float) -> None:
+    if not is_traced(alpha) and not 0 < alpha <= 2:
+        raise ValueError(f"alpha must lie in (0, 2], got {alpha}")
+    if not is_traced(epsilon) and not 0 < epsilon < float("inf"):
+        raise ValueError(f"epsilon must be positive, got {epsilon}")
+    if max_iterations < 1:
+        raise ValueError(f"max_iterations must be at least 1, got {max_iterations}")
+    if not is_traced(tolerance) and not tolerance >= 0:
+        raise ValueError(f"tolerance must not be negative, got {tolerance}")
+
+
+def _flatten_layers(adapters: LowRank) -> LowRank:
+    """(k, *layers, n, r) to (k, L, n, r)."""
+    return jax.tree.map(lambda x: x.reshape(x.shape[0], -1, *x.shape[-2:]), adapters)
+
+
+@one_blas_thread
+@partial(jax.jit, static_argnames=("dim", "max_iterations"))
+def _solve_stack(adapters: LowRank, alpha, epsilon, tolerance, *, dim: int, max_iterations: int) -> SharedSubspace:
+    k, *layers = adapters.A.shape[:-2]
+
+    def solve(own: LowRank) -> SharedSubspace:
+        span = compress(own)
+        fit = irls(span.cores, jnp.ones(k, span.cores.dtype), alpha, epsilon, tolerance, dim, max_iterations)
+        root = jnp.sqrt(fit.sigma[:dim] * span.scale)
+        return SharedSubspace(
+            factors=LowRank(expand(span.Q_A, fit.U) * root, expand(span.Q_B, fit.V) * root),
+            weights=fit.weights,
+            singular_values=fit.sigma * span.scale,
+            initial_singular_values=fit.initial_sigma * span.scale,
+            residuals=fit.residuals * span.scale,
+            objective=fit.objective * span.scale**alpha,
+            iterations=fit.iterations,
+            converged=fit.converged,
+        )
+
+    solved = jax.vmap(solve, in_axes=1)(_flatten_layers(adapters))
+    return jax.tree.map(lambda x: x.reshape(*layers, *x.shape[1:]), solved)
+
+
+class Fit(NamedTuple):
+    """State and result of :func:`irls`, in the coordinates and the scale of the cores."""
+
+    U: Float[Array, "p d"]
+    V: Float[Array, "q d"]
+    sigma: Float[Array, " s"]
+    initial_sigma: Float[Array, " s"]
+    weights: Float[Array, " k"]
+    next_weights: Float[Array, " k"]
+    residuals: Float[Array, " k"]
+    objective: Float[Array, " max_iterations"]
+    iterations: Int[Array, ""]
+    converged: Bool[Array, ""]
+
+
+def irls(
+    cores: Float[Array, "k p q"], counts: Float[Array, " k"], alpha, epsilon, tolerance, dim: int, max_iterations: int
+) -> Fit:
+    """Eq. 1–3 on small dense matrices; adapter i counts ``counts[i]`` times (0 leaves it out)."""
+    k, p, q = cores.shape
+    s, dtype = min(p, q), cores.dtype
+    epsilon = epsilon * typical_norm(jnp.sqrt(jnp.sum(cores**2, axis=(1, 2))), counts)
+
+    def iterate(state: Fit) -> Fit:
+        weights = state.next_weights
+        U, sigma, Vt = jnp.linalg.svd(jnp.einsum("k,kpq->pq", weights, cores, precision="highest"), full_matrices=False)
+        U, V = U[:, :dim], Vt[:dim].T
+        S = jnp.matmul(U * sigma[:dim], V.T, precision="highest")
+        # differences, not inner products: those would lose a small residual in the rounding of large norms
+        residuals = jnp.sqrt(jnp.sum((S - cores) ** 2, axis=(1, 2)))
+        squares = jnp.maximum(epsilon**2 + residuals**2, jnp.finfo(dtype).tiny)
+        smallest = jnp.min(jnp.where(counts > 0, squares, jnp.inf))
+        next_weights = counts * (squares / smallest) ** (-(2 - alpha) / 2)
+        next_weights /= jnp.sum(next_weights)
+        moved = jnp.max(jnp.abs(next_weights - weights))
+        return Fit(
+            U=U,
+            V=V,
+            sigma=sigma,
+            initial_sigma=jnp.where(state.iterations == 0, sigma, state.initial_sigma),
+            weights=weights,
+            next_weights=next_weights,
+            residuals=residuals,
+            objective=state.objective.at[state.iterations].set(jnp.sum(counts * squares ** (alpha / 2))),
+            iterations=state.iterations + 1,
+            converged=moved <= tolerance * jnp.max(next_weights),
+        )
+
+    start = Fit(
+        U=jnp.zeros((p, dim), dtype),
+        V=jnp.zeros((q, dim), dtype),
+        sigma=jnp.zeros(s, dtype),
+        initial_sigma=jnp.zeros(s, dtype),
+        weights=jnp.zeros(k, dtype),
+        next_weights=counts / jnp.sum(counts),
+        residuals=jnp.zeros(k, dtype),
+        objective=jnp.full(max_iterations, jnp.nan, dtype),
+        iterations=jnp.zeros((), jnp.int32),
+        converged=jnp.zeros((), bool),
+    )
+    return jax.lax.while_loop(lambda s: (s.iterations < max_iterations) & ~s.converged, iterate, start)
+
+
+def typical_norm(norms: Float[Array, " k"], counts: Float[Array, " k"]) -> Float[Array, ""]:
+    """The (lower) median of the norms, each counted ``counts`` times; the largest if that is zero, 1 if all are."""
+    order = jnp.argsort(norms)
+    counted = jnp.cumsum(counts[order])
+    median = norms[order][jnp.argmax(counted >= counted[-1] / 2)]
+    largest = jnp.max(jnp.where(counts > 0, norms, 0))
+    return jnp.where(median > 0, median, jnp.where(largest > 0, largest, 1))

@@ -1,0 +1,127 @@
+"""What the singular values of C say about a matrix: effective rank and the four patterns of Fig. 4."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from subspace.low_rank import LowRank, singular_values
+
+SMALLEST_DROP = 0.1
+"""A drop is at least a factor of 10^0.1 = 1.26 between neighbouring singular values …"""
+TIMES_TYPICAL = 4.0
+"""… and at least four times (on the log scale) the median step in its neighbourhood."""
+
+
+class Pattern(enum.IntEnum):
+    """The four spectral behaviours of C over the layers (Sec. 4.2, Fig. 4)."""
+
+    NONE = 0
+    """No transition: the first layers, which record every local pattern."""
+    AT_RANK = 1
+    """One drop at the adapters' rank r: deep attention and fully connected layers, where all adapters agree."""
+    BEYOND_RANK = 2
+    """One drop later than r: early layers, which also hold patterns that are not the attribute's."""
+    TWO_DROPS = 3
+    """A drop at r and another beyond: the layers between."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class SpectralPattern:
+    """Result of :func:`spectral_pattern`, for a whole stack of spectra."""
+
+    code: Int[Array, "*layers"]
+    """A :class:`Pattern`."""
+    positions: Int[Array, "*layers 2"]
+    """Singular values before the drop at r, and before the largest drop beyond r; 0 where there is none."""
+    sizes: Float[Array, "*layers 2"]
+    """log10 of the factor by which the singular values fall in these drops; 0 where there is none."""
+
+    @property
+    def name(self) -> str | np.ndarray:
+        """The name of the pattern in lower case ("at_rank", …); an array of names for a stack. Not under ``jit``."""
+        names = np.array([pattern.name.lower() for pattern in Pattern])[np.asarray(self.code)]
+        return str(names) if names.ndim == 0 else names
+
+
+def effective_rank(x: LowRank | Float[Array, "*layers p"]) -> Float[Array, "*layers"]:
+    """(‖W‖_F / ‖W‖_2)² of each matrix or spectrum (supplement 2.2): between 1 and the rank; 0 for a zero matrix."""
+    sigma = singular_values(x) if isinstance(x, LowRank) else jnp.asarray(x)
+    largest = jnp.max(sigma, axis=-1, keepdims=True)
+    return jnp.sum((sigma / jnp.where(largest > 0, largest, 1)) ** 2, axis=-1)
+
+
+def spectral_pattern(sigma: Float[Array, "*layers p"], rank: int) -> SpectralPattern:
+    """Name the behaviour of each spectrum: a drop at the adapters' rank, one beyond it, both, or none (Sec. 4.2, Fig. 4).
+
+    The rule, on the steps g_j = log10 σ_j − log10 σ_{j+1}:
+
+    * g_j is a *drop* if it is at least :data:`SMALLEST_DROP` and at least :data:`TIMES_TYPICAL` times the median step in
+      its neighbourhood, r/2 (at least 4) steps to both sides. So a smooth decay, however steep, has none.
+    * Neighbouring drops are one: its size is their sum, its position that of its largest step.
+    * It is *at* the rank if its position differs from r by at most max(1, r // 8), *beyond* if it is later. Earlier ones,
+      and those among the last tenth of the values, where every spectrum of a random matrix falls to zero, do not count.
+      Of several drops in one class the largest counts.
+
+    Values under the rounding floor (σ_1 · p · eps) are taken as equal to it: nothing below is a drop.
+
+    Args:
+      sigma: singular values in decreasing order, such as ``initial_singular_values`` of a mined subspace.
+      rank: r of the adapters that went into C.
+    """
+    if rank < 1:
+        raise ValueError(f"rank must be positive, got {rank}")
+    sigma = jnp.asarray(sigma)
+    if sigma.ndim < 1 or sigma.shape[-1] < 2:
+        raise ValueError(f"sigma must hold at least two singular values, got shape {sigma.shape}")
+    flat = sigma.reshape(-1, sigma.shape[-1])
+    found = _patterns(flat, rank=int(rank))
+    return jax.tree.map(lambda x: x.reshape(*sigma.shape[:-1], *x.shape[1:]), found)
+
+
+@partial(jax.jit, static_argnames="rank")
+def _patterns(spectra: Float[Array, "L p"], *, rank: int) -> SpectralPattern:
+    return jax.vmap(partial(_pattern, rank=rank))(spectra)
+
+
+def _pattern(sigma: Float[Array, " p"], *, rank: int) -> SpectralPattern:
+    p = sigma.shape[-1]
+    floor = jnp.maximum(sigma[0] * p * jnp.finfo(sigma.dtype).eps, jnp.finfo(sigma.dtype).tiny)
+    steps = -jnp.diff(jnp.log10(jnp.maximum(sigma, floor)))
+    is_drop = steps >= jnp.maximum(SMALLEST_DROP, TIMES_TYPICAL * _typical_step(steps, sigma[1:] > floor, rank))
+
+    position = jnp.arange(1, p)  # singular values before each step
+    run = jnp.cumsum(is_drop & ~jnp.concatenate([jnp.zeros(1, bool), is_drop[:-1]])) - 1  # which drop a step is in
+    run = jnp.where(is_drop, run, p)
+    size = jax.ops.segment_sum(steps, run, num_segments=p)
+    peak = jax.ops.segment_max(jnp.where(is_drop, steps, -jnp.inf), run, num_segments=p)
+    is_peak = is_drop & (steps == peak[jnp.minimum(run, p - 1)])
+    place = jax.ops.segment_min(jnp.where(is_peak, position, p), run, num_segments=p)
+
+    near = max(1, rank // 8)
+    real = (size > 0) & (place <= max(rank + near, p - max(1, p // 10)))
+    found = [real & (jnp.abs(place - rank) <= near), real & (place > rank + near)]
+    best = [jnp.argmax(jnp.where(which, size, -1)) for which in found]
+    exists = jnp.stack([jnp.any(which) for which in found])
+    return SpectralPattern(
+        code=exists[0] * Pattern.AT_RANK + exists[1] * Pattern.BEYOND_RANK,
+        positions=jnp.where(exists, jnp.stack([place[i] for i in best]), 0),
+        sizes=jnp.where(exists, jnp.stack([size[i] for i in best]), 0),
+    )
+
+
+def _typical_step(steps: Float[Array, " s"], meaningful: Array, rank: int) -> Float[Array, " s"]:
+    """The median of the steps around each one, leaving out those that end in the rounding floor."""
+    reach = max(4, rank // 2)
+    around = jnp.arange(steps.shape[0])[:, None] + jnp.arange(-reach, reach + 1)
+    inside = (around >= 0) & (around < steps.shape[0]) & (around != jnp.arange(steps.shape[0])[:, None])
+    index = jnp.clip(around, 0, steps.shape[0] - 1)
+    neighbours = jnp.where(inside & meaningful[index], steps[index], jnp.nan)
+    return jnp.nan_to_num(jnp.nanmedian(neighbours, axis=1))

@@ -1,0 +1,72 @@
+"""Checks of arguments that name what is wrong. Values can only be looked at outside of ``jit``; shapes always."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from subspace.low_rank import LowRank
+from subspace.threads import is_traced
+
+
+def check_adapters(adapters: LowRank, dim: int, name: str = "adapters") -> None:
+    """Raise ValueError unless ``adapters`` (k, *layers, n, r) are finite adapters that span ``dim`` dimensions."""
+    if not isinstance(adapters, LowRank):
+        raise ValueError(f"{name} must be a LowRank with the adapter axis first, got {type(adapters).__name__}")
+    if adapters.A.ndim < 3:
+        raise ValueError(
+            f"{name} needs the adapter axis first, A (k, ..., n, r) and B (k, ..., m, r); got A {adapters.A.shape}"
+        )
+    if adapters.A.shape[0] == 0:
+        raise ValueError(f"{name} is empty: A {adapters.A.shape} holds no adapter")
+    if adapters.rank == 0:
+        raise ValueError(f"{name} has rank 0: A {adapters.A.shape}")
+    check_dim(adapters, dim, name)
+    check_finite(adapters, name, axes=("adapter", "layer"))
+
+
+def check_dim(adapters: LowRank, dim: int, name: str) -> None:
+    """Raise ValueError unless k adapters (k, *layers, n, r) can span ``dim`` dimensions."""
+    if isinstance(dim, bool) or not isinstance(dim, int | np.integer) or dim < 1:
+        raise ValueError(f"dim must be a positive integer, got {dim!r}")
+    k, (n, m) = adapters.A.shape[0], adapters.shape[-2:]
+    if dim > (available := min(k * adapters.rank, n, m)):
+        raise ValueError(
+            f"dim={dim} is larger than the rank available in {name}: "
+            f"min(k·r, n, m) = min({k}·{adapters.rank}, {n}, {m}) = {available}"
+        )
+
+
+def check_finite(x: LowRank, name: str, axes: tuple[str, ...] = ("layer",)) -> None:
+    """Raise ValueError that names the first matrix of the stack with NaN or infinity; ``axes`` names the leading axes."""
+    for factor, values in (("A", x.A), ("B", x.B)):
+        if is_traced(values):
+            continue
+        bad = np.argwhere(~np.asarray(_matrices_are_finite(values)))
+        if len(bad):
+            where = ", ".join(f"{axis} {i}" for axis, i in zip(_axis_names(axes, len(bad[0])), bad[0], strict=True))
+            raise ValueError(f"{name}: {factor} has NaN or infinity" + (f" in {where}" if where else ""))
+
+
+def _axis_names(axes: tuple[str, ...], count: int) -> list[str]:
+    names = list(axes[:count])
+    return names + [f"axis {i}" for i in range(len(names), count)]
+
+
+@jax.jit
+def _matrices_are_finite(values: jax.Array) -> jax.Array:
+    return jnp.isfinite(values).all(axis=(-2, -1))
+
+
+def check_pair(x: LowRank, y: LowRank, names: tuple[str, str], side: str | None = None) -> None:
+    """Raise ValueError unless two subspaces can be compared on ``side`` ("output", "input" or, if None, both)."""
+    axes = {"output": -2, "input": -1}
+    if side is not None and side not in axes:
+        raise ValueError(f'side must be "output" or "input", got {side!r}')
+    for which in axes if side is None else (side,):
+        a, b = x.shape[axes[which]], y.shape[axes[which]]
+        if a != b:
+            raise ValueError(f"{names[0]} and {names[1]} have {a} and {b} {which}s: they live in different spaces")
+    for value, name in zip((x, y), names, strict=True):
+        check_finite(value, name)
