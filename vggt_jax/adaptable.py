@@ -8,7 +8,7 @@ from math import prod
 
 from flax import nnx
 
-from vggt_jax.deltas import Deltas
+from vggt_jax.deltas import Deltas, dotted
 from vggt_jax.layers import Conv, Linear
 
 ADAPTABLE_PARTS = ("aggregator.frame_blocks", "aggregator.global_blocks", "camera_head", "depth_head")
@@ -38,7 +38,7 @@ def adaptable(model: nnx.Module) -> dict[str, Matrix]:
     """The weights of ``model`` (real or abstract) that may take an update, by path."""
     found: dict[str, Matrix] = {}
     for keys, module in nnx.iter_modules(model):
-        path = ".".join(map(str, keys))
+        path = dotted(keys)
         if not path.startswith(tuple(part + "." for part in ADAPTABLE_PARTS)):
             continue
         if isinstance(module, Linear):

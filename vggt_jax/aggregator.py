@@ -44,9 +44,12 @@ class Aggregator(nnx.Module):
 
     def encode(self, images: Float[Array, "b s h w 3"]) -> Float[Array, "b s p c"]:
         """Patch tokens of each frame by itself; what one would cache while the encoder is frozen."""
-        mean, std = jnp.asarray(self.config.image_mean), jnp.asarray(self.config.image_std)
-        tokens = self.patch_embed((images.reshape(-1, *images.shape[2:]) - mean) / std)
+        tokens = self.patch_embed(self.normalise(images.reshape(-1, *images.shape[2:])))
         return tokens.reshape(*images.shape[:2], *tokens.shape[1:])
+
+    def normalise(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n h w 3"]:
+        """Images with the mean and standard deviation that the encoder was trained on taken out."""
+        return (images - jnp.asarray(self.config.image_mean)) / jnp.asarray(self.config.image_std)
 
     def assemble(self, patch_tokens: Float[Array, "b s p c"]) -> Float[Array, "b s t c"]:
         """The tokens that enter the first layer: camera token, registers, patches."""

@@ -8,7 +8,7 @@ rows in PyTorch's order (Cin, kh, kw).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 import jax
@@ -20,6 +20,11 @@ from subspace import LowRank
 
 Deltas = Mapping[str, LowRank]
 NO_DELTAS: Deltas = MappingProxyType({})
+
+
+def dotted(keys: Iterable[object]) -> str:
+    """The path that a leaf's or module's nested keys spell: ``"camera_head.trunk.attn.qkv"``."""
+    return ".".join(map(str, keys))
 
 
 def below(deltas: Deltas, name: str) -> dict[str, LowRank]:
@@ -46,7 +51,7 @@ def merge(base: nnx.State, deltas: Deltas) -> nnx.State:
     float32. Raises ValueError for a path without a kernel and for factors that do not fit it.
     """
     flat = dict(nnx.to_flat_state(base))
-    names = {".".join(map(str, keys)): keys for keys in flat}
+    names = {dotted(keys): keys for keys in flat}
     for path, delta in deltas.items():
         keys = names.get(path + ".kernel")
         if keys is None:

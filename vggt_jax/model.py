@@ -16,6 +16,7 @@ from vggt_jax.camera_head import CameraHead
 from vggt_jax.config import DenseHeadConfig, VGGTConfig
 from vggt_jax.deltas import NO_DELTAS, Deltas, below
 from vggt_jax.dense_head import DenseHead
+from vggt_jax.track_head import Tracker
 
 
 @jax.tree_util.register_dataclass
@@ -39,6 +40,28 @@ class Predictions:
     """The pixels' points in the world's frame."""
     world_points_conf: Float[Array, "b s h w"] | None = None
     """Confidence in the points, above 1."""
+    track: Float[Array, "b s n 2"] | None = None
+    """Where the query points are in every frame, (x, y) in pixels."""
+    track_list: Float[Array, "iterations b s n 2"] | None = None
+    """The same after every iteration of the tracker."""
+    vis: Float[Array, "b s n"] | None = None
+    """Probability that the point is visible."""
+    conf: Float[Array, "b s n"] | None = None
+    """Confidence in the track, in (0, 1)."""
+
+
+class TrackHead(nnx.Module):
+    """The point tracker behind a dense head that extracts its features at half of the image's resolution."""
+
+    def __init__(self, config: VGGTConfig, *, rngs: nnx.Rngs):
+        self.feature_extractor = DenseHead(config, config.track.extractor, None, rngs=rngs)
+        self.tracker = Tracker(config.track, dtype=config.head_dtype, rngs=rngs)
+
+    def __call__(
+        self, tokens: Float[Array, "4 b s t c2"], image_size: tuple[int, int], query_points: Float[Array, "b n 2"]
+    ) -> tuple[Float[Array, "iterations b s n 2"], Float[Array, "b s n"], Float[Array, "b s n"]]:
+        """Tracks after every iteration, (x, y) in pixels; visibility and confidence after the last."""
+        return self.tracker(self.feature_extractor(tokens, image_size), query_points)
 
 
 class VGGT(nnx.Module):
@@ -59,6 +82,7 @@ class VGGT(nnx.Module):
         self.camera_head = CameraHead(config, rngs=rngs) if "camera" in config.heads else None
         self.point_head = DenseHead(config, config.point, 4, rngs=rngs) if "point" in config.heads else None
         self.depth_head = DenseHead(config, config.depth, 2, rngs=rngs) if "depth" in config.heads else None
+        self.track_head = TrackHead(config, rngs=rngs) if "track" in config.heads else None
 
     def __call__(
         self,
@@ -74,9 +98,12 @@ class VGGT(nnx.Module):
         (x, y) of the first frame to follow; without them the track head does not run. ``deltas`` maps paths of
         adaptable weights to low-rank updates. ``patch_tokens``, from ``aggregator.encode``, spare the encoder.
 
-        Raises ValueError for images of another form, unknown paths and factors that do not fit.
+        Raises ValueError for images or points of another form, points without a track head, unknown paths and factors
+        that do not fit.
         """
         check_images(images, self.config.patch_size)
+        if query_points is not None and self.track_head is None:
+            raise ValueError("query_points: this model has no track head")
         deltas = NO_DELTAS if deltas is None else deltas
         check(deltas, adaptable(self))
         size = (images.shape[2], images.shape[3])
@@ -99,6 +126,11 @@ class VGGT(nnx.Module):
             raw = self.point_head(read(self.config.point), size).astype(jnp.float32)
             found["world_points"] = jnp.sign(raw[..., :3]) * jnp.expm1(jnp.abs(raw[..., :3]))
             found["world_points_conf"] = 1 + jnp.exp(raw[..., 3])
+        if self.track_head is not None and query_points is not None:
+            found["track_list"], found["vis"], found["conf"] = self.track_head(
+                read(self.config.track.extractor), size, query_points
+            )
+            found["track"] = found["track_list"][-1]
         return Predictions(**found)
 
 

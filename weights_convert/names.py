@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from vggt_jax.config import Head, VGGTConfig
-from vggt_jax.model import VGGT
+from vggt_jax.deltas import dotted
+from vggt_jax.parameters import abstract_model
 from weights_convert.table import Rule, Shape, Table, assemble, permutation, take_apart
 
 LINEAR = permutation(1, 0)
@@ -66,16 +67,6 @@ OFFICIAL = Table(
 )
 
 
-def abstract_parameters(config: VGGTConfig) -> nnx.State:
-    """The parameters of ``VGGT(config)`` as shapes and types; nothing is allocated."""
-    return nnx.state(nnx.eval_shape(lambda: VGGT(config, rngs=nnx.Rngs(0))), nnx.Param)
-
-
-def leaf_shapes(params: nnx.State) -> dict[str, Shape]:
-    """Dotted path → shape of every leaf of real or abstract parameters."""
-    return {".".join(map(str, keys)): tuple(leaf.shape) for keys, leaf in nnx.to_flat_state(params)}
-
-
 def without_absent_heads(names: Mapping[str, Shape], config: VGGTConfig) -> dict[str, Shape]:
     """``names`` less those of the heads that ``config`` leaves out; a full checkpoint fits a model with fewer heads."""
     heads: dict[Head, str] = {head: f"{head}_head." for head in ("camera", "depth", "point", "track")}
@@ -90,20 +81,14 @@ def from_official(tensors: Mapping[str, np.ndarray], config: VGGTConfig) -> nnx.
 
     Raises one ValueError that lists every missing, unexpected, twice-matched and wrongly shaped tensor.
     """
-    params = abstract_parameters(config)
-    leaves = leaf_shapes(params)
+    params = nnx.to_flat_state(nnx.state(abstract_model(config), nnx.Param))
+    leaves = {dotted(keys): tuple(leaf.shape) for keys, leaf in params}
     names = without_absent_heads({name: tuple(tensor.shape) for name, tensor in tensors.items()}, config)
     arrays = assemble(OFFICIAL.plan(names, leaves), tensors.__getitem__, leaves)
-    flat = {
-        keys: leaf.replace(jax.numpy.asarray(arrays[".".join(map(str, keys))]))
-        for keys, leaf in nnx.to_flat_state(params)
-    }
-    return nnx.from_flat_state(flat)
+    return nnx.from_flat_state((keys, leaf.replace(jnp.asarray(arrays[dotted(keys)]))) for keys, leaf in params)
 
 
 def to_official(params: nnx.State) -> dict[str, np.ndarray]:
     """The tensors of ``params`` under official names and in official layouts; undoes :func:`from_official` exactly."""
-    pieces = OFFICIAL.names(leaf_shapes(params))
-    return take_apart(
-        pieces, {".".join(map(str, keys)): np.asarray(leaf[...]) for keys, leaf in nnx.to_flat_state(params)}
-    )
+    arrays = {dotted(keys): np.asarray(leaf[...]) for keys, leaf in nnx.to_flat_state(params)}
+    return take_apart(OFFICIAL.names({path: array.shape for path, array in arrays.items()}), arrays)
