@@ -1,0 +1,49 @@
+"""Gradients of two losses through the whole model, against the official ones; with and without rematerialisation."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from vggt_jax.parameters import abstract_model
+from weights_convert.names import to_official
+
+MAIN = ("pose_enc_list", "depth", "depth_conf", "world_points", "world_points_conf")
+TRACK = ("track_list", "vis", "conf")
+
+
+def loss_and_gradients(small, reference, outputs, **choices):
+    """The loss of the reference data's config.json, and its gradients under official names."""
+    graphdef = nnx.graphdef(abstract_model(replace(small.config, **choices)))
+    case, weights = reference("case_a"), reference("grads_case")
+
+    @jax.jit
+    @jax.value_and_grad
+    def loss(params, images, query_points):
+        predictions = nnx.merge(graphdef, params)(images, query_points)
+        return sum(jnp.mean(weights[f"w_{name}"] * getattr(predictions, name)) for name in outputs)
+
+    value, gradients = loss(small.params, jnp.asarray(case["images"]), jnp.asarray(case["query_points"]))
+    return value, to_official(gradients)
+
+
+def assert_official(found, reference, error_of, loss, tolerance):
+    value, gradients = found
+    expected = reference("grads_case")
+    assert error_of(value, expected[f"loss_{loss}"]) <= 1e-5
+    names = [name.removeprefix(f"grad_{loss}/") for name in expected if name.startswith(f"grad_{loss}/")]
+    assert names
+    errors = {name: error_of(gradients[name], expected[f"grad_{loss}/{name}"]) for name in names}
+    assert {name: e for name, e in errors.items() if e > tolerance} == {}
+
+
+@pytest.mark.parametrize("choices", [{}, {"remat": True, "frames_chunk": 2}], ids=["plain", "remat and chunks"])
+def test_poses_depth_and_points(small, reference, error_of, choices):
+    found = loss_and_gradients(small, reference, MAIN, heads=small.config.heads, **choices)
+    assert_official(found, reference, error_of, "main", 2e-5)
+
+
+def test_tracks(small, reference, error_of):
+    assert_official(loss_and_gradients(small, reference, TRACK), reference, error_of, "track", 2e-4)

@@ -1,0 +1,67 @@
+"""Which weights of a model may take a low-rank update, and how many parameters a way of fine-tuning trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+from flax import nnx
+
+from vggt_jax.deltas import Deltas, dotted
+from vggt_jax.layers import Conv, Linear
+
+ADAPTABLE_PARTS = ("aggregator.frame_blocks", "aggregator.global_blocks", "camera_head", "depth_head")
+"""Modules whose every Linear and Conv may take an update; encoder, point head and track head stay as they are."""
+
+
+@dataclass(frozen=True)
+class ConvGeometry:
+    """How a convolution moves over the image: one number for height and width alike, in pixels."""
+
+    kernel: int
+    stride: int
+    padding: int
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One adaptable weight, or a stack of them: ``n`` outputs by ``m`` inputs (Cin·kh·kw for a convolution)."""
+
+    stack: tuple[int, ...]
+    n: int
+    m: int
+    conv: ConvGeometry | None = None
+
+
+def adaptable(model: nnx.Module) -> dict[str, Matrix]:
+    """The weights of ``model`` (real or abstract) that may take an update, by path."""
+    found: dict[str, Matrix] = {}
+    for keys, module in nnx.iter_modules(model):
+        path = dotted(keys)
+        if not path.startswith(tuple(part + "." for part in ADAPTABLE_PARTS)):
+            continue
+        if isinstance(module, Linear):
+            *stack, m, n = module.kernel.shape
+            found[path] = Matrix(tuple(stack), n, m)
+        elif isinstance(module, Conv):
+            *window, inputs, n = module.kernel.shape
+            found[path] = Matrix((), n, inputs * prod(window), ConvGeometry(window[0], module.stride, module.padding))
+    return dict(sorted(found.items()))
+
+
+def check(deltas: Deltas, matrices: Mapping[str, Matrix]) -> None:
+    """Raises one ValueError that lists every unknown path and every wrong shape in ``deltas``."""
+    problems = []
+    for path, delta in deltas.items():
+        if path not in matrices:
+            problems.append(f"{path}: the model has no adaptable matrix of this name")
+            continue
+        matrix = matrices[path]
+        shapes = ((*matrix.stack, matrix.n, delta.rank), (*matrix.stack, matrix.m, delta.rank))
+        if (delta.A.shape, delta.B.shape) != shapes:
+            problems.append(
+                f"{path}: needs A {shapes[0]} and B {shapes[1]}, got A {delta.A.shape} and B {delta.B.shape}"
+            )
+    if problems:
+        raise ValueError("deltas do not fit the model:\n  " + "\n  ".join(problems))

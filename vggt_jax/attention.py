@@ -1,0 +1,66 @@
+"""Scaled dot-product attention, with the fastest exact way that a backend has."""
+
+from __future__ import annotations
+
+from math import ceil, sqrt
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+_CPU_SCORES = 2**21
+"""Scores (pairs of query and key) that a CPU handles in one pass: 8 MiB, so that the softmax finds them in cache."""
+
+
+def attention(
+    q: Float[Array, "b heads tq d"], k: Float[Array, "b heads tk d"], v: Float[Array, "b heads tk d"]
+) -> Float[Array, "b heads tq d"]:
+    """softmax(q kᵀ / √d) v in the type of ``v``; softmax and sums in float32.
+
+    GPUs run cuDNN's flash attention in half precision and XLA's in float32. CPUs loop over groups of heads, or over
+    chunks of one head's queries: the same sums, but three times as fast as one large einsum because the scores stay in
+    the cache.
+    """
+    if jax.default_backend() == "cpu":
+        return _on_cpu(q, k, v)
+    flash = jax.default_backend() == "gpu" and v.dtype != jnp.float32
+    out = jax.nn.dot_product_attention(
+        *(x.transpose(0, 2, 1, 3) for x in (q, k, v)), implementation="cudnn" if flash else "xla"
+    )
+    return out.transpose(0, 2, 1, 3)
+
+
+def _dense(
+    q: Float[Array, "*b tq d"], k: Float[Array, "*b tk d"], v: Float[Array, "*b tk d"]
+) -> Float[Array, "*b tq d"]:
+    scores = jnp.matmul(q, k.mT, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(scores / sqrt(q.shape[-1]), axis=-1).astype(v.dtype)
+    return jnp.matmul(weights, v, precision=jax.lax.Precision.HIGHEST)
+
+
+def _on_cpu(
+    q: Float[Array, "b heads tq d"], k: Float[Array, "b heads tk d"], v: Float[Array, "b heads tk d"]
+) -> Float[Array, "b heads tq d"]:
+    b, heads, tq, d = q.shape
+    tk = k.shape[2]
+    if b * heads * tq * tk <= _CPU_SCORES:
+        return _dense(q, k, v)
+    chunks = ceil(tq * tk / _CPU_SCORES)
+    rows = tuple(x.reshape(b * heads, x.shape[2], d) for x in (q, k, v))
+    out = jax.lax.map(
+        lambda row: _dense(*row) if chunks == 1 else _in_chunks(*row, chunks=chunks),
+        rows,
+        batch_size=max(1, _CPU_SCORES // (tq * tk)),
+    )
+    return out.reshape(b, heads, tq, d)
+
+
+def _in_chunks(
+    q: Float[Array, "tq d"], k: Float[Array, "tk d"], v: Float[Array, "tk d"], *, chunks: int
+) -> Float[Array, "tq d"]:
+    tq, d = q.shape
+    chunk = ceil(tq / chunks)
+    queries = jnp.pad(q, ((0, chunks * chunk - tq), (0, 0))).reshape(chunks, chunk, d)
+    # Recomputing a chunk's scores in the backward pass is what keeps them out of memory there, too.
+    out = jax.lax.map(jax.checkpoint(lambda some: _dense(some, k, v)), queries)
+    return out.reshape(chunks * chunk, d)[:tq]

@@ -1,0 +1,76 @@
+"""Low-rank updates beside the parameters: how a layer applies one, how they are merged into the weights.
+
+An update is an entry of ``{path: LowRank}``. The path is the dotted module path of the adapted layer, which is the
+official checkpoint's name without layer number and ``.weight``: ``"aggregator.frame_blocks.attn.qkv"`` with A (L, 3C,
+r) and B (L, C, r), stacked over the L layers, or ``"depth_head.projects.0"`` with A (Cout, r) and B (Cin·kh·kw, r),
+rows in PyTorch's order (Cin, kh, kw).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from subspace import LowRank
+
+Deltas = Mapping[str, LowRank]
+NO_DELTAS: Deltas = MappingProxyType({})
+
+
+def dotted(keys: Iterable[object]) -> str:
+    """The path that a leaf's or module's nested keys spell: ``"camera_head.trunk.attn.qkv"``."""
+    return ".".join(map(str, keys))
+
+
+def below(deltas: Deltas, name: str) -> dict[str, LowRank]:
+    """The updates of the child module ``name``, with paths relative to it."""
+    return {path.removeprefix(name + "."): delta for path, delta in deltas.items() if path.startswith(name + ".")}
+
+
+def linear_delta(x: Float[Array, "*b m"], delta: LowRank) -> Float[Array, "*b n"]:
+    """(x B) Aᵀ in the type of ``x``."""
+    a, b = delta.A.astype(x.dtype), delta.B.astype(x.dtype)
+    hidden = jnp.matmul(x, b, precision=jax.lax.Precision.HIGHEST)
+    return jnp.matmul(hidden, a.mT, precision=jax.lax.Precision.HIGHEST)
+
+
+def filters(b: Float[Array, "m r"], kernel: int) -> Float[Array, "kernel kernel inputs r"]:
+    """The r convolution filters that the columns of B hold, from PyTorch's row order (Cin, kh, kw) to HWIO."""
+    return b.reshape(-1, kernel, kernel, b.shape[-1]).transpose(1, 2, 0, 3)
+
+
+def merge(base: nnx.State, deltas: Deltas) -> nnx.State:
+    """The parameters with every update added to its weight: W + dW; ``base`` itself is left alone.
+
+    ``base`` is what ``nnx.split(model)`` returns beside the graph definition. Weights keep their type; sums are made in
+    float32. Raises ValueError for a path without a kernel and for factors that do not fit it.
+    """
+    flat = dict(nnx.to_flat_state(base))
+    names = {dotted(keys): keys for keys in flat}
+    for path, delta in deltas.items():
+        keys = names.get(path + ".kernel")
+        if keys is None:
+            raise ValueError(f"deltas: the parameters hold no {path}.kernel")
+        kernel = flat[keys][...]
+        dense = jnp.matmul(delta.A, delta.B.mT, precision=jax.lax.Precision.HIGHEST)
+        if kernel.ndim == dense.ndim + 2:
+            outputs, inputs, height, width = kernel.shape[3], kernel.shape[2], kernel.shape[0], kernel.shape[1]
+            if dense.shape != (outputs, inputs * height * width):
+                raise ValueError(f"deltas: {path} has dW {dense.shape}, its kernel is {kernel.shape} (HWIO)")
+            change = dense.reshape(outputs, inputs, height, width).transpose(2, 3, 1, 0)
+        else:
+            change = dense.mT
+        if change.shape != kernel.shape:
+            raise ValueError(f"deltas: {path} has dW {dense.shape}, its kernel is {kernel.shape} (inputs, outputs)")
+        flat[keys] = flat[keys].replace((kernel.astype(jnp.float32) + change).astype(kernel.dtype))
+    return nnx.from_flat_state(flat)
+
+
+def unmerge(base: nnx.State, deltas: Deltas) -> nnx.State:
+    """The inverse of :func:`merge`, up to rounding: W - dW."""
+    return merge(base, {path: LowRank(-delta.A, delta.B) for path, delta in deltas.items()})

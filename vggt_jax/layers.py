@@ -1,0 +1,129 @@
+"""The layers that every part of the model is built from.
+
+Weights are float32 in JAX layouts: ``kernel`` (inputs, outputs) or HWIO, ``bias``, ``scale``. With ``stack=(L,)`` a
+layer holds the parameters of L equal layers on a leading axis; such a stack is called one slice at a time (see
+:mod:`vggt_jax.blocks`). Matrix multiplications run in ``dtype`` at its full precision, norms and activations in
+float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from subspace import LowRank
+from vggt_jax.deltas import filters, linear_delta
+
+HIGHEST = jax.lax.Precision.HIGHEST
+
+
+def _uniform(rngs: nnx.Rngs, shape: Sequence[int], fan_in: int) -> nnx.Param:
+    """Uniform in ±1/√fan_in, which is PyTorch's default for weights and biases."""
+    limit = 1 / sqrt(fan_in)
+    return nnx.Param(jax.random.uniform(rngs.params(), tuple(shape), jnp.float32, -limit, limit))
+
+
+class Linear(nnx.Module):
+    """y = x W + b, plus (x B) Aᵀ where a low-rank update is given."""
+
+    def __init__(
+        self, inputs: int, outputs: int, *, stack: tuple[int, ...] = (), dtype: str = "float32", rngs: nnx.Rngs
+    ):
+        self.dtype = dtype
+        self.kernel = _uniform(rngs, (*stack, inputs, outputs), inputs)
+        self.bias = _uniform(rngs, (*stack, outputs), inputs)
+
+    def __call__(self, x: Float[Array, "*b m"], delta: LowRank | None = None) -> Float[Array, "*b n"]:
+        x = x.astype(self.dtype)
+        y = jnp.matmul(x, self.kernel[...].astype(self.dtype), precision=HIGHEST) + self.bias[...].astype(self.dtype)
+        return y if delta is None else y + linear_delta(x, delta)
+
+
+class LayerNorm(nnx.Module):
+    """Normalisation over the last axis in float32, with a learned scale and bias unless ``affine`` is false."""
+
+    def __init__(self, size: int, *, eps: float = 1e-5, affine: bool = True, stack: tuple[int, ...] = ()):
+        self.eps = eps
+        self.scale = nnx.Param(jnp.ones((*stack, size))) if affine else None
+        self.bias = nnx.Param(jnp.zeros((*stack, size))) if affine else None
+
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+        x = x.astype(jnp.float32)
+        centred = x - x.mean(-1, keepdims=True)
+        y = centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + self.eps)
+        return y if self.scale is None or self.bias is None else y * self.scale[...] + self.bias[...]
+
+
+class LayerScale(nnx.Module):
+    """A learned factor for each channel."""
+
+    def __init__(self, size: int, *, initial: float, stack: tuple[int, ...] = ()):
+        self.gamma = nnx.Param(jnp.full((*stack, size), initial, jnp.float32))
+
+    def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+        return x * self.gamma[...]
+
+
+class Conv(nnx.Module):
+    """A square convolution of channels-last images; a low-rank update is r filters of the same geometry, then 1×1."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        kernel: int,
+        stride: int = 1,
+        padding: int = 0,
+        bias: bool = True,
+        dtype: str = "float32",
+        rngs: nnx.Rngs,
+    ):
+        self.stride, self.padding, self.dtype = stride, padding, dtype
+        self.kernel = _uniform(rngs, (kernel, kernel, inputs, outputs), inputs * kernel * kernel)
+        self.bias = _uniform(rngs, (outputs,), inputs * kernel * kernel) if bias else None
+
+    def __call__(self, x: Float[Array, "b h w m"], delta: LowRank | None = None) -> Float[Array, "b h2 w2 n"]:
+        x = x.astype(self.dtype)
+        y = self._convolve(x, self.kernel[...].astype(self.dtype))
+        if self.bias is not None:
+            y = y + self.bias[...].astype(self.dtype)
+        if delta is None:
+            return y
+        hidden = self._convolve(x, filters(delta.B.astype(self.dtype), self.kernel.shape[0]))
+        return y + jnp.matmul(hidden, delta.A.astype(self.dtype).mT, precision=HIGHEST)
+
+    def _convolve(self, x: Array, kernel: Array) -> Array:
+        return jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            window_strides=(self.stride, self.stride),
+            padding=((self.padding, self.padding),) * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            precision=HIGHEST,
+        )
+
+
+class Upsample(nnx.Module):
+    """A transposed convolution whose stride is its kernel: every pixel becomes its own ``factor`` × ``factor`` tile."""
+
+    def __init__(self, channels: int, *, factor: int, dtype: str = "float32", rngs: nnx.Rngs):
+        self.dtype = dtype
+        self.kernel = _uniform(rngs, (factor, factor, channels, channels), channels * factor * factor)
+        self.bias = _uniform(rngs, (channels,), channels * factor * factor)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+        kernel = self.kernel[...].astype(self.dtype)
+        tiles = jnp.einsum("bhwi,pqio->bhpwqo", x.astype(self.dtype), kernel, precision=HIGHEST)
+        b, h, p, w, q, c = tiles.shape
+        return tiles.reshape(b, h * p, w * q, c) + self.bias[...].astype(self.dtype)
+
+
+def gelu(x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+    """The exact GELU (with erf), in float32."""
+    return jax.nn.gelu(x.astype(jnp.float32), approximate=False)
