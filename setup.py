@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 
 # jax, jaxlib and flax move together: flax 0.12.8 needs jax >= 0.10, and jax 0.11 breaks it.
 JAX = ">=0.10.2,<0.11"
+FLAX = ">=0.12.8,<0.13"
 
 setup(
     name="attribute-subspaces",
@@ -18,10 +19,14 @@ setup(
     packages=find_packages(include=["subspace*", "vggt_jax*", "weights_convert*", "experiments*"]),
     include_package_data=True,
     install_requires=[
+        "absl-py>=2.1,<3",
+        f"flax{FLAX}",
         f"jax{JAX}",
         f"jaxlib{JAX}",
         "jaxtyping>=0.3.2,<0.4",
         "numpy>=2.1,<3",
+        "scipy>=1.15,<2",
+        "threadpoolctl>=3.5,<4",
     ],
     extras_require={
         "cuda": [f"jax[cuda13]{JAX}"],
@@ -32,7 +37,6 @@ setup(
             "hypothesis>=6.130,<7",
             "pytest>=8.3,<10",
             "safetensors>=0.5,<1",
-            "scipy>=1.15,<2",
         ],
         "dev": ["pre-commit>=4,<5", "pyright==1.1.414", "ruff==0.17.6"],
     },

@@ -45,10 +45,9 @@ class SpectralPattern:
     """log10 of the factor by which the singular values fall in these drops; 0 where there is none."""
 
     @property
-    def name(self) -> str | np.ndarray:
-        """The name of the pattern in lower case ("at_rank", …); an array of names for a stack. Not under ``jit``."""
-        names = np.array([pattern.name.lower() for pattern in Pattern])[np.asarray(self.code)]
-        return str(names) if names.ndim == 0 else names
+    def names(self) -> np.ndarray:
+        """The patterns' names in lower case ("at_rank", …), shaped like ``code``. Not under ``jit``."""
+        return np.array([pattern.name.lower() for pattern in Pattern])[np.asarray(self.code)]
 
 
 def effective_rank(x: LowRank | Float[Array, "*layers p"]) -> Float[Array, "*layers"]:
@@ -97,13 +96,11 @@ def _pattern(sigma: Float[Array, " p"], *, rank: int) -> SpectralPattern:
     steps = -jnp.diff(jnp.log10(jnp.maximum(sigma, floor)))
     is_drop = steps >= jnp.maximum(SMALLEST_DROP, TIMES_TYPICAL * _typical_step(steps, sigma[1:] > floor, rank))
 
-    position = jnp.arange(1, p)  # singular values before each step
-    run = jnp.cumsum(is_drop & ~jnp.concatenate([jnp.zeros(1, bool), is_drop[:-1]])) - 1  # which drop a step is in
-    run = jnp.where(is_drop, run, p)
-    size = jax.ops.segment_sum(steps, run, num_segments=p)
-    peak = jax.ops.segment_max(jnp.where(is_drop, steps, -jnp.inf), run, num_segments=p)
-    is_peak = is_drop & (steps == peak[jnp.minimum(run, p - 1)])
-    place = jax.ops.segment_min(jnp.where(is_peak, position, p), run, num_segments=p)
+    starts = is_drop & ~jnp.concatenate([jnp.zeros(1, bool), is_drop[:-1]])
+    drop = jnp.where(is_drop, jnp.cumsum(starts) - 1, p)  # which drop each step belongs to; p for none
+    member = drop == jnp.arange(p)[:, None]
+    size = jnp.sum(member * steps, axis=1)
+    place = jnp.argmax(jnp.where(member, steps, -jnp.inf), axis=1) + 1  # singular values before its largest step
 
     near = max(1, rank // 8)
     real = (size > 0) & (place <= max(rank + near, p - max(1, p // 10)))

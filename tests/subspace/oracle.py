@@ -26,16 +26,19 @@ def shared_subspace(W: np.ndarray, dim: int, alpha: float, epsilon: float, itera
     norms = np.sort([np.linalg.norm(w) for w in W])
     typical = norms[(len(W) - 1) // 2] or norms[-1] or 1.0
     eps = epsilon * typical
-    w, objective, first = np.ones(len(W)), [], None
-    for _ in range(iterations):
+
+    def step(w):
         used = w / w.sum()
-        C = np.einsum("k,knm->nm", used, W)
-        U, sigma, Vt = np.linalg.svd(C, full_matrices=False)
-        first = sigma if first is None else first
+        U, sigma, Vt = np.linalg.svd(np.einsum("k,knm->nm", used, W), full_matrices=False)
         S = (U[:, :dim] * sigma[:dim]) @ Vt[:dim]
         residuals = np.array([np.linalg.norm(S - Wi) for Wi in W])
+        return used, S, sigma, residuals
+
+    used, S, sigma, residuals = step(np.ones(len(W)))
+    first, objective = sigma, [np.sum((eps**2 + residuals**2) ** (alpha / 2))]
+    for _ in range(iterations - 1):
+        used, S, sigma, residuals = step(1 / (eps**2 + residuals**2) ** ((2 - alpha) / 2))
         objective.append(np.sum((eps**2 + residuals**2) ** (alpha / 2)))
-        w = 1 / (eps**2 + residuals**2) ** ((2 - alpha) / 2)
     return Solution(S, used, sigma, first, residuals, objective)
 
 

@@ -180,7 +180,7 @@ def test_bad_input_is_named():
         generalized_eigenvalues(stack[0], stack)
     with pytest.raises(ValueError, match=r"at least two attributes to compare, got \['texture'\]"):
         pairwise_eigenvalues({"texture": S})
-    with pytest.raises(ValueError, match="texture .* and camera .* must have equal shapes"):
+    with pytest.raises(ValueError, match=r"texture .* and camera .* must have equal shapes"):
         pairwise_eigenvalues({"texture": S, "camera": _subspace(0, 20, 30, 4)})
     with pytest.raises(ValueError, match="positive definite"):
         generalized_eigh(np.eye(2), -np.eye(2))

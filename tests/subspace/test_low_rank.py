@@ -115,6 +115,6 @@ def test_wrong_shapes_are_named():
     with pytest.raises(ValueError, match="no inner product"):
         inner_product(_stack(0), _stack(0, n=11))
     with pytest.raises(TypeError):
-        _ = _stack(0) + 1.0
+        _ = _stack(0) + 1.0  # type: ignore[operator]
     with pytest.raises(TypeError):
         _ = _stack(0) * _stack(0)

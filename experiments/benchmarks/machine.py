@@ -1,0 +1,43 @@
+"""What was measured on: cores, memory, library versions, and the machine's own matrix product as a yardstick."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+
+def describe() -> str:
+    """One line that belongs above every table of timings."""
+    devices = ", ".join(sorted({device.device_kind for device in jax.devices()}))
+    return (
+        f"{os.cpu_count()} cores ({platform.machine()}), {devices}, Python {platform.python_version()}, "
+        f"jax {jax.__version__}; load {os.getloadavg()[0]:.1f} at the start"
+    )
+
+
+def seconds(function: Callable[[], object], repeats: int = 3) -> tuple[float, float]:
+    """(first call, best of the further calls) in seconds, each waited for; the first one compiles."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        jax.block_until_ready(function())
+        times.append(time.perf_counter() - start)
+    return times[0], min(times[1:])
+
+
+def peak_memory_gb() -> float:
+    """The largest resident memory of this process so far, in 10⁹ bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def matmul_gflops(size: int = 2048) -> float:
+    """float32 GFLOP/s of one square matrix product."""
+    x = jnp.ones((size, size))
+    product = jax.jit(lambda x: x @ x)
+    return 2 * size**3 / seconds(lambda: product(x), repeats=5)[1] / 1e9

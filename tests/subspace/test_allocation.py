@@ -1,0 +1,74 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from subspace import allocate_importance, allocate_proportional, allocate_uniform
+
+RANKS = st.lists(st.floats(0, 100), min_size=1, max_size=30)
+
+
+def test_the_printed_floor_leaves_budget_unspent_and_the_exact_one_does_not():
+    ranks = jnp.array([2.0, 3.0, 4.0, 7.0])
+    assert allocate_uniform(ranks, 16).tolist() == [16, 16, 16, 16]
+    assert allocate_importance(ranks, 16).tolist() == [0, 0, 16, 16]
+    assert allocate_proportional(ranks, 16).tolist() == [8, 12, 16, 28]
+
+
+def test_importance_can_spend_more_than_once_the_mean():
+    assert allocate_importance(jnp.array([1.0, 1.0, 10.0]), 8).tolist() == [0, 0, 16]
+
+
+@settings(max_examples=60, deadline=None)
+@given(RANKS, st.integers(1, 20), st.integers(0, 10))
+def test_proportional_spends_exactly_within_the_cap(ranks, dim, slack):
+    found = np.asarray(allocate_proportional(np.array(ranks), dim, max_rank=dim + slack))
+    assert found.sum() == dim * len(ranks)
+    assert found.min() >= 0 and found.max() <= dim + slack
+    order = np.argsort(ranks, kind="stable")
+    assert np.all(np.diff(found[order])[np.diff(np.array(ranks, np.float32)[order]) > 0] >= 0)  # more rank, never less
+
+
+@settings(max_examples=60, deadline=None)
+@given(RANKS, st.integers(1, 20))
+def test_importance_equals_the_printed_formula_and_never_overspends(ranks, dim):
+    with jax.enable_x64(True):
+        found = np.asarray(allocate_importance(np.array(ranks), dim))
+        mean = np.mean(ranks)
+        expected = dim * np.floor(np.array(ranks) / mean) if mean > 0 else np.zeros(len(ranks))
+        close_to_an_integer = np.abs(np.array(ranks) / (mean or 1) - np.round(np.array(ranks) / (mean or 1))) < 1e-9
+        assert np.all((found == expected) | close_to_an_integer)
+        assert found.sum() <= dim * len(ranks)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(1, 10), min_size=2, max_size=12), st.integers(4, 20))
+def test_proportional_is_close_to_the_exact_share(ranks, dim):
+    found = np.asarray(allocate_proportional(np.array(ranks), dim))
+    share = np.array(ranks) / np.sum(ranks) * dim * len(ranks)
+    assert np.max(np.abs(found - share)) < 1 + 0.5 * len(ranks) * np.max(share) / np.sum(share)
+
+
+def test_equal_and_zero_ranks_are_uniform():
+    for value in (0.0, 3.7):
+        assert allocate_proportional(jnp.full(5, value), 6).tolist() == [6] * 5
+
+
+def test_works_under_jit():
+    ranks = jnp.array([2.0, 3.0, 4.0, 7.0])
+    assert jax.jit(lambda r: allocate_proportional(r, 16))(ranks).tolist() == [8, 12, 16, 28]
+    assert jax.jit(lambda r: allocate_importance(r, 16))(ranks).tolist() == [0, 0, 16, 16]
+
+
+@pytest.mark.parametrize("allocate", [allocate_uniform, allocate_importance, allocate_proportional])
+def test_bad_input(allocate):
+    with pytest.raises(ValueError, match=r"one value per layer, got shape \(0,\)"):
+        allocate(np.zeros(0), 4)
+    with pytest.raises(ValueError, match="dim must be positive, got 0"):
+        allocate(np.ones(3), 0)
+    with pytest.raises(ValueError, match="finite and not negative"):
+        allocate(np.array([1.0, np.nan]), 4)
+    with pytest.raises(ValueError, match="max_rank=3 leaves no room"):
+        allocate_proportional(np.ones(3), 4, max_rank=3)
