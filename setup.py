@@ -33,11 +33,10 @@ setup(
         "tpu": [f"jax[tpu]{JAX}"],
         "torch": ["torch==2.13.0"],
         "test": [
-            "beartype>=0.20,<1",
             "hypothesis>=6.130,<7",
             "pytest>=8.3,<10",
             "safetensors>=0.5,<1",
         ],
-        "dev": ["pre-commit>=4,<5", "pyright==1.1.414", "ruff==0.17.6"],
+        "dev": ["pre-commit>=4,<5", "pyright[nodejs]==1.1.414", "ruff==0.17.6"],
     },
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -11,15 +12,22 @@ from subspace.low_rank import LowRank, at_least_float32
 from subspace.threads import after
 
 
+class Span(NamedTuple):
+    """Orthonormal Q (n, p) as LAPACK's Householder reflectors: half the work of having it as a matrix."""
+
+    reflectors: Float[Array, "n p"]
+    coefficients: Float[Array, " p"]
+
+
 class Compressed(NamedTuple):
     """k updates A_i B_iᵀ = scale · Q_A C_i Q_Bᵀ with orthonormal Q_A, Q_B and small cores C_i. Exact, not approximate.
 
-    Where k·r ≥ n the space is all of Rⁿ; then Q_A is None and stands for the identity (p = n). The same for Q_B.
+    Where k·r ≥ n the columns span all of Rⁿ; then Q_A is None and stands for the identity (p = n). The same for Q_B.
     ``scale`` is the largest entry of any core, so that the squares that follow neither overflow nor underflow.
     """
 
-    Q_A: Float[Array, "n p"] | None
-    Q_B: Float[Array, "m q"] | None
+    Q_A: Span | None
+    Q_B: Span | None
     cores: Float[Array, "k p q"]
     scale: Float[Array, ""]
 
@@ -39,15 +47,20 @@ def compress(adapters: LowRank) -> Compressed:
     return Compressed(Q_A, Q_B, cores / scale, scale)
 
 
-def _span(columns: Float[Array, "k n r"]) -> tuple[Array | None, Float[Array, "k p r"]]:
-    """Orthonormal Q (n, p) with columns_i = Q · coordinates_i, and the coordinates."""
+def _span(columns: Float[Array, "k n r"]) -> tuple[Span | None, Float[Array, "k p r"]]:
+    """Q with columns_i = Q · coordinates_i, and the coordinates."""
     k, n, r = columns.shape
     if k * r >= n:
         return None, columns
-    Q, R = jnp.linalg.qr(jnp.moveaxis(columns, 0, 1).reshape(n, k * r))
-    return Q, jnp.moveaxis(R.reshape(k * r, k, r), 1, 0)
+    transposed, coefficients = jnp.linalg.qr(jnp.moveaxis(columns, 0, 1).reshape(n, k * r), mode="raw")
+    reflectors = transposed.mT
+    R = jnp.triu(reflectors[: k * r])
+    return Span(reflectors, coefficients), jnp.moveaxis(R.reshape(k * r, k, r), 1, 0)
 
 
-def expand(Q: Float[Array, "n p"] | None, coordinates: Float[Array, "p d"]) -> Float[Array, "n d"]:
-    """Back from the coordinates of the span to Rⁿ."""
-    return coordinates if Q is None else jnp.matmul(Q, coordinates, precision="highest")
+def expand(Q: Span | None, coordinates: Float[Array, "p d"]) -> Float[Array, "n d"]:
+    """Q · coordinates: back from the span to Rⁿ."""
+    if Q is None:
+        return coordinates
+    n, p = Q.reflectors.shape
+    return jax.lax.linalg.ormqr(Q.reflectors, Q.coefficients, jnp.pad(coordinates, ((0, n - p), (0, 0))))

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from subspace.compression import compress, expand
 from subspace.low_rank import LowRank
-from subspace.threads import is_traced, one_blas_thread
+from subspace.threads import after, is_traced, one_blas_thread
 from subspace.validation import check_adapters
 
 EPSILON = 1e-3
@@ -147,8 +147,10 @@ def _solve_stack(adapters: LowRank, alpha, epsilon, tolerance, *, dim: int, max_
         span = compress(own)
         fit = irls(span.cores, jnp.ones(k, span.cores.dtype), alpha, epsilon, tolerance, dim, max_iterations)
         root = jnp.sqrt(fit.sigma[:dim] * span.scale)
+        A = expand(span.Q_A, fit.U)
+        B = expand(span.Q_B, after(fit.V, A))
         return SharedSubspace(
-            factors=LowRank(expand(span.Q_A, fit.U) * root, expand(span.Q_B, fit.V) * root),
+            factors=LowRank(A * root, B * root),
             weights=fit.weights,
             singular_values=fit.sigma * span.scale,
             initial_singular_values=fit.initial_sigma * span.scale,

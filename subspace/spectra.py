@@ -47,7 +47,7 @@ class SpectralPattern:
     @property
     def names(self) -> np.ndarray:
         """The patterns' names in lower case ("at_rank", …), shaped like ``code``. Not under ``jit``."""
-        return np.array([pattern.name.lower() for pattern in Pattern])[np.asarray(self.code)]
+        return np.asarray(np.array([pattern.name.lower() for pattern in Pattern])[np.asarray(self.code)])
 
 
 def effective_rank(x: LowRank | Float[Array, "*layers p"]) -> Float[Array, "*layers"]:

@@ -110,6 +110,12 @@ class VGGT(nnx.Module):
         layers = self.config.layers
         if patch_tokens is None:
             patch_tokens = self.aggregator.encode(images)
+        patches = size[0] * size[1] // self.config.patch_size**2
+        if patch_tokens.shape != (*images.shape[:2], patches, self.config.width):
+            raise ValueError(
+                f"patch_tokens: needs the shape {(*images.shape[:2], patches, self.config.width)}, "
+                f"got {patch_tokens.shape}"
+            )
         tokens = self.aggregator(patch_tokens, size, layers=layers, deltas=below(deltas, "aggregator"))
 
         def read(part: DenseHeadConfig) -> Array:

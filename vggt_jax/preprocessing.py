@@ -32,7 +32,8 @@ def load_images(
     ``crop``: the width becomes ``size``, the height follows and is cut at the centre if it exceeds ``size``.
     ``pad``: the longer side becomes ``size`` and the shorter one is filled with white on both sides, so every
     image is ``size`` × ``size``. Images of different shapes in one call are filled with white to a common
-    shape. Transparency (RGBA) is composited on white; EXIF orientation is not applied, as upstream.
+    shape. RGBA is composited on white, every other mode converted to RGB as Pillow does it; EXIF orientation is
+    not applied, as upstream.
 
     Args:
         paths: image files, one per frame.

@@ -69,8 +69,8 @@ class Tracker(nnx.Module):
             Tracks after every iteration, (x, y) in pixels of the images: the first frame's are the query points.
             Visibilities and confidences in (0, 1) after the last one.
 
-            As upstream, every iteration's tracks have a gradient to that iteration's step only, through the
-            features of all earlier ones; query points have none through the sampling of features.
+            Gradients are upstream's: coordinates are detached at the start of every iteration and wherever maps are
+            sampled, so that an iteration's tracks depend on earlier iterations through the features only.
 
         Raises:
             ValueError: fewer than one iteration, shapes that contradict each other or the configuration, or maps
