@@ -59,20 +59,19 @@ def reconstruct(
         OSError: a file that cannot be read or written.
     """
     from experiments.reconstruction.output_folder import new_folder
-    from experiments.reconstruction.photos import find_photos
+    from experiments.reconstruction.photos import UPRIGHT, find_photos
 
     start = time.perf_counter()
     photos, others = find_photos(images)
     if others:
         _say(f"passed over {len(others)} file(s) that are no images: {', '.join(path.name for path in others[:5])}")
-    if turned := [photo.name for photo in photos if photo.orientation != 1]:
+    if turned := [photo.name for photo in photos if photo.orientation != UPRIGHT]:
         _say(f"turned upright by their EXIF orientation: {', '.join(turned)}")
 
     with new_folder(output, overwrite, OUTPUTS) as folder:
         # JAX and the writers take seconds to import; bad arguments are refused before
         from experiments.reconstruction import colmap, overview, point_files, records
-        from experiments.reconstruction.inference import compile_forward, load_model, scene_of
-        from experiments.reconstruction.photos import load_photos
+        from experiments.reconstruction.inference import compile_forward, load_model, load_photos, scene_of
         from experiments.reconstruction.placement import place
 
         with _stage(f"loading weights from {weights}"):

@@ -11,13 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
+from PIL import Image, ImageOps
 from safetensors.numpy import load_file
 
+from experiments.reconstruction.photos import UPRIGHT, Photo
 from experiments.reconstruction.placement import Placement
 from experiments.reconstruction.scene import Scene
 from vggt_jax import VGGT, VGGTConfig
 from vggt_jax.parameters import abstract_model
 from vggt_jax.pose_encoding import decode_pose
+from vggt_jax.preprocessing import load_images
 from weights_convert.names import from_official
 
 Forward = Callable[[nnx.State, Float[Array, "1 views height width 3"]], tuple[Array, ...]]
@@ -34,6 +37,33 @@ class Compiled:
         """Pose encodings (views, 9), depths and confidences (both views, height, width), in float32."""
         pose, depth, confidence = self.run(self.params, jnp.asarray(images)[None])
         return np.asarray(pose[0]), np.asarray(depth[0, ..., 0]), np.asarray(confidence[0])
+
+
+def load_photos(
+    photos: Sequence[Photo], mode: str, size: int, patch_size: int, scratch: Path
+) -> Float[np.ndarray, "photos height width 3"]:
+    """The photos as the model's input; see :func:`vggt_jax.preprocessing.load_images`.
+
+    The loader takes pixels as they are stored. Photos that their camera stored on the side are written upright into
+    the folder ``scratch`` first, and removed afterwards.
+
+    Raises:
+        ValueError: a file that cannot be loaded, or a photo so narrow that nothing would be left of it.
+    """
+    upright = []
+    for photo in photos:
+        path = photo.path
+        if photo.orientation != UPRIGHT:
+            path = scratch / f"{len(upright)} {path.stem}.png"
+            with Image.open(photo.path) as image:
+                ImageOps.exif_transpose(image).save(path, compress_level=1)
+        upright.append(path)
+    try:
+        return load_images(upright, mode, size, patch_size)
+    finally:
+        for photo, path in zip(photos, upright, strict=True):
+            if path != photo.path:
+                path.unlink()
 
 
 def load_model(weights: str) -> VGGT:

@@ -24,8 +24,11 @@ def new_folder(path: Path, overwrite: bool, ours: frozenset[str]) -> Iterator[Pa
         OSError: the folder cannot be made.
     """
     _check_free(path, overwrite, ours)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    except OSError as error:
+        raise OSError(f"cannot make a folder in {path.parent}: {error.strerror}") from error
     try:
         yield partial
         partial.chmod(0o777 & ~_umask())  # mkdtemp's are private

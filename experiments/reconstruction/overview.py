@@ -12,12 +12,16 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.patheffects import withStroke
 
 from experiments.reconstruction.scene import FRUSTUM_EDGES, PointCloud, Scene
 
 _MOST_VIEWS = 6
 _DEPTH_COLOURS, _CONFIDENCE_COLOURS = "turbo", "viridis"
 _BACKGROUND = (255, 255, 255)
+_UP_WEIGHT = 0.05
+_PANEL_ASPECT = 1.25
+"""Width by height of a rendered view."""
 _GRID = 480
 """Cells along the longer side of a rendered view."""
 
@@ -32,8 +36,9 @@ def draw_overview(path: Path, scene: Scene, cloud: PointCloud, title: str) -> No
     height, width = scene.depth.shape[1:]
     columns = max(len(views), 2)
     row_inches = 2.3 * min(height / width, 1.5)
-    figure = Figure(figsize=(2.4 * columns + 1.2, 3 * row_inches + 1.35 + 1.2 * columns), layout="constrained")
-    halves = figure.subfigures(2, 1, squeeze=False, height_ratios=[3 * row_inches + 1.0, 1.2 * columns + 0.35])
+    wide, upper, lower = 2.4 * columns + 1.0, 3 * row_inches + 0.4, 1.2 * columns / _PANEL_ASPECT + 0.7
+    figure = Figure(figsize=(wide, upper + lower + 0.4), layout="constrained")
+    halves = figure.subfigures(2, 1, squeeze=False, height_ratios=[upper, lower])
     figure.suptitle(title, fontsize=11, parse_math=False)
     _draw_views(halves[0, 0], scene, views)
     _draw_cloud(halves[1, 0], scene, cloud)
@@ -64,7 +69,7 @@ def _draw_views(figure: SubFigure, scene: Scene, views: np.ndarray) -> None:
 
 
 def _draw_cloud(figure: SubFigure, scene: Scene, cloud: PointCloud) -> None:
-    up, forward = _mean_axis(-scene.extrinsics[:, 1, :3]), _mean_axis(scene.extrinsics[:, 2, :3])
+    up, forward = _up(scene.extrinsics), _mean_axis(scene.extrinsics[:, 2, :3])
     level = _unit(forward - up * (forward @ up), fallback=_unit(np.cross(up, (1.0, 0.0, 0.0)), (0.0, 0.0, 1.0)))
     across = np.cross(level, up)
     slanted = _unit(level * np.cos(0.5) + across * np.sin(0.5), level)  # half a radian to the side of the cameras
@@ -87,7 +92,9 @@ def _render(axes: Axes, scene: Scene, cloud: PointCloud, frame: Float[np.ndarray
     corners = np.concatenate([inner, frusta[..., :2].reshape(-1, 2)])
     low, high = corners.min(axis=0), corners.max(axis=0)
     margin = 0.04 * (high - low).max() or 1.0
-    low, high = low - margin, high + margin
+    width, height = high - low + 2 * margin
+    half = np.maximum([width, height], [_PANEL_ASPECT * height, width / _PANEL_ASPECT]) / 2
+    low, high = (low + high) / 2 - half, (low + high) / 2 + half
     cell = (high - low).max() / _GRID
     size = np.maximum(np.ceil((high - low) / cell).astype(int), 1)
 
@@ -95,7 +102,7 @@ def _render(axes: Axes, scene: Scene, cloud: PointCloud, frame: Float[np.ndarray
     place = np.floor((points[:, :2] - low) / cell).astype(int)
     shown = np.flatnonzero(((place >= 0) & (place < size)).all(axis=1))
     shown = shown[np.argsort(-points[shown, 2], kind="stable")]  # the nearest is painted last
-    radius = int(np.clip(0.5 * np.sqrt(picture.shape[0] * picture.shape[1] / max(len(shown), 1)), 0, 3))
+    radius = int(np.clip(0.5 * np.sqrt(picture.shape[0] * picture.shape[1] / max(len(shown), 1)), 1, 3))
     for row in range(-radius, radius + 1):
         for column in range(-radius, radius + 1):
             at = place[shown] + (column, row)
@@ -104,16 +111,37 @@ def _render(axes: Axes, scene: Scene, cloud: PointCloud, frame: Float[np.ndarray
 
     extent = (low[0], low[0] + size[0] * cell, low[1], low[1] + size[1] * cell)
     axes.imshow(picture, origin="lower", extent=extent, interpolation="nearest")
+    halo = [withStroke(linewidth=2, foreground="white")]
     for view, corners in enumerate(frusta[..., :2]):
         colour = "tab:red" if view else "tab:blue"
         axes.add_collection(
             LineCollection([corners[list(edge)] for edge in FRUSTUM_EDGES], colors=colour, linewidths=1)
         )
         if len(frusta) <= 4 * _MOST_VIEWS:
-            axes.annotate(str(view + 1), corners[0], (3, 3), textcoords="offset points", fontsize=7, color=colour)
+            axes.annotate(
+                str(view + 1),
+                corners[0],
+                (3, 3),
+                textcoords="offset points",
+                fontsize=7,
+                color=colour,
+                path_effects=halo,
+            )
     axes.tick_params(labelsize=7)
     axes.spines[:].set_color("0.8")
     axes.set_aspect("equal")
+
+
+def _up(extrinsics: Float[np.ndarray, "views 3 4"]) -> Float[np.ndarray, "3"]:
+    """The world's upward direction, supposing that photos are taken looking up or down, but without a tilt to the side.
+
+    It is orthogonal to what is right in the pictures. Where the cameras turn too little to tell, what is up in them
+    decides.
+    """
+    right, upward = extrinsics[:, 0, :3], _mean_axis(-extrinsics[:, 1, :3])
+    spread = right.T @ right / len(right) - _UP_WEIGHT * np.outer(upward, upward)
+    up = np.linalg.eigh(spread).eigenvectors[:, 0]
+    return up if up @ upward >= 0 else -up
 
 
 def _mean_axis(axes: Float[np.ndarray, "views 3"]) -> Float[np.ndarray, "3"]:

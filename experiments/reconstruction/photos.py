@@ -5,17 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Float
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
-from vggt_jax.preprocessing import load_images
-
-_UPRIGHT = 1
+UPRIGHT = 1
 """The EXIF orientation of a photo that is stored as it should be seen."""
 
 
@@ -66,33 +62,6 @@ def find_photos(images: str) -> tuple[list[Photo], list[Path]]:
     return photos, others
 
 
-def load_photos(
-    photos: Sequence[Photo], mode: str, size: int, patch_size: int, scratch: Path
-) -> Float[np.ndarray, "photos height width 3"]:
-    """The photos as the model's input; see :func:`vggt_jax.preprocessing.load_images`.
-
-    The loader takes pixels as they are stored. Photos that their camera stored on the side are written upright into
-    the folder ``scratch`` first, and removed afterwards.
-
-    Raises:
-        ValueError: a file that cannot be loaded, or a photo so narrow that nothing would be left of it.
-    """
-    upright = []
-    for photo in photos:
-        path = photo.path
-        if photo.orientation != _UPRIGHT:
-            path = scratch / f"{len(upright)} {path.stem}.png"
-            with Image.open(photo.path) as image:
-                ImageOps.exif_transpose(image).save(path, compress_level=1)
-        upright.append(path)
-    try:
-        return load_images(upright, mode, size, patch_size)
-    finally:
-        for photo, path in zip(photos, upright, strict=True):
-            if path != photo.path:
-                path.unlink()
-
-
 def _files(images: str) -> tuple[list[Path], list[Path]]:
     if not os.path.isdir(images):
         matches = [Path(match) for match in glob.glob(images, recursive=True)]
@@ -117,9 +86,9 @@ def _read(path: Path, name: str) -> Photo:
     try:
         with Image.open(path) as image:
             image.load()
-            orientation = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT)
+            orientation = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
             if orientation not in range(1, 9):
-                orientation = _UPRIGHT
+                orientation = UPRIGHT
             width, height = image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         # Pillow reports damaged files as any of these, and its messages often leave out the name
