@@ -9,7 +9,10 @@ from vggt_jax.config import (
     VGGTConfig,
 )
 from vggt_jax.deltas import merge, unmerge
+from vggt_jax.miscompilation import avoid_wrong_fusions
 from vggt_jax.model import VGGT, Predictions
+
+avoid_wrong_fusions()
 
 __all__ = [
     "VGGT",

@@ -126,11 +126,7 @@ class VGGTConfig:
         head_dim = self.width // self.aggregator.num_heads
         if head_dim % 4:
             problems.append(f"aggregator: rotary embedding needs a multiple of 4 channels a head, got {head_dim}")
-        for name, layers in (
-            ("depth", self.depth.layers),
-            ("point", self.point.layers),
-            ("track", self.track.extractor.layers),
-        ):
+        for name, layers in self._dense_layers().items():
             if sorted(set(layers)) != list(layers) or layers[0] < 0 or layers[-1] >= self.aggregator.depth:
                 problems.append(f"{name}: layers {layers} must ascend within 0..{self.aggregator.depth - 1}")
         for name in ("dtype", "head_dtype"):
@@ -150,14 +146,12 @@ class VGGTConfig:
     def layers(self) -> tuple[int, ...]:
         """The aggregator layers that some head reads, ascending."""
         read = {self.aggregator.depth - 1} if "camera" in self.heads else set[int]()
-        for head, layers in (
-            ("depth", self.depth.layers),
-            ("point", self.point.layers),
-            ("track", self.track.extractor.layers),
-        ):
-            if head in self.heads:
-                read |= set(layers)
-        return tuple(sorted(read))
+        return tuple(sorted(read.union(*self._dense_layers().values())))
+
+    def _dense_layers(self) -> dict[str, tuple[int, ...]]:
+        """The layers that each dense head among ``heads`` reads."""
+        layers = {"depth": self.depth.layers, "point": self.point.layers, "track": self.track.extractor.layers}
+        return {head: layers[head] for head in self.heads if head in layers}
 
     @classmethod
     def vggt_1b(cls) -> VGGTConfig:

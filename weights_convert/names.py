@@ -67,6 +67,11 @@ OFFICIAL = Table(
 )
 
 
+def leaf_shapes(params: nnx.State) -> dict[str, Shape]:
+    """Dotted path → shape of every leaf of real or abstract parameters."""
+    return {dotted(keys): tuple(leaf.shape) for keys, leaf in nnx.to_flat_state(params)}
+
+
 def without_absent_heads(names: Mapping[str, Shape], config: VGGTConfig) -> dict[str, Shape]:
     """``names`` less those of the heads that ``config`` leaves out; a full checkpoint fits a model with fewer heads."""
     heads: dict[Head, str] = {head: f"{head}_head." for head in ("camera", "depth", "point", "track")}
@@ -81,14 +86,16 @@ def from_official(tensors: Mapping[str, np.ndarray], config: VGGTConfig) -> nnx.
 
     Raises one ValueError that lists every missing, unexpected, twice-matched and wrongly shaped tensor.
     """
-    params = nnx.to_flat_state(nnx.state(abstract_model(config), nnx.Param))
-    leaves = {dotted(keys): tuple(leaf.shape) for keys, leaf in params}
+    params = nnx.state(abstract_model(config), nnx.Param)
+    leaves = leaf_shapes(params)
     names = without_absent_heads({name: tuple(tensor.shape) for name, tensor in tensors.items()}, config)
     arrays = assemble(OFFICIAL.plan(names, leaves), tensors.__getitem__, leaves)
-    return nnx.from_flat_state((keys, leaf.replace(jnp.asarray(arrays[dotted(keys)]))) for keys, leaf in params)
+    return nnx.from_flat_state(
+        (keys, leaf.replace(jnp.asarray(arrays[dotted(keys)]))) for keys, leaf in nnx.to_flat_state(params)
+    )
 
 
 def to_official(params: nnx.State) -> dict[str, np.ndarray]:
     """The tensors of ``params`` under official names and in official layouts; undoes :func:`from_official` exactly."""
     arrays = {dotted(keys): np.asarray(leaf[...]) for keys, leaf in nnx.to_flat_state(params)}
-    return take_apart(OFFICIAL.names({path: array.shape for path, array in arrays.items()}), arrays)
+    return take_apart(OFFICIAL.names(leaf_shapes(params)), arrays)
