@@ -24,9 +24,12 @@ setup(
         f"jax{JAX}",
         f"jaxlib{JAX}",
         "jaxtyping>=0.3.2,<0.4",
+        "matplotlib>=3.10,<4",
         "numpy>=2.1,<3",
+        "pillow>=11,<14",
         "scipy>=1.15,<2",
         "threadpoolctl>=3.5,<4",
+        "trimesh>=4.6,<6",
     ],
     extras_require={
         "cuda": [f"jax[cuda13]{JAX}"],
@@ -34,6 +37,7 @@ setup(
         "torch": ["torch==2.13.0"],
         "test": [
             "hypothesis>=6.130,<7",
+            "pycolmap>=3.11,<5",
             "pytest>=8.3,<10",
             "safetensors>=0.5,<1",
         ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -12,16 +12,13 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 from PIL import Image, ImageOps
-from safetensors.numpy import load_file
 
 from experiments.reconstruction.photos import UPRIGHT, Photo
 from experiments.reconstruction.placement import Placement
 from experiments.reconstruction.scene import Scene
-from vggt_jax import VGGT, VGGTConfig
-from vggt_jax.parameters import abstract_model
+from vggt_jax import VGGT
 from vggt_jax.pose_encoding import decode_pose
 from vggt_jax.preprocessing import load_images
-from weights_convert.names import from_official
 
 Forward = Callable[[nnx.State, Float[Array, "1 views height width 3"]], tuple[Array, ...]]
 
@@ -54,9 +51,9 @@ def load_photos(
     for photo in photos:
         path = photo.path
         if photo.orientation != UPRIGHT:
-            path = scratch / f"{len(upright)} {path.stem}.png"
+            path = scratch / f"{len(upright)} {path.stem}.tif"
             with Image.open(photo.path) as image:
-                ImageOps.exif_transpose(image).save(path, compress_level=1)
+                ImageOps.exif_transpose(image).save(path)
         upright.append(path)
     try:
         return load_images(upright, mode, size, patch_size)
@@ -64,19 +61,6 @@ def load_photos(
         for photo, path in zip(photos, upright, strict=True):
             if path != photo.path:
                 path.unlink()
-
-
-def load_model(weights: str) -> VGGT:
-    """The model with camera and depth head only, from a folder with official ``weights.safetensors``.
-
-    Raises:
-        ValueError: weights that do not fit together.
-        OSError: weights that cannot be read.
-    """
-    folder = Path(weights)
-    config = replace(VGGTConfig.from_json(folder / "config.json"), heads=("camera", "depth"))
-    params = from_official(load_file(folder / "weights.safetensors"), config)
-    return nnx.merge(nnx.graphdef(abstract_model(config)), params)
 
 
 def compile_forward(model: VGGT, shape: tuple[int, int, int, int]) -> Compiled:

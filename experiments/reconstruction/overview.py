@@ -19,7 +19,7 @@ from experiments.reconstruction.scene import FRUSTUM_EDGES, PointCloud, Scene
 _MOST_VIEWS = 6
 _DEPTH_COLOURS, _CONFIDENCE_COLOURS = "turbo", "viridis"
 _BACKGROUND = (255, 255, 255)
-_UP_WEIGHT = 0.05
+_UP_WEIGHT = 0.02
 _PANEL_ASPECT = 1.25
 """Width by height of a rendered view."""
 _GRID = 480
@@ -48,7 +48,9 @@ def draw_overview(path: Path, scene: Scene, cloud: PointCloud, title: str) -> No
 
 
 def _draw_views(figure: SubFigure, scene: Scene, views: np.ndarray) -> None:
-    axes = figure.subplots(3, len(views), squeeze=False)
+    grid = figure.subplots(3, len(views) + 1, squeeze=False, width_ratios=[1] * len(views) + [0.06])
+    axes, bars = grid[:, :-1], grid[:, -1]
+    bars[0].axis("off")
     maps = ((scene.depth, _DEPTH_COLOURS, "depth (scene units)"), (scene.confidence, _CONFIDENCE_COLOURS, "confidence"))
     for column, view in enumerate(views):
         name = scene.names[view] if len(scene.names[view]) <= 26 else f"…{scene.names[view][-25:]}"
@@ -58,9 +60,7 @@ def _draw_views(figure: SubFigure, scene: Scene, views: np.ndarray) -> None:
         scale = Normalize(*np.percentile(values[scene.is_photo], (2, 98)))
         for column, view in enumerate(views):
             axes[row, column].imshow(np.where(scene.is_photo[view], values[view], np.nan), cmap=colours, norm=scale)
-        bar = figure.colorbar(
-            ScalarMappable(scale, colours), ax=list(axes[row]), extend="both", aspect=14, pad=0.015, fraction=0.03
-        )
+        bar = figure.colorbar(ScalarMappable(scale, colours), cax=bars[row], extend="both")
         bar.set_label(label, fontsize=8)
         bar.ax.tick_params(labelsize=7)
     for panel in axes.flat:

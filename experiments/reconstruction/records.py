@@ -41,7 +41,7 @@ def write_depth_maps(folder: Path, scene: Scene, stems: Sequence[str]) -> float:
     for view, stem in enumerate(stems):
         png = folder / f"{stem}.png"
         png.parent.mkdir(parents=True, exist_ok=True)
-        depth, is_photo = scene.depth[view], scene.is_photo[view]
+        depth, is_photo = scene.depth[view].astype(np.float64), scene.is_photo[view]
         _save_sixteen_bits(png, np.where(is_photo, np.clip(np.rint(depth / unit), 1, _DEEPEST), 0), unit)
         np.savez(
             folder / f"{stem}.npz",
