@@ -101,7 +101,10 @@ def _render(axes: Axes, scene: Scene, cloud: PointCloud, frame: Float[np.ndarray
     picture = np.full((size[1], size[0], 3), _BACKGROUND, dtype=np.uint8)
     place = np.floor((points[:, :2] - low) / cell).astype(int)
     shown = np.flatnonzero(((place >= 0) & (place < size)).all(axis=1))
-    shown = shown[np.argsort(-points[shown, 2], kind="stable")]  # the nearest is painted last
+    shown = shown[np.argsort(-points[shown, 2])]  # the nearest is painted last
+    nearest = np.full(size[::-1], -1)
+    nearest[place[shown, 1], place[shown, 0]] = np.arange(len(shown))
+    shown = shown[np.sort(nearest[nearest >= 0])]
     radius = int(np.clip(0.5 * np.sqrt(picture.shape[0] * picture.shape[1] / max(len(shown), 1)), 1, 3))
     for row in range(-radius, radius + 1):
         for column in range(-radius, radius + 1):

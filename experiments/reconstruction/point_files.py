@@ -64,5 +64,10 @@ def _wire_frame(corners: Float[np.ndarray, "5 3"], colour: tuple[float, ...]) ->
     ]
     vertices = np.concatenate([rod.vertices for rod in rods])
     faces = np.concatenate([rod.faces + i * len(rods[0].vertices) for i, rod in enumerate(rods)])
-    material = PBRMaterial(baseColorFactor=colour, emissiveFactor=colour[:3], metallicFactor=0.0, roughnessFactor=1.0)
+    material = PBRMaterial(
+        baseColorFactor=colour,
+        emissiveFactor=[0.4 * channel for channel in colour[:3]],  # visible without a lamp
+        metallicFactor=0.0,
+        roughnessFactor=1.0,
+    )
     return trimesh.Trimesh(vertices, faces, visual=TextureVisuals(material=material), process=False)

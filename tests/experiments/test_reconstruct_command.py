@@ -12,11 +12,13 @@ import numpy as np
 import pycolmap
 import pytest
 import trimesh
-from PIL import Image
+from PIL import Image, ImageOps
 
 from experiments.reconstruct import OUTPUTS, reconstruct
+from experiments.reconstruction.inference import load_photos, scene_of
 from experiments.reconstruction.output_folder import new_folder
 from experiments.reconstruction.photos import find_photos
+from experiments.reconstruction.placement import place
 from vggt_jax.geometry import project_points, unproject_depth
 from vggt_jax.pose_encoding import decode_pose
 from vggt_jax.preprocessing import load_images
@@ -278,3 +280,32 @@ def test_photos_of_several_folders(tmp_path):
     photos, others = find_photos(str(tmp_path / "**" / "*.png"))
     assert [photo.name for photo in photos] == ["a/2.png", "a/10.png", "b/1.png"] and not others
     assert [photo.stem for photo in photos] == ["a/2", "a/10", "b/1"]
+
+
+@pytest.mark.parametrize(
+    ("index", "value", "message"),
+    [(0, np.nan, "not finite"), (8, 0.0, "0 by 57 degrees"), (7, 3.5, "57 by 201 degrees")],
+)
+def test_predictions_that_are_no_camera(index, value, message):
+    poses = np.array([[0, 0, 0, 0, 0, 0, 1, 1, 1]] * 2, np.float32)
+    poses[1, index] = value
+    arrays = np.ones((2, 14, 14, 3), np.float32), poses, *np.ones((2, 2, 14, 14), np.float32)
+    with pytest.raises(ValueError, match=message) as error:
+        scene_of(["a.jpg", "b.jpg"], place([(14, 14)] * 2, "crop", 14, 14), *arrays)
+    assert str(error.value).startswith("b.jpg: ")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_photos_are_loaded_upright(tmp_path, orientation, mode):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    picture(80, 60).convert(mode).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    photos, _ = find_photos(str(tmp_path))
+    assert (photos[0].width, photos[0].height) == ((80, 60) if orientation < 5 else (60, 80))
+    (tmp_path / "scratch").mkdir()
+    (found,) = load_photos(photos, "pad", 70, 14, tmp_path / "scratch")
+    with Image.open(tmp_path / "a.jpg") as image:
+        ImageOps.exif_transpose(image).convert("RGB").save(tmp_path / "upright.png")
+    np.testing.assert_array_equal(found, load_images([tmp_path / "upright.png"], "pad", 70, 14)[0])
+    assert not list((tmp_path / "scratch").iterdir())
