@@ -20,13 +20,17 @@ setup(
     include_package_data=True,
     install_requires=[
         "absl-py>=2.1,<3",
+        "einops>=0.8,<1",
         f"flax{FLAX}",
+        "huggingface_hub>=1,<3",
         f"jax{JAX}",
         f"jaxlib{JAX}",
         "jaxtyping>=0.3.2,<0.4",
+        "ml_dtypes>=0.5,<1",
         "numpy>=2.1,<3",
         "scipy>=1.15,<2",
         "threadpoolctl>=3.5,<4",
+        "tqdm>=4.66,<5",
     ],
     extras_require={
         "cuda": [f"jax[cuda13]{JAX}"],
