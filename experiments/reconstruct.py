@@ -44,7 +44,7 @@ def reconstruct(
     Args:
         images: a folder or a glob pattern, see :func:`experiments.reconstruction.photos.find_photos`.
         output: the folder to make.
-        weights: what :func:`weights_convert.checkpoint.load_vggt` takes.
+        weights: what :func:`weights_convert.load_vggt` takes.
         mode: ``"crop"`` or ``"pad"``, see :func:`vggt_jax.preprocessing.load_images`.
         resolution: side of the model's pictures in pixels; by default the one that the model was made for.
         confidence: percentile of the confidences of all views below which points are left out.
@@ -73,7 +73,7 @@ def reconstruct(
         from experiments.reconstruction import colmap, overview, point_files, records
         from experiments.reconstruction.inference import compile_forward, load_photos, scene_of
         from experiments.reconstruction.placement import place
-        from weights_convert.checkpoint import load_vggt
+        from weights_convert import load_vggt
 
         with _stage(f"loading weights from {weights}"):
             model = load_vggt(weights, heads=("camera", "depth"))

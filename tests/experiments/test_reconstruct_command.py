@@ -22,7 +22,7 @@ from experiments.reconstruction.placement import place
 from vggt_jax.geometry import project_points, unproject_depth
 from vggt_jax.pose_encoding import decode_pose
 from vggt_jax.preprocessing import load_images
-from weights_convert.checkpoint import load_vggt
+from weights_convert import load_vggt
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "tests" / "fixtures" / "vggt_small"
