@@ -98,6 +98,26 @@ def test_bfloat16_stays_near_float32(predict):
         assert 1e-4 < np.abs(one - other).max() / np.abs(other).max() < 0.1
 
 
+def test_weights_stored_in_bfloat16_are_rounded_and_nothing_else(small, reference, quick_jit):
+    """All heads: the same predictions as from the rounded weights in float32."""
+    case = reference("case_b")
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), small.params)
+    run = quick_jit(
+        lambda params: nnx.merge(small.graphdef, params)(jnp.asarray(case["images"]), jnp.asarray(case["query_points"]))
+    )
+    found, expected = run(half), run(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), half))
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert one.dtype == jnp.float32
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_cached_features_may_be_bfloat16(tiny_model, predict, tiny_images, quick_jit):
+    features = quick_jit(tiny_model.aggregator.encode)(tiny_images)
+    found, exact = predict(features.astype(jnp.bfloat16)), predict()
+    assert found.depth.dtype == jnp.float32
+    assert np.abs(found.depth - exact.depth).max() < 0.05 * np.abs(exact.depth).max()
+
+
 def test_bfloat16_is_the_type_of_every_product_in_the_aggregator(tiny, random_model_of, tiny_images):
     graphdef, params = nnx.split(random_model_of(replace(tiny, dtype="bfloat16"), 0))
 
