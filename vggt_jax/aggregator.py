@@ -56,7 +56,8 @@ class Aggregator(nnx.Module):
         b, s = patch_tokens.shape[:2]
         row = jnp.minimum(jnp.arange(s), 1)
         special = jnp.concatenate([self.camera_token[...], self.register_token[...]], axis=2)[:, row]
-        return jnp.concatenate([jnp.broadcast_to(special, (b, *special.shape[1:])), patch_tokens], axis=2)
+        special = jnp.broadcast_to(special, (b, *special.shape[1:]))
+        return jnp.concatenate([x.astype(jnp.float32) for x in (special, patch_tokens)], axis=2)
 
     def rotations(self, height: int, width: int, frames: int) -> tuple[Rotation, Rotation]:
         """Rotary embeddings for frame and global attention on images of ``height`` × ``width`` pixels."""

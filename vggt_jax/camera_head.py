@@ -51,7 +51,8 @@ class CameraHead(nnx.Module):
         No gradient flows from one iteration to the one before.
         """
         camera_tokens = self.camera_tokens(tokens)
-        empty = jnp.broadcast_to(self.empty_pose_tokens[...], (*camera_tokens.shape[:2], ENCODING))
+        empty = self.empty_pose_tokens[...].astype(jnp.float32)
+        empty = jnp.broadcast_to(empty, (*camera_tokens.shape[:2], ENCODING))
 
         def refine(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
             seen, sum_so_far = carry

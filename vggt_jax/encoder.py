@@ -71,7 +71,7 @@ class Encoder(nnx.Module):
 
     def positions(self, height: int, width: int) -> Float[Array, "1 t c"]:
         """The learned position embedding, resized to an image of ``height`` × ``width`` pixels."""
-        patch, learned = self.config.patch_size, self.pos_embed[...]
+        patch, learned = self.config.patch_size, self.pos_embed[...].astype(jnp.float32)
         grid = self.config.image_size // patch
         if height == width and height // patch == grid:
             return learned

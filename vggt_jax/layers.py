@@ -1,9 +1,9 @@
 """The layers that every part of the model is built from.
 
-Weights are float32 in JAX layouts: ``kernel`` (inputs, outputs) or HWIO, ``bias``, ``scale``. With ``stack=(L,)`` a
-layer holds the parameters of L equal layers on a leading axis; such a stack is called one slice at a time (see
-:mod:`vggt_jax.blocks`). Matrix multiplications run in ``dtype`` at its full precision, norms and activations in
-float32.
+Weights are float32 in JAX layouts: ``kernel`` (inputs, outputs) or HWIO, ``bias``, ``scale``; a model whose weights are
+stored in bfloat16 computes the same way. With ``stack=(L,)`` a layer holds the parameters of L equal layers on a leading
+axis; such a stack is called one slice at a time (see :mod:`vggt_jax.blocks`). Matrix multiplications run in ``dtype`` at
+its full precision, norms and activations in float32.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class LayerScale(nnx.Module):
         self.gamma = nnx.Param(jnp.full((*stack, size), initial, jnp.float32))
 
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
-        return x * self.gamma[...]
+        return x.astype(jnp.float32) * self.gamma[...]
 
 
 class Conv(nnx.Module):

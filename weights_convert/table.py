@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 
 LAYER = "layer"
+SHOWN = 40
+"""Lines for each kind of problem in an error's text."""
 Shape = tuple[int, ...]
 
 
@@ -64,6 +66,11 @@ class Piece:
     layer: int | None
     transform: Transform
 
+    def restore(self, layer: np.ndarray) -> np.ndarray:
+        """The source tensor, contiguous, of one layer's array in this project's layout."""
+        array = self.transform.backward(layer)
+        return np.ascontiguousarray(array).reshape(array.shape)  # ascontiguousarray turns scalars into vectors
+
 
 class Table:
     """Rules with the regular expressions of their fields. Every name and every path must match exactly one rule."""
@@ -73,13 +80,16 @@ class Table:
         self._sources = [_compile(rule.source, {**fields, LAYER: r"\d+"}) for rule in rules]
         self._paths = [_compile(rule.path, fields) for rule in rules]
 
-    def plan(self, names: Mapping[str, Shape], leaves: Mapping[str, Shape]) -> list[Piece]:
+    def plan(
+        self, names: Mapping[str, Shape], leaves: Mapping[str, Shape], problems: Sequence[str] = ()
+    ) -> list[Piece]:
         """Where each tensor of ``names`` (name → shape) goes in ``leaves`` (path → shape), in the order of ``names``.
 
         Raises one ValueError that lists all that is wrong: names that no rule or several rules match, tensors without a
-        leaf, leaves or slices without a tensor or with several, and wrong shapes.
+        leaf, leaves or slices without a tensor or with several, wrong shapes, and the ``problems`` that the caller has
+        found already ("kind: which").
         """
-        problems: list[str] = []
+        problems = list(problems)
         pieces: list[Piece] = []
         sources: defaultdict[tuple[str, int | None], list[str]] = defaultdict(list)
         for name, shape in names.items():
@@ -115,7 +125,7 @@ class Table:
         # A tensor whose own problem is listed above is not missing as well.
         problems += [f"missing: {name}" for name in self.names(leaves) if name not in names]
         if problems:
-            raise ValueError("weights do not fit the model:\n  " + "\n  ".join(problems))
+            raise ValueError(_report(problems))
         return pieces
 
     def names(self, leaves: Mapping[str, Shape]) -> dict[str, Piece]:
@@ -156,17 +166,23 @@ def assemble(
 def take_apart(pieces: Mapping[str, Piece], leaves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The source tensors (name → array) of ``leaves`` (path → array): the inverse of :func:`assemble`, bit by bit."""
     return {
-        name: np.ascontiguousarray(
-            piece.transform.backward(leaves[piece.path] if piece.layer is None else leaves[piece.path][piece.layer])
-        ).reshape(_source_shape(piece, leaves[piece.path].shape))
+        name: piece.restore(leaves[piece.path] if piece.layer is None else leaves[piece.path][piece.layer])
         for name, piece in pieces.items()
     }
 
 
-def _source_shape(piece: Piece, leaf: Shape) -> Shape:
-    """The tensor's shape in the source; ``np.ascontiguousarray`` would turn a scalar into a vector."""
-    shape = leaf if piece.layer is None else leaf[1:]
-    return piece.transform.backward(np.broadcast_to(np.zeros((), np.bool_), shape)).shape
+def _report(problems: Sequence[str]) -> str:
+    """All problems, one a line, sorted by kind; of a kind that fills pages, the first ones and how many there are."""
+    kinds: defaultdict[str, list[str]] = defaultdict(list)
+    for problem in problems:
+        kinds[problem.partition(":")[0]].append(problem)
+    lines = []
+    for kind, several in kinds.items():
+        lines += several[:SHOWN]
+        if len(several) > SHOWN:
+            lines.append(f"{kind}: … and {len(several) - SHOWN:,} more")
+    counts = ", ".join(f"{len(several):,} {kind}" for kind, several in kinds.items())
+    return f"weights do not fit the model ({counts}):\n  " + "\n  ".join(lines)
 
 
 def _compile(template: str, fields: Mapping[str, str]) -> re.Pattern[str]:

@@ -1,4 +1,4 @@
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,6 +60,18 @@ def error(found, expected) -> float:
 @pytest.fixture(scope="session")
 def error_of():
     return error
+
+
+@pytest.fixture(scope="session")
+def quick_jit():
+    """``jax.jit`` that compiles in a third of the time and runs slowly: for tiny models whose properties are tested.
+
+    Comparisons with the official model compile as users do.
+    """
+    options = {"xla_backend_optimization_level": 0}
+    if jax.default_backend() == "cpu":
+        options["xla_cpu_use_fusion_emitters"] = False
+    return partial(jax.jit, compiler_options=options)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from vggt_jax import DenseHeadConfig, VGGTConfig
+from vggt_jax.adaptable import ConvGeometry
 from vggt_jax.parameters import adaptable_matrices, parameter_shapes, trainable_parameters
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -98,7 +99,7 @@ def test_adaptable_matrices_of_the_full_model():
     assert (qkv.stack, qkv.n, qkv.m, qkv.conv) == ((24,), 3072, 1024, None)
     resize = matrices["depth_head.resize_layers.3"]
     assert (resize.stack, resize.n, resize.m) == ((), 1024, 9 * 1024)
-    assert (resize.conv.kernel, resize.conv.stride, resize.conv.padding) == (3, 2, 1)
+    assert resize.conv == ConvGeometry(kernel=3, stride=2, padding=1)
 
 
 @pytest.mark.parametrize(

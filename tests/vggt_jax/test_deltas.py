@@ -37,10 +37,10 @@ def setup(tiny, random_model_of):
 
 @pytest.fixture(scope="module")
 def loss(setup, tiny_images):
-    """A loss that every adaptable weight has a gradient in, jitted over parameters, updates and images."""
+    """A loss that every adaptable weight has a gradient in, of parameters, updates and images."""
     graphdef, _, _ = setup
 
-    def loss(params, deltas, images=tiny_images):
+    def loss(params, deltas, images):
         found = nnx.merge(graphdef, params)(images, deltas=deltas)
         leaves = (found.pose_enc_list, found.depth, found.depth_conf)
         return sum(jnp.mean(jnp.sin(3 * leaf)) for leaf in leaves)
@@ -49,9 +49,15 @@ def loss(setup, tiny_images):
 
 
 @pytest.fixture(scope="module")
-def predict(setup, tiny_images):
+def gradients_of(loss, quick_jit):
+    """The loss, and its gradients by parameters and updates."""
+    return quick_jit(jax.value_and_grad(loss, argnums=(0, 1)))
+
+
+@pytest.fixture(scope="module")
+def predict(setup, tiny_images, quick_jit):
     graphdef, _, _ = setup
-    return jax.jit(lambda params, deltas: nnx.merge(graphdef, params)(tiny_images, deltas=deltas))
+    return quick_jit(lambda params, deltas: nnx.merge(graphdef, params)(tiny_images, deltas=deltas))
 
 
 def close(one, other, tolerance=1e-5):
@@ -81,9 +87,11 @@ def test_updates_act_like_merged_weights(setup, predict):
     deltas = draw(matrices, 1)
     merged = merge(params, deltas)
     with_deltas = predict(params, deltas)
-    close(with_deltas, predict(merged, {}))
-    assert np.abs(with_deltas.depth - predict(params, {}).depth).max() > 0.05
-    assert np.abs(with_deltas.pose_enc - predict(params, {}).pose_enc).max() > 0.05
+    none = {path: LowRank(0 * d.A, d.B) for path, d in deltas.items()}
+    plain = predict(params, none)
+    close(with_deltas, predict(merged, none))
+    assert np.abs(with_deltas.depth - plain.depth).max() > 0.05
+    assert np.abs(with_deltas.pose_enc - plain.pose_enc).max() > 0.05
     for kept, back in zip(jax.tree.leaves(params), jax.tree.leaves(unmerge(merged, deltas)), strict=True):
         np.testing.assert_allclose(back, kept, atol=1e-6)
 
@@ -115,28 +123,29 @@ def test_merged_convolution_has_pytorch_order(setup):
     np.testing.assert_allclose(after[name] - before[name], deltas[path].to_dense()[2], atol=1e-6)
 
 
-def test_adapters_together_on_one_base_equal_adapters_in_turn(setup, loss, tiny_images):
+def test_adapters_together_on_one_base_equal_adapters_in_turn(setup, loss, gradients_of, tiny_images, quick_jit):
     _, params, matrices = setup
     several = [draw(matrices, seed) for seed in (4, 5, 6)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *several)
     images = jnp.stack([tiny_images, tiny_images[:, ::-1], tiny_images**2])
     gradient = jax.value_and_grad(loss, argnums=1)
-    together = jax.jit(jax.vmap(gradient, in_axes=(None, 0, 0)))(params, stacked, images)
-    in_turn = jax.jit(gradient)
+    together = quick_jit(jax.vmap(gradient, in_axes=(None, 0, 0)))(params, stacked, images)
     for i, deltas in enumerate(several):
-        value, gradients = in_turn(params, deltas, images[i])
+        value, (_, gradients) = gradients_of(params, deltas, images[i])
         np.testing.assert_allclose(together[0][i], value, rtol=1e-5, atol=1e-6)
         for path in matrices:
             close(jax.tree.map(lambda leaf, i=i: leaf[i], together[1][path]), gradients[path], 1e-4)
             assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradients[path])), path
 
 
-def test_gradients_of_factors_are_those_of_the_weights(setup, loss):
+def test_gradients_of_factors_are_those_of_the_weights(setup, gradients_of, tiny_images):
     """dA = G B and dB = Gᵀ A, where G is the gradient by the merged weight."""
     _, params, matrices = setup
     deltas = draw(matrices, 7)
-    by_factor = jax.jit(jax.grad(loss, argnums=1))(params, deltas)
-    by_weight = to_official(jax.jit(jax.grad(loss))(merge(params, deltas), {}))
+    _, (_, by_factor) = gradients_of(params, deltas, tiny_images)
+    none = {path: LowRank(0 * d.A, d.B) for path, d in deltas.items()}
+    _, (gradients, _) = gradients_of(merge(params, deltas), none, tiny_images)
+    by_weight = to_official(gradients)
     for path, layer in (
         ("aggregator.frame_blocks.attn.qkv", 1),
         ("camera_head.trunk.mlp.fc2", 0),

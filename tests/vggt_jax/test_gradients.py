@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
-import pytest
 from flax import nnx
 
 from vggt_jax.parameters import abstract_model
@@ -14,12 +13,12 @@ MAIN = ("pose_enc_list", "depth", "depth_conf", "world_points", "world_points_co
 TRACK = ("track_list", "vis", "conf")
 
 
-def loss_and_gradients(small, reference, outputs, **choices):
+def loss_and_gradients(small, reference, outputs, jit, **choices):
     """The loss of the reference data's config.json, and its gradients under official names."""
     graphdef = nnx.graphdef(abstract_model(replace(small.config, **choices)))
     case, weights = reference("case_a"), reference("grads_case")
 
-    @jax.jit
+    @jit
     @jax.value_and_grad
     def loss(params, images, query_points):
         predictions = nnx.merge(graphdef, params)(images, query_points)
@@ -39,11 +38,16 @@ def assert_official(found, reference, error_of, loss, tolerance):
     assert {name: e for name, e in errors.items() if e > tolerance} == {}
 
 
-@pytest.mark.parametrize("choices", [{}, {"remat": True, "frames_chunk": 2}], ids=["plain", "remat and chunks"])
-def test_poses_depth_and_points(small, reference, error_of, choices):
-    found = loss_and_gradients(small, reference, MAIN, heads=small.config.heads, **choices)
+def test_poses_depth_and_points(small, reference, error_of):
+    found = loss_and_gradients(small, reference, MAIN, jax.jit)
     assert_official(found, reference, error_of, "main", 2e-5)
 
 
-def test_tracks(small, reference, error_of):
-    assert_official(loss_and_gradients(small, reference, TRACK), reference, error_of, "track", 2e-4)
+def test_rematerialisation_and_chunks_of_frames(small, reference, error_of, quick_jit):
+    found = loss_and_gradients(small, reference, MAIN, quick_jit, remat=True, frames_chunk=2)
+    assert_official(found, reference, error_of, "main", 2e-5)
+
+
+def test_tracks(small, reference, error_of, quick_jit):
+    found = loss_and_gradients(small, reference, TRACK, quick_jit)
+    assert_official(found, reference, error_of, "track", 2e-4)

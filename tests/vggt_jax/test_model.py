@@ -9,6 +9,8 @@ import pytest
 from flax import nnx
 
 from vggt_jax import VGGT, VGGTConfig
+from vggt_jax.blocks import Block
+from vggt_jax.parameters import abstract_model
 
 
 def test_nano_says_something_about_images_of_any_size():
@@ -27,55 +29,64 @@ def test_nano_says_something_about_images_of_any_size():
     assert {value.dtype for value in vars(found).values() if value is not None} == {jnp.dtype("float32")}
 
 
+def test_initial_block_is_reasonable():
+    """PyTorch's bounds, neutral layer scales, no two layers alike."""
+    blocks = Block(16, 2, mlp_ratio=4, layer_scale=0.01, qk_norm=True, stack=(3,), rngs=nnx.Rngs(0))
+    kernel = np.asarray(blocks.mlp.fc2.kernel[...])
+    assert kernel.shape == (3, 64, 16)
+    assert 0.9 / 8 < np.abs(kernel).max() <= 1 / 8
+    assert not np.allclose(kernel[0], kernel[1])
+    assert (blocks.ls1.gamma[...] == np.float32(0.01)).all()
+
+
+@pytest.mark.slow
 def test_initial_model_is_reasonable(tiny, tiny_images):
-    """Freshly drawn weights: finite outputs, neutral layer scales, PyTorch's bounds."""
-    model = nnx.jit(lambda: VGGT(tiny, rngs=nnx.Rngs(0)))()
+    model = VGGT(tiny, rngs=nnx.Rngs(0))
     found = nnx.jit(lambda model: model(tiny_images))(model)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
     assert (found.depth > 0).all() and (found.depth_conf > 1).all()
-    kernel = np.asarray(model.aggregator.frame_blocks.mlp.fc2.kernel[...])
-    assert kernel.shape == (4, 64, 16)
-    assert 0.9 / 8 < np.abs(kernel).max() <= 1 / 8
-    assert not np.allclose(kernel[0], kernel[1])
-    assert (model.aggregator.frame_blocks.ls1.gamma[...] == tiny.aggregator.layer_scale).all()
 
 
 @pytest.fixture
-def predict(tiny, random_model_of, tiny_images):
-    def run(images=tiny_images, **choices):
-        model = random_model_of(replace(tiny, **choices), 0)
-        return nnx.jit(lambda model, images: model(images))(model, images)
+def predict(tiny, random_model_of, tiny_images, quick_jit):
+    """The predictions of the tiny model with other choices, and handed-over features if any."""
+
+    def run(patch_tokens=None, **choices):
+        graphdef, params = nnx.split(random_model_of(replace(tiny, **choices), 0))
+        return quick_jit(lambda params: nnx.merge(graphdef, params)(tiny_images, patch_tokens=patch_tokens))(params)
 
     return run
 
 
-def test_heads_left_out_change_nothing_for_the_others(tiny, random_model_of, tiny_images):
-    model = random_model_of(tiny, 0)
-    both = nnx.jit(lambda model: model(tiny_images))(model)
-    fewer = nnx.merge(
-        nnx.graphdef(nnx.eval_shape(lambda: VGGT(replace(tiny, heads=("depth",)), rngs=nnx.Rngs(0)))),
-        nnx.State({name: part for name, part in nnx.state(model).items() if name != "camera_head"}),
-    )
-    alone = nnx.jit(lambda model: model(tiny_images))(fewer)
+def test_heads_left_out_change_nothing_for_the_others(tiny_model, predict, tiny_images, quick_jit):
+    both = predict()
+    params = nnx.state(tiny_model)
+    config = replace(tiny_model.config, heads=("depth",))
+    fewer = nnx.State({name: part for name, part in params.items() if name != "camera_head"})
+    graphdef = nnx.graphdef(abstract_model(config))
+    alone = quick_jit(lambda params: nnx.merge(graphdef, params)(tiny_images))(fewer)
     assert alone.pose_enc is None and alone.world_points is None and alone.track is None
     np.testing.assert_allclose(alone.depth, both.depth, rtol=1e-5)
 
 
-def test_chunks_of_frames_change_nothing(predict, tiny_images):
-    images = jnp.concatenate([tiny_images, tiny_images[:, ::-1] ** 2], axis=1)[:, :5]
-    whole = predict(images)
-    for size in (1, 2, 4):  # 5 frames: one by one, in threes with one of padding, in threes again
-        chunked = predict(images, frames_chunk=size)
-        np.testing.assert_allclose(chunked.depth, whole.depth, rtol=1e-5)
-        np.testing.assert_allclose(chunked.depth_conf, whole.depth_conf, rtol=1e-5)
+def test_chunks_of_frames_change_nothing(tiny, random_model_of, quick_jit):
+    tokens = jax.random.normal(jax.random.key(3), (4, 1, 5, 18, 32))
+
+    def depth(size):
+        graphdef, params = nnx.split(random_model_of(replace(tiny, frames_chunk=size), 0))
+        return quick_jit(lambda params: nnx.merge(graphdef, params).depth_head(tokens, (16, 16)))(params)
+
+    whole = depth(8)
+    for size in (1, 2, 4):  # 5 frames: one by one; in twos with one of padding; in threes, two chunks being enough
+        np.testing.assert_allclose(depth(size), whole, rtol=1e-5, atol=1e-6)
 
 
-def test_encoder_features_can_be_handed_over(tiny, random_model_of, tiny_images):
-    model = random_model_of(tiny, 0)
-    features = nnx.jit(lambda model: model.aggregator.encode(tiny_images))(model)
+def test_encoder_features_can_be_handed_over(tiny_model, predict, tiny_images, quick_jit):
+    features = quick_jit(tiny_model.aggregator.encode)(tiny_images)
     assert features.shape == (1, 3, 16, 16)
-    handed = nnx.jit(lambda model: model(tiny_images, patch_tokens=features))(model)
-    np.testing.assert_allclose(handed.depth, nnx.jit(lambda model: model(tiny_images))(model).depth, rtol=1e-5)
+    handed, computed = predict(features), predict()
+    np.testing.assert_allclose(handed.depth, computed.depth, rtol=1e-5)
+    np.testing.assert_allclose(handed.pose_enc, computed.pose_enc, rtol=1e-5, atol=1e-6)
 
 
 def test_bfloat16_stays_near_float32(predict):
@@ -85,6 +96,26 @@ def test_bfloat16_stays_near_float32(predict):
         one, other = getattr(rounded, name), getattr(exact, name)
         assert one.dtype == jnp.float32
         assert 1e-4 < np.abs(one - other).max() / np.abs(other).max() < 0.1
+
+
+def test_weights_stored_in_bfloat16_are_rounded_and_nothing_else(small, reference, quick_jit):
+    """All heads: the same predictions as from the rounded weights in float32."""
+    case = reference("case_b")
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), small.params)
+    run = quick_jit(
+        lambda params: nnx.merge(small.graphdef, params)(jnp.asarray(case["images"]), jnp.asarray(case["query_points"]))
+    )
+    found, expected = run(half), run(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), half))
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert one.dtype == jnp.float32
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_cached_features_may_be_bfloat16(tiny_model, predict, tiny_images, quick_jit):
+    features = quick_jit(tiny_model.aggregator.encode)(tiny_images)
+    found, exact = predict(features.astype(jnp.bfloat16)), predict()
+    assert found.depth.dtype == jnp.float32
+    assert np.abs(found.depth - exact.depth).max() < 0.05 * np.abs(exact.depth).max()
 
 
 def test_bfloat16_is_the_type_of_every_product_in_the_aggregator(tiny, random_model_of, tiny_images):

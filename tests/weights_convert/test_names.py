@@ -29,9 +29,11 @@ def manifest():
     """Name → shape of the 1,797 tensors of VGGT-1B; the file writes ``blocks.0-23.`` for 24 layers of one shape."""
     names = {}
     for name, shape in json.loads((FIXTURES / "vggt_1b_manifest.json").read_text())["state_dict"].items():
-        layers = re.search(r"\.0-(\d+)\.", name)
-        for layer in range(int(layers[1]) + 1) if layers else [None]:
-            names[name if layer is None else name.replace(layers[0], f".{layer}.")] = tuple(shape)
+        if not (layers := re.search(r"\.0-(\d+)\.", name)):
+            names[name] = tuple(shape)
+            continue
+        for layer in range(int(layers[1]) + 1):
+            names[name.replace(layers[0], f".{layer}.")] = tuple(shape)
     return names
 
 

@@ -1,0 +1,98 @@
+"""Where a photo's pixels lie in the picture that the model sees, and back.
+
+Pixel coordinates are (column, row) with integers at the pixels' centres, as in :mod:`vggt_jax.geometry`; the upper left
+corner of a picture is at (−0.5, −0.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A photo, resized and then cut or framed; all in pixels.
+
+    The photo is resized to ``resized_width`` × ``resized_height``; the upper left corner of that picture lies
+    ``left`` and ``top`` inside the model's picture of ``width`` × ``height``. A negative number means that so much
+    was cut off.
+    """
+
+    photo_width: int
+    photo_height: int
+    resized_width: int
+    resized_height: int
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @property
+    def to_photo(self) -> Float[np.ndarray, "3 3"]:
+        """The affine map, float64, from homogeneous pixels of the model's picture to those of the photo.
+
+        Resizing maps edges to edges, so that the pixels' centres are half a pixel off on either side.
+        """
+        scale_x = self.photo_width / self.resized_width
+        scale_y = self.photo_height / self.resized_height
+        return np.array(
+            [
+                [scale_x, 0.0, scale_x * (0.5 - self.left) - 0.5],
+                [0.0, scale_y, scale_y * (0.5 - self.top) - 0.5],
+                [0.0, 0.0, 1.0],
+            ]
+        )
+
+    @property
+    def covered(self) -> Bool[np.ndarray, "height width"]:
+        """True where the model's picture shows the photo, False in the frame around it."""
+        mask = np.zeros((self.height, self.width), dtype=bool)
+        top, left = max(self.top, 0), max(self.left, 0)
+        mask[top : self.top + self.resized_height, left : self.left + self.resized_width] = True
+        return mask
+
+
+def place(photo_sizes: Sequence[tuple[int, int]], mode: str, size: int, patch_size: int) -> list[Placement]:
+    """What :func:`vggt_jax.preprocessing.load_images` does with photos of the given (width, height).
+
+    Args:
+        photo_sizes: one (width, height) in pixels for each photo that is loaded together.
+        mode: ``"crop"`` or ``"pad"``.
+        size: target side in pixels.
+        patch_size: side of a patch in pixels.
+
+    Returns:
+        One placement each, all of the same ``width`` and ``height``.
+    """
+    single = [_place_one(width, height, mode, size, patch_size) for width, height in photo_sizes]
+    common_width, common_height = max(p.width for p in single), max(p.height for p in single)
+    return [
+        replace(
+            p,
+            left=p.left + (common_width - p.width) // 2,
+            top=p.top + (common_height - p.height) // 2,
+            width=common_width,
+            height=common_height,
+        )
+        for p in single
+    ]
+
+
+def _place_one(width: int, height: int, mode: str, size: int, patch_size: int) -> Placement:
+    def in_patches(length: int, reference: int) -> int:
+        # the order of the operations decides the ties, as in the loader
+        return round(length * (size / reference) / patch_size) * patch_size
+
+    if mode == "pad" and height > width:
+        resized_width, resized_height = in_patches(width, height), size
+    else:
+        resized_width, resized_height = size, in_patches(height, width)
+    if mode == "pad":
+        left, top = (size - resized_width) // 2, (size - resized_height) // 2
+        return Placement(width, height, resized_width, resized_height, left, top, size, size)
+    top = -(max(resized_height - size, 0) // 2)
+    return Placement(width, height, resized_width, resized_height, 0, top, size, min(resized_height, size))

@@ -1,0 +1,314 @@
+"""``python -m experiments.reconstruct`` from photos to files, and everything that can be wrong with its input."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pycolmap
+import pytest
+import trimesh
+from PIL import Image, ImageOps
+
+from experiments.reconstruct import OUTPUTS, reconstruct
+from experiments.reconstruction.inference import load_photos, scene_of
+from experiments.reconstruction.output_folder import new_folder
+from experiments.reconstruction.photos import find_photos
+from experiments.reconstruction.placement import place
+from vggt_jax.geometry import project_points, unproject_depth
+from vggt_jax.pose_encoding import decode_pose
+from vggt_jax.preprocessing import load_images
+from weights_convert import load_vggt
+
+ROOT = Path(__file__).parents[2]
+WEIGHTS = ROOT / "tests" / "fixtures" / "vggt_small"
+ORIENTATION = 0x0112
+QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+load: Any = trimesh.load
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.reconstruct", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": ".", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK_COMPILATION},
+    )
+
+
+def picture(width, height, seed=0):
+    coarse = np.random.default_rng(seed).integers(0, 255, (4, 5, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Four photos whose alphabetical order is wrong; the last is stored on its side."""
+    folder = tmp_path_factory.mktemp("photos")
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6  # the right side of what is stored is the bottom
+    picture(120, 90, 1).save(folder / "img1.png")
+    picture(97, 61, 2).save(folder / "img2.jpg", quality=95)
+    picture(64, 100, 10).save(folder / "img10.png")
+    picture(100, 80, 11).save(folder / "img 11.jpg", exif=exif, quality=95)
+    (folder / "notes.txt").write_text("not a photo")
+    (folder / ".hidden.png").write_text("not a photo either")
+    (folder / "more").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(photos, tmp_path_factory):
+    output = tmp_path_factory.mktemp("results") / "out"
+    process = run(f"--images={photos}", f"--output={output}", f"--weights={WEIGHTS}", "--confidence=30")
+    assert process.returncode == 0, process.stderr
+    return output, process
+
+
+def test_what_it_says_and_writes(result):
+    output, process = result
+    assert {path.name for path in output.iterdir()} == OUTPUTS
+    assert list(output.parent.iterdir()) == [output]
+    assert {path.name for path in (output / "depth").iterdir()} == {
+        f"{stem}.{suffix}" for stem in ("img 11", "img1", "img2", "img10") for suffix in ("png", "npz")
+    }
+    (line,) = process.stdout.splitlines()
+    cloud = load(output / "points.ply")
+    assert f"{len(cloud.vertices):,} points from 4 view(s)" in line and str(output) in line and "points.glb" in line
+    for said in ("passed over 1 file(s) that are no images: notes.txt", "img 11.jpg", "loading weights", "compiling"):
+        assert said in process.stderr
+
+
+def test_predictions_are_the_models(result, photos, tmp_path):
+    output, _ = result
+    content = json.loads((output / "cameras.json").read_text(encoding="utf-8"))
+    names = [camera["name"] for camera in content["cameras"]]
+    assert names == ["img1.png", "img2.jpg", "img10.png", "img 11.jpg"]
+    with Image.open(photos / names[3]) as image:
+        image.transpose(Image.Transpose.ROTATE_270).save(tmp_path / "upright.png")
+    images = load_images([*(photos / name for name in names[:3]), tmp_path / "upright.png"], "crop", 70, 14)
+    model = load_vggt(WEIGHTS, heads=("camera", "depth"))
+    expected = jax.jit(lambda images: model(images), compiler_options={"xla_backend_optimization_level": 0})(
+        images[None]
+    )
+    extrinsics, intrinsics = decode_pose(expected.pose_enc[0], images.shape[1:3])
+    points = unproject_depth(expected.depth[0, ..., 0], extrinsics, intrinsics)
+    for view, camera in enumerate(content["cameras"]):
+        np.testing.assert_allclose(camera["world_to_camera"], extrinsics[view], atol=1e-5)
+        np.testing.assert_allclose(camera["preprocessed"]["intrinsics"], intrinsics[view], rtol=1e-4)
+        with np.load(output / camera["depth_npz"]) as arrays:
+            np.testing.assert_allclose(arrays["depth"], expected.depth[0, view, ..., 0], rtol=1e-4)
+            np.testing.assert_allclose(arrays["confidence"], expected.depth_conf[0, view], rtol=1e-4)
+            np.testing.assert_allclose(arrays["points"], points[view], atol=1e-4)
+    turned = content["cameras"][3]["photo"]
+    assert (turned["width"], turned["height"]) == (80, 100)
+    assert content["confidence_percentile"] == 30.0
+
+    # what was kept is what the percentile says, with the colours that the model saw
+    is_photo = np.stack([np.load(output / camera["depth_npz"])["is_photo"] for camera in content["cameras"]])
+    confidence = np.stack([np.load(output / camera["depth_npz"])["confidence"] for camera in content["cameras"]])
+    kept = is_photo & (confidence >= content["confidence_threshold"])
+    cloud = load(output / "points.ply")
+    assert 0.69 < kept.sum() / is_photo.sum() < 0.71
+    np.testing.assert_array_equal(cloud.colors[:, :3], np.rint(images * 255)[kept])
+    np.testing.assert_allclose(cloud.vertices, points[kept], atol=1e-4)
+    glb = load(output / "points.glb").geometry["points"]
+    np.testing.assert_allclose(glb.vertices, cloud.vertices * [1, -1, -1], atol=1e-6)
+
+
+def test_colmap_model_projects_onto_the_pixels(result):
+    output, _ = result
+    content = json.loads((output / "cameras.json").read_text(encoding="utf-8"))
+    model = pycolmap.Reconstruction(str(output / "sparse"))
+    assert model.num_points3D() == content["points"]
+    worst = 0.0
+    for camera in content["cameras"]:
+        image = model.images[camera["colmap_image_id"]]
+        assert image.name == camera["colmap_name"]
+        np.testing.assert_allclose(image.projection_center(), camera["centre"], atol=1e-9)
+        observed = np.array([point.xy for point in image.points2D])
+        points = np.array([model.points3D[point.point3D_id].xyz for point in image.points2D])
+        projected = np.array([image.project_point(xyz) for xyz in points])
+        worst = max(worst, np.abs(projected - observed).max())
+        # and cameras.json agrees, half a pixel to the upper left
+        pixels, _ = project_points(points, np.array(camera["world_to_camera"]), np.array(camera["photo"]["intrinsics"]))
+        np.testing.assert_allclose(pixels + 0.5, observed, atol=1e-3)
+        assert ((observed > 0) & (observed < [camera["photo"]["width"], camera["photo"]["height"]])).all()
+    assert worst < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--images=nowhere", "--output=out"], "--weights is missing"),
+        (["--output=out", f"--weights={WEIGHTS}"], "--images is missing"),
+        (["--images=nowhere", "--output=out", f"--weights={WEIGHTS}"], "no images at nowhere"),
+        (["--images=nowhere", "--output=out", "--confidence=101"], "flag --confidence=101"),
+    ],
+)
+def test_bad_arguments_are_one_line_and_status_two(arguments, message):
+    process = run(*arguments)
+    assert process.returncode == 2 and process.stdout == ""
+    assert message in process.stderr and process.stderr.count("\n") == 1
+
+
+def test_help_names_units():
+    process = run("--help")
+    assert process.returncode == 0
+    for word in ("pixels", "percentile", "--images", "overwrite"):
+        assert word in process.stdout
+
+
+def refused(tmp_path, images, output=None, **settings):
+    """The message of the refusal, after which nothing may be left."""
+    output = output or tmp_path / "results" / "out"
+    with pytest.raises((ValueError, OSError)) as error:
+        reconstruct(str(images), output, str(WEIGHTS), **settings)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.rglob("*.partial"))
+    if not settings and output.parent == tmp_path / "results":
+        assert not output.exists()
+    return str(error.value)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "in").mkdir()
+    picture(60, 50).save(tmp_path / "in" / "good.jpg")
+    return tmp_path / "in"
+
+
+def test_no_photos(tmp_path, folder):
+    assert "no images at" in refused(tmp_path, tmp_path / "missing")
+    assert "no images at" in refused(tmp_path, folder / "*.png")
+    (folder / "good.jpg").rename(folder / "good.heic")
+    message = refused(tmp_path, folder)
+    assert "no images at" in message and "good.heic" in message
+
+
+def test_text_called_png(tmp_path, folder):
+    (folder / "text.png").write_text("hello")
+    assert str(folder / "text.png") in refused(tmp_path, folder)
+
+
+def test_text_matched_by_a_glob(tmp_path, folder):
+    (folder / "notes.txt").write_text("hello")
+    assert str(folder / "notes.txt") in refused(tmp_path, folder / "*")
+
+
+def test_truncated_jpeg(tmp_path, folder):
+    whole = (folder / "good.jpg").read_bytes()
+    (folder / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    assert str(folder / "half.jpg") in refused(tmp_path, folder)
+
+
+def test_empty_file(tmp_path, folder):
+    (folder / "empty.jpg").touch()
+    assert str(folder / "empty.jpg") in refused(tmp_path, folder)
+
+
+def test_sixteen_bit_image(tmp_path, folder):
+    Image.fromarray(np.full((50, 60), 40000, np.uint16)).save(folder / "deep.png")
+    assert str(folder / "deep.png") in refused(tmp_path, folder)
+
+
+def test_two_photos_that_would_share_outputs(tmp_path, folder):
+    picture(60, 50).save(folder / "GOOD.png")
+    message = refused(tmp_path, folder)
+    assert "GOOD.png" in message and "good.jpg" in message
+
+
+def test_resolution_must_fit_the_patches(tmp_path, folder):
+    assert "--resolution=100" in refused(tmp_path, folder, resolution=100)
+
+
+def test_missing_weights(tmp_path, folder):
+    with pytest.raises(OSError, match="nothing_here"):
+        reconstruct(str(folder), tmp_path / "out", str(tmp_path / "nothing_here"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+
+def test_existing_output_is_kept(tmp_path, folder):
+    output = tmp_path / "results" / "out"
+    output.mkdir(parents=True)
+    (output / "points.ply").write_text("dear")
+    assert "--overwrite" in refused(tmp_path, folder, output, mode="crop")
+    assert (output / "points.ply").read_text() == "dear"
+    # --overwrite replaces only what this command can have made, and only once the new files are there
+    assert "--resolution=100" in refused(tmp_path, folder, output, overwrite=True, resolution=100)
+    assert (output / "points.ply").read_text() == "dear"
+    (output / "thesis.tex").write_text("dearer")
+    assert "thesis.tex" in refused(tmp_path, folder, output, overwrite=True)
+    (output / "thesis.tex").unlink()
+    with new_folder(output, True, OUTPUTS) as new:
+        (new / "cameras.json").write_text("new")
+        assert (output / "points.ply").read_text() == "dear"
+    assert [path.name for path in output.iterdir()] == ["cameras.json"]
+    assert list(output.parent.iterdir()) == [output]
+
+
+def test_a_crash_while_writing_leaves_nothing(tmp_path):
+    output = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt), new_folder(output, False, OUTPUTS) as new:
+        (new / "points.ply").write_text("half of it")
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+    with new_folder(output, False, OUTPUTS):
+        pass
+    assert output.stat().st_mode & 0o777 == ordinary_permissions(tmp_path)
+
+
+def ordinary_permissions(folder):
+    """The permissions of a folder that is made in the ordinary way."""
+    (folder / "ordinary").mkdir()
+    return (folder / "ordinary").stat().st_mode & 0o777
+
+
+def test_unwritable_output(tmp_path, folder):
+    (tmp_path / "file").write_text("dear")
+    assert "is a file" in refused(tmp_path, folder, tmp_path / "file")
+    assert str(tmp_path / "file") in refused(tmp_path, folder, tmp_path / "file" / "out")
+    assert (tmp_path / "file").read_text() == "dear"
+
+
+def test_photos_of_several_folders(tmp_path):
+    for name in ("b/1.png", "a/10.png", "a/2.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        picture(30, 30).save(tmp_path / name)
+    photos, others = find_photos(str(tmp_path / "**" / "*.png"))
+    assert [photo.name for photo in photos] == ["a/2.png", "a/10.png", "b/1.png"] and not others
+    assert [photo.stem for photo in photos] == ["a/2", "a/10", "b/1"]
+
+
+@pytest.mark.parametrize(
+    ("index", "value", "message"),
+    [(0, np.nan, "not finite"), (8, 0.0, "0 by 57 degrees"), (7, 3.5, "57 by 201 degrees")],
+)
+def test_predictions_that_are_no_camera(index, value, message):
+    poses = np.array([[0, 0, 0, 0, 0, 0, 1, 1, 1]] * 2, np.float32)
+    poses[1, index] = value
+    arrays = np.ones((2, 14, 14, 3), np.float32), poses, *np.ones((2, 2, 14, 14), np.float32)
+    with pytest.raises(ValueError, match=message) as error:
+        scene_of(["a.jpg", "b.jpg"], place([(14, 14)] * 2, "crop", 14, 14), *arrays)
+    assert str(error.value).startswith("b.jpg: ")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_photos_are_loaded_upright(tmp_path, orientation, mode):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    picture(80, 60).convert(mode).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    photos, _ = find_photos(str(tmp_path))
+    assert (photos[0].width, photos[0].height) == ((80, 60) if orientation < 5 else (60, 80))
+    (tmp_path / "scratch").mkdir()
+    (found,) = load_photos(photos, "pad", 70, 14, tmp_path / "scratch")
+    with Image.open(tmp_path / "a.jpg") as image:
+        ImageOps.exif_transpose(image).convert("RGB").save(tmp_path / "upright.png")
+    np.testing.assert_array_equal(found, load_images([tmp_path / "upright.png"], "pad", 70, 14)[0])
+    assert not list((tmp_path / "scratch").iterdir())

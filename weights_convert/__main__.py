@@ -1,0 +1,66 @@
+"""Converts weights of VGGT between the official form and this project's.
+
+``python -m weights_convert --input=model.safetensors --output=weights/vggt_1b`` writes a folder that every command of this
+project loads; ``python -m weights_convert --to=official --input=weights/vggt_1b --output=vggt.safetensors`` writes an
+official file back, every tensor bit by bit what it was. Needs about 0.5 GB of memory whatever the model's size.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from weights_convert.command_line import run
+
+
+def main(_: Sequence[str]) -> None:
+    options = flags.FLAGS
+    for name in ("input", "output"):
+        if not options[name].value:
+            raise ValueError(f"--{name} is needed, see --help")
+
+    from tqdm import tqdm  # these take seconds, and are not needed to say what is wrong with the flags
+
+    from weights_convert.checkpoint import open_checkpoint
+    from weights_convert.convert import convert
+
+    started = time.perf_counter()
+    checkpoint = open_checkpoint(options.input)
+    config = checkpoint.config
+    print(
+        f"read {checkpoint.path} ({checkpoint.form}): width {config.width}, {config.aggregator.depth} layers, "
+        f"images {config.image_size}×{config.image_size}, patches of {config.patch_size}, "
+        f"heads {', '.join(config.heads) or 'none'}; {checkpoint.size:,} parameters"
+    )
+    with tqdm(desc="convert", unit="B", unit_scale=True, unit_divisor=1024, disable=None, leave=False) as bar:
+
+        def show(written: int, total: int) -> None:
+            bar.total = total
+            bar.update(written - bar.n)
+
+        size = convert(checkpoint, Path(options.output), to=options.to, dtype=options.dtype, progress=show)
+    types = options.dtype or "/".join(sorted({str(dtype) for dtype in checkpoint.types.values()}))
+    seconds = time.perf_counter() - started
+    print(f"wrote {options.output}: {types}, {_size(size)} in {seconds:.1f} s")
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string(
+        "input",
+        None,
+        "weights to read: a .safetensors file, its .index.json where it is split, a .pt file (needs PyTorch), a folder "
+        "with one of these, or hf:facebook/VGGT-1B, which is downloaded",
+    )
+    flags.DEFINE_string("output", None, "what to write: a new folder, or with --to=official a new .safetensors file")
+    flags.DEFINE_enum("to", "jax", ["jax", "official"], "this project's form, or the official names and layouts")
+    flags.DEFINE_enum(
+        "dtype", None, ["float32", "bfloat16"], "type of the written weights; as in the input if not given"
+    )
+    run(main)

@@ -1,0 +1,197 @@
+"""Weights of a VGGT from any source, as parameters of this project's model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any, get_args
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from vggt_jax.config import DType, Head, VGGTConfig
+from vggt_jax.deltas import dotted
+from vggt_jax.model import VGGT
+from vggt_jax.parameters import abstract_model, parameter_shapes
+from weights_convert.inference import infer_config
+from weights_convert.names import OFFICIAL, without_absent_heads
+from weights_convert.safetensors_file import TYPES, Shape
+from weights_convert.sources import CONFIG, Source, Tensors, open_source
+from weights_convert.table import Piece, Rule, Table
+
+CONVERTED = Table([Rule("{path}", "{path}")], {"path": ".+"})
+"""This project's own files: every tensor is a whole leaf under the leaf's path."""
+CONFIG_KEY = "vggt_config"
+"""The entry of a safetensors file's metadata that holds a configuration in JSON."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights that were compared with a configuration's parameters, and fit; nothing is read yet."""
+
+    config: VGGTConfig
+    path: Path
+    form: str
+    """What kind of names and layouts the tensors have: "official" or "converted"."""
+    leaves: Mapping[str, Shape]
+    """Dotted path → shape of every parameter."""
+    types: Mapping[str, np.dtype]
+    """Dotted path → stored type."""
+    _tensors: Tensors
+    _pieces: Mapping[tuple[str, int | None], Piece]
+
+    def read(self, path: str, layer: int | None = None) -> np.ndarray:
+        """The parameter at ``path``, or its slice ``layer``, in this project's layout and the stored type.
+
+        Of a parameter that is stacked over layers, one layer is read at a time from either form.
+        """
+        piece = self._pieces.get((path, layer))
+        if piece is not None:
+            return piece.transform.forward(self._tensors.read(piece.name))
+        if layer is not None:
+            return self._tensors.read(path, layer)
+        leaf = np.empty(self.leaves[path], self.types[path])
+        for i in range(len(leaf)):
+            leaf[i] = self.read(path, i)
+        return leaf
+
+    @property
+    def size(self) -> int:
+        """Number of parameters."""
+        return sum(prod(shape) for shape in self.leaves.values())
+
+
+def load_vggt(
+    source: str | Path,
+    *,
+    config: VGGTConfig | None = None,
+    heads: Sequence[Head] | None = None,
+    dtype: DType | None = None,
+) -> VGGT:
+    """The model with the weights at ``source``; its sizes are in ``model.config``.
+
+    Memory stays below the model plus twice its largest parameter.
+
+    Args:
+        source: official weights (safetensors, PyTorch, a Hugging Face snapshot, ``hf:facebook/VGGT-1B``) or a folder that
+            ``python -m weights_convert`` wrote; see :func:`weights_convert.sources.open_source`.
+        config: sizes and run-time choices, in place of :func:`read_config`'s; start from that and ``replace`` what should
+            differ, such as ``remat`` or the compute types.
+        heads: the heads to load, all that the source has if None.
+        dtype: type of the parameters; the stored one if None.
+
+    Raises:
+        ValueError: files that are corrupt or of another kind, tensors that are missing, unexpected, given twice or wrongly
+            shaped (all of them in one message), an unknown ``dtype``.
+        OSError: files that are missing or cannot be read or fetched.
+    """
+    if dtype is not None and dtype not in get_args(DType):
+        raise ValueError(f"dtype {dtype!r} is not one of {', '.join(get_args(DType))}")
+    checkpoint = open_checkpoint(source, config=config, heads=heads)
+    graphdef, params = nnx.split(abstract_model(checkpoint.config))
+    return nnx.merge(
+        graphdef,
+        nnx.from_flat_state(
+            (keys, leaf.replace(jnp.asarray(checkpoint.read(dotted(keys)), dtype)))
+            for keys, leaf in nnx.to_flat_state(params)
+        ),
+    )
+
+
+def read_config(source: str | Path) -> VGGTConfig:
+    """The configuration of the weights at ``source``: from its config.json or metadata, else from the tensors' shapes.
+
+    Raises as :func:`load_vggt` does; only the tensors' fit is not checked.
+    """
+    return _config(open_source(source))
+
+
+def open_checkpoint(
+    source: str | Path, *, config: VGGTConfig | None = None, heads: Sequence[Head] | None = None
+) -> Checkpoint:
+    """Opens the weights at ``source`` and compares them with ``config``; arguments and errors as in :func:`load_vggt`."""
+    opened = open_source(source)
+    config = _config(opened) if config is None else config
+    if heads is not None:
+        if absent := [head for head in heads if head not in config.heads]:
+            raise ValueError(
+                f"{opened.path}: has no head {', '.join(absent)}, only {', '.join(config.heads) or 'none'}"
+            )
+        config = replace(config, heads=tuple(heads))
+    tensors, leaves = opened.tensors, parameter_shapes(config)
+    table = CONVERTED if _is_converted(tensors) else OFFICIAL
+    try:
+        plan = table.plan(without_absent_heads(tensors.shapes, config), leaves, _type_problems(tensors, leaves, table))
+    except ValueError as error:
+        raise ValueError(f"{opened.path}: {error}") from None
+    types: dict[str, np.dtype] = {piece.path: TYPES[tensors.types[piece.name]] for piece in plan}
+    return Checkpoint(
+        config,
+        opened.path,
+        "converted" if table is CONVERTED else "official",
+        leaves,
+        types,
+        tensors,
+        {(piece.path, piece.layer): piece for piece in plan},
+    )
+
+
+def _is_converted(tensors: Tensors) -> bool:
+    """Whether names are this project's: PyTorch's have no "kernel"."""
+    return any(name.endswith(".kernel") for name in tensors.shapes)
+
+
+def _type_problems(tensors: Tensors, leaves: Mapping[str, Shape], table: Table) -> list[str]:
+    """The source's own problems and those with the types of the tensors that will be read."""
+    problems = list(tensors.problems)
+    by_path: dict[str, set[str]] = {}
+    for name, piece in table.names(leaves).items():
+        if name in tensors.types:
+            if tensors.types[name] not in TYPES:
+                problems.append(f"wrong type: {name} {tensors.types[name]}, weights are {', '.join(TYPES)}")
+            by_path.setdefault(piece.path, set()).add(tensors.types[name])
+    return problems + [
+        f"several types: the layers of {path} are {', '.join(sorted(types))}"
+        for path, types in by_path.items()
+        if len(types) > 1
+    ]
+
+
+def _config(source: Source) -> VGGTConfig:
+    if CONFIG_KEY in source.tensors.metadata:
+        return _parse(source.tensors.metadata[CONFIG_KEY], f"{source.path}: the configuration in its metadata")
+    place = source.path.parent / CONFIG
+    content = source.config
+    if content is not None and ("width" in content or "dino" in content):
+        return _parse(content, str(place))
+    if _is_converted(source.tensors):
+        raise ValueError(
+            f"{place}: needed with converted weights, but {'is missing' if content is None else 'not ours'}"
+        )
+    try:
+        inferred = infer_config(source.tensors.shapes)
+    except ValueError as error:
+        raise ValueError(f"{source.path}: {error}") from None
+    if content is None:
+        return inferred
+    # The Hugging Face form has the official constructor's three sizes; tensors show them and all others.
+    sizes = {"img_size": inferred.image_size, "patch_size": inferred.patch_size, "embed_dim": inferred.width}
+    if not sizes.keys() & content.keys():
+        raise ValueError(f"{place}: has no sizes of a VGGT; move it away if it belongs to something else")
+    for key, size in sizes.items():
+        if content.get(key, size) != size:
+            raise ValueError(f"{place}: says {key} {content[key]}, the tensors in {source.path.name} have {size}")
+    return inferred
+
+
+def _parse(content: str | Mapping[str, Any], place: str) -> VGGTConfig:
+    try:
+        return VGGTConfig.from_json(json.loads(content) if isinstance(content, str) else content)
+    except KeyError as error:
+        raise ValueError(f"{place}: has no {error.args[0]}") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{place}: {error}") from None

@@ -1,0 +1,99 @@
+"""Writes weights in this project's form or back in the official one, a tensor at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from vggt_jax.config import DType
+from weights_convert.checkpoint import CONFIG_KEY, Checkpoint
+from weights_convert.names import OFFICIAL
+from weights_convert.pending import pending_output
+from weights_convert.safetensors_file import TYPES, SafetensorsWriter, Shape, header_and_size
+from weights_convert.sources import CONFIG
+from weights_convert.table import Piece
+
+Form = Literal["jax", "official"]
+WEIGHTS = "model.safetensors"
+_TYPES_BY_NAME = {"float32": TYPES["F32"], "bfloat16": TYPES["BF16"]}
+
+
+def convert(
+    checkpoint: Checkpoint,
+    output: Path,
+    *,
+    to: Form = "jax",
+    dtype: DType | None = None,
+    progress: Callable[[int, int], object] = lambda written, total: None,
+) -> int:
+    """Writes all parameters of ``checkpoint``; holds one layer of one of them in memory at a time.
+
+    Args:
+        checkpoint: what to write, from :func:`weights_convert.checkpoint.open_checkpoint`.
+        output: of ``to="jax"`` a folder, which gets ``model.safetensors`` (parameters under their paths, stacked over
+            layers) and ``config.json``; of ``to="official"`` a safetensors file with the official names and layouts,
+            whose metadata holds the configuration. It appears once it is complete.
+        to: the form to write.
+        dtype: type to write (bfloat16 is rounded to nearest, ties to even); as stored if None, and then bit by bit.
+        progress: is called after every layer with the bytes written so far, and those of the whole file.
+
+    Returns:
+        The number of bytes of the weights' file.
+
+    Raises:
+        FileExistsError: the output exists.
+        ValueError: an official output whose name does not end in .safetensors, a source that ends early.
+        OSError: the disk is full, a file cannot be read or written.
+    """
+    if to == "official" and (output.suffix != ".safetensors" or output.is_dir()):
+        raise ValueError(f"{output}: official weights are one file, whose name must end in .safetensors")
+    types = {path: _TYPES_BY_NAME[dtype] if dtype else stored for path, stored in checkpoint.types.items()}
+    # Wide types first, so that every tensor of a file of mixed types is aligned.
+    leaves = dict(sorted(checkpoint.leaves.items(), key=lambda leaf: -types[leaf[0]].itemsize))
+    pieces = OFFICIAL.names(leaves)
+    config = json.dumps(checkpoint.config.to_dict(), indent=None if to == "official" else 2)
+    if to == "official":
+        tensors = {name: (types[piece.path], _official_shape(piece, leaves)) for name, piece in pieces.items()}
+        metadata = {"format": "pt", CONFIG_KEY: config}
+    else:
+        tensors = {path: (types[path], shape) for path, shape in leaves.items()}
+        metadata = {}
+    size = header_and_size(tensors, metadata)[1]
+    with pending_output(output, size) as target:
+        if to == "jax":
+            target.mkdir()
+            _write_text(target / CONFIG, config + "\n")
+            target /= WEIGHTS
+        with target.open("xb") as file:
+            writer = SafetensorsWriter(file, tensors, metadata)
+            for piece in pieces.values():  # the layers of a stack follow each other, in the order of the file
+                layer = checkpoint.read(piece.path, piece.layer)
+                if to == "official":
+                    layer = piece.restore(layer)
+                writer.append(layer.astype(types[piece.path], copy=False))
+                progress(file.tell(), size)
+            writer.finish()
+            _sync(file.fileno(), file.flush)
+    return size
+
+
+def _official_shape(piece: Piece, leaves: dict[str, Shape]) -> Shape:
+    shape = leaves[piece.path] if piece.layer is None else leaves[piece.path][1:]
+    return piece.transform.backward(np.broadcast_to(np.zeros((), np.bool_), shape)).shape
+
+
+def _write_text(path: Path, text: str) -> None:
+    with path.open("x", encoding="utf-8") as file:
+        file.write(text)
+        _sync(file.fileno(), file.flush)
+
+
+def _sync(descriptor: int, flush: Callable[[], object]) -> None:
+    """To the disk, so that the file that gets the final name is whole even after a power cut."""
+    flush()
+    os.fsync(descriptor)
