@@ -2,7 +2,8 @@
 
 ``python -m weights_convert --input=model.safetensors --output=weights/vggt_1b`` writes a folder that every command of this
 project loads; ``python -m weights_convert --to=official --input=weights/vggt_1b --output=vggt.safetensors`` writes an
-official file back, every tensor bit by bit what it was. Needs about 0.5 GB of memory whatever the model's size.
+official file back, every tensor bit by bit what it was. Needs less than
+0.5 GB of memory whatever the model's size.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ def main(_: Sequence[str]) -> None:
     from tqdm import tqdm  # these take seconds, and are not needed to say what is wrong with the flags
 
     from weights_convert.checkpoint import open_checkpoint
-    from weights_convert.convert import convert
+    from weights_convert.convert import check_output, convert
 
     started = time.perf_counter()
+    output = Path(options.output)
+    check_output(output, options.to)  # before anything is downloaded
     checkpoint = open_checkpoint(options.input)
     config = checkpoint.config
     print(
@@ -41,7 +44,7 @@ def main(_: Sequence[str]) -> None:
             bar.total = total
             bar.update(written - bar.n)
 
-        size = convert(checkpoint, Path(options.output), to=options.to, dtype=options.dtype, progress=show)
+        size = convert(checkpoint, output, to=options.to, dtype=options.dtype, progress=show)
     types = options.dtype or "/".join(sorted({str(dtype) for dtype in checkpoint.types.values()}))
     seconds = time.perf_counter() - started
     print(f"wrote {options.output}: {types}, {_size(size)} in {seconds:.1f} s")

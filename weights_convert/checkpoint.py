@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any, get_args
@@ -16,9 +17,9 @@ from flax import nnx
 from vggt_jax.config import DType, Head, VGGTConfig
 from vggt_jax.deltas import dotted
 from vggt_jax.model import VGGT
-from vggt_jax.parameters import abstract_model, parameter_shapes
+from vggt_jax.parameters import abstract_model
 from weights_convert.inference import infer_config
-from weights_convert.names import OFFICIAL, without_absent_heads
+from weights_convert.names import OFFICIAL, leaf_shapes, without_absent_heads
 from weights_convert.safetensors_file import TYPES, Shape
 from weights_convert.sources import CONFIG, Source, Tensors, open_source
 from weights_convert.table import Piece, Rule, Table
@@ -70,7 +71,7 @@ def load_vggt(
     *,
     config: VGGTConfig | None = None,
     heads: Sequence[Head] | None = None,
-    dtype: DType | None = None,
+    dtype: DType = "float32",
 ) -> VGGT:
     """The model with the weights at ``source``; its sizes are in ``model.config``.
 
@@ -82,17 +83,17 @@ def load_vggt(
         config: sizes and run-time choices, in place of :func:`read_config`'s; start from that and ``replace`` what should
             differ, such as ``remat`` or the compute types.
         heads: the heads to load, all that the source has if None.
-        dtype: type of the parameters; the stored one if None.
+        dtype: type of the parameters, whatever the stored one is.
 
     Raises:
         ValueError: files that are corrupt or of another kind, tensors that are missing, unexpected, given twice or wrongly
             shaped (all of them in one message), an unknown ``dtype``.
         OSError: files that are missing or cannot be read or fetched.
     """
-    if dtype is not None and dtype not in get_args(DType):
+    if dtype not in get_args(DType):
         raise ValueError(f"dtype {dtype!r} is not one of {', '.join(get_args(DType))}")
     checkpoint = open_checkpoint(source, config=config, heads=heads)
-    graphdef, params = nnx.split(abstract_model(checkpoint.config))
+    graphdef, params = _abstract(checkpoint.config)
     return nnx.merge(
         graphdef,
         nnx.from_flat_state(
@@ -122,7 +123,7 @@ def open_checkpoint(
                 f"{opened.path}: has no head {', '.join(absent)}, only {', '.join(config.heads) or 'none'}"
             )
         config = replace(config, heads=tuple(heads))
-    tensors, leaves = opened.tensors, parameter_shapes(config)
+    tensors, leaves = opened.tensors, leaf_shapes(_abstract(config)[1])
     table = CONVERTED if _is_converted(tensors) else OFFICIAL
     try:
         plan = table.plan(without_absent_heads(tensors.shapes, config), leaves, _type_problems(tensors, leaves, table))
@@ -138,6 +139,12 @@ def open_checkpoint(
         tensors,
         {(piece.path, piece.layer): piece for piece in plan},
     )
+
+
+@lru_cache(maxsize=4)
+def _abstract(config: VGGTConfig) -> tuple[nnx.GraphDef[VGGT], nnx.State]:
+    """The model's structure and the shapes of its parameters."""
+    return nnx.split(abstract_model(config), nnx.Param)
 
 
 def _is_converted(tensors: Tensors) -> bool:

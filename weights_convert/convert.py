@@ -8,15 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from vggt_jax.config import DType
 from weights_convert.checkpoint import CONFIG_KEY, Checkpoint
 from weights_convert.names import OFFICIAL
-from weights_convert.pending import pending_output
-from weights_convert.safetensors_file import TYPES, SafetensorsWriter, Shape, header_and_size
+from weights_convert.pending import check_absent, pending_output
+from weights_convert.safetensors_file import TYPES, SafetensorsWriter, header_and_size
 from weights_convert.sources import CONFIG
-from weights_convert.table import Piece
 
 Form = Literal["jax", "official"]
 WEIGHTS = "model.safetensors"
@@ -50,15 +47,14 @@ def convert(
         ValueError: an official output whose name does not end in .safetensors, a source that ends early.
         OSError: the disk is full, a file cannot be read or written.
     """
-    if to == "official" and (output.suffix != ".safetensors" or output.is_dir()):
-        raise ValueError(f"{output}: official weights are one file, whose name must end in .safetensors")
+    check_output(output, to)
     types = {path: _TYPES_BY_NAME[dtype] if dtype else stored for path, stored in checkpoint.types.items()}
     # Wide types first, so that every tensor of a file of mixed types is aligned.
     leaves = dict(sorted(checkpoint.leaves.items(), key=lambda leaf: -types[leaf[0]].itemsize))
     pieces = OFFICIAL.names(leaves)
     config = json.dumps(checkpoint.config.to_dict(), indent=None if to == "official" else 2)
     if to == "official":
-        tensors = {name: (types[piece.path], _official_shape(piece, leaves)) for name, piece in pieces.items()}
+        tensors = {name: (types[piece.path], piece.source_shape(leaves[piece.path])) for name, piece in pieces.items()}
         metadata = {"format": "pt", CONFIG_KEY: config}
     else:
         tensors = {path: (types[path], shape) for path, shape in leaves.items()}
@@ -82,9 +78,11 @@ def convert(
     return size
 
 
-def _official_shape(piece: Piece, leaves: dict[str, Shape]) -> Shape:
-    shape = leaves[piece.path] if piece.layer is None else leaves[piece.path][1:]
-    return piece.transform.backward(np.broadcast_to(np.zeros((), np.bool_), shape)).shape
+def check_output(output: Path, to: Form) -> None:
+    """Raises what :func:`convert` would about its output's name, without any weights at hand."""
+    if to == "official" and (output.suffix != ".safetensors" or output.is_dir()):
+        raise ValueError(f"{output}: official weights are one file, whose name must end in .safetensors")
+    check_absent(output)
 
 
 def _write_text(path: Path, text: str) -> None:

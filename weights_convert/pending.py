@@ -26,18 +26,19 @@ def pending_output(target: Path, size: int) -> Iterator[Path]:
         OSError: the disk has less than ``size`` bytes left, or cannot be written.
     """
     target = Path(os.path.abspath(target))
-    _check_absent(target)
+    check_absent(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with _own_folder(target.parent / f".{target.name}.partial", target) as folder:
         free = shutil.disk_usage(folder).free
         if free < size:
             raise OSError(f"{target}: needs {size / 2**30:.2f} GiB, the disk has {free / 2**30:.2f} GiB left")
         yield folder / target.name
-        _check_absent(target)
+        check_absent(target)
         os.rename(folder / target.name, target)
 
 
-def _check_absent(target: Path) -> None:
+def check_absent(target: Path) -> None:
+    """Raises FileExistsError where something other than an empty folder is in the way."""
     if target.is_symlink() or target.is_file() or (target.is_dir() and any(target.iterdir())):
         raise FileExistsError(f"{target}: exists already; remove it or choose another name")
 

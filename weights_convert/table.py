@@ -31,13 +31,6 @@ class Transform:
     forward: Callable[[np.ndarray], np.ndarray]
     backward: Callable[[np.ndarray], np.ndarray]
 
-    def shape(self, source: Shape) -> Shape | None:
-        """The shape after ``forward``, None where an array of the shape ``source`` does not suit it."""
-        try:
-            return self.forward(np.broadcast_to(np.zeros((), np.bool_), source)).shape
-        except ValueError:
-            return None
-
 
 def permutation(*axes: int) -> Transform:
     """The transform that puts source axis ``axes[i]`` at place i."""
@@ -70,6 +63,11 @@ class Piece:
         """The source tensor, contiguous, of one layer's array in this project's layout."""
         array = self.transform.backward(layer)
         return np.ascontiguousarray(array).reshape(array.shape)  # ascontiguousarray turns scalars into vectors
+
+    def source_shape(self, leaf: Shape) -> Shape:
+        """The source tensor's shape where ``leaf`` is the whole leaf's."""
+        layer = np.broadcast_to(np.zeros((), np.bool_), leaf if self.layer is None else leaf[1:])  # takes no memory
+        return self.transform.backward(layer).shape
 
 
 class Table:
@@ -113,10 +111,10 @@ class Table:
                 problems.append(f"unexpected: {name} {shape}")
                 continue
             sources[path, layer].append(name)
-            found, wanted = rule.transform.shape(shape), expected if layer is None else expected[1:]
-            if found != wanted:
-                problems.append(f"wrong shape: {name} {shape}, the model needs {wanted} in JAX's layout")
-            pieces.append(Piece(name, path, layer, rule.transform))
+            piece = Piece(name, path, layer, rule.transform)
+            if shape != piece.source_shape(expected):
+                problems.append(f"wrong shape: {name} {shape}, the model needs {piece.source_shape(expected)}")
+            pieces.append(piece)
         for (path, layer), several in sources.items():
             if len(several) > 1:
                 problems.append(
