@@ -3,6 +3,10 @@
 ``python -m experiments.benchmark subspace`` mines all 192 block matrices of a VGGT-1B at once (24 frame and 24 global
 blocks × qkv, proj, fc1, fc2; 10 adapters of rank 16, d' = 16), against dense SVD-based IRLS in NumPy and against the limit
 that reading and factoring the adapters once sets. About two minutes and 2 GB on two cores.
+
+``python -m experiments.benchmark model`` runs VGGT-1B with random weights (aggregator, camera and depth head) on one and two
+images of 280² and 518² pixels, and one of its transformer blocks beside a PyTorch block of the same sizes (with the extra
+``torch``). About ten minutes and 8 GB on two cores.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from absl import flags
 
 from weights_convert.command_line import run
 
-BENCHMARKS = ("subspace",)
+BENCHMARKS = ("subspace", "model")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -21,11 +25,16 @@ def main(arguments: Sequence[str]) -> None:
         raise ValueError(
             f"say what to measure, one of: {', '.join(BENCHMARKS)}; got {' '.join(arguments) or 'nothing'}"
         )
-    from experiments.benchmarks import subspace_mining  # JAX starts only once the arguments are right
+    from experiments.benchmarks import model_forward, subspace_mining  # JAX starts only once the arguments are right
 
-    subspace_mining.report(iterations=flags.FLAGS.iterations)
+    if arguments[0] == "subspace":
+        subspace_mining.report(iterations=flags.FLAGS.iterations)
+    else:
+        model_forward.report()
 
 
 if __name__ == "__main__":
-    flags.DEFINE_integer("iterations", 20, "IRLS iterations that every matrix is made to spend", lower_bound=1)
+    flags.DEFINE_integer(
+        "iterations", 20, "subspace: IRLS iterations that every matrix is made to spend", lower_bound=1
+    )
     run(main, positional=True)

@@ -23,12 +23,15 @@ def describe() -> str:
 
 def seconds(function: Callable[[], object], repeats: int = 3) -> tuple[float, float]:
     """(first call, best of the further calls) in seconds, each waited for; the first one compiles."""
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        jax.block_until_ready(function())
-        times.append(time.perf_counter() - start)
+    times = [once(function) for _ in range(repeats + 1)]
     return times[0], min(times[1:])
+
+
+def once(function: Callable[[], object]) -> float:
+    """Seconds of one call, waited for."""
+    start = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - start
 
 
 def peak_memory_gb() -> float:

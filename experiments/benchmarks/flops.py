@@ -1,0 +1,44 @@
+"""Floating-point operations of a JAX program, counted from its matrix products and convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import jax
+
+
+def count(function: Callable, *arguments: Any) -> float:
+    """Multiplications and additions of ``function(*arguments)``; loops of known length count every pass.
+
+    Element-wise work (softmax, norms, activations) is left out, as is usual when a share of the peak is quoted.
+    ``arguments`` may be abstract (``jax.ShapeDtypeStruct``).
+    """
+    return _of(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+def _of(jaxpr: Any) -> float:
+    return sum(_own(equation) + _repeats(equation) * sum(map(_of, _inner(equation))) for equation in jaxpr.eqns)
+
+
+def _own(equation: Any) -> float:
+    out = equation.outvars[0].aval
+    if equation.primitive.name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        return 2.0 * out.size * prod(equation.invars[0].aval.shape[axis] for axis in contracted)
+    if equation.primitive.name == "conv_general_dilated":
+        kernel = equation.invars[1].aval
+        outputs = kernel.shape[equation.params["dimension_numbers"].rhs_spec[0]]
+        return 2.0 * out.size * kernel.size / outputs
+    return 0.0
+
+
+def _repeats(equation: Any) -> int:
+    return equation.params["length"] if equation.primitive.name == "scan" else 1
+
+
+def _inner(equation: Any) -> list:
+    """The programs inside a call, a scan or a while loop (whose body counts once)."""
+    values = [v for value in equation.params.values() for v in (value if isinstance(value, tuple | list) else [value])]
+    return [getattr(value, "jaxpr", value) for value in values if hasattr(value, "eqns") or hasattr(value, "jaxpr")]
