@@ -3,7 +3,7 @@
 ``python -m weights_convert --input=model.safetensors --output=weights/vggt_1b`` writes a folder that every command of this
 project loads; ``python -m weights_convert --to=official --input=weights/vggt_1b --output=vggt.safetensors`` writes an
 official file back, every tensor bit by bit what it was. Needs less than
-0.5 GB of memory whatever the model's size.
+0.5 GB of memory whatever the model's size (a PyTorch file is mapped, and its pages count as well).
 """
 
 from __future__ import annotations

@@ -75,7 +75,8 @@ def load_vggt(
 ) -> VGGT:
     """The model with the weights at ``source``; its sizes are in ``model.config``.
 
-    Memory stays below the model plus twice its largest parameter.
+    Memory stays below the model plus twice its largest parameter; of a PyTorch file, the pages that were read count as well
+    until the system needs them for something else.
 
     Args:
         source: official weights (safetensors, PyTorch, a Hugging Face snapshot, ``hf:facebook/VGGT-1B``) or a folder that

@@ -31,7 +31,7 @@ def pending_output(target: Path, size: int) -> Iterator[Path]:
     with _own_folder(target.parent / f".{target.name}.partial", target) as folder:
         free = shutil.disk_usage(folder).free
         if free < size:
-            raise OSError(f"{target}: needs {size / 2**30:.2f} GiB, the disk has {free / 2**30:.2f} GiB left")
+            raise OSError(f"{target}: needs {size / 2**20:,.0f} MiB, the disk has {free / 2**20:,.0f} MiB left")
         yield folder / target.name
         check_absent(target)
         os.rename(folder / target.name, target)

@@ -128,7 +128,7 @@ def test_killed_in_the_middle(tmp_path, converted):
 def test_full_disk_is_known_beforehand(tmp_path, monkeypatch):
     usage = type("usage", (), {"free": 2**20})
     monkeypatch.setattr("weights_convert.pending.shutil.disk_usage", lambda path: usage)
-    with pytest.raises(OSError, match=r"needs 0.01 GiB, the disk has 0.00 GiB left"):
+    with pytest.raises(OSError, match=r"needs 7 MiB, the disk has 1 MiB left"):
         convert(open_checkpoint(SMALL), tmp_path / "out")
     assert listed(tmp_path) == []
 
