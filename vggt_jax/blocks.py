@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 import jax
 from einops import rearrange
 from flax import nnx
@@ -101,7 +99,7 @@ class Block(nnx.Module):
         x = x + self.ls1(self.attn(self.norm1(x), rope=rope, deltas=below(deltas, "attn")))
         return x + self.ls2(self.mlp(self.norm2(x), deltas=below(deltas, "mlp")))
 
-    def __getitem__(self, layer: int) -> Self:
+    def __getitem__(self, layer: int) -> Block:
         graphdef, params = nnx.split(self)
         return nnx.merge(graphdef, jax.tree.map(lambda leaf: leaf[layer], params))
 

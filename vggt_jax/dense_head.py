@@ -132,7 +132,7 @@ class DenseHead(nnx.Module):
 
     def pyramid(
         self, tokens: Float[Array, "4 n p c2"], image_size: tuple[int, int], deltas: Deltas = NO_DELTAS
-    ) -> tuple[Float[Array, "n h w c"], ...]:
+    ) -> tuple[Float[Array, "n _ _ _"], ...]:
         """The four layers as maps at 4, 2, 1 and ½ times the resolution of the patch grid."""
         height, width = (side // self.config.patch_size for side in image_size)
         maps = []
@@ -143,8 +143,8 @@ class DenseHead(nnx.Module):
         return tuple(maps)
 
     def fuse(
-        self, maps: tuple[Float[Array, "n h w c"], ...], deltas: Deltas = NO_DELTAS
-    ) -> tuple[Float[Array, "n h w c"], ...]:
+        self, maps: tuple[Float[Array, "n _ _ _"], ...], deltas: Deltas = NO_DELTAS
+    ) -> tuple[Float[Array, "n _ _ _"], ...]:
         """Outputs of the four fusion stages, finest first; ``deltas`` relative to ``scratch``."""
         scratch = self.scratch
         convs = (scratch.layer1_rn, scratch.layer2_rn, scratch.layer3_rn, scratch.layer4_rn)

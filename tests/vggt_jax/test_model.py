@@ -31,7 +31,7 @@ def test_nano_says_something_about_images_of_any_size():
 
 def test_initial_block_is_reasonable():
     """PyTorch's bounds, neutral layer scales, no two layers alike."""
-    blocks = Block(16, 2, mlp_ratio=4, layer_scale=0.01, qk_norm=True, stack=(3,), rngs=nnx.Rngs(0))
+    blocks = Block(16, 2, mlp_ratio=4.0, layer_scale=0.01, qk_norm=True, stack=(3,), rngs=nnx.Rngs(0))
     kernel = np.asarray(blocks.mlp.fc2.kernel[...])
     assert kernel.shape == (3, 64, 16)
     assert 0.9 / 8 < np.abs(kernel).max() <= 1 / 8

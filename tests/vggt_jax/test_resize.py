@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -12,4 +13,4 @@ def test_interpolates_linearly_between_aligned_corners(size, target):
         m = expected.shape[axis]
         places = np.linspace(0, m - 1, n) if n > 1 else np.zeros(1)
         expected = np.apply_along_axis(lambda line, m=m, p=places: np.interp(p, np.arange(m), line), axis, expected)
-    np.testing.assert_allclose(resize_bilinear(image, *target), expected, atol=1e-5)
+    np.testing.assert_allclose(resize_bilinear(jnp.asarray(image), *target), expected, atol=1e-5)
