@@ -69,11 +69,11 @@ class VGGT(nnx.Module):
 
     Example::
 
-        model = VGGT(VGGTConfig.nano(), rngs=nnx.Rngs(0))
-        predictions = nnx.jit(model)(images)                       # images (B, S, H, W, 3) in [0, 1]
+        graphdef, base = nnx.split(VGGT(VGGTConfig.nano(), rngs=nnx.Rngs(0)))    # adapters live beside the parameters
+        predict = jax.jit(lambda base, images, deltas: nnx.merge(graphdef, base)(images, deltas=deltas))
+        predictions = predict(base, images, {"aggregator.frame_blocks.attn.qkv": LowRank(A, B)})
 
-        graphdef, base = nnx.split(model)                          # adapters live beside the parameters
-        predictions = nnx.merge(graphdef, base)(images, deltas={"aggregator.frame_blocks.attn.qkv": LowRank(A, B)})
+    Prefer this to ``nnx.jit(model)``, which returns the parameters with every result and so holds them several times.
     """
 
     def __init__(self, config: VGGTConfig, *, rngs: nnx.Rngs):
