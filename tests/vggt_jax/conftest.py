@@ -66,7 +66,7 @@ def error_of():
 def quick_jit():
     """``jax.jit`` that compiles in a third of the time and runs slowly: for tiny models whose properties are tested.
 
-    Comparisons with the official model compile as users do.
+    One comparison with the official model of each kind (outputs, gradients) is compiled as users do.
     """
     options = {"xla_backend_optimization_level": 0}
     if jax.default_backend() == "cpu":
