@@ -105,8 +105,8 @@ def test_all_problems_are_reported_together(small):
     with pytest.raises(ValueError) as raised:
         from_official(wrong, config)
     assert str(raised.value).splitlines()[1:] == [
-        "  wrong shape: depth_head.norm.weight (127,), the model needs (128,) in JAX's layout",
-        "  wrong shape: depth_head.projects.0.weight (16, 128), the model needs (1, 1, 128, 16) in JAX's layout",
+        "  wrong shape: depth_head.norm.weight (127,), the model needs (128,)",
+        "  wrong shape: depth_head.projects.0.weight (16, 128), the model needs (16, 128, 1, 1)",
         "  unexpected: aggregator.frame_blocks.5.attn.qkv.weight (192, 64)",
         "  unexpected: module.camera_head.token_norm.weight (128,)",
         "  given twice: aggregator.frame_blocks.attn.qkv.kernel[4] by aggregator.frame_blocks.4.attn.qkv.weight and "
