@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from subspace import allocate_importance, allocate_proportional, allocate_uniform
 
-RANKS = st.lists(st.floats(0, 100), min_size=1, max_size=30)
+RANKS = st.lists(st.one_of(st.just(0.0), st.floats(0.01, 100)), min_size=1, max_size=30)
 
 
 def test_the_printed_floor_leaves_budget_unspent_and_the_exact_one_does_not():
@@ -29,6 +29,17 @@ def test_proportional_spends_exactly_within_the_cap(ranks, dim, slack):
     assert found.min() >= 0 and found.max() <= dim + slack
     order = np.argsort(ranks, kind="stable")
     assert np.all(np.diff(found[order])[np.diff(np.array(ranks, np.float32)[order]) > 0] >= 0)  # more rank, never less
+
+
+@settings(max_examples=60, deadline=None)
+@given(RANKS, st.integers(1, 12), st.integers(0, 5))
+def test_proportional_equals_giving_one_dimension_at_a_time(ranks, dim, slack):
+    taken = [0] * len(ranks)
+    for _ in range(dim * len(ranks)):
+        free = [i for i, d in enumerate(taken) if d < dim + slack]
+        taken[min(free, key=lambda i: (-ranks[i] / (taken[i] + 0.5), taken[i], i))] += 1
+    with jax.enable_x64(True):
+        assert allocate_proportional(np.array(ranks), dim, max_rank=dim + slack).tolist() == taken
 
 
 @settings(max_examples=60, deadline=None)

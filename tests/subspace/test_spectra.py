@@ -60,6 +60,12 @@ def test_power_laws_have_no_drop(exponent):
     assert spectral_pattern(np.arange(1, 161) ** -exponent, RANK).names == "none"
 
 
+def test_an_uneven_steep_decay_has_no_drop():
+    """Every second step is a factor of 1.4, as large as a drop, but so are its neighbours'."""
+    steps = np.where(np.arange(159) % 2, 0.15, 0.05)
+    assert spectral_pattern(10 ** -np.concatenate([[0], np.cumsum(steps)]), RANK).names == "none"
+
+
 def test_random_matrices_have_no_drop():
     for seed in range(20):
         sigma = np.linalg.svd(np.random.default_rng(seed).standard_normal((160, 160)), compute_uv=False)
