@@ -6,7 +6,7 @@ that reading and factoring the adapters once sets. About two minutes and 2 GB on
 
 ``python -m experiments.benchmark model`` runs VGGT-1B with random weights (aggregator, camera and depth head) on one and two
 images of 280² and 518² pixels, and one of its transformer blocks beside a PyTorch block of the same sizes (with the extra
-``torch``). About ten minutes and 8 GB on two cores.
+``torch``). About five minutes and 13 GB on two cores, most of that memory while the random weights are made.
 """
 
 from __future__ import annotations
