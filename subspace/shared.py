@@ -109,7 +109,7 @@ def shared_subspaces(
         groups.setdefault(key, []).append(path)
     results: dict[str, SharedSubspace] = {}
     for (*_, own_dim), paths in groups.items():
-        flat = [_flatten_layers(adapters[path]) for path in paths]
+        flat = [flatten_layers(adapters[path]) for path in paths]
         together = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *flat)
         solved = _solve_stack(together, alpha, epsilon, tolerance, dim=int(own_dim), max_iterations=int(max_iterations))
         start = 0
@@ -133,7 +133,7 @@ def check_options(alpha: float, epsilon: float, max_iterations: int, tolerance: 
         raise ValueError(f"tolerance must not be negative, got {tolerance}")
 
 
-def _flatten_layers(adapters: LowRank) -> LowRank:
+def flatten_layers(adapters: LowRank) -> LowRank:
     """(k, *layers, n, r) to (k, L, n, r)."""
     return jax.tree.map(lambda x: x.reshape(x.shape[0], -1, *x.shape[-2:]), adapters)
 
@@ -160,7 +160,7 @@ def _solve_stack(adapters: LowRank, alpha, epsilon, tolerance, *, dim: int, max_
             converged=fit.converged,
         )
 
-    solved = jax.vmap(solve, in_axes=1)(_flatten_layers(adapters))
+    solved = jax.vmap(solve, in_axes=1)(flatten_layers(adapters))
     return jax.tree.map(lambda x: x.reshape(*layers, *x.shape[1:]), solved)
 
 

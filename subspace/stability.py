@@ -12,8 +12,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from subspace.angles import Frame, angles_between
 from subspace.compression import compress
 from subspace.low_rank import LowRank
-from subspace.shared import EPSILON, MAX_ITERATIONS, TOLERANCE, Fit, check_options, irls
-from subspace.threads import one_blas_thread
+from subspace.shared import EPSILON, MAX_ITERATIONS, TOLERANCE, Fit, check_options, flatten_layers, irls
+from subspace.threads import after, one_blas_thread
 from subspace.validation import check_adapters, check_dim
 
 
@@ -97,18 +97,16 @@ def _stability(
             inside = jnp.einsum("pd,kpq,qe->kde", part.U, cores, part.V, precision="highest")
             share = jnp.sum(inside**2, axis=(1, 2)) / jnp.where(energy > 0, energy, 1)
             held_out = own_counts == 0
-            turned = [
-                angles_between(_frame(whole_side, whole.sigma[:dim]), _frame(part_side, part.sigma[:dim]))
-                for whole_side, part_side in ((whole.U, part.U), (whole.V, part.V))
-            ]
-            return turned[0], turned[1], jnp.sum(share * held_out) / jnp.sum(held_out)
+            output = angles_between(_frame(whole.U, whole.sigma[:dim]), _frame(part.U, part.sigma[:dim]))
+            whole_V = after(whole.V, output)  # the two sides know nothing of each other (subspace.threads)
+            input_ = angles_between(_frame(whole_V, whole.sigma[:dim]), _frame(part.V, part.sigma[:dim]))
+            return output, input_, jnp.sum(share * held_out) / jnp.sum(held_out)
 
         whole = fit(jnp.ones(k, cores.dtype))
         output_angles, input_angles, held_out_energy = jax.lax.map(compare, counts)
         return Stability(output_angles, input_angles, held_out_energy, jnp.full((), dim**2 / (n * m), cores.dtype))
 
-    flat = jax.tree.map(lambda x: x.reshape(k, -1, *x.shape[-2:]), adapters)
-    solved = jax.vmap(solve, in_axes=1)(flat)
+    solved = jax.vmap(solve, in_axes=1)(flatten_layers(adapters))
     return jax.tree.map(lambda x: x.reshape(*layers, *x.shape[1:]), solved)
 
 
