@@ -9,6 +9,7 @@ schema; print(schema.json_schema())"`` prints the machine-readable form.
 from __future__ import annotations
 
 import json
+import re
 from typing import Literal
 
 import msgspec
@@ -22,55 +23,59 @@ Attribute = Literal["texture", "geometry", "camera", "lighting", "mixed"]
 Setting = Literal["micro_baseline", "object_centric"]
 
 
-class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pass
 
 
-class _Kind(_Part, tag_field="kind", tag=lambda name: "".join("_" + c.lower() if c.isupper() else c for c in name)[1:]):
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+class _Kind(_Part, frozen=True, tag_field="kind", tag=_snake_case):
     """One of several kinds of a part; JSON's ``kind`` says which, in snake case."""
 
 
 # Shapes fill the cube [-1, 1]³ of their own frame; an Object's size, rotation and location put them into the world.
 
 
-class Ellipsoid(_Kind):
+class Ellipsoid(_Kind, frozen=True):
     pass
 
 
-class Superellipsoid(_Kind):
+class Superellipsoid(_Kind, frozen=True):
     """|x|^(2/e) + |y|^(2/e) to the power e/n, + |z|^(2/n) = 1: from box (0.1) over sphere (1) to octahedron (2)."""
 
     n: float
     e: float
 
 
-class Box(_Kind):
+class Box(_Kind, frozen=True):
     bevel: float = 0.0
     """Radius of the rounded edges in metres."""
 
 
-class Cylinder(_Kind):
+class Cylinder(_Kind, frozen=True):
     bevel: float = 0.0
 
 
-class Cone(_Kind):
+class Cone(_Kind, frozen=True):
     top: float = 0.0
     """Radius of the top as a share of the bottom's."""
 
 
-class Torus(_Kind):
+class Torus(_Kind, frozen=True):
     tube: float
     """Radius of the tube as a share of the outer radius, below 0.5. The ring lies in the xy plane."""
 
 
-class Lathe(_Kind):
+class Lathe(_Kind, frozen=True):
     """A surface of revolution about z: vases, bowls, bottles, lamps."""
 
     profile: tuple[tuple[float, float], ...]
     """(radius in 0…1, z in -1…1) from bottom to top, joined by a smooth curve; closed by discs where the radius is not 0."""
 
 
-class Prism(_Kind):
+class Prism(_Kind, frozen=True):
     """A polygon in the xy plane, extruded along z."""
 
     polygon: tuple[tuple[float, float], ...]
@@ -78,7 +83,7 @@ class Prism(_Kind):
     bevel: float = 0.0
 
 
-class HeightField(_Kind):
+class HeightField(_Kind, frozen=True):
     """A surface z(x, y) over [-1, 1]²."""
 
     heights: tuple[tuple[float, ...], ...]
@@ -87,18 +92,18 @@ class HeightField(_Kind):
     """Vertices along each side."""
 
 
-class Rectangle(_Kind):
+class Rectangle(_Kind, frozen=True):
     """[-1, 1]² in the plane z = 0, seen from both sides."""
 
 
-class WireBox(_Kind):
+class WireBox(_Kind, frozen=True):
     """The twelve edges of a box as square beams."""
 
     thickness: float
     """Side of a beam in metres."""
 
 
-class Tube(_Kind):
+class Tube(_Kind, frozen=True):
     """A stick, rail or cable: a round tube along a smooth curve through its points."""
 
     points: tuple[Vec3, ...]
@@ -123,7 +128,7 @@ Shape = (
 )
 
 
-class Object(_Part):
+class Object(_Part, frozen=True):
     """A solid thing. Its id in the rendered masks is its place in ``Scene.objects`` plus one."""
 
     name: str
@@ -139,7 +144,7 @@ class Object(_Part):
     """Index into ``Scene.materials``, taken modulo their number."""
 
 
-class Mapping(_Part):
+class Mapping(_Part, frozen=True):
     """Where a texture lies on a surface: box projection of the object's own metric coordinates, then scale and turn."""
 
     repeats: float
@@ -150,16 +155,16 @@ class Mapping(_Part):
     stretch: Vec3 = (1.0, 1.0, 1.0)
 
 
-class ColorStop(_Part):
+class ColorStop(_Part, frozen=True):
     position: float
     color: Color
 
 
-class Plain(_Kind):
+class Plain(_Kind, frozen=True):
     color: Color
 
 
-class Pattern(_Kind):
+class Pattern(_Kind, frozen=True):
     """A procedural texture: a scalar field in 0…1 through a colour ramp."""
 
     family: Literal[
@@ -175,7 +180,7 @@ class Pattern(_Kind):
     """How far noise bends the pattern, in repetitions."""
 
 
-class Picture(_Kind):
+class Picture(_Kind, frozen=True):
     """A picture file, or a set of PBR maps of one material (MatSynth, ambientCG, …)."""
 
     color: str
@@ -189,7 +194,7 @@ class Picture(_Kind):
     """Of the files' bytes one after another, so that a changed texture is a changed scene."""
 
 
-class Layered(_Kind):
+class Layered(_Kind, frozen=True):
     """Two textures, the second shown where the mask is bright (its ramp's luminance)."""
 
     first: Plain | Pattern | Picture
@@ -197,7 +202,7 @@ class Layered(_Kind):
     mask: Pattern
 
 
-class Material(_Part):
+class Material(_Part, frozen=True):
     """A Principled BSDF."""
 
     base: Plain | Pattern | Picture | Layered
@@ -214,19 +219,19 @@ class Material(_Part):
     ior: float = 1.45
 
 
-class UniformSky(_Kind):
+class UniformSky(_Kind, frozen=True):
     color: Color
     strength: float
 
 
-class GradientSky(_Kind):
+class GradientSky(_Kind, frozen=True):
     zenith: Color
     horizon: Color
     ground: Color
     strength: float
 
 
-class Hdri(_Kind):
+class Hdri(_Kind, frozen=True):
     """An environment map: the name of one of Blender's own (``city.exr``, …) or the path of a file."""
 
     file: str
@@ -236,7 +241,7 @@ class Hdri(_Kind):
     tint: Color = (1.0, 1.0, 1.0)
 
 
-class Sun(_Kind):
+class Sun(_Kind, frozen=True):
     direction: Vec3
     """Unit vector in which the light travels."""
     color: Color
@@ -246,7 +251,7 @@ class Sun(_Kind):
     """Diameter as seen from the scene; larger casts softer shadows."""
 
 
-class AreaLight(_Kind):
+class AreaLight(_Kind, frozen=True):
     position: Vec3
     direction: Vec3
     size: tuple[float, float]
@@ -255,21 +260,21 @@ class AreaLight(_Kind):
     """W."""
 
 
-class PointLight(_Kind):
+class PointLight(_Kind, frozen=True):
     position: Vec3
     color: Color
     power: float
     radius: float = 0.05
 
 
-class Lighting(_Part):
+class Lighting(_Part, frozen=True):
     """Lights are not seen by the camera: lighting never changes the geometry."""
 
     environment: UniformSky | GradientSky | Hdri
     lights: tuple[Sun | AreaLight | PointLight, ...]
 
 
-class View(_Part):
+class View(_Part, frozen=True):
     """One pinhole camera. Pixel (0, 0) has its centre at (0.5, 0.5)."""
 
     fx: float
@@ -280,13 +285,13 @@ class View(_Part):
     """[R | t], 3×4 in row order."""
 
 
-class Cameras(_Part):
+class Cameras(_Part, frozen=True):
     width: int
     height: int
     views: tuple[View, ...]
 
 
-class RenderSettings(_Part):
+class RenderSettings(_Part, frozen=True):
     samples: int = 4
     """Paths per pixel; 4 to train, 16 to evaluate."""
     denoise: bool = True
@@ -296,7 +301,7 @@ class RenderSettings(_Part):
     """Of the scene's brightness over all views, shown as white."""
 
 
-class Provenance(_Part):
+class Provenance(_Part, frozen=True):
     """How the scene came about: the same values give the same scene."""
 
     attribute: Attribute
@@ -308,8 +313,8 @@ class Provenance(_Part):
     """Above 0 for a scene that replaces one that could not be rendered."""
 
 
-class Scene(_Part):
-    version: Literal[1] = SCHEMA_VERSION
+class Scene(_Part, frozen=True):
+    version: Literal[1]
     provenance: Provenance
     objects: tuple[Object, ...]
     materials: tuple[Material, ...]
