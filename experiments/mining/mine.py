@@ -10,14 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from subspace import (
-    Basis,
     LowRank,
     SharedSubspace,
     Stability,
-    captured_energy,
-    merge_subspaces,
     shared_subspaces,
-    subspace_stability,
+    subspace_stabilities,
 )
 
 
@@ -82,18 +79,24 @@ def mine(stacks: Mapping[str, LowRank], dim: int, *, alpha: float = 1.0) -> Mine
     dims = dimensions(stacks, dim)
     found = shared_subspaces(stacks, dims, alpha=alpha)
     k = next(iter(stacks.values())).A.shape[0]
-    stability = {}
-    if k > 2:
-        for path, stack in stacks.items():
-            without_one = min(dims[path], (k - 1) * stack.rank)
-            stability[path] = subspace_stability(stack, without_one, alpha=alpha)
-    captured = {path: _captured(stacks[path], merge_subspaces({"": found[path].factors})) for path in stacks}
+    without_one = {path: min(dims[path], (k - 1) * stack.rank) for path, stack in stacks.items()}
+    stability = subspace_stabilities(stacks, without_one, alpha=alpha) if k > 2 else {}
+    captured = {path: _captured(stacks[path], found[path].factors) for path in stacks}
     return Mined(found, captured, stability, {path: stack.rank for path, stack in stacks.items()})
 
 
-def _captured(stack: LowRank, basis: Basis) -> np.ndarray:
-    share = jax.vmap(captured_energy, in_axes=(0, None))(stack, basis)
-    return np.moveaxis(np.asarray(share), 0, -1)
+def _captured(stack: LowRank, factors: LowRank) -> np.ndarray:
+    """‖Uᵀ dW V‖² / ‖dW‖²: :func:`subspace.captured_energy` for canonical factors, without a compilation per shape."""
+    U, V = (_unit_columns(np.asarray(side, np.float64)) for side in (factors.A, factors.B))
+    A, B = (np.asarray(side, np.float64) for side in (stack.A, stack.B))
+    inside = np.sum(((U.mT @ A) @ (B.mT @ V)) ** 2, axis=(-2, -1))
+    whole = np.einsum("...ij,...ij->...", A.mT @ A, B.mT @ B)
+    return np.moveaxis(inside / np.where(whole > 0, whole, 1), 0, -1)
+
+
+def _unit_columns(columns: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(columns, axis=-2, keepdims=True)
+    return columns / np.where(norms > 0, norms, 1)
 
 
 def names_of(adapters: Sequence[str]) -> list[str]:

@@ -96,7 +96,7 @@ def compose(
                     draw_spectra(spectra, summaries),
                     "Singular values of C, the mean of the adapters' updates (first IRLS iteration), on a log scale. One "
                     "curve per matrix, coloured by the detected pattern; dots mark the detected drops. A drop at r may also "
-                    "come from a common random draw of the input factors: see the initialisation below.",
+                    "come from one random draw of the input factors for all adapters: see how they were initialised, below.",
                 )
             ],
         ),

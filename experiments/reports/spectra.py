@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from experiments.mining.summary import MatrixSummary, group_of
 
@@ -77,6 +78,7 @@ def draw_energy(summaries: Sequence[MatrixSummary]) -> Figure:
         panel.plot(x, [member.chance for member in members], ":", color="#777777", label="by chance")
         panel.set_yscale("log")
         panel.set_ylim(top=1.3)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set_title(f"{name} ({len(members)})", fontsize=9)
         panel.set_xlabel("layer" if members[0].layer is not None else "matrix", fontsize=8)
     panels[0].set_ylabel("share of energy", fontsize=8)
@@ -96,7 +98,7 @@ def _panels(names: Sequence[str]):
     figure = Figure(figsize=(_PANEL[0] * _COLUMNS, _PANEL[1] * lines), layout="constrained")
     grid = figure.subplots(lines, _COLUMNS, squeeze=False).ravel()
     for panel in grid:
-        panel.tick_params(labelsize=7)
+        panel.tick_params(labelsize=7, which="both")
         panel.spines[["top", "right"]].set_visible(False)
     for panel in grid[len(names) :]:
         panel.remove()
