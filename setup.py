@@ -30,6 +30,7 @@ setup(
         "ml_dtypes>=0.5,<1",
         "numpy>=2.1,<3",
         "pillow>=11,<14",
+        "safetensors>=0.5,<1",
         "scipy>=1.15,<2",
         "threadpoolctl>=3.5,<4",
         "tqdm>=4.66,<5",
@@ -38,12 +39,11 @@ setup(
     extras_require={
         "cuda": [f"jax[cuda13]{JAX}"],
         "tpu": [f"jax[tpu]{JAX}"],
-        "torch": ["torch==2.13.0"],
+        "torch": ["peft==0.21.2", "torch==2.13.0"],
         "test": [
             "hypothesis>=6.130,<7",
             "pycolmap>=3.11,<5",
             "pytest>=8.3,<10",
-            "safetensors>=0.5,<1",
         ],
         "dev": ["pre-commit>=4,<5", "pyright[nodejs]==1.1.414", "ruff==0.17.6"],
     },
