@@ -81,6 +81,11 @@ def initialize(maker: Maker, key: Key[Array, ""], count: int, draws: Draws) -> P
     if draws not in get_args(Draws):
         raise ValueError(f"draws {draws!r} is not one of {', '.join(get_args(Draws))}")
     keys = jax.random.split(key, count) if draws == "independent" else jnp.broadcast_to(key, (count,))
+    return _init_each(maker, keys)
+
+
+@jax.jit
+def _init_each(maker: Maker, keys: Key[Array, " count"]) -> Params:
     return jax.vmap(maker.init)(keys)
 
 
