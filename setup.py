@@ -43,7 +43,7 @@ setup(
     extras_require={
         "cuda": [f"jax[cuda13]{JAX}"],
         "tpu": [f"jax[tpu]{JAX}"],
-        "torch": ["torch==2.13.0"],
+        "torch": ["peft==0.21.2", "torch==2.13.0"],
         "test": [
             "hypothesis>=6.130,<7",
             "pycolmap>=3.11,<5",

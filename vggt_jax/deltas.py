@@ -44,6 +44,12 @@ def filters(b: Float[Array, "m r"], kernel: int) -> Float[Array, "kernel kernel 
     return b.reshape(-1, kernel, kernel, b.shape[-1]).transpose(1, 2, 0, 3)
 
 
+def kernel_matrix(kernel: Float[Array, "*stack"], *, conv: bool) -> Float[Array, "*layers n m"]:
+    """The matrix that dW is added to: a linear kernel (*layers, m, n) transposed, or a convolution's HWIO kernel with
+    columns in PyTorch's order (Cin, kh, kw)."""
+    return kernel.transpose(3, 2, 0, 1).reshape(kernel.shape[3], -1) if conv else kernel.mT
+
+
 def merge(base: nnx.State, deltas: Deltas) -> nnx.State:
     """The parameters with every update added to its weight: W + dW; ``base`` itself is left alone.
 
