@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from experiments.training.batch import TrainingBatch
-from experiments.training.numerics import bounded, kth_smallest, length, masked_mean, quantile_rank
+from experiments.training.numerics import bounded, kth_smallest, length, magnitude, masked_mean, quantile_rank
 from experiments.training.spatial_losses import gradient_loss, normal_loss, over_scales
 from vggt_jax import Predictions
 from vggt_jax.pose_encoding import encode_pose
@@ -101,7 +101,7 @@ def camera_loss(
 
     def mean_error(predicted: Array, part: slice) -> Array:
         error = predicted[..., part] - truth[..., part]
-        error = length(error)[..., None] if norm == "l2" else jnp.abs(error)
+        error = length(error)[..., None] if norm == "l2" else magnitude(error)
         return masked_mean(bounded(error), jnp.broadcast_to(counts[..., None], error.shape))
 
     iterations = pose_enc_list.shape[0]

@@ -41,7 +41,7 @@ def relative_to_first(extrinsics: Float[Array, "b s 3 4"]) -> Float[Array, "b s 
     return jnp.concatenate([turned, moved[..., None]], axis=-1)
 
 
-def mean_distance(points: Float[Array, "b s h w 3"], masks: Bool[Array, "b s h w"]) -> Float[Array, "b"]:
+def mean_distance(points: Float[Array, "b s h w 3"], masks: Bool[Array, "b s h w"]) -> Float[Array, " b"]:
     """Mean distance of each sequence's valid points from the origin, kept within [1e-6, 1e6]."""
     axes = (1, 2, 3)
     distances = jnp.where(masks, length(jnp.where(masks[..., None], points, 0)), 0)

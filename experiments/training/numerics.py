@@ -28,6 +28,11 @@ def length(x: Float[Array, "*shape c"]) -> Float[Array, "*shape"]:
     return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
 
 
+def magnitude(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """|x| with gradient 0 where it is 0, as PyTorch has it; that of ``jnp.abs`` is 1 there."""
+    return x * jax.lax.stop_gradient(jnp.sign(x))
+
+
 def masked_mean(x: Float[Array, "*shape"], mask: Bool[Array, "*shape"]) -> Float[Array, ""]:
     """Mean of ``x`` where ``mask`` is true; 0 if that is nowhere."""
     return jnp.sum(jnp.where(mask, x, 0)) / jnp.maximum(jnp.sum(mask), 1)

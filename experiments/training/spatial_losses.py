@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from experiments.training.numerics import LARGEST_ERROR, length, masked_mean
+from experiments.training.numerics import LARGEST_ERROR, length, magnitude, masked_mean
 
 CONFIDENCE_PENALTY = 0.2
 """Weight of −log(confidence) in these losses, whatever the regression loss uses."""
@@ -55,7 +55,7 @@ def gradient_loss(predicted: Maps, truth: Maps, masks: Masks, confidence: Confid
         def lower(x: Array) -> Array:
             return jnp.moveaxis(jnp.moveaxis(x, axis, 0)[:-1], 0, axis)
 
-        change = jnp.abs(upper(error) - lower(error)) * upper(weights) * lower(weights)
+        change = magnitude(upper(error) - lower(error)) * upper(weights) * lower(weights)
         change = jnp.minimum(change, LARGEST_ERROR)
         if confidence is not None:
             c = upper(confidence[..., None])

@@ -35,6 +35,7 @@ OBJECTIVES = {
     "multitask_default": Objective(),
     "multitask_cam5_depth_point": Objective(point=RegressionLoss(spatial="normal")),
 }
+ROUNDED = {f"{name}__{x}" for name in OBJECTIVES for x in ("loss_camera", "loss_R", "loss_FL", "objective")}
 PREDICTED = {
     "pose_enc_list": "pose_enc_list",
     "depth": "pred_depth",
@@ -57,6 +58,7 @@ def inputs(case, dtype=np.float32):
 def every_value(predictions, batch):
     """All quantities that the golden file names, of one compilation."""
     encoding = encode_pose(batch.extrinsics, batch.intrinsics, batch.image_size)
+    encoding = encoding.astype(jnp.float32).astype(encoding.dtype)
     values = {}
     for norm in ("l1", "l2"):
         terms = camera_loss(predictions.pose_enc_list, encoding, batch.point_masks, norm)
@@ -99,7 +101,9 @@ def test_values(golden, quick_jit, dtype, prefix, tolerance):
     expected = {name.removeprefix(prefix + "__"): x for name, x in case.items() if name.startswith(prefix + "__")}
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=tolerance, atol=0, err_msg=name)
+        # official encodings of cameras are rounded to float32 in any run, ours within the objective are not
+        bound = max(tolerance, 1e-7) if name in ROUNDED else tolerance
+        np.testing.assert_allclose(found[name], value, rtol=bound, atol=0, err_msg=name)
 
 
 def total_loss(predictions, batch):
@@ -133,23 +137,31 @@ def test_vmap_equals_one_after_the_other(golden, gradients_of, quick_jit):
             np.testing.assert_allclose(found[i], expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
 
 
-def test_perfect_predictions_have_finite_gradients(golden, gradients_of):
+def test_perfect_predictions_have_finite_gradients(golden, quick_jit):
     """A norm has no slope at 0 in JAX; the official loss has gradient 0 there."""
     predictions, batch = inputs(golden("loss_case"))
-    truth = encode_pose(batch.extrinsics, batch.intrinsics, batch.image_size)
-    perfect = replace(
-        predictions,
-        pose_enc_list=jnp.broadcast_to(truth, predictions.pose_enc_list.shape),
-        depth=batch.depths[..., None],
-        world_points=batch.world_points,
-    )
-    found = gradients_of(perfect, batch)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
-    assert np.abs(found.depth).max() == 0 and np.abs(found.pose_enc_list).max() == 0
+    batch = replace(batch, depths=jnp.minimum(batch.depths, 100), world_points=jnp.clip(batch.world_points, -100, 100))
+
+    @quick_jit
+    @jax.grad
+    def gradients_at_the_truth(change):
+        truth = encode_pose(batch.extrinsics, batch.intrinsics, batch.image_size)
+        perfect = replace(
+            predictions,
+            pose_enc_list=truth + change["poses"],
+            depth=batch.depths[..., None] + change["depth"],
+            world_points=batch.world_points + change["points"],
+        )
+        return total_loss(perfect, batch)
+
+    none = {"poses": (4, 2, 3, 9), "depth": (2, 3, 28, 42, 1), "points": (2, 3, 28, 42, 3)}
+    found = gradients_at_the_truth({name: jnp.zeros(shape) for name, shape in none.items()})
+    assert np.isfinite(found["points"]).all()
+    assert np.abs(found["depth"]).max() == 0 and np.abs(found["poses"]).max() == 0
 
 
 @pytest.mark.parametrize("valid", [0, 99])
-def test_batch_with_hardly_a_valid_pixel_teaches_nothing(golden, gradients_of, quick_jit, valid):
+def test_batch_with_hardly_a_valid_pixel_teaches_nothing(golden, gradients_of, valid):
     predictions, batch = inputs(golden("loss_case"))
     flat = jnp.arange(batch.point_masks.size).reshape(batch.point_masks.shape)
     batch = replace(batch, point_masks=flat < valid, depths=jnp.full_like(batch.depths, jnp.nan))

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.training.numerics import bounded, finite, kth_smallest, length, masked_mean, quantile_rank
+from experiments.training.numerics import bounded, finite, kth_smallest, length, magnitude, masked_mean, quantile_rank
 
 
 @pytest.mark.parametrize("quantile", [0.98, 0.9, 0.5, 0.125])
@@ -29,6 +29,12 @@ def test_length_and_its_gradient():
     x = jnp.asarray([[3.0, 4.0], [0.0, 0.0]])
     np.testing.assert_array_equal(length(x), [5, 0])
     np.testing.assert_allclose(jax.grad(lambda x: length(x).sum())(x), [[0.6, 0.8], [0, 0]], rtol=1e-6)
+
+
+def test_magnitude_and_its_gradient():
+    x = jnp.asarray([-2.0, 0.0, 3.0])
+    np.testing.assert_array_equal(magnitude(x), [2, 0, 3])
+    np.testing.assert_array_equal(jax.grad(lambda x: magnitude(x).sum())(x), [-1, 0, 1])
 
 
 def test_bounded_passes_no_gradient_beyond_the_limit():
