@@ -70,8 +70,9 @@ def _on_leaves(optimizer: optax.GradientTransformation) -> optax.GradientTransfo
     def leaves(tree: Any) -> dict[str, jax.Array]:
         return {dotted(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
-    def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        updates, state = optimizer.update(leaves(gradients), state, leaves(params))
-        return jax.tree.map_with_path(lambda path, _: updates[dotted(path)], gradients), state
+    def update(updates: Any, state: Any, params: Any = None, **_: Any) -> tuple[Any, Any]:
+        changed: Any
+        changed, state = optimizer.update(leaves(updates), state, leaves(params))
+        return jax.tree.map_with_path(lambda path, _: changed[dotted(path)], updates), state
 
     return optax.GradientTransformation(lambda params: optimizer.init(leaves(params)), update)

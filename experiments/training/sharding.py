@@ -27,7 +27,7 @@ Step = Callable[[TrainingState, Frozen, TrainingBatch], tuple[TrainingState, Met
 
 
 def make_mesh(
-    *, adapter: int = 1, data: int | None = None, model: int = 1, devices: Sequence[jax.Device] | None = None
+    *, adapter: int = 1, data: int | None = None, model: int = 1, devices: Sequence[Any] | None = None
 ) -> Mesh:
     """A mesh of all ``devices`` (default: all of the job), with ``data`` as large as they allow unless given.
 
@@ -48,7 +48,7 @@ def make_mesh(
 def weight_spec(path: str, shape: Sequence[int], model: int) -> PartitionSpec:
     """How the parameter at the dotted ``path`` is split over ``model`` devices; not at all if it does not divide."""
     layer, _, kind = path.rpartition(".")
-    axes = [None] * len(shape)
+    axes: list[str | None] = [None] * len(shape)
     if layer.endswith(_OUTPUTS_SPLIT) and kind in ("kernel", "bias"):
         axis = len(shape) - 1
     elif layer.endswith(_INPUTS_SPLIT) and kind == "kernel":
@@ -100,9 +100,24 @@ class Placement:
         return jax.tree.map(lambda leaf: _put(leaf, sharding), batch)
 
     def compile(self, step: Step, state: TrainingState, **options: Any) -> Step:
-        """``step`` under ``jit``: results stay where the state is, whose memory is reused; ``options`` are those of jit."""
-        everywhere = NamedSharding(self.mesh, PartitionSpec())
-        return jax.jit(step, donate_argnums=0, out_shardings=(self.of_state(state), everywhere), **options)
+        """``step`` under ``jit``: results stay where the state is, whose memory is reused; ``options`` are those of jit.
+
+        Along ``adapter`` every device runs the step on its own adapters, as they have nothing to tell each other; the
+        other axes are XLA's. Left to XLA, too, a convolution with one kernel per adapter comes out wrong (jax 0.10.2).
+        """
+        adapters, shared = PartitionSpec("adapter"), PartitionSpec()
+        of_state: Any = jax.tree.map(lambda _: adapters, state)
+        of_state = replace(of_state, step=shared)
+        of_each = jax.shard_map(
+            step,
+            mesh=self.mesh,
+            in_specs=(of_state, shared, adapters),
+            out_specs=(of_state, adapters),
+            axis_names={"adapter"},
+            check_vma=False,
+        )
+        metrics = NamedSharding(self.mesh, shared)
+        return jax.jit(of_each, donate_argnums=0, out_shardings=(self.of_state(state), metrics), **options)
 
     def _weight(self, path: Any, shape: Sequence[int]) -> NamedSharding:
         return NamedSharding(self.mesh, weight_spec(dotted(path), shape, self.mesh.shape["model"]))
