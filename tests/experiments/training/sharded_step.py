@@ -1,4 +1,4 @@
-"""Run in a process of its own with 8 CPU devices: two steps of four adapters on meshes of one device and of eight, printed side by side."""
+"""In a process of its own with 8 CPU devices: the same two steps of four adapters on one device and on a mesh of eight."""
 
 import json
 import sys
