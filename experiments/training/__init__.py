@@ -1,0 +1,1 @@
+"""Training: losses, one step for k adapters at once, sharding, input, checkpoints and the loop."""

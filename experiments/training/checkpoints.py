@@ -1,0 +1,64 @@
+"""Training states on disk: written whole or not at all, found again, a limited number kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import cast
+
+import jax
+import orbax.checkpoint as ocp
+
+from experiments.training.step import TrainingState
+
+
+class Checkpoints:
+    """The checkpoints of one run, in ``folder/<step>``, in orbax's format.
+
+    A checkpoint gets its name when it is complete, so a killed process leaves none that is damaged; what it leaves
+    half-written is removed when the folder is opened again. The newest ``keep`` stay.
+    """
+
+    def __init__(self, folder: Path, *, keep: int = 2):
+        if keep < 1:
+            raise ValueError(f"keep must be at least 1, got {keep}")
+        self._folder = folder.absolute()
+        # Saving in the background would read arrays whose memory the next step reuses.
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, create=True, cleanup_tmp_directories=True, enable_async_checkpointing=False
+        )
+        self._manager = ocp.CheckpointManager(self._folder, options=options)
+
+    def save(self, state: TrainingState) -> None:
+        """Writes ``state`` under its step, which must be a new one."""
+        self._manager.save(int(state.step), args=ocp.args.StandardSave(state), force=True)
+
+    def restore(self, like: TrainingState) -> TrainingState | None:
+        """The newest state, with the types, shapes and shardings of ``like``; None where there is none.
+
+        Raises ValueError if it cannot be read or is of another form.
+        """
+        step = self._manager.latest_step()
+        if step is None:
+            return None
+        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+        try:
+            return cast(TrainingState, self._manager.restore(step, args=ocp.args.StandardRestore(abstract)))
+        except Exception as error:  # orbax raises whatever the store below it does
+            raise ValueError(
+                f"{self._folder / str(step)}: not a checkpoint of this run, or damaged "
+                f"(remove it to go on from an earlier one): {error}"
+            ) from error
+
+    def steps(self) -> list[int]:
+        """The steps that are kept, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def close(self) -> None:
+        self._manager.close()
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+        self.close()

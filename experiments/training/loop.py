@@ -1,0 +1,184 @@
+"""The loop: batches in, steps, metrics, checkpoints; killed at any point and started again, it ends in the same bits."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from experiments.training.batch import TrainingBatch
+from experiments.training.checkpoints import Checkpoints
+from experiments.training.input_pipeline import prefetched
+from experiments.training.metrics_log import MetricsLog
+from experiments.training.sharding import Placement, Step
+from experiments.training.step import Frozen, Metrics, TrainingState
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How long a run is, and how often (in steps) it looks up.
+
+    A run stops when one of its adapters skips more than ``skips_in_a_row`` steps in a row. ``threads`` prepare ``ahead``
+    batches while a step runs.
+    """
+
+    steps: int
+    checkpoint_every: int = 100
+    validate_every: int = 100
+    keep: int = 2
+    skips_in_a_row: int = 10
+    threads: int = 1
+    ahead: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "checkpoint_every", "validate_every", "keep", "skips_in_a_row", "threads", "ahead"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+def train(
+    step: Step,
+    state: TrainingState,
+    frozen: Frozen,
+    make_batch: Callable[[int], TrainingBatch],
+    placement: Placement,
+    settings: LoopSettings,
+    folder: Path,
+    identity: Mapping[str, Any],
+    *,
+    validate: Callable[[TrainingState], Mapping[str, Any]] | None = None,
+) -> TrainingState:
+    """Trains until ``settings.steps`` steps are taken, or goes on where an earlier call on ``folder`` stopped.
+
+    Args:
+        step: what :func:`experiments.training.step.training_step` returns; it is compiled here.
+        state: the state before the first step.
+        frozen: what the step shares; neither it nor ``state`` needs to be placed yet.
+        make_batch: step, from 0 → batch of NumPy arrays (k, B, S, ...), a pure function (see
+            :func:`experiments.training.input_pipeline.prefetched`).
+        folder: gets ``run.json``, ``metrics.jsonl`` and ``checkpoints/``.
+        identity: what determines the run (settings, seeds, hashes), as JSON can hold it.
+        validate: state → what to log, called every ``validate_every`` steps and after the last.
+
+    Returns:
+        The state after the last step.
+
+    Raises:
+        ValueError: ``folder`` holds another run, or an adapter's loss is not finite for too many steps in a row.
+        OSError: ``folder`` cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _check_identity(folder / "run.json", identity)
+    state, frozen = placement.state(state), placement.frozen(frozen)
+    compiled = placement.compile(step, state)
+    with ExitStack() as stack:
+        checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints", keep=settings.keep))
+        state = checkpoints.restore(state) or state
+        first = int(state.step)
+        log = stack.enter_context(MetricsLog(folder / "metrics.jsonl", first))
+        progress = stack.enter_context(_Progress(first, settings.steps))
+        record = _Recorder(log, progress, settings.skips_in_a_row)
+        batches = stack.enter_context(
+            prefetched(make_batch, first, settings.steps, threads=settings.threads, ahead=settings.ahead)
+        )
+        for number, batch in enumerate(batches, start=first + 1):
+            state, metrics = compiled(state, frozen, placement.batch(batch))
+            record(number, metrics, state.skipped_in_a_row, images=int(np.prod(batch.images.shape[:-3])))
+            last = number == settings.steps
+            if validate is not None and (last or number % settings.validate_every == 0):
+                record.finish()
+                log.write(number, "validation", validate(state))
+            if last or number % settings.checkpoint_every == 0:
+                record.finish()
+                log.flush()
+                checkpoints.save(state)
+        record.finish()
+    return state
+
+
+class _Recorder:
+    """Logs each step when the next one is on its way, so that reading its metrics does not hold up the device."""
+
+    def __init__(self, log: MetricsLog, progress: _Progress, skips_in_a_row: int):
+        self._log, self._progress, self._limit = log, progress, skips_in_a_row
+        self._pending: tuple[int, Metrics, jax.Array, int] | None = None
+
+    def __call__(self, number: int, metrics: Metrics, skipped_in_a_row: jax.Array, images: int) -> None:
+        # a copy, as the next step reuses the memory of the state
+        pending = (number, metrics, skipped_in_a_row.copy(), images)
+        self.finish()
+        self._pending = pending
+
+    def finish(self) -> None:
+        """Logs the step that was not yet. Raises ValueError if an adapter skipped too many in a row."""
+        if self._pending is None:
+            return
+        (number, metrics, skipped_in_a_row, images), self._pending = self._pending, None
+        metrics, in_a_row = jax.device_get((metrics, skipped_in_a_row))
+        self._log.write(number, "training", metrics)
+        self._progress.advance(number, images, metrics["loss"])
+        worst = int(np.argmax(in_a_row))
+        if in_a_row[worst] > self._limit:
+            self._log.flush()
+            raise ValueError(
+                f"training stopped at step {number}: loss or gradient of adapter {worst} was not finite for "
+                f"{in_a_row[worst]} steps in a row; try a lower learning rate, and look at {self._log.path}"
+            )
+
+
+class _Progress:
+    """The line on the terminal: steps, loss, images per second, time left."""
+
+    def __init__(self, first: int, last: int):
+        self._bar = tqdm(
+            total=last,
+            initial=first,
+            unit="step",
+            desc="training",
+            dynamic_ncols=True,
+            mininterval=0.5,
+            file=sys.stderr,
+        )
+        self._images = 0
+
+    def advance(self, number: int, images: int, losses: np.ndarray) -> None:
+        self._images += images
+        seconds = self._bar.format_dict["elapsed"]
+        self._bar.set_postfix_str(
+            f"loss {np.mean(losses):.4g}, {self._images / max(seconds, 1e-9):.1f} images/s", False
+        )
+        self._bar.update(number - self._bar.n)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+
+def _check_identity(path: Path, identity: Mapping[str, Any]) -> None:
+    """Writes ``identity`` to ``path``, or raises ValueError if another one is there."""
+    identity = json.loads(json.dumps(identity))
+    if not path.exists():
+        temporary = path.with_name(path.name + ".partial")
+        temporary.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(path)
+        return
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON: {error}") from None
+    keys = [key for key in {**stored, **identity} if stored.get(key) != identity.get(key)]
+    if keys:
+        raise ValueError(
+            f"{path.parent}: holds a run with other settings: "
+            + ", ".join(f"{key} is {stored.get(key)!r} there and {identity.get(key)!r} here" for key in keys)
+        )

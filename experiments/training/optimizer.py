@@ -1,0 +1,78 @@
+"""AdamW with warm-up, cosine decay and clipping, as the paper's supplement and VGGT's published training code have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import optax
+
+from experiments.training.tree_paths import dotted
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """The paper's learning rates and clipping (Supp. A); weight decay is that of VGGT's training code, the paper has none.
+
+    The learning rate rises linearly from ``end_rate`` to ``peak_rate`` over the first ``warmup`` of all ``steps``, then
+    falls to ``end_rate`` along a cosine. ``clip`` is the largest norm of one adapter's gradient. AdamW's moments decay by
+    0.9 and 0.999, its epsilon is 1e-8; all trained numbers decay.
+
+    Raises ValueError for numbers that contradict each other.
+    """
+
+    steps: int
+    peak_rate: float = 1e-5
+    end_rate: float = 1e-8
+    warmup: float = 0.05
+    clip: float = 0.5
+    weight_decay: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps must be at least 1, got {self.steps}")
+        if not 0 < self.end_rate <= self.peak_rate:
+            raise ValueError(f"learning rates: needs 0 < end_rate <= peak_rate, got {self.end_rate}, {self.peak_rate}")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup is a fraction of the steps in [0, 1), got {self.warmup}")
+        if not (self.clip > 0 and self.weight_decay >= 0):
+            raise ValueError(f"needs clip > 0 and weight_decay >= 0, got {self.clip}, {self.weight_decay}")
+
+
+def learning_rate(settings: OptimizerSettings) -> optax.Schedule:
+    """Step (from 0) → learning rate."""
+    return optax.warmup_cosine_decay_schedule(
+        settings.end_rate,
+        settings.peak_rate,
+        warmup_steps=round(settings.warmup * settings.steps),
+        decay_steps=settings.steps,
+        end_value=settings.end_rate,
+    )
+
+
+def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
+    """The optimiser of one adapter, for any pytree of arrays."""
+    return _on_leaves(
+        optax.chain(
+            optax.clip_by_global_norm(settings.clip),
+            optax.adamw(learning_rate(settings), weight_decay=settings.weight_decay),
+        )
+    )
+
+
+def _on_leaves(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """``optimizer`` on a dictionary of the leaves by path.
+
+    optax computes norms through trees of numbers, which a ``LowRank``, whose factors must be matrices, cannot hold.
+    """
+
+    def leaves(tree: Any) -> dict[str, jax.Array]:
+        return {dotted(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+    def update(updates: Any, state: Any, params: Any = None, **_: Any) -> tuple[Any, Any]:
+        changed: Any
+        changed, state = optimizer.update(leaves(updates), state, leaves(params))
+        return jax.tree.map_with_path(lambda path, _: changed[dotted(path)], updates), state
+
+    return optax.GradientTransformation(lambda params: optimizer.init(leaves(params)), update)

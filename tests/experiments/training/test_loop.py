@@ -1,0 +1,169 @@
+"""Runs that are interrupted, refused and watched."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.training.checkpoints import Checkpoints
+from experiments.training.loop import LoopSettings
+from experiments.training.metrics_log import read_metrics
+from tests.experiments.training import short_run
+
+ROOT = Path(__file__).parents[3]
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run: its folder and what it ends in."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, short_run.run(folder)
+
+
+def assert_same_end(folder, state, whole):
+    for (path, one), other in zip(jax.tree.leaves_with_path(state), jax.tree.leaves(whole[1]), strict=True):
+        assert np.asarray(one).tobytes() == np.asarray(other).tobytes(), jax.tree_util.keystr(path)
+    assert (folder / "metrics.jsonl").read_bytes() == (whole[0] / "metrics.jsonl").read_bytes()
+
+
+def program(folder, model, *death):
+    """The run in a process of its own, with compiled programs kept between processes; its exit status."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled")}
+    command = [sys.executable, "-m", "tests.experiments.training.short_run", str(folder), model, *map(str, death)]
+    return subprocess.run(command, env=environment, cwd=ROOT, timeout=300, stderr=subprocess.DEVNULL).returncode
+
+
+def test_what_a_run_leaves(whole):
+    folder, state = whole
+    assert state.step == 7 and state.skipped.tolist() == [0, 0]
+    assert json.loads((folder / "run.json").read_text()) == {"model": "one_matrix", "seed": 0}
+    events = read_metrics(folder / "metrics.jsonl")
+    assert [(e["step"], e["kind"]) for e in events] == [
+        *((step, "training") for step in (1, 2, 3)),
+        (3, "validation"),
+        *((step, "training") for step in (4, 5, 6)),
+        (6, "validation"),
+        (7, "training"),
+        (7, "validation"),
+    ]
+    assert set(events[0]) == {"step", "kind", "loss", "loss_regression", "gradient_norm", "skipped"}
+    assert len(events[0]["loss"]) == 2 and events[-2]["loss"][0] < events[0]["loss"][0]
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        assert checkpoints.steps() == [6, 7]
+
+
+def test_finished_run_does_nothing_more(whole, tmp_path):
+    def refuse(step):
+        raise AssertionError(step)
+
+    state = short_run.run(whole[0], batches=refuse)
+    assert_same_end(whole[0], state, whole)
+
+
+@pytest.mark.parametrize("step", range(1, 7))
+def test_interrupted_at_any_step_it_goes_on_in_the_same_bits(tmp_path, whole, step):
+    """Between checkpoints at steps 2, 4 and 6 and validations at 3 and 6."""
+
+    def batches(i):
+        if i == step:
+            raise Interrupted
+        return short_run.make_batch(i)
+
+    with pytest.raises(Interrupted):
+        short_run.run(tmp_path, batches=batches)
+    assert_same_end(tmp_path, short_run.run(tmp_path), whole)
+
+
+def test_killed_while_it_saves(tmp_path, whole):
+    assert program(tmp_path, "one_matrix", 4, "within") == -signal.SIGKILL
+    assert any("tmp" in path.name for path in (tmp_path / "checkpoints").iterdir())
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.steps() == [2]
+    assert_same_end(tmp_path, short_run.run(tmp_path), whole)
+    assert not any("tmp" in path.name for path in (tmp_path / "checkpoints").iterdir())
+
+
+@pytest.mark.slow
+def test_vggt_killed_again_and_again(tmp_path):
+    assert program(tmp_path / "whole", "vggt") == 0
+    for death in ((2, "before"), (4, "within"), (6, "after")):
+        assert program(tmp_path / "killed", "vggt", *death) == -signal.SIGKILL
+    assert program(tmp_path / "killed", "vggt") == 0
+    ends = []
+    for name in ("whole", "killed"):
+        with Checkpoints(tmp_path / name / "checkpoints") as checkpoints:
+            state = checkpoints.restore(short_run.MODELS["vggt"]()[1])
+        ends.append((tmp_path / name, state))
+    assert_same_end(*ends[1], ends[0])
+
+
+def test_torn_last_line_is_replaced(tmp_path, whole):
+    settings = replace(short_run.SETTINGS, steps=4, validate_every=9)
+    short_run.run(tmp_path, settings=settings, validate=lambda state: {})
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:4]) + '{"step": 5, "ki')  # without the validation after the fourth step, too
+    short_run.run(tmp_path)
+    assert [e["step"] for e in read_metrics(path)] == [1, 2, 3, 4, 5, 6, 6, 7, 7]
+
+
+def test_other_settings_are_refused(whole):
+    with pytest.raises(ValueError, match=r"holds a run with other settings: seed is 0 there and 1 here$"):
+        short_run.run(whole[0], identity={"model": "one_matrix", "seed": 1})
+
+
+def test_damaged_checkpoint_is_named(tmp_path):
+    short_run.run(tmp_path, settings=replace(short_run.SETTINGS, steps=2))
+    for path in (tmp_path / "checkpoints" / "2").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"checkpoints/2: not a checkpoint of this run, or damaged"):
+        short_run.run(tmp_path)
+
+
+def broken_from(first):
+    def batches(step):
+        batch = short_run.make_batch(step)
+        if step >= first:
+            batch.images[1] = np.nan
+        return batch
+
+    return batches
+
+
+def test_losses_that_stay_infinite_stop_the_run(tmp_path):
+    settings = replace(short_run.SETTINGS, skips_in_a_row=2)
+    with pytest.raises(ValueError, match=r"stopped at step 6: loss or gradient of adapter 1 .* 3 steps in a row"):
+        short_run.run(tmp_path, batches=broken_from(3), settings=settings)
+    events = [e for e in read_metrics(tmp_path / "metrics.jsonl") if e["kind"] == "training"]
+    assert [e["skipped"] for e in events] == [[0, 0]] * 3 + [[0, 1]] * 3
+    assert events[3]["loss"][1] is None and events[3]["loss"][0] > 0
+
+
+def test_few_skipped_steps_are_counted(tmp_path):
+    state = short_run.run(tmp_path, batches=broken_from(5))
+    assert state.skipped.tolist() == state.skipped_in_a_row.tolist() == [0, 2]
+
+
+def test_progress_shows_loss_speed_and_time_left(tmp_path, capsys):
+    short_run.run(tmp_path)
+    line = capsys.readouterr().err.split("\r")[-1]
+    for part in ("7/7", "loss ", "images/s", "00:00"):
+        assert part in line
+
+
+@pytest.mark.parametrize("name", ["steps", "checkpoint_every", "threads"])
+def test_settings_below_one_are_named(name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        LoopSettings(**{"steps": 1, name: 0})

@@ -1,0 +1,64 @@
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from experiments.training.optimizer import OptimizerSettings, learning_rate, make_optimizer
+
+
+def rate_by_hand(step, steps, peak, end, warmup):
+    first = round(warmup * steps)
+    if step < first:
+        return end + (peak - end) * step / first
+    return end + (peak - end) * (1 + np.cos(np.pi * (step - first) / (steps - first))) / 2
+
+
+@pytest.mark.parametrize("steps", [24_000, 100, 10, 1])
+def test_learning_rate(steps):
+    rate = learning_rate(OptimizerSettings(steps))
+    chosen = sorted(
+        {0, 1, steps // 20 - 1, steps // 20, steps // 20 + 1, steps // 2, steps - 1, steps} & set(range(steps + 1))
+    )
+    for step in chosen:
+        expected = rate_by_hand(step, steps, 1e-5, 1e-8, 0.05)
+        assert float(rate(step)) == pytest.approx(expected, rel=2e-4, abs=1e-12), step
+
+
+def test_the_papers_rates():
+    rate = learning_rate(OptimizerSettings(24_000))
+    assert float(rate(0)) == pytest.approx(1e-8)
+    assert float(rate(1_200)) == pytest.approx(1e-5)
+    assert float(rate(24_000)) == pytest.approx(1e-8, rel=1e-3)
+
+
+def test_clipped_adamw_by_hand():
+    settings = OptimizerSettings(10, peak_rate=1e-2, end_rate=1e-3, warmup=0.3, clip=0.5, weight_decay=0.1)
+    optimizer = make_optimizer(settings)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=7)
+    params, state = jnp.asarray(x), optimizer.init(jnp.asarray(x))
+    first = second = np.zeros(7)
+    for step in range(8):
+        gradient = rng.normal(size=7) * (0.01 if step % 2 else 3)  # within and beyond the clip
+        updates, state = optimizer.update(jnp.asarray(gradient), state, params)
+        params = optax.apply_updates(params, updates)
+
+        gradient = gradient * min(1, 0.5 / np.linalg.norm(gradient))
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+        direction = first / (1 - 0.9 ** (step + 1)) / (np.sqrt(second / (1 - 0.999 ** (step + 1))) + 1e-8)
+        x = x - rate_by_hand(step, 10, 1e-2, 1e-3, 0.3) * (direction + 0.1 * x)
+        np.testing.assert_allclose(params, x, rtol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"steps": 5, "peak_rate": 1e-9}, "learning rates"),
+        ({"steps": 5, "warmup": 1.0}, "warmup"),
+        ({"steps": 5, "clip": 0.0}, "clip"),
+    ],
+)
+def test_contradictions_are_named(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        OptimizerSettings(**wrong)

@@ -1,0 +1,98 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+from flax import nnx
+from jax.sharding import PartitionSpec as P
+
+from experiments.training.sharding import Placement, make_mesh, weight_spec
+from experiments.training.tree_paths import dotted
+from tests.experiments.training import tiny
+from vggt_jax import VGGTConfig
+from vggt_jax.parameters import abstract_model
+
+ROOT = Path(__file__).parents[3]
+
+
+def on_eight_devices(sizes):
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [sys.executable, "-m", "tests.experiments.training.sharded_step", json.dumps(sizes)]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def assert_same_training(found):
+    assert found["devices"] == 8
+    assert found["error"] < 5e-4, found
+    assert found["compilations"] == 1
+
+
+def test_eight_devices_along_all_axes_equal_one():
+    found = on_eight_devices({"adapter": 2, "data": 2, "model": 2})
+    assert_same_training(found)
+    assert found["base"] == [4, 8, 12]  # 3C = 24 columns on two devices
+    assert found["adapters"] == [2, 4, 24, 2]  # four adapters on two
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [{"adapter": 1, "data": 1, "model": 8}, {"adapter": 2, "data": 1, "model": 4}])
+def test_other_meshes_equal_one_device(sizes):
+    assert_same_training(on_eight_devices(sizes))
+
+
+def test_large_matrices_of_all_transformers_are_split():
+    """At the paper's size, 8 devices hold at most a third of the parameters each: the dense heads are on all of them."""
+    leaves = jax.tree.leaves_with_path(nnx.split(abstract_model(VGGTConfig.vggt_1b()))[1])
+    held = total = 0
+    for path, leaf in leaves:
+        spec = weight_spec(dotted(path), leaf.shape, 8)
+        held += leaf.size / (8 if "model" in spec else 1)
+        total += leaf.size
+    assert total == 1_256_537_516
+    assert held < total / 3
+
+
+@pytest.mark.parametrize(
+    ("path", "shape", "expected"),
+    [
+        ("aggregator.frame_blocks.attn.qkv.kernel", (24, 1024, 3072), P(None, None, "model")),
+        ("aggregator.frame_blocks.attn.qkv.bias", (24, 3072), P(None, "model")),
+        ("camera_head.trunk.mlp.fc2.kernel", (4, 8192, 2048), P(None, "model", None)),
+        ("camera_head.trunk.mlp.fc2.bias", (4, 2048), P()),
+        ("aggregator.frame_blocks.mlp.fc1.kernel", (24, 1024, 4098), P()),
+        ("depth_head.projects.0.kernel", (1, 1, 2048, 256), P()),
+    ],
+)
+def test_rule(path, shape, expected):
+    assert weight_spec(path, shape, 4) == expected
+
+
+def test_mesh_takes_the_devices_that_are_there():
+    assert dict(make_mesh(devices=jax.devices()[:1]).shape) == {"adapter": 1, "data": 1, "model": 1}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [({"adapter": 3}, "adapter 3 × data 1 × model 1 = 3, but there are 1 devices"), ({"model": 0}, "at least 1")],
+)
+def test_mesh_that_does_not_fit(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        make_mesh(**sizes, devices=jax.devices()[:1])
+
+
+def test_what_cannot_be_split_is_named(monkeypatch):
+    placement = Placement(make_mesh(devices=jax.devices()[:1]))
+    monkeypatch.setattr(type(placement.mesh), "shape", {"adapter": 2, "data": 3, "model": 1})
+    with pytest.raises(ValueError, match="3 adapters cannot be split over adapter = 2 devices"):
+        placement.batch(tiny.draw_batch(0, 3, 3, 1))
+    with pytest.raises(ValueError, match="2 sequences of a batch cannot be split over data = 3 devices"):
+        placement.batch(tiny.draw_batch(0, 2, 2, 1))

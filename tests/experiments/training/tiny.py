@@ -1,0 +1,98 @@
+"""A model, adapters and batches that compile in seconds; also for scripts that tests run in other processes."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from experiments.training.batch import TrainingBatch
+from experiments.training.losses import Objective
+from experiments.training.optimizer import OptimizerSettings, make_optimizer
+from experiments.training.step import AdaptedBase, adapter_loss, start, training_step
+from subspace import LowRank
+from vggt_jax import VGGTConfig
+from vggt_jax.adaptable import adaptable
+from vggt_jax.parameters import abstract_model
+
+CONFIG = VGGTConfig.from_json(
+    {
+        "image_size": 16,
+        "patch_size": 4,
+        "width": 8,
+        "encoder": {"depth": 1, "num_heads": 1, "num_registers": 1},
+        "aggregator": {"depth": 4, "num_heads": 2, "num_registers": 1, "layer_scale": 1.0},
+        "camera": {"depth": 1, "num_heads": 2, "iterations": 2, "mlp_ratio": 2.0, "layer_scale": 1.0},
+        "depth": {"features": 4, "out_channels": [4, 4, 4, 4], "layers": [0, 1, 2, 3], "last_features": 4},
+        "heads": ["camera", "depth"],
+    }
+)
+OPTIMIZER = OptimizerSettings(steps=20, peak_rate=1e-2, end_rate=1e-4)
+QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
+"""Compiler options for tiny shapes on a CPU."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class ScaledFactors:
+    """The plainest maker: an adapter is its factors, up to one constant."""
+
+    scale: jax.Array
+
+    def deltas(self, params):
+        return {path: LowRank(self.scale * x.A, x.B) for path, x in params.items()}
+
+
+def draw_base(seed=0):
+    """A graph definition and random parameters without a trivial entry."""
+    rng = np.random.default_rng(seed)
+    graphdef, params = nnx.split(abstract_model(CONFIG))
+
+    def draw(leaf):
+        size = np.sqrt(np.prod(leaf.shape[-2:-1])) if len(leaf.shape) > 1 else 1
+        return jnp.asarray(rng.normal(size=leaf.shape) / (2 * size), jnp.float32)
+
+    return graphdef, jax.tree.map(draw, params)
+
+
+def draw_adapters(graphdef, base, k, rank=2, seed=0):
+    """k adapters of every adaptable matrix, no factor zero."""
+    rng = np.random.default_rng(seed)
+
+    def factor(*shape):
+        return jnp.asarray(0.3 * rng.normal(size=(k, *shape)) / shape[-2] ** 0.5, jnp.float32)
+
+    matrices = adaptable(nnx.merge(graphdef, base))
+    return {
+        path: LowRank(factor(*matrix.stack, matrix.n, rank), factor(*matrix.stack, matrix.m, rank))
+        for path, matrix in matrices.items()
+    }
+
+
+def draw_batch(seed, k, b, s):
+    """k batches of b sequences of s views of nothing in particular, 16×16."""
+    rng = np.random.default_rng(seed)
+    shape = (k, b, s, 16, 16)
+    extrinsics = np.zeros((k, b, s, 3, 4), np.float32)
+    extrinsics[..., :3] = np.linalg.qr(rng.normal(size=(k, b, s, 3, 3)))[0]
+    extrinsics[..., :3] *= np.linalg.det(extrinsics[..., :3])[..., None, None]
+    extrinsics[..., 3] = rng.normal(size=(k, b, s, 3))
+    intrinsics = np.broadcast_to(np.array([[20, 0, 8], [0, 22, 8], [0, 0, 1]], np.float32), (k, b, s, 3, 3))
+    return TrainingBatch(
+        images=rng.uniform(size=(*shape, 3)).astype(np.float32),
+        depths=rng.uniform(1, 4, size=shape).astype(np.float32),
+        point_masks=rng.uniform(size=shape) < 0.9,
+        extrinsics=extrinsics,
+        intrinsics=intrinsics,
+        world_points=rng.normal(size=(*shape, 3)).astype(np.float32),
+    )
+
+
+def setup(k, seed=0):
+    """(step, state, frozen) of k adapters of the tiny model."""
+    graphdef, base = draw_base()
+    optimizer = make_optimizer(OPTIMIZER)
+    step = training_step(adapter_loss(graphdef, Objective()), optimizer)
+    state = start(draw_adapters(graphdef, base, k, seed=seed), optimizer)
+    return step, state, AdaptedBase(base, ScaledFactors(jnp.asarray(2.0)))
