@@ -233,15 +233,13 @@ def _read_finished(dataset: _DataSet, scenes: int, verify: bool) -> None:
 
 
 def _check_specs(dataset: _DataSet, make_scene: SceneMaker) -> None:
-    """Scenes of an unfinished data set must be those that would be made now."""
-    if dataset.finished:
+    """The latest scene of an unfinished data set, standing for all, must be what would be made now."""
+    if dataset.finished or not dataset.scenes:
         return
-    for scene, record in dataset.scenes.items():
-        spec = dataset.folder / scene_name(scene) / "spec.json"
-        if spec.read_bytes() != schema.to_json(make_scene(dataset.number, scene, record.attempt)):
-            raise ValueError(
-                f"{spec} is not what this version makes of these settings and textures: name another --output"
-            )
+    scene = max(dataset.scenes)
+    spec = dataset.folder / scene_name(scene) / "spec.json"
+    if spec.read_bytes() != schema.to_json(make_scene(dataset.number, scene, dataset.scenes[scene].attempt)):
+        raise ValueError(f"{spec} is not what this version makes of these settings and textures: name another --output")
 
 
 def _settle(output: Path, settings: Settings, datasets: int, scenes: int) -> None:
