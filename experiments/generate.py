@@ -111,6 +111,14 @@ def generate(
     )
 
 
+def default_folder(settings: Settings) -> str:
+    """A name that data sets with other settings do not have, but for the user's own textures."""
+    return (
+        f"{settings.attribute}_{settings.setting}_{settings.resolution}px_{settings.views}views_{settings.samples}spp_"
+        f"seed{settings.seed}"
+    )
+
+
 def main(_: Sequence[str]) -> None:
     given = flags.FLAGS
     preset = PRESETS[given.preset]
@@ -127,10 +135,7 @@ def main(_: Sequence[str]) -> None:
         samples=chosen("samples"),
         textures=given.textures and os.path.abspath(given.textures),
     )
-    output = given.output or (
-        f"runs/data/{settings.attribute}_{settings.setting}_{settings.resolution}px_{settings.views}views_"
-        f"{settings.samples}spp_seed{settings.seed}"
-    )
+    output = given.output or f"runs/data/{default_folder(settings)}"
     print(
         generate(
             settings, Path(output), chosen("datasets"), chosen("scenes"), given.workers, given.blender, given.verify
