@@ -128,8 +128,8 @@ class Placement:
 
 
 def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:
-    """``leaf`` on the devices of the sharding; every process hands over its own devices' part."""
-    if isinstance(leaf, jax.Array):
+    """``leaf`` on the devices of the sharding; of several processes, each hands over its own devices' part."""
+    if isinstance(leaf, jax.Array) and sharding.is_fully_addressable:
         return jax.device_put(leaf, sharding)
     leaf = np.asarray(leaf)
     return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
