@@ -84,7 +84,7 @@ def write_views(folder: Path, scene: schema.Scene, read: Callable[[int], Passes]
     for view in views:
         passes = read(view)
         _check(scene, passes, view)
-        brightness.append(luminance(passes.color))
+        brightness.append(luminance(passes.color[passes.valid]))
         _write_arrays(folder / view_files(view)[1], passes, is_glass)
     white = white_level(brightness, scene.render.exposure_percentile)
     for view in views:

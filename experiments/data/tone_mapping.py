@@ -1,4 +1,7 @@
-"""Linear light to the pictures that people and models see: one exposure per scene, then sRGB."""
+"""Linear light to the pictures that people and models see: one exposure per scene, then sRGB.
+
+The sky has no say in the exposure: under a bright one, what stands before it would be dark.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,23 @@ _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 """Of linear RGB with sRGB's primaries (ITU-R BT.709)."""
 
 
-def luminance(color: Float[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
+def luminance(color: Float[np.ndarray, "*pixels 3"]) -> Float[np.ndarray, "*pixels"]:
     """Brightness of linear RGB."""
     return color @ _LUMINANCE
 
 
-def white_level(brightness: Sequence[Float[np.ndarray, "h w"]], percentile: float) -> float:
-    """The brightness that is to be shown as white: a percentile (0 to 100) over all views of a scene.
+def white_level(brightness: Sequence[Float[np.ndarray, " pixels"]], percentile: float) -> float:
+    """The brightness that is to be shown as white: a percentile (0 to 100) over the surfaces in all views of a scene.
 
     Raises:
-        ValueError: the scene is black, or not all of it is finite.
+        ValueError: there are no surfaces, they are black, or not all of them are finite.
     """
-    level = float(np.percentile(np.concatenate([view.ravel() for view in brightness]), percentile))
-    if not np.isfinite(level) or not all(np.isfinite(view).all() for view in brightness):
+    surfaces = np.concatenate(brightness)
+    if not surfaces.size:
+        raise ValueError("there are no surfaces in the rendered views")
+    if not np.isfinite(surfaces).all():
         raise ValueError("the rendered colours are not finite")
+    level = float(np.percentile(surfaces, percentile))
     if level <= 0:
         raise ValueError(
             f"the rendered views are black: the {percentile:g}th percentile of their brightness is {level:g}"
