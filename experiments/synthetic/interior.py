@@ -19,7 +19,7 @@ from experiments.synthetic.placement import (
     standing,
     tube,
 )
-from experiments.synthetic.rooms import CAMERA_ZONE, EXTREME, MAX_OBJECTS, Room, RoomRanges, Wall, flush
+from experiments.synthetic.rooms import CAMERA_ZONE, EXTREME, MAX_FURNITURE, MAX_OBJECTS, Room, RoomRanges, Wall, flush
 from experiments.synthetic.shapes import lathe, primitive, prism, relief
 from experiments.synthetic.support import bounds, extreme
 from experiments.synthetic.things import slot, thing
@@ -27,6 +27,8 @@ from experiments.synthetic.things import slot, thing
 TRIES = 25
 HEADROOM = 0.3
 """Kept free above furniture for what stands on it, metres."""
+SEEN = 2.0
+"""Half the width of the part of the floor that most cameras see, metres."""
 TALL = 0.85
 """Higher furniture stands at walls beyond the cameras, where it hides nothing, metres."""
 
@@ -35,10 +37,10 @@ def furnished_room(rng: np.random.Generator, ranges: RoomRanges = EXTREME) -> tu
     """A full room: everything in it stands, hangs, leans or is fixed to something."""
     room = Room(ranges, rng)
     surfaces = [_floor(room)]
-    for _ in range(count(rng, ranges.at_wall)):
-        surfaces += _furniture_at_wall(rng, room)
     for _ in range(count(rng, ranges.low)):
         surfaces += _furniture_in_the_middle(rng, room)
+    for _ in range(count(rng, ranges.at_wall)):
+        surfaces += _furniture_at_wall(rng, room)
     for number, place in (
         (ranges.leaning, _leaning),
         (ranges.on_walls, _on_wall),
@@ -54,7 +56,7 @@ def furnished_room(rng: np.random.Generator, ranges: RoomRanges = EXTREME) -> tu
 def _floor(room: Room) -> Surface:
     high = room.inside[1]
     near = CAMERA_ZONE[0, 1] + 0.5
-    return Surface((0, (near + high[1]) / 2, 0), (high[0] - 0.05, (high[1] - near) / 2 - 0.05))
+    return Surface((0, (near + high[1]) / 2, 0), (min(high[0] - 0.05, SEEN), (high[1] - near) / 2 - 0.05))
 
 
 def _furniture_at_wall(rng: np.random.Generator, room: Room) -> tuple[Surface, ...]:
@@ -75,7 +77,7 @@ def _furniture_in_the_middle(rng: np.random.Generator, room: Room) -> tuple[Surf
     made = pick(rng, [m for m, _ in LOW], [w for _, w in LOW])(rng)
     low, high = room.inside
     for _ in range(TRIES):
-        place = rng.uniform((low[0] * 0.8, -1.3), (high[0] * 0.8, high[1]))
+        place = rng.uniform((max(low[0], -SEEN), -1.3), (min(high[0], SEEN), high[1]))
         placed = made.moved((*place, 0), yaw=uniform(rng, (-np.pi, np.pi)))
         if (made.height < TALL or placed.bounds[0, 1] > 0) and _stands(room, placed):
             return placed.surfaces
@@ -83,9 +85,9 @@ def _furniture_in_the_middle(rng: np.random.Generator, room: Room) -> tuple[Surf
 
 
 def _stands(room: Room, placed: Assembly) -> bool:
-    box = placed.bounds
+    box = placed.bounds.copy()
     box[1, 2] += HEADROOM if placed.surfaces else 0.0
-    if not room.fits(box):
+    if not room.fits(box) or len(room.objects) + len(placed.objects) > MAX_FURNITURE:
         return False
     room.add(*placed.objects, headroom=HEADROOM if placed.surfaces else 0.0)
     return True
@@ -98,15 +100,17 @@ def _scatter(rng: np.random.Generator, room: Room, surfaces: list[Surface], numb
     for _ in range(count(rng, number)):
         index = pick(rng, range(len(surfaces)), weights)
         surface = surfaces[index]
-        largest = min(uniform(rng, room.ranges.clutter_size) * (1.0 if index == 0 else 0.65), 0.95 * surface.clearance)
+        largest = min(uniform(rng, room.ranges.clutter_size) * (1.0 if index == 0 else 0.75), 0.95 * surface.clearance)
         made = thing(rng, largest)
         for _ in range(TRIES):
             offset = rng.uniform(-1, 1, 2) * surface.half
+            yaw = uniform(rng, (-np.pi, np.pi))
             apart = all(np.hypot(offset[0] - x, offset[1] - y) > made.radius + r for x, y, r in circles[index])
             within = np.all(np.abs(offset) + 0.7 * made.radius * (index > 0) <= surface.half)
-            placed = standing(made, surface, offset, uniform(rng, (-np.pi, np.pi)))
-            free = room.fits(placed.bounds) if index == 0 else _in_room(room, placed)
-            if apart and within and free:
+            if not (apart and within):
+                continue
+            placed = standing(made, surface, offset, yaw)
+            if room.fits(placed.bounds) if index == 0 else _in_room(room, placed):
                 circles[index].append((offset[0], offset[1], made.radius))
                 room.objects.extend(placed.objects)
                 break

@@ -51,7 +51,7 @@ EXTREME = LightRanges(
     power=(15, 250),
 )  # fmt: skip
 MODERATE = LightRanges(
-    suns=(1, 2), irradiance=(2.0, 4.0), elevation=(25, 65), chroma=(0.0, 0.04), sky=(0.5, 1.0), area=(2, 2), points=(0, 1),
+    suns=(1, 2), irradiance=(4.0, 9.0), elevation=(25, 65), chroma=(0.0, 0.04), sky=(0.4, 0.8), area=(2, 2), points=(0, 1),
     power=(60, 120),
 )  # fmt: skip
 

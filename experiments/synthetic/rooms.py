@@ -54,36 +54,38 @@ class RoomRanges:
 
 
 EXTREME = RoomRanges(
-    width=(4.0, 7.0),
-    back=(1.4, 3.6),
+    width=(4.0, 6.5),
+    back=(1.4, 3.2),
     height=(2.5, 4.0),
     relief=0.35,
     relief_height=(0.1, 0.4),
-    low=(2, 7),
+    low=(2, 9),
     at_wall=(1, 6),
-    clutter=(12, 55),
+    clutter=(12, 60),
     on_walls=(2, 11),
     hanging=(0, 6),
     leaning=(0, 4),
     thin=(0, 5),
-    clutter_size=(0.12, 0.65),
+    clutter_size=(0.12, 0.8),
 )
 MODERATE = RoomRanges(
-    width=(4.4, 5.6),
-    back=(1.6, 2.6),
+    width=(4.2, 5.4),
+    back=(1.4, 2.2),
     height=(2.6, 3.2),
     relief=0.15,
     relief_height=(0.05, 0.2),
-    low=(3, 5),
+    low=(4, 7),
     at_wall=(2, 4),
-    clutter=(22, 38),
+    clutter=(30, 50),
     on_walls=(4, 8),
     hanging=(1, 3),
     leaning=(1, 2),
     thin=(1, 3),
-    clutter_size=(0.15, 0.5),
+    clutter_size=(0.2, 0.6),
 )
 MAX_OBJECTS = 120
+MAX_FURNITURE = 60
+"""No more furniture is brought in once a room has so many objects: the rest is for clutter."""
 
 
 @dataclass(frozen=True)
