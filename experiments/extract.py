@@ -106,7 +106,7 @@ def extract(choice: Choice, output: Path) -> None:
 
     from experiments.mining.files import Origin, save_subspace
     from experiments.mining.mine import mine, stack_adapters
-    from experiments.mining.report import compose, print_table, verdict
+    from experiments.mining.report import compose, draw_figures, print_table, verdict
     from experiments.mining.summary import rows
 
     stacks = stack_adapters(deltas)
@@ -130,7 +130,12 @@ def extract(choice: Choice, output: Path) -> None:
             summary["learned"] = learned
         summary["matrices"] = [asdict(row) for row in summaries]
         (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-        html = compose(title, list(deltas), mined, sections, facts)
+        (folder / "figures").mkdir()
+        figures = draw_figures(list(deltas), mined)
+        for name, (drawing, _) in figures.items():
+            for form in ("png", "pdf"):
+                drawing.savefig(folder / "figures" / f"{name}.{form}", dpi=200)
+        html = compose(title, mined, figures, sections, facts)
         (folder / "report.html").write_text(html, encoding="utf-8")
     print(print_table(summaries))
     if learned is not None:
