@@ -6,10 +6,10 @@ that reading and factoring the adapters once sets. About two minutes and 2 GB on
 
 ``python -m experiments.benchmark model`` runs VGGT-1B with random weights (aggregator, camera and depth head) on one and two
 images of 280² and 518² pixels, and one of its transformer blocks beside a PyTorch block of the same sizes (with the extra
-``torch``). MODEL_COST on two cores.
+``torch``). Under three minutes and 5.4 GiB on two AVX-512 cores.
 
 ``python -m experiments.benchmark memory`` compiles one LoRA training step of VGGT-1B for 32 and 8 images of 518² pixels and
-says how much memory XLA plans for it; nothing is allocated. MEMORY_COST on two cores.
+says how much memory XLA plans for it; nothing is allocated. Under a minute on the same cores.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from subspace import LowRank
 from vggt_jax import VGGTConfig
 from vggt_jax.parameters import Matrix, abstract_model, adaptable_matrices
 
-RANK, SIDE = 16, 518
+RANK, SIDE, FRAMES_CHUNK = 16, 518, 4
 CASES = ((4, 8, True, 80), (4, 8, False, 80), (1, 8, True, 24))
 """Sequences, images of each, rematerialisation, and the GPU's GB that it should fit."""
 
@@ -36,7 +36,9 @@ def report() -> None:
 
 def planned(sequences: int, frames: int, remat: bool) -> tuple[int, int]:
     """Bytes of a step's arguments and of all else that it holds at once."""
-    config = replace(VGGTConfig.vggt_1b(), heads=("camera", "depth"), dtype="bfloat16", remat=remat)
+    config = replace(
+        VGGTConfig.vggt_1b(), heads=("camera", "depth"), dtype="bfloat16", remat=remat, frames_chunk=FRAMES_CHUNK
+    )
     graphdef, shapes = nnx.split(abstract_model(config))
     base = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16), shapes)
     deltas = {path: _factors(matrix) for path, matrix in adaptable_matrices(config).items()}
@@ -49,9 +51,12 @@ def planned(sequences: int, frames: int, remat: bool) -> tuple[int, int]:
         return sum(jnp.square(array).sum() for array in (found.pose_enc_list, found.depth, found.depth_conf))
 
     analysis = gradients.lower(deltas, base, images).compile().memory_analysis()
+    if analysis is None:
+        raise RuntimeError("this backend of XLA does not say how much memory it plans")
     return analysis.argument_size_in_bytes, analysis.temp_size_in_bytes + analysis.output_size_in_bytes
 
 
 def _factors(matrix: Matrix) -> LowRank:
-    a, b = ((*matrix.stack, size, RANK) for size in (matrix.n, matrix.m))
-    return LowRank(jax.ShapeDtypeStruct(a, jnp.float32), jax.ShapeDtypeStruct(b, jnp.float32))
+    """Abstract A and B."""
+    shapes = [(*matrix.stack, size, RANK) for size in (matrix.n, matrix.m)]
+    return jax.eval_shape(lambda: LowRank(*map(jnp.zeros, shapes)))
