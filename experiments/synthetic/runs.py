@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -200,15 +201,11 @@ def _examine(folder: Path, number: int, scenes: int, verify: bool) -> _DataSet:
     files.remove_partial(folder)
     for scene in range(scenes):
         if (path := folder / scene_name(scene)).exists():
-            try:
-                record = read_record(path)
-                damage = find_damage(path, record, everything=True)
-            except (OSError, ValueError) as error:
-                damage = str(error)
-            if damage is None:
-                dataset.scenes[scene] = record
+            found = _whole_record(path, everything=True)
+            if isinstance(found, SceneRecord):
+                dataset.scenes[scene] = found
             else:
-                print(f"{damage}; the scene is rendered again", file=sys.stderr)
+                print(f"{found}; the scene is rendered again", file=sys.stderr)
                 files.remove(path)
     return dataset
 
@@ -226,10 +223,18 @@ def _read_finished(dataset: _DataSet, scenes: int, verify: bool) -> None:
     whole = sheet.is_file() and files.sha256(sheet) == manifest.files.get(CONTACT_SHEET)
     for name, record in manifest.scenes.items():
         dataset.scenes[int(name.rsplit("_", 1)[1])] = record
-        path = dataset.folder / name
-        whole &= path.is_dir() and (path / "record.json").is_file() and not find_damage(path, record, verify)
+        whole &= _whole_record(dataset.folder / name, verify) == record
     dataset.failed.update((failed.scene, failed.errors) for failed in manifest.failed)
     dataset.finished = whole and not dataset.missing(scenes)
+
+
+def _whole_record(folder: Path, everything: bool) -> SceneRecord | str:
+    """The record of a scene whose files are what was written, or what is wrong; see :func:`find_damage`."""
+    try:
+        record = read_record(folder)
+        return find_damage(folder, record, everything) or record
+    except (OSError, ValueError) as error:
+        return str(error)
 
 
 def _check_specs(dataset: _DataSet, make_scene: SceneMaker) -> None:
@@ -268,12 +273,13 @@ def _locked(output: Path) -> Iterator[None]:
     """Make the folder and keep other runs out of it; the lock ends with the process."""
     try:
         output.mkdir(parents=True, exist_ok=True)
-        lock = (output / ".lock").open("w")
+        folder = os.open(output, os.O_RDONLY)
     except OSError as error:
         raise OSError(f"cannot write to --output={output}: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise OSError(f"another run is writing to --output={output}") from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+    except BlockingIOError:
+        raise OSError(f"another run is writing to --output={output}") from None
+    finally:
+        os.close(folder)
