@@ -21,7 +21,7 @@ SETTINGS = Settings(
 
 
 def view(angle, size=SIZE):
-    centre = 2.5 * np.array([np.cos(angle), np.sin(angle), 0.5])
+    centre = 2.5 * np.array([np.cos(angle), np.sin(angle), 0.15])
     forward = -centre / np.linalg.norm(centre)
     right = np.cross(forward, [0.0, 0.0, 1.0])
     right /= np.linalg.norm(right)
