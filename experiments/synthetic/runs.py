@@ -91,15 +91,17 @@ def generate(
     """
     start = time.perf_counter()
     with _locked(output):
-        _settle(output, settings, datasets, scenes)
+        _check_settings(output, settings)
         sets = [_examine(output / dataset_name(number), number, scenes, verify) for number in range(datasets)]
         missing = sum(len(dataset.missing(scenes)) for dataset in sets)
         if missing:
             make_scene = scene_maker()
             for dataset in sets:
                 _check_specs(dataset, make_scene)
-            with executor() as pool, tqdm(total=missing * settings.views, unit=" images", smoothing=0.1) as progress:
-                _Rendering(sets, settings, scenes, make_scene, pool, progress).run()
+            pool = executor()
+            _begin(output, settings, sets)  # only now, when nothing that was given has turned out to be wrong
+            with pool as rendering, tqdm(total=missing * settings.views, unit=" images", smoothing=0.1) as progress:
+                _Rendering(sets, settings, scenes, make_scene, rendering, progress).run()
         for dataset in sets:
             if dataset.scenes and not dataset.finished:
                 _finish(dataset, settings)
@@ -190,7 +192,6 @@ def _finish(dataset: _DataSet, settings: Settings) -> None:
 def _examine(folder: Path, number: int, scenes: int, verify: bool) -> _DataSet:
     """What is there already, without what is damaged."""
     dataset = _DataSet(folder, number)
-    folder.mkdir(exist_ok=True)
     if (folder / MANIFEST).exists():
         _read_finished(dataset, scenes, verify)
         if dataset.finished:
@@ -247,25 +248,25 @@ def _check_specs(dataset: _DataSet, make_scene: SceneMaker) -> None:
         raise ValueError(f"{spec} is not what this version makes of these settings and textures: name another --output")
 
 
-def _settle(output: Path, settings: Settings, datasets: int, scenes: int) -> None:
-    """Write the settings into a new folder, or make sure that an old one was made with them."""
-    path = output / _SETTINGS
-    given = {**msgspec.to_builtins(settings), "datasets": datasets}
-    if not path.exists():
+def _check_settings(output: Path, settings: Settings) -> None:
+    """A folder that is not empty must have been made with the same settings."""
+    if not (output / _SETTINGS).exists():
         others = sorted(entry.name for entry in output.iterdir() if not entry.name.startswith("."))
         if others:
             raise ValueError(f"--output={output} holds {others[0]!r}, but no {_SETTINGS}; name another folder")
-    else:
-        made = files.read_json(path)
-        for name, value in given.items():
-            if name != "datasets" and made.get(name) != value:
-                raise ValueError(
-                    f"--output={output} was made with --{name}={made.get(name)}, not {value}; name another folder"
-                )
-        given["datasets"] = max(datasets, made.get("datasets", 0))
-        if made == given:
-            return
-    files.write_json(path, given)
+        return
+    made = files.read_json(output / _SETTINGS)
+    for name, value in msgspec.to_builtins(settings).items():
+        if made.get(name) != value:
+            raise ValueError(
+                f"--output={output} was made with --{name}={made.get(name)}, not {value}; name another folder"
+            )
+
+
+def _begin(output: Path, settings: Settings, sets: list[_DataSet]) -> None:
+    files.write_json(output / _SETTINGS, msgspec.to_builtins(settings))
+    for dataset in sets:
+        dataset.folder.mkdir(exist_ok=True)
 
 
 @contextmanager

@@ -76,10 +76,9 @@ def test_a_repeated_command_does_nothing_and_starts_no_blender(undisturbed):
     assert time.perf_counter() - start[1] < 10  # seconds on a busy machine; under half a second on an idle one
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_killed_again_and_again_it_ends_with_the_same_files(undisturbed, tmp_path, workers):
+def test_killed_again_and_again_it_ends_with_the_same_files(undisturbed, tmp_path):
     log, output = tmp_path / "log", tmp_path / "out"
-    arguments = (*SMALL, f"--blender={STAND_IN}", f"--output={output}", f"--workers={workers}")
+    arguments = (*SMALL, f"--blender={STAND_IN}", f"--output={output}", "--workers=3")
     for scenes in (1, 4):
         process = start(*arguments, log=str(log), seconds=0.1)
         before = len(lines(log))
@@ -97,7 +96,7 @@ def test_an_interrupt_leaves_nothing_half_written(undisturbed, tmp_path):
     process = start(*arguments, log=str(log), seconds=0.3)
     wait_until(lambda: len(lines(log)) >= 3)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 2
     assert errors.splitlines()[-1].endswith("python -m experiments.generate: interrupted") and "Traceback" not in errors
     assert not any(alive(line.split()[1]) for line in lines(log))
@@ -107,33 +106,30 @@ def test_an_interrupt_leaves_nothing_half_written(undisturbed, tmp_path):
 
 
 def test_bad_input_is_one_clear_line(undisturbed, tmp_path):
-    (tmp_path / "empty").mkdir()
     (tmp_path / "torn").mkdir()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / "torn" / "a.jpg")
     os.truncate(tmp_path / "torn" / "a.jpg", 700)
     (tmp_path / "file").touch()
-    stand_in, new = f"--blender={STAND_IN}", f"--output={tmp_path / 'new'}"
+    stand_in = f"--blender={STAND_IN}"
     cases = [
         (
             ("--attribute=colour",),
             "--attribute=colour: value should be one of <texture|geometry|camera|lighting|mixed>",
         ),
         (("--scenes=0",), "--scenes=0"),
-        (("geometry",), "unexpected argument 'geometry'"),
-        ((new, "--blender=/no/blender"), "--blender=/no/blender is no program that can be run"),
-        ((new, f"--blender={shutil.which('true')}"), "is neither Blender nor Python"),
+        (("--blender=/no/blender",), "--blender=/no/blender is no program that can be run"),
+        ((f"--blender={shutil.which('true')}",), "is neither Blender nor Python"),
         ((f"--output={tmp_path / 'file'}", stand_in), f"cannot write to --output={tmp_path / 'file'}"),
         ((f"--output={undisturbed[0]}", "--seed=4", *SMALL[:-1]), "was made with --seed=3, not 4"),
-        ((new, stand_in, f"--textures={tmp_path / 'none'}"), f"--textures={tmp_path / 'none'} is no folder"),
-        ((new, stand_in, f"--textures={tmp_path / 'empty'}"), "holds no pictures"),
-        ((new, stand_in, f"--textures={tmp_path / 'torn'}"), f"{tmp_path / 'torn' / 'a.jpg'} cannot be decoded"),
+        ((stand_in, f"--textures={tmp_path / 'torn'}"), f"{tmp_path / 'torn' / 'a.jpg'} cannot be decoded"),
     ]
-    processes = [start(*arguments) for arguments, _ in cases]
+    processes = [start(f"--output={tmp_path / str(i)}", *arguments) for i, (arguments, _) in enumerate(cases)]
     for process, (arguments, message) in zip(processes, cases, strict=True):
-        output, errors = process.communicate(timeout=60)
+        output, errors = process.communicate(timeout=300)
         assert (process.returncode, output) == (2, ""), arguments
         (line,) = errors.splitlines()
         assert line.startswith("python -m experiments.generate: ") and message in line
+    assert not list(tmp_path.glob("[0-9]*/*"))  # no settings that would refuse the next try
 
 
 def test_a_python_without_bpy_is_one_clear_line(tmp_path):

@@ -25,16 +25,11 @@ def test_white_is_a_percentile_over_all_views():
 
 @pytest.mark.parametrize(
     ("brightness", "message"),
-    [
-        (np.zeros(5), "black"),
-        (np.array([1.0, np.nan]), "not finite"),
-        (np.array([1.0, np.inf]), "not finite"),
-        (np.zeros(0), "no surfaces"),
-    ],
+    [([0.0] * 5, "black"), ([1.0, np.nan], "not finite"), ([1.0, np.inf], "not finite"), ([], "no surfaces")],
 )
 def test_unusable_light_is_an_error(brightness, message):
     with pytest.raises(ValueError, match=message):
-        white_level([brightness], 99)
+        white_level([np.array(brightness)], 99)
 
 
 def test_a_sheet_shows_every_picture_of_every_panel():

@@ -76,7 +76,7 @@ def content(folder):
     }
 
 
-def wait_until(condition, seconds=20.0):
+def wait_until(condition, seconds=120.0):
     """Poll until the condition holds; an AssertionError if it never does."""
     end = time.monotonic() + seconds
     while not condition():
