@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.synthetic import palettes, schema
 from experiments.synthetic.draws import Count, chance, count, log_uniform, pick, uniform
-from experiments.synthetic.material_families import FAMILIES, PLAIN_FAMILIES, Style, glass
+from experiments.synthetic.material_families import FAMILIES, METALS, PLAIN_FAMILIES, Style, glass
 from experiments.synthetic.placement import OBJECT_SLOTS, PANE, SLOTS
 
 PICTURE_SHARE = 0.5
@@ -41,7 +41,7 @@ def palette(
     textures: Sequence[schema.Picture] = (),
     subset: Count | None = None,
 ) -> tuple[schema.Material, ...]:
-    """A material for each of the slots.
+    """A material for each of the slots. Walls, floor and ceiling are never metal: a room of mirrors has no surfaces to see.
 
     Args:
         rng: the stream.
@@ -50,7 +50,7 @@ def palette(
         subset: draw only so many materials, and repeat them.
     """
     number = SLOTS if subset is None else count(rng, subset)
-    drawn = [_material(rng, ranges, textures) for _ in range(number)]
+    drawn = [_material(rng, ranges, textures, matt=index < PANE) for index in range(number)]
     slots = [drawn[index % number] for index in range(SLOTS)]
     slots[PANE] = glass(rng, ranges.style)
     for index in rng.permutation(OBJECT_SLOTS)[: count(rng, ranges.glass)]:
@@ -58,10 +58,12 @@ def palette(
     return tuple(slots)
 
 
-def _material(rng: np.random.Generator, ranges: MaterialRanges, textures: Sequence[schema.Picture]) -> schema.Material:
+def _material(
+    rng: np.random.Generator, ranges: MaterialRanges, textures: Sequence[schema.Picture], matt: bool
+) -> schema.Material:
     if textures and chance(rng, PICTURE_SHARE):
         return _pictured(rng, pick(rng, textures))
-    return pick(rng, ranges.families)(rng, ranges.style)
+    return pick(rng, [f for f in ranges.families if not (matt and f in METALS)])(rng, ranges.style)
 
 
 def _pictured(rng: np.random.Generator, picture: schema.Picture) -> schema.Material:

@@ -56,7 +56,7 @@ class ColorRanges:
 
 
 EXTREME = ColorRanges(lightness=(0.12, 0.97), chroma=(0.0, 0.32), vivid=0.7, contrast=(0.3, 0.8))
-MODERATE = ColorRanges(lightness=(0.3, 0.88), chroma=(0.0, 0.2), vivid=0.5, contrast=(0.15, 0.4))
+MODERATE = ColorRanges(lightness=(0.3, 0.88), chroma=(0.0, 0.22), vivid=0.65, contrast=(0.2, 0.5))
 
 
 def color(rng: np.random.Generator, ranges: ColorRanges, lightness: float | None = None) -> Color:

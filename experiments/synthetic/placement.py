@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import msgspec
 import numpy as np
@@ -59,11 +60,11 @@ class Assembly:
         )
         return Assembly(objects, surfaces)
 
-    @property
+    @cached_property
     def bounds(self) -> Float[np.ndarray, "2 3"]:
         return bounds(*self.objects)
 
-    @property
+    @cached_property
     def radius(self) -> float:
         """Of the smallest cylinder about the z axis that holds the assembly's bounding box, metres."""
         return float(np.linalg.norm(np.abs(self.bounds[:, :2]).max(axis=0)))

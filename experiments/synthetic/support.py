@@ -96,18 +96,31 @@ def _norm_ball(d: np.ndarray, p: float) -> tuple[np.ndarray, float]:
 
 def extreme(thing: schema.Object, direction: Vector) -> Vector:
     """The object's farthest point along ``direction``, in world coordinates."""
-    turn = rotation_of(thing)
-    local = turn.inv().apply(direction)
-    local[np.abs(local) < 1e-12] = 0.0  # a box that stands square ends in a face, not in one of its corners
-    return np.asarray(thing.location) + turn.apply(support_point(thing.shape, thing.size, local))
+    return extremes(thing, np.asarray(direction, dtype=float)[None])[0]
+
+
+def extremes(thing: schema.Object, directions: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    """The same for several directions."""
+    turn = rotation_of(thing).as_matrix()
+    local = [support_point(thing.shape, thing.size, _clean(way)) for way in directions @ turn]
+    return np.asarray(thing.location) + np.array(local) @ turn.T
 
 
 def bounds(*things: schema.Object) -> Float[np.ndarray, "2 3"]:
     """The lower and upper corner of the tightest box along the world's axes, metres."""
-    axes = np.eye(3)
-    low = np.array([[extreme(thing, -axis) @ axis for axis in axes] for thing in things])
-    high = np.array([[extreme(thing, axis) @ axis for axis in axes] for thing in things])
-    return np.stack([low.min(axis=0), high.max(axis=0)])
+    boxes = np.array([_bounds(thing) for thing in things])
+    return np.stack([boxes[:, 0].min(axis=0), boxes[:, 1].max(axis=0)])
+
+
+def _bounds(thing: schema.Object) -> Float[np.ndarray, "2 3"]:
+    turn = rotation_of(thing).as_matrix()
+    reach = [[axis @ support_point(thing.shape, thing.size, _clean(sign * axis)) for axis in turn] for sign in (-1, 1)]
+    return np.asarray(thing.location) + reach
+
+
+def _clean(direction: Vector) -> Vector:
+    """Without rounding errors: a box that stands square ends in a face, not in one of its corners."""
+    return np.where(np.abs(direction) < 1e-12, 0.0, direction)
 
 
 def distance(points: Float[np.ndarray, "n 3"], thing: schema.Object) -> Float[np.ndarray, " n"]:
