@@ -260,9 +260,59 @@ def test_normal_maps_tilt_the_surface_with_the_picture(worker, tmp_path, turn, e
     np.testing.assert_allclose(seen.normal[4:12, 4:12], np.broadcast_to(expected, (8, 8, 3)), atol=0.02)
 
 
+DARK = schema.UniformSky((0.0, 0.0, 0.0), 0.0)
+MATT = schema.Material(schema.Plain((0.5, 0.4, 0.3)), roughness=(1.0, 1.0), specular=0.0)
+
+
+def test_a_sun_lights_a_matt_surface_by_lamberts_law(worker, tmp_path):
+    sun = schema.Sun((0.6, 0.0, -0.8), (1.0, 0.5, 1.0), irradiance=np.pi)
+    floor = thing(schema.Rectangle(), (1.0, 1.0, 0.0))
+    described = scene([floor], [MATT], [DOWN], 16, 16, schema.Lighting(DARK, (sun,)), samples=4)
+    [seen] = worker.render(described, tmp_path / "scene")
+    np.testing.assert_allclose(seen.color[8, 8], 0.8 * np.array([0.5, 0.2, 0.3]), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "light",
+    [
+        schema.PointLight((0.0, 0.0, 3.0), (1.0, 1.0, 1.0), power=4 * np.pi * 9),
+        schema.AreaLight((0.0, 0.0, 3.0), (0.0, 0.0, -1.0), (0.05, 0.05), (1.0, 1.0, 1.0), power=np.pi * 9),
+    ],
+)
+def test_lamps_have_their_power(worker, tmp_path, light):
+    """An irradiance of 1 W/m² at 3 m: a point shines into the whole sphere, a small area as the cosine."""
+    floor = thing(schema.Rectangle(), (1.0, 1.0, 0.0))
+    described = scene([floor], [MATT], [DOWN], 16, 16, schema.Lighting(DARK, (light,)), samples=16)
+    [seen] = worker.render(described, tmp_path / "scene")
+    np.testing.assert_allclose(seen.color[8, 8] * np.pi, (0.5, 0.4, 0.3), rtol=0.02)
+
+
+def test_a_gradient_sky_has_its_zenith_above(worker, tmp_path):
+    sky = schema.GradientSky((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0), strength=2.0)
+    targets = ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 0.0, -1.0))
+    views = [look((0.0, 0.0, 0.0), at, 8, 8, 80.0, 80.0, 4.0, 4.0) for at in targets]
+    seen = worker.render(scene([], [GREY], views, 8, 8, schema.Lighting(sky, ())), tmp_path / "scene")
+    np.testing.assert_allclose(seen[0].color[4, 4], (0, 0, 2), atol=0.05)
+    assert seen[1].color[3:5].mean((0, 1)).argmax() == 1
+    np.testing.assert_allclose(seen[2].color[4, 4], (2, 0, 0), atol=0.05)
+
+
+def test_an_environment_map_turns_counter_clockwise(worker, tmp_path):
+    def background(turn, toward):
+        at = (np.cos(np.radians(toward)), np.sin(np.radians(toward)), 0.1)
+        lighting = schema.Lighting(schema.Hdri("courtyard.exr", 1.0, turn), ())
+        described = scene([], [GREY], [look((0, 0, 0), at, 16, 16, 12.0, 12.0, 8.0, 8.0)], 16, 16, lighting)
+        return worker.render(described, tmp_path / f"{turn} {toward}")[0].color
+
+    plain, turned, other = background(0.0, 20.0), background(70.0, 90.0), background(70.0, 20.0)
+    difference = np.abs(turned - plain).mean()
+    assert difference < 0.02 * plain.mean()
+    assert difference < 0.2 * np.abs(other - plain).mean()
+
+
 def test_lights_are_not_seen(worker, tmp_path):
     light = schema.AreaLight((0.0, 0.0, 1.0), (0.0, 0.0, -1.0), (4.0, 4.0), (1.0, 1.0, 1.0), 10.0)
-    lighting = schema.Lighting(schema.UniformSky((0.0, 0.0, 0.0), 0.0), (light,))
+    lighting = schema.Lighting(DARK, (light,))
     box = thing(schema.Rectangle(), (0.4, 0.4, 0.0))
     [seen] = worker.render(scene([box], [GREY], [DOWN], 16, 16, lighting), tmp_path / "scene")
     assert seen.color[8, 8].min() > 0.03
