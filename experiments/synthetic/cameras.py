@@ -73,10 +73,8 @@ class OrbitRanges:
     """Largest distance of the point looked at from the origin along each axis, metres."""
 
 
-ORBIT_EXTREME = OrbitRanges(
-    elevation=(-25, 70), distance=(0.65, 1.5), width=(0.35, 0.9), uneven=0.3, roll=15.0, aim=0.2
-)
-ORBIT_MODERATE = OrbitRanges(elevation=(5, 40), distance=(0.7, 0.95), width=(0.3, 0.6), uneven=0.1, roll=3.0, aim=0.05)
+ORBIT_EXTREME = OrbitRanges(elevation=(-25, 70), distance=(0.6, 1.5), width=(0.35, 0.9), uneven=0.3, roll=15.0, aim=0.2)
+ORBIT_MODERATE = OrbitRanges(elevation=(5, 40), distance=(0.65, 0.9), width=(0.3, 0.6), uneven=0.1, roll=3.0, aim=0.05)
 ORBIT_CONTROL_POINTS = 8
 AZIMUTH_GAP = 2.2
 """Between neighbouring cameras on the circle, at most so many times the even gap of 360° / views."""

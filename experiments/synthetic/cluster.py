@@ -26,7 +26,7 @@ from experiments.synthetic.placement import (
     tube,
 )
 from experiments.synthetic.shapes import primitive, relief
-from experiments.synthetic.support import bounds, rotation_of
+from experiments.synthetic.support import bounds, extremes, rotation_of
 from experiments.synthetic.things import slot, thing
 
 RADIUS: Range = (0.8, 1.0)
@@ -205,9 +205,15 @@ def surface_point(thing: schema.Object, way: np.ndarray) -> np.ndarray:
 
 
 def _centered(objects: Sequence[schema.Object], radius: float) -> tuple[schema.Object, ...]:
-    """Scaled and shifted so that the corners of all bounding boxes lie within the sphere."""
-    boxes = np.array([bounds(thing) for thing in objects])
-    middle = (boxes[:, 0].min(axis=0) + boxes[:, 1].max(axis=0)) / 2
-    farthest = np.maximum(np.abs(boxes[:, 0] - middle), np.abs(boxes[:, 1] - middle))
-    scale = radius / float(np.linalg.norm(farthest, axis=1).max())
+    """Scaled and shifted so that the cluster fills the sphere."""
+    low, high = bounds(*objects)
+    middle = (low + high) / 2
+    ends = np.concatenate([extremes(thing, _DIRECTIONS) for thing in objects])
+    scale = radius / (_BETWEEN * float(np.linalg.norm(ends - middle, axis=1).max()))
     return tuple(transformed(thing, UPRIGHT, -scale * middle, scale) for thing in objects)
+
+
+_DIRECTIONS = np.array([way for way in np.ndindex(3, 3, 3) if way != (1, 1, 1)]) - 1.0
+_DIRECTIONS /= np.linalg.norm(_DIRECTIONS, axis=1, keepdims=True)
+_BETWEEN = 1.03
+"""An object may reach a little farther between those directions."""

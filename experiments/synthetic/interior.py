@@ -63,9 +63,9 @@ def _furniture_at_wall(rng: np.random.Generator, room: Room) -> tuple[Surface, .
     made = pick(rng, [m for m, _ in AT_WALL], [w for _, w in AT_WALL])(rng)
     depth = float(made.bounds[1, 1])
     for _ in range(TRIES):
-        wall = pick(rng, room.walls)
+        wall = room.some_wall(rng)
         inward = wall.inward * (wall.relief + depth + 0.004)
-        along = uniform(rng, (-0.5, 0.5)) * wall.length
+        along = uniform(rng, wall.seen)
         placed = made.moved(wall.point(along, 0) + inward, yaw=float(np.arctan2(wall.inward[0], -wall.inward[1])))
         beyond = made.height < TALL or placed.bounds[0, 1] > -0.6
         if beyond and _stands(room, placed):
@@ -126,11 +126,10 @@ def _in_room(room: Room, placed: Assembly) -> bool:
 
 def _leaning(rng: np.random.Generator, room: Room) -> None:
     """A board or a stick whose foot is on the floor and whose head touches a wall."""
-    flat = [wall for wall in room.walls if not wall.relief]
-    if not flat:
-        return
     for _ in range(TRIES):
-        wall, length = pick(rng, flat), uniform(rng, (0.6, 1.8))
+        wall, length = room.some_wall(rng), uniform(rng, (0.6, 1.8))
+        if wall.relief:
+            continue
         tilt = np.radians(uniform(rng, (8, 25)))
         if chance(rng, 0.5):
             size = (uniform(rng, (0.2, 0.8)), uniform(rng, (0.015, 0.05)), length)
@@ -141,7 +140,7 @@ def _leaning(rng: np.random.Generator, room: Room) -> None:
         lean = Rotation.from_rotvec(-tilt * wall.along)
         upright = Rotation.from_rotvec(UP * np.arctan2(wall.inward[0], -wall.inward[1]))
         turned = solid(made.name, made.shape, made.size, made.material, rotation=lean * upright, role=made.role)
-        leaning = rested(turned, wall.point(uniform(rng, (-0.45, 0.45)) * wall.length, 0))
+        leaning = rested(turned, wall.point(uniform(rng, wall.seen), 0))
         gap = float((extreme(leaning, -wall.inward) - wall.base) @ wall.inward)
         leaning = at(leaning, np.asarray(leaning.location) - gap * wall.inward)
         if room.fits(bounds(leaning)):
@@ -152,16 +151,15 @@ def _leaning(rng: np.random.Generator, room: Room) -> None:
 def _on_wall(rng: np.random.Generator, room: Room) -> None:
     """A picture, a relief, a board with things on it, a half-sunk solid, or a pipe along the wall."""
     for _ in range(TRIES):
-        wall = pick(rng, [wall for wall in room.walls if not wall.relief] or room.walls, None)
-        along, up = uniform(rng, (-0.48, 0.48)) * wall.length, uniform(rng, (0.5, wall.height - 0.3))
+        wall = room.some_wall(rng)
+        along, up = uniform(rng, wall.seen), uniform(rng, (0.5, wall.height - 0.3))
         made = pick(rng, (_picture, _picture, _panel, _knob, _board, _pipe))(rng, wall, along, up)
-        boxes = bounds(*made)
-        if wall.relief:
-            return
-        boxes[0] = np.maximum(boxes[0], room.inside[0])  # what is sunk into the wall ends behind it
-        boxes[1] = np.minimum(boxes[1], room.inside[1])
-        overhang = bounds(*made)[1, 2] < room.inside[1, 2] and bounds(*made)[0, 2] > 0
-        if overhang and room.fits(boxes):
+        whole = bounds(*made)
+        box = np.stack(
+            [np.maximum(whole[0], room.inside[0]), np.minimum(whole[1], room.inside[1])]
+        )  # not what is sunk in
+        behind = np.abs(box - whole)[:, wall.inward == 0]
+        if not wall.relief and behind.max() == 0 and room.fits(box):
             room.add(*made)
             return
 

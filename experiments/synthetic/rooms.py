@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 
 from experiments.synthetic import schema
-from experiments.synthetic.draws import Count, Range, chance, count, uniform
+from experiments.synthetic.draws import Count, Range, chance, count, pick, uniform
 from experiments.synthetic.placement import BACK_WALL, CEILING, FLOOR, PANE, SIDE_WALL, UP, at, solid, transformed
 from experiments.synthetic.shapes import relief
 from experiments.synthetic.support import bounds, extreme
@@ -83,6 +83,8 @@ MODERATE = RoomRanges(
     thin=(1, 3),
     clutter_size=(0.2, 0.6),
 )
+SEEN_FROM = -0.9
+"""Side walls are decorated from here (y, metres) to the back wall: cameras see little of the rest."""
 MAX_OBJECTS = 120
 MAX_FURNITURE = 60
 """No more furniture is brought in once a room has so many objects: the rest is for clutter."""
@@ -98,6 +100,18 @@ class Wall:
     height: float
     relief: float
     """How far its height field comes into the room, metres; 0 if it is flat."""
+
+    @property
+    def seen(self) -> Range:
+        """The part of it that cameras see, metres along it from its middle."""
+        half = self.length / 2 - 0.05
+        reach = SEEN_FROM - float(self.base[1])
+        match round(float(self.along[1])):
+            case 1:
+                return reach, half
+            case -1:
+                return -half, -reach
+        return -half, half
 
     @property
     def along(self) -> Float[np.ndarray, "3"]:
@@ -152,6 +166,10 @@ class Room:
     def clear_of_cameras(self, box: Float[np.ndarray, "2 3"]) -> bool:
         return not _overlap(box, CAMERA_ZONE, CLEARANCE)
 
+    def some_wall(self, rng: np.random.Generator) -> Wall:
+        """Most often the back wall, which every camera sees."""
+        return pick(rng, self.walls, (2.0, 1.0, 1.0))
+
     def add(self, *things: schema.Object, headroom: float = 0.0) -> None:
         """Takes their place, and ``headroom`` metres above it for what will stand on them."""
         self.objects.extend(things)
@@ -192,9 +210,7 @@ class Room:
     def _window(self, rng: np.random.Generator, wall: Wall) -> Float[np.ndarray, "2 2"]:
         """A hole with a frame, a cross of bars and perhaps a pane, in the part of the wall that cameras see."""
         half = rng.uniform((0.35, 0.3), (0.8, 0.6))
-        reach = wall.length / 2 - half[0] - 0.1
-        lowest = -reach if wall.inward[1] else 0.0  # a side wall's frame is the cameras' end of it
-        shift = uniform(rng, (lowest, reach)) * (-1 if wall.inward[0] < 0 else 1)
+        shift = uniform(rng, (wall.seen[0] + half[0], wall.seen[1] - half[0]))
         center = np.array([shift, uniform(rng, (half[1] + 0.7, wall.height - half[1] - 0.2))])
         bar, material = uniform(rng, (0.03, 0.07)), slot(rng)
         beams = [

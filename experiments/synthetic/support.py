@@ -96,8 +96,14 @@ def _norm_ball(d: np.ndarray, p: float) -> tuple[np.ndarray, float]:
 
 def extreme(thing: schema.Object, direction: Vector) -> Vector:
     """The object's farthest point along ``direction``, in world coordinates."""
+    return extremes(thing, np.asarray(direction, dtype=float)[None])[0]
+
+
+def extremes(thing: schema.Object, directions: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    """The same for several directions."""
     turn = rotation_of(thing).as_matrix()
-    return np.asarray(thing.location) + turn @ support_point(thing.shape, thing.size, _clean(turn.T @ direction))
+    local = [support_point(thing.shape, thing.size, _clean(way)) for way in directions @ turn]
+    return np.asarray(thing.location) + np.array(local) @ turn.T
 
 
 def bounds(*things: schema.Object) -> Float[np.ndarray, "2 3"]:
