@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from typing import get_args, get_type_hints
 
 import numpy as np
 import OpenEXR
@@ -14,7 +15,7 @@ from experiments.synthetic.export import object_mesh
 from tests.experiments.synthetic.scenes import GREY, first_hits, look, rays, scene, thing
 
 pytestmark = pytest.mark.slow
-FAMILIES = schema.Pattern.__annotations__["family"]
+FAMILIES = get_args(get_type_hints(schema.Pattern)["family"])
 
 
 class Worker:
@@ -26,13 +27,15 @@ class Worker:
         except OSError as error:
             pytest.skip(str(error))
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdin and self.process.stdout
+        self.jobs, self.answers = self.process.stdin, self.process.stdout
         self.hello = self.read()
 
     def read(self):
-        return json.loads(self.process.stdout.readline())
+        return json.loads(self.answers.readline())
 
     def send(self, **job):
-        print(json.dumps({name: str(value) for name, value in job.items()}), file=self.process.stdin, flush=True)
+        print(json.dumps({name: str(value) for name, value in job.items()}), file=self.jobs, flush=True)
 
     def render(self, described, folder):
         """The views' passes."""
@@ -51,7 +54,7 @@ class Worker:
 def worker():
     made = Worker()
     yield made
-    made.process.stdin.close()
+    made.jobs.close()
     assert made.process.wait(timeout=30) == 0
 
 
@@ -150,10 +153,9 @@ def all_materials(folder):
         Image.fromarray(values.astype(np.uint8)).save(folder / f"{name}.png")
     files = {name: str(folder / f"{name}.png") for name in ("color", "normal", "roughness", "metallic")}
     picture = schema.Picture(mapping=schema.Mapping(3.0, (0.0, 0.0, 30.0)), **files)
-    families = FAMILIES.__args__ if hasattr(FAMILIES, "__args__") else eval(FAMILIES, vars(schema)).__args__
     made = [
         schema.Material(pattern(family, distortion=0.2 * (i % 2)), roughness=(0.2, 0.7), metallic=0.3 * (i % 3))
-        for i, family in enumerate(families)
+        for i, family in enumerate(FAMILIES)
     ]
     layered = schema.Layered(picture, schema.Plain((0.7, 0.0, 0.0)), pattern("noise", interpolation="constant"))
     return [*made, schema.Material(picture, coat=0.5, sheen=0.3), schema.Material(layered, specular=0.8)]
@@ -219,7 +221,7 @@ def test_another_process_renders_the_same_bits(all_kinds, rendered_kinds, tmp_pa
     """Though here it is the worker's first scene."""
     other = Worker()
     other.render(all_kinds, tmp_path / "scene")
-    other.process.stdin.close()
+    other.jobs.close()
     assert other.process.wait(timeout=30) == 0
     for i in range(len(all_kinds.cameras.views)):
         files = [folder / "views" / f"{i:06}.exr" for folder in (rendered_kinds[0], tmp_path / "scene")]
@@ -361,6 +363,6 @@ def test_it_ends_while_rendering_when_nobody_reads_any_longer(tmp_path):
     alone.send(spec=tmp_path / "scene.json", output=tmp_path / "views")
     with pytest.raises(subprocess.TimeoutExpired):
         alone.process.wait(timeout=2)
-    alone.process.stdout.close()
+    alone.answers.close()
     assert alone.process.wait(timeout=10) == 1
-    alone.process.stdin.close()
+    alone.jobs.close()
