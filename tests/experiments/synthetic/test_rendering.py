@@ -347,13 +347,18 @@ def test_one_bad_scene_is_one_line_and_the_next_is_fine(worker, tmp_path, base, 
     assert seen.valid.any()
 
 
-def test_an_unreadable_spec_is_one_line(worker, tmp_path):
-    (tmp_path / "half.json").write_text('{"objects": [')
-    for spec in ("half.json", "missing.json"):
-        worker.send(spec=tmp_path / spec, output=tmp_path / "views")
-        answer = worker.read()
-        assert answer["ok"] is False
-        assert "\n" not in answer["error"]
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [('{"objects": [', "JSONDecodeError"), ("{}", "the field 'objects' is missing"), (None, "scene.json")],
+)
+def test_an_unusable_spec_is_one_line(worker, tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "scene.json").write_text(text)
+    worker.send(spec=tmp_path / "scene.json", output=tmp_path / "views")
+    answer = worker.read()
+    assert answer["ok"] is False
+    assert message in answer["error"]
+    assert "\n" not in answer["error"]
 
 
 def test_it_ends_while_rendering_when_nobody_reads_any_longer(tmp_path):
