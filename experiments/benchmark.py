@@ -7,6 +7,9 @@ that reading and factoring the adapters once sets. About two minutes and 2 GB on
 ``python -m experiments.benchmark model`` runs VGGT-1B with random weights (aggregator, camera and depth head) on one and two
 images of 280² and 518² pixels, and one of its transformer blocks beside a PyTorch block of the same sizes (with the extra
 ``torch``). About five minutes and 13 GB on two cores, most of that memory while the random weights are made.
+
+``python -m experiments.benchmark rendering`` renders scenes of both settings at 112², 224² and 518² on one core, and on all
+of them. About two minutes.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from absl import flags
 
 from weights_convert.command_line import run
 
-BENCHMARKS = ("subspace", "model")
+BENCHMARKS = ("subspace", "model", "rendering")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -25,16 +28,25 @@ def main(arguments: Sequence[str]) -> None:
         raise ValueError(
             f"say what to measure, one of: {', '.join(BENCHMARKS)}; got {' '.join(arguments) or 'nothing'}"
         )
-    from experiments.benchmarks import model_forward, subspace_mining  # JAX starts only once the arguments are right
+    from experiments.benchmarks import (  # JAX starts only once the arguments are right
+        model_forward,
+        rendering,
+        subspace_mining,
+    )
 
     if arguments[0] == "subspace":
         subspace_mining.report(iterations=flags.FLAGS.iterations)
-    else:
+    elif arguments[0] == "model":
         model_forward.report()
+    else:
+        rendering.report(flags.FLAGS.blender)
 
 
 if __name__ == "__main__":
     flags.DEFINE_integer(
         "iterations", 20, "subspace: IRLS iterations that every matrix is made to spend", lower_bound=1
+    )
+    flags.DEFINE_string(
+        "blender", None, "rendering: an installed Blender, or a Python with bpy; by default uv makes one"
     )
     run(main, positional=True)

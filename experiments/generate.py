@@ -116,7 +116,8 @@ def main(_: Sequence[str]) -> None:
     preset = PRESETS[given.preset]
 
     def chosen(name: str) -> int:
-        return getattr(preset, name) if given[name].value is None else given[name].value
+        value: int | None = given[name].value
+        return getattr(preset, name) if value is None else value
 
     settings = Settings(
         attribute=given.attribute,
