@@ -9,7 +9,7 @@ images of 280² and 518² pixels, and one of its transformer blocks beside a PyT
 ``torch``). About five minutes and 13 GB on two cores, most of that memory while the random weights are made.
 
 ``python -m experiments.benchmark rendering`` renders scenes of both settings at 112², 224² and 518² on one core, and on all
-of them. About two minutes.
+of them. About a minute.
 """
 
 from __future__ import annotations

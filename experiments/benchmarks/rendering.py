@@ -33,7 +33,7 @@ def report(blender: str | None) -> None:
         assert warm.record is not None
         print(f"{warm.record.renderer}, {SAMPLES} paths per pixel and denoising, geometry varies\n")
         print(
-            "one core          images/s   of a scene's time: specification  building  rendering  writing   worker's memory"
+            "one core          images/s   of a scene's time: specification  building  rendering  writing   peak memory so far"
         )
         for setting in get_args(Setting):
             for size in SIZES:
