@@ -79,7 +79,8 @@ def local_points(shape: schema.Shape, size) -> np.ndarray:
             return _revolved(1 - tube + tube * np.cos(turn), np.sin(turn)) * half
         case schema.Lathe(profile=profile):
             radius, z = np.asarray(profile).T
-            return np.concatenate([_revolved(radius, z), _disc(-1) * (radius[0], radius[0], 1), _disc(1) * (radius[-1], radius[-1], 1)]) * half  # fmt: skip
+            caps = [_disc(end) * (r, r, 1) for end, r in ((-1, radius[0]), (1, radius[-1]))]
+            return np.concatenate([_revolved(radius, z), *caps]) * half
         case schema.Prism(polygon=polygon):
             corners = np.asarray(polygon)
             share = np.linspace(0, 1, 9, endpoint=False)[None, :, None]
@@ -178,7 +179,9 @@ def local_inside(shape: schema.Shape, size, points: np.ndarray, margin: float) -
                 np.minimum(columns.astype(int), control.shape[1] - 2),
             )
             a, b = rows - i, columns - j
-            top = (1 - a) * ((1 - b) * control[i, j] + b * control[i, j + 1]) + a * ((1 - b) * control[i + 1, j] + b * control[i + 1, j + 1])  # fmt: skip
+            near_row = (1 - b) * control[i, j] + b * control[i, j + 1]
+            far_row = (1 - b) * control[i + 1, j] + b * control[i + 1, j + 1]
+            top = (1 - a) * near_row + a * far_row
             level = points[:, 2]
             return (np.abs(x) <= 1) & (np.abs(y) <= 1) & (level >= -margin) & (level <= top * half[2] + margin)
         case schema.Rectangle():
