@@ -233,20 +233,22 @@ DOWN = look((0.0, 0.0, 2.0), (0.0, 0.0, 0.0), 16, 16, 32.0, 32.0, 8.0, 8.0)
 """On a square of 1 m; x to the right, y up."""
 
 
-@pytest.mark.parametrize(("turn", "expected"), [(0.0, "rb"), (90.0, "gr")])
-def test_pictures_lie_the_right_way_round(worker, tmp_path, turn, expected):
-    """The picture: red and green above, blue and black below, once per metre, its lower left corner at the centre."""
+@pytest.mark.parametrize(("turn", "expected"), [(0.0, "rgb"), (90.0, "g r")])
+def test_pictures_lie_the_right_way_round_on_all_sides(worker, tmp_path, turn, expected):
+    """The picture: red and green above, blue and black below, once per metre. It turns counter-clockwise when the
+    coordinates turn the other way."""
     picture = np.zeros((32, 32, 3), np.uint8)
     picture[:16, :16, 0] = picture[:16, 16:, 1] = picture[16:, :16, 2] = 255
     Image.fromarray(picture).save(tmp_path / "picture.png")
     mapping = schema.Mapping(1.0, (0.0, 0.0, -turn), (0.5, 0.5, 0.0))
     material = schema.Material(schema.Picture(str(tmp_path / "picture.png"), mapping), specular=0.0)
-    described = scene([thing(schema.Rectangle(), (1.0, 1.0, 0.0))], [material], [DOWN], 16, 16, samples=16)
-    [seen] = worker.render(described, tmp_path / "scene")
-    corners = seen.color[[3, 12], [3, 3]]  # upper left, lower left
-    assert ["rgb"[c] for c in corners.argmax(1)] == list(expected)
-    assert np.all(corners.max(1) > 0.5)
-    assert np.all(np.sort(corners, axis=1)[:, :2] < 0.05)
+    sides = [sign * 2.5 * axis for axis in np.eye(3) for sign in (1, -1)]
+    views = [look(eye, (0.0, 0.0, 0.0), 16, 16, 32.0, 32.0, 8.0, 8.0) for eye in sides]
+    box = thing(schema.Box(), (1.0, 1.0, 1.0))
+    for seen in worker.render(scene([box], [material], views, 16, 16, samples=16), tmp_path / "scene"):
+        corners = seen.color[[3, 3, 12], [3, 12, 3]]  # upper left, upper right, lower left
+        assert np.all(np.sort(corners, axis=1)[:, :2] < 0.05)
+        assert "".join("rgb"[c.argmax()] if c.max() > 0.5 else " " for c in corners) == expected
 
 
 @pytest.mark.parametrize(("turn", "expected"), [(0.0, (0.6, 0.0, -0.8)), (90.0, (0.0, -0.6, -0.8))])
