@@ -43,7 +43,8 @@ def _cube(half, bevel):
     core = half - bevel
     ball = _revolved(np.cos(a := np.linspace(-np.pi / 2, np.pi / 2, 25)), np.sin(a), 24)
     corners = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * core
-    flat = np.where(np.abs(faces) == 1, faces * half, faces * core)
+    facing = np.repeat(np.eye(3, dtype=bool), 2 * GRID**2, axis=0)  # each face's own axis
+    flat = np.where(facing, faces * half, faces * core)
     return np.concatenate([flat, (corners[:, None] + bevel * ball).reshape(-1, 3)])
 
 
