@@ -22,7 +22,7 @@ from subspace.low_rank import LowRank, canonicalize, frobenius_norm, inner_produ
 from subspace.null_model import null_eigenvalues, null_percentile
 from subspace.shared import SharedSubspace, shared_subspace, shared_subspaces
 from subspace.spectra import Pattern, SpectralPattern, effective_rank, spectral_pattern
-from subspace.stability import Stability, subspace_stability
+from subspace.stability import Stability, subspace_stabilities, subspace_stability
 
 __all__ = [
     "Basis",
@@ -51,5 +51,6 @@ __all__ = [
     "shared_subspaces",
     "singular_values",
     "spectral_pattern",
+    "subspace_stabilities",
     "subspace_stability",
 ]

@@ -141,12 +141,16 @@ def _pairwise_eigenvalues(stacked: LowRank, pairs: Array, *, side: Side, rank_to
     return jax.vmap(between)(pairs[:, 0], pairs[:, 1])
 
 
+def default_rank_tolerance(d: int, dtype: jnp.dtype) -> float:
+    """Singular values of a rank-d product below this fraction of the largest are rounding."""
+    return 8 * d * float(jnp.finfo(dtype).eps)
+
+
 def frame(S: LowRank, side: Side, rank_tolerance: float | None = None) -> Frame:
     """Orthonormal basis of the column space (``side="output"``) or row space ("input") of each matrix."""
     U, sigma, V = orthonormal_factors(S)
-    if rank_tolerance is None:
-        rank_tolerance = 8 * S.rank * float(jnp.finfo(sigma.dtype).eps)
-    present = sigma > rank_tolerance * sigma[..., :1]
+    tolerance = default_rank_tolerance(S.rank, sigma.dtype) if rank_tolerance is None else rank_tolerance
+    present = sigma > tolerance * sigma[..., :1]
     return Frame(U if side == "output" else V, present)
 
 

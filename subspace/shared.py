@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from subspace.compression import compress, expand
+from subspace.grouping import flatten_layers, solve_in_groups
 from subspace.low_rank import LowRank
 from subspace.threads import after, is_traced, one_blas_thread
-from subspace.validation import check_adapters
+from subspace.validation import check_adapters, check_stacks
 
 EPSILON = 1e-3
 """Default of ``epsilon``: residuals below 0.1 % of a typical adapter count as equal. Large against the rounding of a
@@ -78,7 +79,10 @@ def shared_subspace(
     """
     check_adapters(adapters, dim)
     check_options(alpha, epsilon, max_iterations, tolerance)
-    return _solve_stack(adapters, alpha, epsilon, tolerance, dim=int(dim), max_iterations=int(max_iterations))
+    flat, layers = flatten_layers(adapters), adapters.A.shape[1:-2]
+    dims = jnp.full(flat.A.shape[1], dim)
+    found = _solve_stack(flat, dims, alpha, epsilon, tolerance, width=int(dim), max_iterations=int(max_iterations))
+    return jax.tree.map(lambda x: x.reshape(*layers, *x.shape[1:]), found)
 
 
 def shared_subspaces(
@@ -92,34 +96,33 @@ def shared_subspaces(
 ) -> dict[str, SharedSubspace]:
     """:func:`shared_subspace` of every matrix of a model: ``{path: LowRank}`` in, ``{path: SharedSubspace}`` out.
 
-    Matrices of equal shape are stacked and solved by one compiled call, whatever their layer axes. ``dim`` is one number
+    Matrices of (nearly) equal shape are stacked and solved by one compiled call (:mod:`subspace.grouping`), whatever their
+    layer axes. ``dim`` is one number
     or one for each path (small matrices may not have room for the others'). The options are those of
     :func:`shared_subspace`; errors name the path.
     """
-    if not adapters:
-        raise ValueError("adapters is empty: there is no matrix to solve")
     check_options(alpha, epsilon, max_iterations, tolerance)
-    groups: dict[tuple, list[str]] = {}
-    for path, stack in adapters.items():
-        if isinstance(dim, Mapping) and path not in dim:
-            raise ValueError(f"dim names no dimension for {path!r}")
-        own_dim = dim[path] if isinstance(dim, Mapping) else dim
-        check_adapters(stack, own_dim, name=path)
-        key = (stack.A.shape[0], *stack.shape[-2:], stack.rank, stack.A.dtype, stack.B.dtype, own_dim)
-        groups.setdefault(key, []).append(path)
-    results: dict[str, SharedSubspace] = {}
-    for (*_, own_dim), paths in groups.items():
-        flat = [flatten_layers(adapters[path]) for path in paths]
-        together = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *flat)
-        solved = _solve_stack(together, alpha, epsilon, tolerance, dim=int(own_dim), max_iterations=int(max_iterations))
-        start = 0
-        for path, stack in zip(paths, flat, strict=True):
-            own = slice(start, start := start + stack.A.shape[1])
-            layers = adapters[path].A.shape[1:-2]
-            results[path] = jax.tree.map(
-                lambda x, own=own, layers=layers: x[own].reshape(*layers, *x.shape[1:]), solved
-            )
-    return {path: results[path] for path in adapters}
+    dims = check_stacks(adapters, dim)
+
+    def solve(together: LowRank, own_dims: Array, width: int) -> SharedSubspace:
+        return _solve_stack(
+            together, own_dims, alpha, epsilon, tolerance, width=width, max_iterations=int(max_iterations)
+        )
+
+    solved = solve_in_groups(adapters, dims, solve)
+    return {path: _cut(found, adapters[path], dims[path]) for path, found in solved.items()}
+
+
+def _cut(found: SharedSubspace, adapters: LowRank, dim: int) -> SharedSubspace:
+    """Without the zeros that the matrix was padded with."""
+    k, (n, m) = adapters.A.shape[0], adapters.shape[-2:]
+    p = min(k * adapters.rank, n, m)
+    return replace(
+        found,
+        factors=LowRank(found.factors.A[..., :n, :dim], found.factors.B[..., :m, :dim]),
+        singular_values=found.singular_values[..., :p],
+        initial_singular_values=found.initial_singular_values[..., :p],
+    )
 
 
 def check_options(alpha: float, epsilon: float, max_iterations: int, tolerance: float) -> None:
@@ -133,20 +136,18 @@ def check_options(alpha: float, epsilon: float, max_iterations: int, tolerance: 
         raise ValueError(f"tolerance must not be negative, got {tolerance}")
 
 
-def flatten_layers(adapters: LowRank) -> LowRank:
-    """(k, *layers, n, r) to (k, L, n, r)."""
-    return jax.tree.map(lambda x: x.reshape(x.shape[0], -1, *x.shape[-2:]), adapters)
-
-
 @one_blas_thread
-@partial(jax.jit, static_argnames=("dim", "max_iterations"))
-def _solve_stack(adapters: LowRank, alpha, epsilon, tolerance, *, dim: int, max_iterations: int) -> SharedSubspace:
-    k, *layers = adapters.A.shape[:-2]
+@partial(jax.jit, static_argnames=("width", "max_iterations"))
+def _solve_stack(
+    adapters: LowRank, dims: Int[Array, " L"], alpha, epsilon, tolerance, *, width: int, max_iterations: int
+) -> SharedSubspace:
+    """A (k, L, n, r): one subspace for each of L matrices, ``dims`` of its ``width`` columns are in use."""
+    k = adapters.A.shape[0]
 
-    def solve(own: LowRank) -> SharedSubspace:
+    def solve(own: LowRank, dim: Array) -> SharedSubspace:
         span = compress(own)
-        fit = irls(span.cores, jnp.ones(k, span.cores.dtype), alpha, epsilon, tolerance, dim, max_iterations)
-        root = jnp.sqrt(fit.sigma[:dim] * span.scale)
+        fit = irls(span.cores, jnp.ones(k, span.cores.dtype), alpha, epsilon, tolerance, dim, width, max_iterations)
+        root = jnp.sqrt(truncated(fit.sigma, dim, width) * span.scale)
         A = expand(span.Q_A, fit.U)
         B = expand(span.Q_B, after(fit.V, A))
         return SharedSubspace(
@@ -160,15 +161,14 @@ def _solve_stack(adapters: LowRank, alpha, epsilon, tolerance, *, dim: int, max_
             converged=fit.converged,
         )
 
-    solved = jax.vmap(solve, in_axes=1)(flatten_layers(adapters))
-    return jax.tree.map(lambda x: x.reshape(*layers, *x.shape[1:]), solved)
+    return jax.vmap(solve, in_axes=(1, 0))(adapters, dims)
 
 
 class Fit(NamedTuple):
     """State and result of :func:`irls`, in the coordinates and the scale of the cores."""
 
-    U: Float[Array, "p d"]
-    V: Float[Array, "q d"]
+    U: Float[Array, "p width"]
+    V: Float[Array, "q width"]
     sigma: Float[Array, " s"]
     initial_sigma: Float[Array, " s"]
     weights: Float[Array, " k"]
@@ -179,10 +179,25 @@ class Fit(NamedTuple):
     converged: Bool[Array, ""]
 
 
+def truncated(sigma: Float[Array, " s"], dim: int | Int[Array, ""], width: int) -> Float[Array, " width"]:
+    """The first ``width`` singular values, those after the ``dim`` largest as zero."""
+    return jnp.where(jnp.arange(width) < dim, sigma[:width], 0)
+
+
 def irls(
-    cores: Float[Array, "k p q"], counts: Float[Array, " k"], alpha, epsilon, tolerance, dim: int, max_iterations: int
+    cores: Float[Array, "k p q"],
+    counts: Float[Array, " k"],
+    alpha,
+    epsilon,
+    tolerance,
+    dim: int | Int[Array, ""],
+    width: int,
+    max_iterations: int,
 ) -> Fit:
-    """Eq. 1–3 on small dense matrices; adapter i counts ``counts[i]`` times (0 leaves it out)."""
+    """Eq. 1–3 on small dense matrices; adapter i counts ``counts[i]`` times (0 leaves it out).
+
+    ``dim`` may be traced, so that matrices of different dimensions share a program; ``width`` is the largest.
+    """
     k, p, q = cores.shape
     s, dtype = min(p, q), cores.dtype
     epsilon = epsilon * typical_norm(jnp.sqrt(jnp.sum(cores**2, axis=(1, 2))), counts)
@@ -190,8 +205,8 @@ def irls(
     def iterate(state: Fit) -> Fit:
         weights = state.next_weights
         U, sigma, Vt = jnp.linalg.svd(jnp.einsum("k,kpq->pq", weights, cores, precision="highest"), full_matrices=False)
-        U, V = U[:, :dim], Vt[:dim].T
-        S = jnp.matmul(U * sigma[:dim], V.T, precision="highest")
+        U, V = U[:, :width], Vt[:width].T
+        S = jnp.matmul(U * truncated(sigma, dim, width), V.T, precision="highest")
         # differences, not inner products: those would lose a small residual in the rounding of large norms
         residuals = jnp.sqrt(jnp.sum((S - cores) ** 2, axis=(1, 2)))
         squares = jnp.maximum(epsilon**2 + residuals**2, jnp.finfo(dtype).tiny)
@@ -213,8 +228,8 @@ def irls(
         )
 
     start = Fit(
-        U=jnp.zeros((p, dim), dtype),
-        V=jnp.zeros((q, dim), dtype),
+        U=jnp.zeros((p, width), dtype),
+        V=jnp.zeros((q, width), dtype),
         sigma=jnp.zeros(s, dtype),
         initial_sigma=jnp.zeros(s, dtype),
         weights=jnp.zeros(k, dtype),

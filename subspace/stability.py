@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,12 +10,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from subspace.angles import Frame, angles_between
+from subspace.angles import Frame, angles_between, default_rank_tolerance
 from subspace.compression import compress
+from subspace.grouping import solve_in_groups
 from subspace.low_rank import LowRank
-from subspace.shared import EPSILON, MAX_ITERATIONS, TOLERANCE, Fit, check_options, flatten_layers, irls
+from subspace.shared import EPSILON, MAX_ITERATIONS, TOLERANCE, Fit, check_options, irls, truncated
 from subspace.threads import after, one_blas_thread
-from subspace.validation import check_adapters, check_dim
+from subspace.validation import check_dim, check_stacks
 
 
 @jax.tree_util.register_dataclass
@@ -59,57 +61,101 @@ def subspace_stability(
     Raises:
       ValueError: as :func:`subspace.shared_subspace`; also for fewer than two adapters or a bootstrap without a key.
     """
-    check_adapters(adapters, dim)
+    found = subspace_stabilities(
+        {"adapters": adapters},
+        dim,
+        bootstrap_samples=bootstrap_samples,
+        key=key,
+        alpha=alpha,
+        epsilon=epsilon,
+        max_iterations=max_iterations,
+        tolerance=tolerance,
+    )
+    return found["adapters"]
+
+
+def subspace_stabilities(
+    adapters: Mapping[str, LowRank],
+    dim: int | Mapping[str, int],
+    *,
+    bootstrap_samples: int = 0,
+    key: PRNGKeyArray | None = None,
+    alpha: float = 1.0,
+    epsilon: float = EPSILON,
+    max_iterations: int = MAX_ITERATIONS,
+    tolerance: float = TOLERANCE,
+) -> dict[str, Stability]:
+    """:func:`subspace_stability` of every matrix of a model, matrices of (nearly) equal shape in one compiled call.
+
+    ``dim`` is one number or one for each path, as in :func:`subspace.shared_subspaces`; errors name the path.
+    """
     check_options(alpha, epsilon, max_iterations, tolerance)
-    k = adapters.A.shape[0]
-    if k < 2:
-        raise ValueError("adapters holds one adapter: leaving it out leaves nothing to compare with")
+    dims = check_stacks(adapters, dim)
+    for path, stack in adapters.items():
+        if stack.A.shape[0] < 2:
+            raise ValueError(f"{path} holds one adapter: leaving it out leaves nothing to compare with")
+        if not bootstrap_samples:
+            check_dim(stack[1:], dims[path], f"{path} less one")
     if bootstrap_samples < 0:
         raise ValueError(f"bootstrap_samples must not be negative, got {bootstrap_samples}")
-    if bootstrap_samples:
-        if key is None:
-            raise ValueError("key is needed to draw bootstrap_samples")
-        draws = jax.random.randint(key, (bootstrap_samples, k), 0, k)
-        counts = jnp.sum(jax.nn.one_hot(draws, k, dtype=adapters.dtype), axis=1)
-    else:
-        check_dim(adapters[1:], dim, "adapters less one")
-        counts = 1 - jnp.eye(k, dtype=adapters.dtype)
-    return _stability(adapters, counts, alpha, epsilon, tolerance, dim=int(dim), max_iterations=int(max_iterations))
+    if bootstrap_samples and key is None:
+        raise ValueError("key is needed to draw bootstrap_samples")
+
+    def solve(together: LowRank, own_dims: Array, width: int) -> tuple[Array, Array, Array]:
+        counts = _counts(together.A.shape[0], bootstrap_samples, key).astype(together.dtype)
+        return _stability(
+            together, own_dims, counts, alpha, epsilon, tolerance, width=width, max_iterations=int(max_iterations)
+        )
+
+    results = {}
+    for path, (output, input_, held_out) in solve_in_groups(adapters, dims, solve).items():
+        n, m = adapters[path].shape[-2:]
+        chance = jnp.full(held_out.shape[:-1], dims[path] ** 2 / (n * m), held_out.dtype)
+        results[path] = Stability(output[..., : dims[path]], input_[..., : dims[path]], held_out, chance)
+    return results
+
+
+def _counts(k: int, bootstrap_samples: int, key: PRNGKeyArray | None) -> Array:
+    """How often each adapter counts in each subset: (samples, k)."""
+    if key is None or not bootstrap_samples:
+        return 1 - jnp.eye(k)
+    draws = jax.random.randint(key, (bootstrap_samples, k), 0, k)
+    return jnp.sum(jax.nn.one_hot(draws, k), axis=1)
 
 
 @one_blas_thread
-@partial(jax.jit, static_argnames=("dim", "max_iterations"))
+@partial(jax.jit, static_argnames=("width", "max_iterations"))
 def _stability(
-    adapters: LowRank, counts: Array, alpha, epsilon, tolerance, *, dim: int, max_iterations: int
-) -> Stability:
-    k, *layers = adapters.A.shape[:-2]
-    n, m = adapters.shape[-2:]
+    adapters: LowRank, dims: Array, counts: Array, alpha, epsilon, tolerance, *, width: int, max_iterations: int
+) -> tuple[Array, Array, Array]:
+    """Output angles, input angles (L, samples, width) and held-out energy (L, samples) of L matrices, A (k, L, n, r)."""
 
-    def solve(own: LowRank) -> Stability:
+    def solve(own: LowRank, dim: Array) -> tuple[Array, Array, Array]:
         cores = compress(own).cores
         energy = jnp.sum(cores**2, axis=(1, 2))
 
         def fit(own_counts: Array) -> Fit:
-            return irls(cores, own_counts.astype(cores.dtype), alpha, epsilon, tolerance, dim, max_iterations)
+            own_counts = own_counts.astype(cores.dtype)
+            return irls(cores, own_counts, alpha, epsilon, tolerance, dim, width, max_iterations)
 
         def compare(own_counts: Array) -> tuple[Array, Array, Array]:
             part = fit(own_counts)
-            inside = jnp.einsum("pd,kpq,qe->kde", part.U, cores, part.V, precision="highest")
+            used = jnp.arange(width) < dim
+            inside = jnp.einsum("pd,kpq,qe->kde", part.U * used, cores, part.V * used, precision="highest")
             share = jnp.sum(inside**2, axis=(1, 2)) / jnp.where(energy > 0, energy, 1)
             held_out = own_counts == 0
-            output = angles_between(_frame(whole.U, whole.sigma[:dim]), _frame(part.U, part.sigma[:dim]))
+            ours, theirs = (truncated(each.sigma, dim, width) for each in (whole, part))
+            output = angles_between(_frame(whole.U, ours), _frame(part.U, theirs))
             whole_V = after(whole.V, output)  # the two sides know nothing of each other (subspace.threads)
-            input_ = angles_between(_frame(whole_V, whole.sigma[:dim]), _frame(part.V, part.sigma[:dim]))
+            input_ = angles_between(_frame(whole_V, ours), _frame(part.V, theirs))
             return output, input_, jnp.sum(share * held_out) / jnp.sum(held_out)
 
-        whole = fit(jnp.ones(k, cores.dtype))
-        output_angles, input_angles, held_out_energy = jax.lax.map(compare, counts)
-        return Stability(output_angles, input_angles, held_out_energy, jnp.full((), dim**2 / (n * m), cores.dtype))
+        whole = fit(jnp.ones(cores.shape[0], cores.dtype))
+        return jax.lax.map(compare, counts)
 
-    solved = jax.vmap(solve, in_axes=1)(flatten_layers(adapters))
-    return jax.tree.map(lambda x: x.reshape(*layers, *x.shape[1:]), solved)
+    return jax.vmap(solve, in_axes=(1, 0))(adapters, dims)
 
 
 def _frame(columns: Array, sigma: Array) -> Frame:
     """The singular vectors that are determined: those of singular values above the rounding of the largest."""
-    return Frame(columns, sigma > 8 * sigma.shape[-1] * jnp.finfo(sigma.dtype).eps * sigma[:1])
+    return Frame(columns, sigma > default_rank_tolerance(sigma.shape[-1], sigma.dtype) * sigma[:1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +26,19 @@ def check_adapters(adapters: LowRank, dim: int, name: str = "adapters") -> None:
         raise ValueError(f"{name} has rank 0: A {adapters.A.shape}")
     check_dim(adapters, dim, name)
     check_finite(adapters, name, axes=("adapter", "layer"))
+
+
+def check_stacks(adapters: Mapping[str, LowRank], dim: int | Mapping[str, int]) -> dict[str, int]:
+    """The dimension of every path, after :func:`check_adapters` of each; errors name the path."""
+    if not adapters:
+        raise ValueError("adapters is empty: there is no matrix to solve")
+    dims: dict[str, int] = {}
+    for path, stack in adapters.items():
+        if isinstance(dim, Mapping) and path not in dim:
+            raise ValueError(f"dim names no dimension for {path!r}")
+        dims[path] = dim[path] if isinstance(dim, Mapping) else dim
+        check_adapters(stack, dims[path], name=path)
+    return dims
 
 
 def check_dim(adapters: LowRank, dim: int, name: str) -> None:

@@ -66,6 +66,12 @@ def conv_delta(
     return jnp.matmul(hidden, delta.A.astype(x.dtype).mT, precision=jax.lax.Precision.HIGHEST)
 
 
+def kernel_matrix(kernel: Float[Array, "*stack"], *, conv: bool) -> Float[Array, "*layers n m"]:
+    """The matrix that dW is added to: a linear kernel (*layers, m, n) transposed, or a convolution's HWIO kernel with
+    columns in PyTorch's order (Cin, kh, kw)."""
+    return kernel.transpose(3, 2, 0, 1).reshape(kernel.shape[3], -1) if conv else kernel.mT
+
+
 def merge(base: nnx.State, deltas: Deltas) -> nnx.State:
     """The parameters with every update added to its weight: W + dW; ``base`` itself is left alone.
 

@@ -4,6 +4,9 @@
 project loads; ``python -m weights_convert --to=official --input=weights/vggt_1b --output=vggt.safetensors`` writes an
 official file back, every tensor bit by bit what it was. Needs less than
 0.5 GB of memory whatever the model's size (a PyTorch file is mapped, and its pages count as well).
+
+``python -m weights_convert --to=peft --input=adapter.safetensors --output=lora`` writes an adapter of this project as a
+folder that PEFT loads into the official model.
 """
 
 from __future__ import annotations
@@ -22,6 +25,10 @@ def main(_: Sequence[str]) -> None:
     for name in ("input", "output"):
         if not options[name].value:
             raise ValueError(f"--{name} is needed, see --help")
+
+    if options.to == "peft":
+        _adapter_to_peft(Path(options.input), Path(options.output))
+        return
 
     from tqdm import tqdm  # these take seconds, and are not needed to say what is wrong with the flags
 
@@ -50,6 +57,18 @@ def main(_: Sequence[str]) -> None:
     print(f"wrote {options.output}: {types}, {_size(size)} in {seconds:.1f} s")
 
 
+def _adapter_to_peft(source: Path, output: Path) -> None:
+    from vggt_jax.adapters import load_adapter
+    from weights_convert.peft import write_peft
+    from weights_convert.pending import check_absent
+
+    check_absent(output)
+    adapter = load_adapter(source)
+    print(f"read {source}: {len(adapter.deltas)} updates of {adapter.base.name} ({adapter.base.fingerprint})")
+    write_peft(output, adapter.deltas, adapter.base.config, scale=adapter.scale)
+    print(f"wrote {output}: {_size(sum(file.stat().st_size for file in output.iterdir()))}")
+
+
 def _size(count: int) -> str:
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
 
@@ -59,11 +78,19 @@ if __name__ == "__main__":
         "input",
         None,
         "weights to read: a .safetensors file, its .index.json where it is split, a .pt file (needs PyTorch), a folder "
-        "with one of these, or hf:facebook/VGGT-1B, which is downloaded",
+        "with one of these, or hf:facebook/VGGT-1B, which is downloaded; with --to=peft an adapter's file",
     )
     flags.DEFINE_string("output", None, "what to write: a new folder, or with --to=official a new .safetensors file")
-    flags.DEFINE_enum("to", "jax", ["jax", "official"], "this project's form, or the official names and layouts")
     flags.DEFINE_enum(
-        "dtype", None, ["float32", "bfloat16"], "type of the written weights; as in the input if not given"
+        "to",
+        "jax",
+        ["jax", "official", "peft"],
+        "weights in this project's form, or with the official names and layouts; or an adapter as a folder of PEFT's",
+    )
+    flags.DEFINE_enum(
+        "dtype",
+        None,
+        ["float32", "bfloat16"],
+        "type of the written weights; as in the input if not given, float32 with --to=peft",
     )
     run(main)

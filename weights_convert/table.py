@@ -123,7 +123,7 @@ class Table:
         # A tensor whose own problem is listed above is not missing as well.
         problems += [f"missing: {name}" for name in self.names(leaves) if name not in names]
         if problems:
-            raise ValueError(_report(problems))
+            raise ValueError(report(problems))
         return pieces
 
     def names(self, leaves: Mapping[str, Shape]) -> dict[str, Piece]:
@@ -169,7 +169,7 @@ def take_apart(pieces: Mapping[str, Piece], leaves: Mapping[str, np.ndarray]) ->
     }
 
 
-def _report(problems: Sequence[str]) -> str:
+def report(problems: Sequence[str], title: str = "weights do not fit the model") -> str:
     """All problems, one a line, sorted by kind; of a kind that fills pages, the first ones and how many there are."""
     kinds: defaultdict[str, list[str]] = defaultdict(list)
     for problem in problems:
@@ -180,7 +180,7 @@ def _report(problems: Sequence[str]) -> str:
         if len(several) > SHOWN:
             lines.append(f"{kind}: … and {len(several) - SHOWN:,} more")
     counts = ", ".join(f"{len(several):,} {kind}" for kind, several in kinds.items())
-    return f"weights do not fit the model ({counts}):\n  " + "\n  ".join(lines)
+    return f"{title} ({counts}):\n  " + "\n  ".join(lines)
 
 
 def _compile(template: str, fields: Mapping[str, str]) -> re.Pattern[str]:

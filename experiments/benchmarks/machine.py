@@ -34,9 +34,9 @@ def once(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def peak_memory_gb() -> float:
-    """The largest resident memory of this process so far, in 10⁹ bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+def peak_memory() -> int:
+    """The largest resident memory of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def matmul_gflops(size: int = 2048) -> float:

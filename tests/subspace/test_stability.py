@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from subspace import LowRank, shared_subspace, subspace_stability
+from subspace import LowRank, shared_subspace, subspace_stabilities, subspace_stability
 from tests.subspace.oracle import dense, planted_adapters, random_adapters
 
 
@@ -71,3 +71,26 @@ def test_bad_input():
         subspace_stability(adapters, 2, bootstrap_samples=3)
     with pytest.raises(ValueError, match="bootstrap_samples must not be negative"):
         subspace_stability(adapters, 2, bootstrap_samples=-1)
+
+
+def test_many_matrices_at_once_equal_each_alone():
+    stacks = {
+        "wide": _adapters(random_adapters(0, 4, 20, 35, 3, layers=(2,))),
+        "small": _adapters(random_adapters(1, 4, 5, 6, 3)),  # has no room for the others' dimension
+        "tall": _adapters(random_adapters(2, 4, 40, 8, 3)),
+    }
+    dims = {"wide": 6, "small": 4, "tall": 5}
+    together = subspace_stabilities(stacks, dims, max_iterations=5, tolerance=0.0)
+    for path, stack in stacks.items():
+        alone = subspace_stability(stack, dims[path], max_iterations=5, tolerance=0.0)
+        for found, expected in zip(jax.tree.leaves(together[path]), jax.tree.leaves(alone), strict=True):
+            assert found.shape == expected.shape
+            np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_many_matrices_name_the_one_that_is_wrong():
+    stack = _adapters(random_adapters(0, 3, 30, 25, 3))
+    with pytest.raises(ValueError, match=r"rank available in q\.v less one"):
+        subspace_stabilities({"q.v": stack}, 7)
+    with pytest.raises(ValueError, match=r"names no dimension for 'q\.v'"):
+        subspace_stabilities({"q.v": stack}, {})

@@ -48,6 +48,10 @@ FUNCTIONS = {
     "shared_subspace": (lambda x: subspace.shared_subspace(x, 2, **OPTIONS).factors.to_dense(), (ADAPTERS,)),
     "shared_subspaces": (lambda x: subspace.shared_subspaces({"q": x}, 2, **OPTIONS)["q"].residuals, (ADAPTERS,)),
     "subspace_stability": (lambda x: subspace.subspace_stability(x, 2, **OPTIONS).held_out_energy, (ADAPTERS,)),
+    "subspace_stabilities": (
+        lambda x: subspace.subspace_stabilities({"q": x}, 2, **OPTIONS)["q"].output_angles,
+        (ADAPTERS,),
+    ),
     "null_eigenvalues": (lambda seed: subspace.null_eigenvalues(9, 2, 3, 4, jax.random.key(seed)), (jnp.arange(3),)),
 }
 ONE_LAYER_ONLY = {"allocate_uniform", "allocate_importance", "allocate_proportional", "null_eigenvalues"}

@@ -1,0 +1,99 @@
+"""The shared subspace of every adapted matrix, and what the adapters themselves say about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from subspace import (
+    LowRank,
+    SharedSubspace,
+    Stability,
+    shared_subspaces,
+    subspace_stabilities,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Mined:
+    """What :func:`mine` found, by path; layer axes lead in every array."""
+
+    subspaces: dict[str, SharedSubspace]
+    captured: dict[str, np.ndarray]
+    """(*layers, k): share, 0 to 1, of each adapter's energy inside the subspace."""
+    stability: dict[str, Stability]
+    """Each adapter left out once; empty with fewer than three adapters, where the rest shares nothing with anything."""
+    ranks: dict[str, int]
+    """r of the adapters."""
+
+
+def stack_adapters(adapters: Mapping[str, Mapping[str, LowRank]]) -> dict[str, LowRank]:
+    """{name: {path: LowRank}} of k adapters to {path: LowRank} with a leading adapter axis.
+
+    Raises ValueError naming the adapter and the matrix if the adapters differ in paths, sizes or ranks, or if there is
+    only one.
+    """
+    if len(adapters) < 2:
+        raise ValueError(f"a shared subspace needs at least two adapters, got {len(adapters)}")
+    (first_name, first), *others = adapters.items()
+    for name, adapter in others:
+        if unshared := sorted(set(first) ^ set(adapter)):
+            where = first_name if unshared[0] in first else name
+            raise ValueError(f"{name} and {first_name} adapt different matrices: only {where} has {unshared[0]}")
+        for path, delta in adapter.items():
+            if delta.shape != first[path].shape:
+                raise ValueError(
+                    f"{name}: {path} is {delta.shape}, in {first_name} it is {first[path].shape}: another base model"
+                )
+            if delta.rank != first[path].rank:
+                raise ValueError(f"{name}: {path} has rank {delta.rank}, in {first_name} rank {first[path].rank}")
+    return {path: jax.tree.map(lambda *x: jnp.stack(x), *(each[path] for each in adapters.values())) for path in first}
+
+
+def dimensions(stacks: Mapping[str, LowRank], dim: int) -> dict[str, int]:
+    """d' of every matrix: ``dim``, or as much as a small matrix has room for.
+
+    Raises ValueError if no matrix has room for ``dim``: it is larger than k·r.
+    """
+    k = next(iter(stacks.values())).A.shape[0]
+    largest = k * max(stack.rank for stack in stacks.values())
+    if not 1 <= dim <= largest:
+        raise ValueError(
+            f"--dim={dim}: {k} adapters of rank {largest // k} span at most {largest} dimensions (k·r); at least 1"
+        )
+    return {path: min(dim, k * stack.rank, *stack.shape[-2:]) for path, stack in stacks.items()}
+
+
+def mine(stacks: Mapping[str, LowRank], dim: int, *, alpha: float = 1.0) -> Mined:
+    """Eq. 1–3 for every matrix, and how far each adapter is described by it (with and without having a say in it).
+
+    Args:
+      stacks: {path: LowRank} of k adapters, A (k, *layers, n, r), as :func:`stack_adapters` makes.
+      dim: d', cut to what small matrices have room for (:func:`dimensions`).
+      alpha: exponent of Eq. 1, see :func:`subspace.shared_subspace`.
+    """
+    dims = dimensions(stacks, dim)
+    found = shared_subspaces(stacks, dims, alpha=alpha)
+    k = next(iter(stacks.values())).A.shape[0]
+    without_one = {path: min(dims[path], (k - 1) * stack.rank) for path, stack in stacks.items()}
+    stability = subspace_stabilities(stacks, without_one, alpha=alpha) if k > 2 else {}
+    captured = {path: _captured(stacks[path], found[path].factors) for path in stacks}
+    return Mined(found, captured, stability, {path: stack.rank for path, stack in stacks.items()})
+
+
+def _captured(stack: LowRank, factors: LowRank) -> np.ndarray:
+    """‖Uᵀ dW V‖² / ‖dW‖²: :func:`subspace.captured_energy` for canonical factors, without a compilation per shape."""
+    U, V = (_unit_columns(np.asarray(side, np.float64)) for side in (factors.A, factors.B))
+    A, B = (np.asarray(side, np.float64) for side in (stack.A, stack.B))
+    inside = np.sum(((U.mT @ A) @ (B.mT @ V)) ** 2, axis=(-2, -1))
+    whole = np.einsum("...ij,...ij->...", A.mT @ A, B.mT @ B)
+    return np.moveaxis(inside / np.where(whole > 0, whole, 1), 0, -1)
+
+
+def _unit_columns(columns: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(columns, axis=-2, keepdims=True)
+    return columns / np.where(norms > 0, norms, 1)

@@ -1,0 +1,76 @@
+"""One self-contained HTML page: text, tables and zoomable figures, without a network, on a phone and in the dark."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from matplotlib.figure import Figure as Drawing
+
+_MIME = {".png": "image/png", ".jpg": "image/jpeg", ".svg": "image/svg+xml"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture and the caption that says what is seen and how it was computed."""
+
+    source: str
+    """A data URI."""
+    caption: str
+    is_plot: bool
+    """A plot is inverted on a dark page, a photograph is not."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of ready-made text under their headings; ``caption`` explains the columns."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with paragraphs, tables and figures, in the order given."""
+
+    title: str
+    parts: Sequence[str | Table | Figure]
+
+
+def plot(drawing: Drawing, caption: str) -> Figure:
+    """A matplotlib figure as SVG."""
+    buffer = io.StringIO()
+    drawing.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    return Figure(_data_uri(buffer.getvalue().encode(), ".svg"), caption, is_plot=True)
+
+
+def photograph(path: Path, caption: str) -> Figure:
+    """A PNG or JPEG file as it is."""
+    return Figure(_data_uri(path.read_bytes(), path.suffix.lower()), caption, is_plot=False)
+
+
+def render(title: str, summary: str, sections: Sequence[Section], facts: Mapping[str, str]) -> str:
+    """The page's HTML.
+
+    Args:
+      title: the heading of the page.
+      summary: the result in a sentence or two.
+      sections: what follows.
+      facts: settings, versions and times, shown at the end.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.tests["table"] = lambda part: isinstance(part, Table)
+    environment.tests["figure"] = lambda part: isinstance(part, Figure)
+    template = environment.get_template("page.html.jinja")
+    return template.render(title=title, summary=summary, sections=sections, facts=facts)
+
+
+def _data_uri(data: bytes, suffix: str) -> str:
+    return f"data:{_MIME[suffix]};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,105 @@
+"""Figures of mined subspaces: spectra of C, weights of the adapters, energy inside the subspace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from experiments.mining.summary import MatrixSummary, group_of
+
+PATTERN_COLORS = {"none": "#2f8f4e", "at_rank": "#111111", "beyond_rank": "#2b62c4", "two_drops": "#c8322b"}
+"""Fig. 4's colours."""
+PATTERN_NAMES = {
+    "none": "no drop",
+    "at_rank": "a drop at r",
+    "beyond_rank": "a drop beyond r",
+    "two_drops": "two drops",
+}
+_PANEL = (3.1, 2.5)
+"""Width and height of a panel in inches."""
+_COLUMNS = 4
+
+
+def draw_spectra(spectra: Mapping[str, np.ndarray], summaries: Sequence[MatrixSummary]) -> Figure:
+    """Singular values of C in the first IRLS iteration, one panel per kind of matrix, one curve per matrix (Figs. 2, 4).
+
+    Args:
+      spectra: path → (*layers, p), the ``initial_singular_values``.
+      summaries: the rows of :func:`experiments.mining.summary.rows` for the same matrices.
+    """
+    groups = _by_group(summaries)
+    figure, panels = _panels(list(groups))
+    for (name, members), panel in zip(groups.items(), panels, strict=True):
+        for member in members:
+            sigma = np.asarray(spectra[member.path])
+            sigma = sigma if member.layer is None else sigma[member.layer]
+            floor = sigma[0] * sigma.size * np.finfo(np.float32).eps  # below is rounding
+            sigma = np.where(sigma > floor, sigma, np.nan)
+            panel.semilogy(np.arange(1, sigma.size + 1), sigma, color=PATTERN_COLORS[member.pattern], lw=0.9, alpha=0.7)
+            for drop in member.drops:
+                if drop:
+                    panel.plot(drop, sigma[drop - 1], "o", ms=3, color=PATTERN_COLORS[member.pattern])
+        panel.axvline(members[0].rank, color="#999999", lw=0.8, ls=":")
+        panel.set_title(f"{name} ({len(members)})", fontsize=9)
+        panel.set_xlabel("index (dotted: r)", fontsize=8)
+    panels[0].set_ylabel("singular value of C", fontsize=8)
+    handles = [figure.gca().plot([], [], color=color)[0] for color in PATTERN_COLORS.values()]
+    figure.legend(handles, PATTERN_NAMES.values(), loc="outside lower center", ncol=4, fontsize=8, frameon=False)
+    return figure
+
+
+def draw_weights(adapters: Sequence[str], summaries: Sequence[MatrixSummary]) -> Figure:
+    """k · w_i of every matrix (a row) and adapter (a column): 1 is an equal say, near 0 an outlier."""
+    weights = np.array([summary.weights for summary in summaries]) * len(adapters)
+    figure = Figure(figsize=(max(4.0, 0.8 * len(adapters) + 3), 5.5), layout="constrained")
+    panel = figure.subplots()
+    image = panel.imshow(weights, aspect="auto", cmap="RdBu", vmin=0, vmax=2, interpolation="nearest")
+    panel.set_xticks(range(len(adapters)), adapters, rotation=45, ha="right", fontsize=8)
+    starts = [i for i, s in enumerate(summaries) if i == 0 or group_of(s.path) != group_of(summaries[i - 1].path)]
+    panel.set_yticks(starts, [group_of(summaries[i].path) for i in starts], fontsize=7)
+    figure.colorbar(image, ax=panel, label="k · weight")
+    return figure
+
+
+def draw_energy(summaries: Sequence[MatrixSummary]) -> Figure:
+    """Share of an adapter's energy in the subspace over the layers: with a say in it, left out of it, and by chance."""
+    groups = _by_group(summaries)
+    figure, panels = _panels(list(groups))
+    for (name, members), panel in zip(groups.items(), panels, strict=True):
+        x = np.arange(len(members))
+        panel.plot(
+            x, [np.mean(member.captured) for member in members], "o-", ms=3, color="#111111", label="own subspace"
+        )
+        if all(member.held_out is not None for member in members):
+            panel.plot(x, [member.held_out for member in members], "s-", ms=3, color="#c8322b", label="held out")
+        panel.plot(x, [member.chance for member in members], ":", color="#777777", label="by chance")
+        panel.set_yscale("log")
+        panel.set_ylim(top=1.3)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.set_title(f"{name} ({len(members)})", fontsize=9)
+        panel.set_xlabel("layer" if members[0].layer is not None else "matrix", fontsize=8)
+    panels[0].set_ylabel("share of energy", fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncol=3, fontsize=8, frameon=False)
+    return figure
+
+
+def _by_group(summaries: Sequence[MatrixSummary]) -> dict[str, list[MatrixSummary]]:
+    groups: dict[str, list[MatrixSummary]] = {}
+    for summary in summaries:
+        groups.setdefault(group_of(summary.path), []).append(summary)
+    return groups
+
+
+def _panels(names: Sequence[str]):
+    lines = -(-len(names) // _COLUMNS)
+    figure = Figure(figsize=(_PANEL[0] * _COLUMNS, _PANEL[1] * lines), layout="constrained")
+    grid = figure.subplots(lines, _COLUMNS, squeeze=False).ravel()
+    for panel in grid:
+        panel.tick_params(labelsize=7, which="both")
+        panel.spines[["top", "right"]].set_visible(False)
+    for panel in grid[len(names) :]:
+        panel.remove()
+    return figure, grid[: len(names)]

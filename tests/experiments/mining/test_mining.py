@@ -1,0 +1,154 @@
+"""Adapters with a planted common part: what is mined, how it is summarised, stored and shown."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from experiments.mining.files import Origin, load_subspace, save_subspace
+from experiments.mining.mine import dimensions, mine, stack_adapters
+from experiments.mining.report import compose, draw_figures, print_table, verdict
+from experiments.mining.summary import group_of, rows, short_table
+from subspace import LowRank
+
+SHAPES = {
+    "aggregator.frame_blocks.attn.qkv": ((3,), 48, 16, 4),
+    "aggregator.global_blocks.mlp.fc2": ((3,), 16, 64, 4),
+    "camera_head.trunk.mlp.fc1": ((2,), 40, 30, 4),
+    "camera_head.pose_branch.fc2": ((), 9, 20, 4),
+}
+NAMES = ("geometry-0", "geometry-1", "geometry-2", "geometry-3")
+
+
+def _adapters(shared: float, private: float, seed: int = 0):
+    """{name: {path: LowRank}}: a common update of every matrix plus one of each adapter's own."""
+    rng = np.random.default_rng(seed)
+    common = {path: _draw(rng, *shape) for path, shape in SHAPES.items()}
+    found = {}
+    for name in NAMES:
+        found[name] = {}
+        for path, (stack, n, m, r) in SHAPES.items():
+            own = _draw(rng, stack, n, m, r)
+            A = shared * common[path].A + private * own.A
+            found[name][path] = LowRank(A.astype(np.float32), (common[path].B + private * own.B).astype(np.float32))
+    return found
+
+
+def _draw(rng, stack, n, m, r):
+    return LowRank(rng.standard_normal((*stack, n, r)), rng.standard_normal((*stack, m, r)))
+
+
+@pytest.fixture(scope="module")
+def mined():
+    return mine(stack_adapters(_adapters(1.0, 0.2)), 4)
+
+
+def test_captured_and_held_out_energy_equal_dense_projections(mined):
+    stacks = stack_adapters(_adapters(1.0, 0.2))
+    for path, found in mined.subspaces.items():
+        layers = stacks[path].A.shape[1:-2]
+        for index in np.ndindex(*layers):
+            W = np.asarray(found.factors[index].to_dense() if index else found.factors.to_dense(), np.float64)
+            U, sigma, Vt = np.linalg.svd(W)
+            d = int((sigma > 1e-5 * sigma[0]).sum())
+            for i in range(len(NAMES)):
+                where = (i, *index)
+                dW = np.asarray(stacks[path].A[where], np.float64) @ np.asarray(stacks[path].B[where], np.float64).T
+                expected = np.linalg.norm(U[:, :d].T @ dW @ Vt[:d].T) ** 2 / np.linalg.norm(dW) ** 2
+                assert mined.captured[path][(*index, i)] == pytest.approx(expected, abs=1e-5)
+    for row in rows(mined):
+        assert row.held_out is not None and 0.3 < row.held_out <= np.mean(row.captured) + 1e-3
+        assert row.chance == pytest.approx(row.dim**2 / (row.n * row.m))
+        assert row.turn is not None and 0 <= row.turn <= 90
+
+
+def test_an_outlier_has_no_say():
+    adapters = _adapters(1.0, 0.05)
+    adapters[NAMES[2]] = _adapters(1.0, 1.0, seed=5)[NAMES[0]]
+    for row in rows(mine(stack_adapters(adapters), 4)):
+        assert row.weights[2] * len(NAMES) < 0.35 and sum(row.weights) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_verdict_follows_the_held_out_energy(mined):
+    summaries = rows(mined)
+    assert verdict(summaries).startswith(f"In {len(summaries)} of {len(summaries)} matrices")
+    nothing = [replace(row, held_out=row.chance) for row in summaries]
+    assert verdict(nothing).startswith("The adapters share next to nothing")
+    assert "not tested" in verdict([replace(row, held_out=None) for row in summaries])
+
+
+def test_two_adapters_cannot_hold_one_out():
+    adapters = _adapters(1.0, 0.2)
+    found = mine(stack_adapters({name: adapters[name] for name in NAMES[:2]}), 3)
+    assert found.stability == {} and all(row.held_out is None and row.turn is None for row in rows(found))
+    assert "–" in print_table(rows(found))
+
+
+def test_small_matrices_get_the_room_that_they_have():
+    stacks = stack_adapters(_adapters(1.0, 0.2))
+    assert dimensions(stacks, 12) == {path: min(12, *shape[1:3]) for path, shape in SHAPES.items()}
+    with pytest.raises(ValueError, match=r"--dim=17: 4 adapters of rank 4 span at most 16"):
+        dimensions(stacks, 17)
+    with pytest.raises(ValueError, match="--dim=0"):
+        dimensions(stacks, 0)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda a: a.pop("camera_head.pose_branch.fc2"), "different matrices: only geometry-0 has camera_head"),
+        (lambda a: a.update({"new": a["camera_head.pose_branch.fc2"]}), "only geometry-1 has new"),
+        (
+            lambda a: a.update({"camera_head.pose_branch.fc2": LowRank(np.zeros((9, 3)), np.zeros((20, 3)))}),
+            "geometry-1: camera_head.pose_branch.fc2 has rank 3, in geometry-0 rank 4",
+        ),
+        (
+            lambda a: a.update({"camera_head.pose_branch.fc2": LowRank(np.zeros((8, 4)), np.zeros((20, 4)))}),
+            r"geometry-1: camera_head.pose_branch.fc2 is \(8, 20\), in geometry-0 it is \(9, 20\)",
+        ),
+    ],
+)
+def test_adapters_that_do_not_belong_together(damage, message):
+    adapters = _adapters(1.0, 0.2)
+    damage(adapters[NAMES[1]])
+    with pytest.raises(ValueError, match=message):
+        stack_adapters(adapters)
+
+
+def test_one_adapter_shares_nothing():
+    with pytest.raises(ValueError, match="at least two adapters, got 1"):
+        stack_adapters({NAMES[0]: _adapters(1.0, 0.2)[NAMES[0]]})
+
+
+def test_groups_of_the_short_table(mined):
+    assert group_of("aggregator.frame_blocks.attn.qkv") == "frame qkv"
+    assert group_of("camera_head.trunk.mlp.fc1") == "camera head fc1"
+    assert group_of("depth_head.scratch.refinenet1.out_conv") == "depth head, other"
+    lines = short_table(rows(mined))
+    assert [line["matrices"] for line in lines] == ["frame qkv", "global fc2", "camera head fc1", "camera head, other"]
+    assert [line["count"] for line in lines] == [3, 3, 2, 1]
+
+
+def test_file_round_trip_and_refusals(mined, tmp_path):
+    path = tmp_path / "subspace.safetensors"
+    origin = Origin("geometry", "nano", 4, 1.0, list(NAMES))
+    save_subspace(path, mined.subspaces, origin)
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    stored = load_subspace(path)
+    assert stored.origin == origin and list(stored.factors) == sorted(mined.subspaces)
+    for name, found in mined.subspaces.items():
+        np.testing.assert_array_equal(stored.factors[name].A, found.factors.A)
+        np.testing.assert_array_equal(stored.factors[name].B, found.factors.B)
+        np.testing.assert_array_equal(stored.statistics[name]["weights"], found.weights)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"subspace.safetensors is no safetensors file, or a damaged one"):
+        load_subspace(path)
+
+
+def test_the_report_stands_alone(mined):
+    html = compose("Geometry", mined, draw_figures(NAMES, mined), [], {"rank": "4", "<b>": "&"})
+    assert not re.search(r"(src|href)=\"(?!data:|#)", html) and "@import" not in html
+    assert html.count("<figure>") == 3 and "&lt;b&gt;" in html
+    for row in short_table(rows(mined)):
+        assert f"<td>{row['matrices']}</td><td>{row['count']}</td>" in html

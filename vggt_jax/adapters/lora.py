@@ -1,0 +1,60 @@
+"""Plain LoRA, initialised as PEFT does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from zlib import crc32
+
+import jax
+import jax.numpy as jnp
+from flax.core import FrozenDict
+from jaxtyping import Array, Key
+
+from subspace import LowRank
+from vggt_jax.adaptable import Matrix
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class LoRA:
+    """dW = (alpha / rank) · A Bᵀ with A and B trained.
+
+    A is PEFT's ``lora_B`` and starts at zero. B is the transpose of ``lora_A`` and starts uniform in ±1/√m, which is
+    Kaiming's distribution with a = √5 (m = inputs of a linear layer, Cin·kh·kw of a convolution). What is drawn for a
+    matrix depends on the key and its path, not on which other matrices are adapted.
+
+    Raises ValueError for a rank below 1 and an alpha that is not positive.
+    """
+
+    matrices: Mapping[str, Matrix] = field(metadata={"static": True})
+    rank: int = field(metadata={"static": True})
+    alpha: float = field(metadata={"static": True})
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise ValueError(f"rank must be at least 1, got {self.rank}")
+        if not self.alpha > 0:
+            raise ValueError(f"alpha must be positive, got {self.alpha}")
+        object.__setattr__(self, "matrices", FrozenDict(self.matrices))  # jit needs static fields that hash
+
+    @property
+    def scale(self) -> float:
+        """alpha / rank."""
+        return self.alpha / self.rank
+
+    def init(self, key: Key[Array, ""]) -> dict[str, LowRank]:
+        """A (*stack, n, rank) and B (*stack, m, rank) of every matrix, float32."""
+        return {path: self._factors(matrix, _key(key, path)) for path, matrix in self.matrices.items()}
+
+    def deltas(self, params: Mapping[str, LowRank]) -> dict[str, LowRank]:
+        return {path: LowRank(self.scale * factors.A, factors.B) for path, factors in params.items()}
+
+    def _factors(self, matrix: Matrix, key: Key[Array, ""]) -> LowRank:
+        limit = matrix.m**-0.5
+        B = jax.random.uniform(key, (*matrix.stack, matrix.m, self.rank), jnp.float32, -limit, limit)
+        return LowRank(jnp.zeros((*matrix.stack, matrix.n, self.rank)), B)
+
+
+def _key(key: Key[Array, ""], path: str) -> Key[Array, ""]:
+    return jax.random.fold_in(key, crc32(path.encode()))

@@ -1,0 +1,102 @@
+"""What an adapter is: numbers to train, and a pure function from them to the changes of a base model's weights.
+
+A :class:`Maker` is one way of fine-tuning. It stores its settings and its constants (bases, initial factors), never what
+is trained, and never the base model. Makers are pytrees whose leaves are the constants: pass them into ``jit`` as an
+argument, beside the base. What is trained is an ordinary pytree, so that optax sees the trained numbers only, and k
+adapters are the same pytree with one more axis in front::
+
+    maker = LoRA(select(adaptable(model), ["aggregator.*"]), rank=16, alpha=16)
+    params = initialize(maker, key, count=10, init="independent")       # ten adapters
+
+    def loss(params, maker, base, batch):                                # of one adapter
+        return mean_error(nnx.merge(graphdef, base)(batch.images, deltas=maker.deltas(params)), batch)
+
+    gradients = jax.vmap(jax.grad(loss), in_axes=(0, None, None, 0))(params, maker, base, batches)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Key
+
+from subspace import LowRank
+from vggt_jax.adaptable import Matrix
+
+Params = Any
+"""A pytree of arrays, what one maker trains."""
+Init = Literal["independent", "shared"]
+
+
+@runtime_checkable
+class Maker(Protocol):
+    """One way of fine-tuning. Both functions work under ``jit``, ``vmap`` and ``grad``."""
+
+    def init(self, key: Key[Array, ""]) -> Params:
+        """What is trained, at step 0, where :meth:`deltas` is zero up to rounding."""
+        ...
+
+    def deltas(self, params: Params) -> dict[str, LowRank]:
+        """The changes of the weights, scale included, for the base as it was loaded, whatever the method."""
+        ...
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Combined:
+    """Several makers at once, over disjoint or overlapping matrices: updates of the same matrix add up.
+
+    The paper's subspace form is one: an M on every matrix, and a plain LoRA on those of the heads. What is trained is a
+    tuple with the makers' own parameters.
+    """
+
+    makers: tuple[Maker, ...]
+
+    def init(self, key: Key[Array, ""]) -> Params:
+        return tuple(maker.init(jax.random.fold_in(key, i)) for i, maker in enumerate(self.makers))
+
+    def deltas(self, params: Params) -> dict[str, LowRank]:
+        found: dict[str, LowRank] = {}
+        for maker, own in zip(self.makers, params, strict=True):
+            for path, delta in maker.deltas(own).items():
+                found[path] = found[path] + delta if path in found else delta
+        return found
+
+
+def initialize(maker: Maker, key: Key[Array, ""], count: int, init: Init) -> Params:
+    """``count`` adapters at step 0: :meth:`Maker.init`'s pytree with a leading axis of that length.
+
+    ``init`` says how random factors begin: ``independent`` of each other, or all with the same numbers (``shared``, as
+    when PEFT trains several adapters with one seed). It matters for mining: an input factor hardly moves in training, so
+    adapters that share its draw have an input-side subspace in common before they learn anything.
+
+    Raises ValueError for a count below 1 and for other ``init``.
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    if init not in get_args(Init):
+        raise ValueError(f"init {init!r} is not one of {', '.join(get_args(Init))}")
+    keys = jax.random.split(key, count) if init == "independent" else jnp.broadcast_to(key, (count,))
+    return _init_each(maker, keys)
+
+
+@jax.jit
+def _init_each(maker: Maker, keys: Key[Array, " count"]) -> Params:
+    return jax.vmap(maker.init)(keys)
+
+
+def select(matrices: Mapping[str, Matrix], patterns: Sequence[str]) -> dict[str, Matrix]:
+    """The matrices whose path one of the ``patterns`` matches, such as ``aggregator.*`` or ``*.mlp.fc?``.
+
+    ``*`` stands for any characters, dots included. Raises ValueError for a pattern that matches nothing.
+    """
+    matched = {pattern: {path for path in matrices if fnmatchcase(path, pattern)} for pattern in patterns}
+    if empty := [pattern for pattern, paths in matched.items() if not paths]:
+        raise ValueError(f"patterns: {', '.join(empty)} match none of the {len(matrices)} adaptable matrices")
+    chosen = set().union(*matched.values())
+    return {path: matrix for path, matrix in matrices.items() if path in chosen}

@@ -1,0 +1,35 @@
+"""Fine-tuning inside a fixed basis: the paper's dW = Ā M B̄ᵀ (Sec. 3, last paragraph)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from subspace import Basis, LowRank
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class SubspaceForm:
+    """dW = Ā M B̄ᵀ with only M trained, which starts at zero; nothing is drawn.
+
+    ``bases`` come from :func:`subspace.merge_subspaces`, stacked as the matrices are. Where a layer's own rank is below
+    its stack's, the entries of M that belong to zero columns have no effect and no gradient: the count of trained
+    numbers is the sum of ``output_rank · input_rank``.
+    """
+
+    bases: Mapping[str, Basis]
+
+    def init(self, key: Key[Array, ""]) -> dict[str, Float[Array, "*layers D_output D_input"]]:
+        """M = 0 of every matrix, in the type of its basis."""
+        return {
+            path: jnp.zeros((*basis.A.shape[:-2], basis.A.shape[-1], basis.B.shape[-1]), basis.A.dtype)
+            for path, basis in self.bases.items()
+        }
+
+    def deltas(self, params: Mapping[str, Float[Array, "*layers D_output D_input"]]) -> dict[str, LowRank]:
+        return {path: self.bases[path].expand(M) for path, M in params.items()}

@@ -1,0 +1,198 @@
+"""PEFT's LoRA folders (``adapter_config.json`` and ``adapter_model.safetensors``) in and out.
+
+A LoRA that was trained in PyTorch on the official VGGT becomes updates of this project's model, and any update of that
+model becomes a LoRA for the official one. In PEFT's names dW = scale · lora_B · lora_A, so A is ``scale · lora_B`` and B
+is ``lora_Aᵀ``; of a convolution, ``lora_A`` holds r filters (r, Cin, kh, kw) and ``lora_B`` is (Cout, r, 1, 1).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from safetensors.numpy import save
+
+from subspace import LowRank
+from vggt_jax.config import VGGTConfig
+from vggt_jax.parameters import parameter_shapes
+from weights_convert.names import CONV, LINEAR, OFFICIAL
+from weights_convert.peft_config import CONFIG, PeftConfig
+from weights_convert.pending import pending_output
+from weights_convert.safetensors_file import SafetensorsFile, Shape
+from weights_convert.table import report
+
+WEIGHTS = "adapter_model.safetensors"
+_NAME = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
+
+
+class Module(NamedTuple):
+    """A Linear or Conv2d of the official model: its place in this project's, and its weight's shape in PyTorch."""
+
+    path: str
+    layer: int | None
+    weight: Shape
+
+
+def read_peft(folder: str | Path, config: VGGTConfig | None = None) -> dict[str, LowRank]:
+    """The updates in a folder that PEFT's ``save_pretrained`` wrote, scale included, in float32.
+
+    Args:
+        folder: holds ``adapter_config.json`` and ``adapter_model.safetensors``.
+        config: the VGGT that it was trained on. The updates come under this project's paths, stacked over layers: smaller
+            ranks are padded with zero columns, layers without a LoRA are zero. Encoder, point head and track head are
+            read as well, which ``merge`` takes, but the model itself does not. None for any other model: one update
+            (n, r), (m, r) for each module, under the module's own name.
+
+    Raises:
+        ValueError: a file that is corrupt or of another kind; another method than LoRA, or options that do more than to
+            add scale · lora_B · lora_A to weights (DoRA, trained biases, ``modules_to_save``, …); modules that the model
+            does not have, tensors that are missing, unexpected or wrongly shaped (all of them in one message).
+        OSError: a file that is missing or cannot be read.
+    """
+    folder = Path(folder)
+    settings = PeftConfig.read(folder / CONFIG)
+    file = SafetensorsFile(folder / WEIGHTS)
+    modules = None if config is None else _modules(config)
+    updates = {}
+    for module in _checked_modules(file, settings, modules):
+        lora_A, lora_B = (file.read(_tensor(module, side)).astype(np.float32) for side in "AB")
+        A = np.float32(settings.scale(module)) * lora_B.reshape(lora_B.shape[:2])
+        updates[module] = LowRank(jnp.asarray(A), jnp.asarray(lora_A.reshape(len(lora_A), -1).T))
+    return updates if modules is None else _stack(updates, modules)
+
+
+def write_peft(folder: str | Path, deltas: Mapping[str, LowRank], config: VGGTConfig, *, scale: float = 1.0) -> None:
+    """Writes updates of a VGGT as a LoRA that PEFT loads into the official model; the folder must be new.
+
+    Every layer gets its own rank: columns that are zero in A and B are left out, and so are layers without any other.
+    ``scale`` is the factor that each A contains (see :class:`vggt_jax.adapters.Adapter`): PEFT's ``lora_alpha`` is
+    scale · r and ``lora_B`` is A / scale. Tensors are float32.
+
+    Raises:
+        ValueError: paths that the model does not have, factors that do not fit, updates that are all zero, a scale that
+            is not positive.
+        FileExistsError: the folder exists.
+        OSError: the disk is full or cannot be written.
+    """
+    if not scale > 0:
+        raise ValueError(f"scale must be positive, got {scale}")
+    modules = _modules(config)
+    _check_deltas(deltas, modules)
+    tensors: dict[str, np.ndarray] = {}
+    ranks: dict[str, int] = {}
+    for name, (path, layer, weight) in modules.items():
+        if path not in deltas:
+            continue
+        delta = deltas[path] if layer is None else deltas[path][layer]
+        A, B = np.asarray(delta.A, np.float32) / np.float32(scale), np.asarray(delta.B, np.float32)
+        used = (A != 0).any(0) | (B != 0).any(0)
+        if rank := int(used.sum()):
+            ranks[name] = rank
+            tensors[_tensor(name, "A")] = B[:, used].T.reshape(rank, *weight[1:])
+            tensors[_tensor(name, "B")] = A[:, used].reshape(weight[0], rank, *(1,) * len(weight[2:]))
+    if not ranks:
+        raise ValueError("deltas: all of them are zero, there is nothing to write")
+    text = PeftConfig.of(ranks, scale).to_json(list(ranks))
+    contiguous = {
+        name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()
+    }  # save takes the bytes as they lie
+    content = {WEIGHTS: save(contiguous, {"format": "pt"}), CONFIG: text.encode()}
+    with pending_output(Path(folder), sum(map(len, content.values()))) as target:
+        target.mkdir()
+        for name, data in content.items():
+            with (target / name).open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def _tensor(module: str, side: str) -> str:
+    """The name of ``lora_A`` or ``lora_B`` of a module in PEFT's file."""
+    return f"base_model.model.{module}.lora_{side}.weight"
+
+
+def _modules(config: VGGTConfig) -> dict[str, Module]:
+    """Every Linear and Conv2d by its official name."""
+    kernels = {path: shape for path, shape in parameter_shapes(config).items() if path.endswith(".kernel")}
+    return {
+        name.removesuffix(".weight"): Module(
+            piece.path.removesuffix(".kernel"), piece.layer, piece.source_shape(kernels[piece.path])
+        )
+        for name, piece in OFFICIAL.names(kernels).items()
+        if name.endswith(".weight") and piece.transform in (LINEAR, CONV)
+    }
+
+
+def _checked_modules(file: SafetensorsFile, settings: PeftConfig, modules: Mapping[str, Module] | None) -> list[str]:
+    """The names of the modules in ``file``, once every tensor of them is known to be right."""
+    problems = [f"given twice: {name}" for name in file.repeated]
+    found: defaultdict[str, dict[str, Shape]] = defaultdict(dict)
+    for name, tensor in file.tensors.items():
+        if match := _NAME.fullmatch(name):
+            found[match[1]][match[2]] = tensor.shape
+        else:
+            problems.append(f"unexpected: {name} {tensor.shape}")
+    for module, shapes in found.items():
+        if modules is not None and module not in modules:
+            problems.append(f"unknown module: {module}")
+        elif absent := {"A", "B"} - shapes.keys():
+            problems.append(f"missing: {_tensor(module, absent.pop())}")
+        else:
+            rank = settings.rank(module)
+            outputs = shapes["B"][0] if shapes["B"] else 0
+            weight = (outputs, *shapes["A"][1:]) if modules is None else modules[module].weight
+            right = {"A": (rank, *weight[1:]), "B": (weight[0], rank, *(1,) * len(weight[2:]))}
+            problems += [
+                f"wrong shape: {_tensor(module, side)} {shapes[side]}, rank {rank} needs {shape}"
+                for side, shape in right.items()
+                if shapes[side] != shape
+            ]
+    if problems or not found:
+        raise ValueError(f"{file.path}: {report(problems, 'the LoRA cannot be read') if problems else 'holds no LoRA'}")
+    return list(found)
+
+
+def _stack(updates: Mapping[str, LowRank], modules: Mapping[str, Module]) -> dict[str, LowRank]:
+    """The updates by path, those of a stack with zeros in the place of missing layers and columns."""
+    by_path: defaultdict[str, dict[int | None, LowRank]] = defaultdict(dict)
+    for name, update in updates.items():
+        by_path[modules[name].path][modules[name].layer] = update
+    depths = Counter(module.path for module in modules.values())
+    return {
+        path: layers[None] if None in layers else LowRank(*(_padded(layers, depths[path], side) for side in "AB"))
+        for path, layers in by_path.items()
+    }
+
+
+def _padded(layers: Mapping[int | None, LowRank], depth: int, side: str) -> Array:
+    factors = {layer: getattr(update, side) for layer, update in layers.items()}
+    rank = max(factor.shape[1] for factor in factors.values())
+    stack = np.zeros((depth, len(next(iter(factors.values()))), rank), np.float32)
+    for layer, factor in factors.items():
+        stack[layer, :, : factor.shape[1]] = factor
+    return jnp.asarray(stack)
+
+
+def _check_deltas(deltas: Mapping[str, LowRank], modules: Mapping[str, Module]) -> None:
+    """Raises one ValueError that lists every unknown path and every wrong shape."""
+    depths = Counter(module.path for module in modules.values() if module.layer is not None)
+    shapes = {
+        path: (*((depths[path],) if layer is not None else ()), weight[0], prod(weight[1:]))
+        for path, layer, weight in modules.values()
+    }
+    problems = [f"unknown path: {path}" for path in deltas if path not in shapes]
+    problems += [
+        f"wrong shape: {path} has dW {delta.shape}, the model needs {shapes[path]}"
+        for path, delta in deltas.items()
+        if path in shapes and delta.shape != shapes[path]
+    ]
+    if problems:
+        raise ValueError(report(problems, "deltas do not fit the model"))

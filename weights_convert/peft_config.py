@@ -1,0 +1,136 @@
+"""What PEFT's ``adapter_config.json`` says about a LoRA: which rank and which scale every module has."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+CONFIG = "adapter_config.json"
+
+_READ = {"peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "init_lora_weights"}
+_WITHOUT_EFFECT = {
+    "auto_mapping",
+    "base_model_name_or_path",
+    "eva_config",
+    "exclude_modules",
+    "fan_in_fan_out",
+    "inference_mode",
+    "layers_pattern",
+    "layers_to_transform",
+    "lora_dropout",
+    "megatron_core",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "target_modules",
+    "task_type",
+}
+"""Entries that change neither the names nor the meaning of the stored factors. Any other one that is set is refused."""
+_ORDINARY_STARTS = (True, False, "gaussian", "orthogonal", "eva")
+"""Values of ``init_lora_weights`` that leave the base model's weights alone; PiSSA and others do not."""
+
+
+@dataclass(frozen=True)
+class PeftConfig:
+    """Ranks and scales. Patterns are regular expressions: the first that matches a module's name, or what follows a dot
+    in it, counts."""
+
+    r: int
+    lora_alpha: float
+    rank_pattern: Mapping[str, int] = field(default_factory=dict)
+    alpha_pattern: Mapping[str, float] = field(default_factory=dict)
+    use_rslora: bool = False
+
+    @classmethod
+    def read(cls, path: Path) -> PeftConfig:
+        """The settings in the file ``path``.
+
+        Raises ValueError for a file that is no ordinary LoRA's, OSError for one that cannot be read.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(content, dict) or "peft_type" not in content:
+                raise ValueError("it has no peft_type")
+        except ValueError as error:
+            raise ValueError(f"{path}: not the configuration of a PEFT adapter ({error})") from None
+        if refused := _refused(content):
+            raise ValueError(f"{path}: only ordinary LoRAs can be read, this one has {', '.join(refused)}")
+        try:
+            settings = cls(
+                int(content["r"]),
+                float(content["lora_alpha"]),
+                {str(key): int(rank) for key, rank in (content.get("rank_pattern") or {}).items()},
+                {str(key): float(alpha) for key, alpha in (content.get("alpha_pattern") or {}).items()},
+                bool(content.get("use_rslora", False)),
+            )
+            for pattern in (*settings.rank_pattern, *settings.alpha_pattern):
+                re.compile(pattern)
+        except (KeyError, TypeError, ValueError, AttributeError, re.error) as error:
+            raise ValueError(f"{path}: r, lora_alpha or their patterns are missing or wrong ({error!r})") from None
+        if min([settings.r, *settings.rank_pattern.values()]) < 1:
+            raise ValueError(f"{path}: ranks must be at least 1")
+        return settings
+
+    @classmethod
+    def of(cls, ranks: Mapping[str, int], scale: float) -> PeftConfig:
+        """The settings of modules (name → rank) that have the same scale: the most frequent rank is ``r``."""
+        r = Counter(ranks.values()).most_common(1)[0][0]
+        others = {re.escape(name): rank for name, rank in ranks.items() if rank != r}
+        return cls(r, scale * r, others, {pattern: scale * rank for pattern, rank in others.items()})
+
+    def rank(self, module: str) -> int:
+        return int(_first_match(self.rank_pattern, module, self.r))
+
+    def scale(self, module: str) -> float:
+        """The factor before lora_B · lora_A: alpha / rank, or alpha / √rank for rank-stabilised LoRA."""
+        rank = self.rank(module)
+        return _first_match(self.alpha_pattern, module, self.lora_alpha) / (sqrt(rank) if self.use_rslora else rank)
+
+    def to_json(self, modules: list[str]) -> str:
+        """The text of an ``adapter_config.json`` for a LoRA on exactly these modules."""
+        content = {
+            "peft_type": "LORA",
+            "r": self.r,
+            "lora_alpha": _integer_if_whole(self.lora_alpha),
+            "rank_pattern": dict(self.rank_pattern),
+            "alpha_pattern": {key: _integer_if_whole(alpha) for key, alpha in self.alpha_pattern.items()},
+            "use_rslora": self.use_rslora,
+            "target_modules": modules,
+            "lora_dropout": 0.0,
+            "bias": "none",
+            "init_lora_weights": True,
+            "inference_mode": True,
+        }
+        return json.dumps(content, indent=2) + "\n"
+
+
+def _first_match(patterns: Mapping[str, float], module: str, default: float) -> float:
+    return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", module)), default)
+
+
+def _refused(content: Mapping[str, Any]) -> list[str]:
+    """Entries that make a folder more than an ordinary LoRA."""
+    if content["peft_type"] != "LORA":
+        return [f"peft_type {content['peft_type']}"]
+    refused = [
+        f"{key} {json.dumps(value)}"
+        for key, value in content.items()
+        if value and key not in _READ | _WITHOUT_EFFECT and (key, value) != ("bias", "none")
+    ]
+    start = content.get("init_lora_weights", True)
+    if start not in _ORDINARY_STARTS:
+        refused.append(
+            f"init_lora_weights {json.dumps(start)}, which may change the base's weights "
+            "(PEFT's save_pretrained converts it with path_initial_model_for_weight_conversion)"
+        )
+    return refused
+
+
+def _integer_if_whole(number: float) -> float:
+    return int(number) if number == int(number) else number
