@@ -84,7 +84,14 @@ def test_interrupted_at_any_step_it_goes_on_in_the_same_bits(tmp_path, whole, st
 
     with pytest.raises(Interrupted):
         short_run.run(tmp_path, batches=batches)
-    assert_same_end(tmp_path, short_run.run(tmp_path), whole)
+    repeated = []
+
+    def recorded(i):
+        repeated.append(i)
+        return short_run.make_batch(i)
+
+    assert_same_end(tmp_path, short_run.run(tmp_path, batches=recorded), whole)
+    assert min(repeated) == step - step % 2
 
 
 def test_killed_while_it_saves(tmp_path, whole):
