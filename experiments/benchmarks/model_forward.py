@@ -52,8 +52,9 @@ def report() -> None:
             flush=True,
         )
     print("\ntrainable parameters of VGGT-1B")
-    for what, method in (("LoRA, r = 16", "lora"), ("full fine-tuning", "full")):
-        print(f"  {what:<17} {trainable_parameters(VGGTConfig.vggt_1b(), method, 16).total:>11,}", flush=True)
+    config = VGGTConfig.vggt_1b()
+    print(f"  LoRA, r = 16      {trainable_parameters(config, 'lora', 16).total:>11,}")
+    print(f"  full fine-tuning  {trainable_parameters(config, 'full', 16).total:>11,}", flush=True)
 
 
 def _in_own_process(function, *arguments):

@@ -48,7 +48,7 @@ def planned(sequences: int, frames: int, remat: bool) -> tuple[int, int]:
     @jax.grad
     def gradients(deltas: dict[str, LowRank], base: nnx.State, images: jax.Array) -> jax.Array:
         found = nnx.merge(graphdef, base)(images, deltas=deltas)
-        return sum(jnp.square(array).sum() for array in (found.pose_enc_list, found.depth, found.depth_conf))
+        return jax.tree.reduce(jnp.add, jax.tree.map(lambda array: jnp.square(array).sum(), found))
 
     analysis = gradients.lower(deltas, base, images).compile().memory_analysis()
     if analysis is None:
