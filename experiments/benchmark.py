@@ -11,6 +11,9 @@ images of 280² and 518² pixels, and one of its transformer blocks beside a PyT
 ``python -m experiments.benchmark memory`` compiles one LoRA training step of VGGT-1B for 32 and 8 images of 518² pixels and
 says how much memory XLA plans for it; nothing is allocated. Under a minute on the same cores.
 
+``python -m experiments.benchmark training`` runs LoRA training steps: of nano, several adapters at once and one, with and
+without cached encoder tokens, and of VGGT-1B with random weights on two images of 224².
+
 ``python -m experiments.benchmark rendering`` renders scenes of both settings at 112², 224² and 518² on one core, and on all
 of them. About a minute.
 """
@@ -23,7 +26,7 @@ from absl import flags
 
 from weights_convert.command_line import run
 
-BENCHMARKS = ("subspace", "model", "memory", "rendering")
+BENCHMARKS = ("subspace", "model", "memory", "training", "rendering")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -32,12 +35,13 @@ def main(arguments: Sequence[str]) -> None:
             f"say what to measure, one of: {', '.join(BENCHMARKS)}; got {' '.join(arguments) or 'nothing'}"
         )
     # JAX starts only once the arguments are right
-    from experiments.benchmarks import model_forward, rendering, step_memory, subspace_mining
+    from experiments.benchmarks import model_forward, rendering, step_memory, subspace_mining, training
 
     reports = {
         "subspace": lambda: subspace_mining.report(iterations=flags.FLAGS.iterations),
         "model": model_forward.report,
         "memory": step_memory.report,
+        "training": training.report,
         "rendering": lambda: rendering.report(flags.FLAGS.blender),
     }
     reports[arguments[0]]()
