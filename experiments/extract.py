@@ -41,7 +41,7 @@ class Choice:
     weights: str | None
     k: int
     alpha: float
-    draws: str
+    init: str
     seed: int
     adapters: tuple[str, ...]
     store: Path
@@ -88,7 +88,7 @@ def extract(choice: Choice, output: Path) -> None:
             choice.workers,
             choice.blender,
         )
-        trained = make_adapters(choice.store, base, data, choice.preset, choice.draws, choice.seed, _say)  # pyright: ignore
+        trained = make_adapters(choice.store, base, data, choice.preset, choice.init, choice.seed, _say)  # pyright: ignore
         deltas = stacked_deltas(trained.adapters)
         sections = [data_section(data), training_section(trained)]
         sources = {name: trained.folder / f"{name}.safetensors" for name in deltas}
@@ -96,7 +96,7 @@ def extract(choice: Choice, output: Path) -> None:
         base_name = f"{base.identity.name} ({base.identity.fingerprint})"
         facts |= {
             "setting": choice.setting,
-            "input factors drawn": choice.draws,
+            "input factors drawn": choice.init,
             "seed": str(choice.seed),
             "data sets": str(data.folder),
             "trained adapters": str(trained.folder),
@@ -160,7 +160,7 @@ def choose(given: Mapping[str, Any], store: Path) -> Choice:
         weights=given["weights"],
         k=preset.datasets[given["setting"]] if given["k"] is None else given["k"],
         alpha=given["alpha"],
-        draws=given["init"],
+        init=given["init"],
         seed=given["seed"],
         adapters=adapters,
         store=store,

@@ -27,7 +27,7 @@ from experiments.training.sharding import Placement, make_mesh
 from experiments.training.step import AdaptedBase, TrainingState, adapter_loss, start, training_step
 from subspace import LowRank
 from vggt_jax.adaptable import adaptable
-from vggt_jax.adapters import Adapter, Draws, LoRA, initialize, load_adapter, save_adapter
+from vggt_jax.adapters import Adapter, Init, LoRA, initialize, load_adapter, save_adapter
 from vggt_jax.parameters import abstract_model
 
 DONE = "held_out.json"
@@ -50,7 +50,7 @@ class Adapters:
 
 
 def make_adapters(
-    store: Path, base: Base, data: Data, preset: Preset, draws: Draws, seed: int, say: Callable[[str], None]
+    store: Path, base: Base, data: Data, preset: Preset, init: Init, seed: int, say: Callable[[str], None]
 ) -> Adapters:
     """Train the k adapters, or go on where an earlier run stopped, or load them if they are finished.
 
@@ -59,7 +59,7 @@ def make_adapters(
         base: the model that is adapted.
         data: k data sets.
         preset: rank, steps, learning rate and so on.
-        draws: whether the k input factors are drawn independently or all the same.
+        init: whether the k input factors are drawn independently or all the same.
         seed: of the factors and of the batches.
         say: gets a line when something long begins.
 
@@ -70,7 +70,7 @@ def make_adapters(
     maker = LoRA(adaptable(abstract_model(base.config)), preset.rank, preset.alpha)
     numbers = list(data.training)
     names = [f"{data.settings.attribute}_{number:02d}" for number in numbers]
-    identity = _identity(base, data, preset, draws, seed)
+    identity = _identity(base, data, preset, init, seed)
     folder = stage_folder(store, "adapters", f"{data.settings.attribute}_{data.settings.setting}", identity)
     files = {name: folder / f"{name}.safetensors" for name in names}
     if not (folder / DONE).exists():
@@ -80,7 +80,7 @@ def make_adapters(
         loss = adapter_loss(base.graphdef, Objective())
         held_out = _HeldOut(loss, frozen, data, preset, encode)
         optimizer = make_optimizer(OptimizerSettings(preset.steps, preset.peak_rate))
-        first = start(initialize(maker, jax.random.key(seed), len(names), draws), optimizer)
+        first = start(initialize(maker, jax.random.key(seed), len(names), init), optimizer)
         placement = Placement(make_mesh())
         counts = view_counts(
             preset.images,
@@ -101,7 +101,7 @@ def make_adapters(
             validate=lambda state: {name: value.mean(axis=1) for name, value in held_out(state).items()},
         )
         after = held_out(last)
-        about = {"attribute": data.settings.attribute, "setting": data.settings.setting, "draws": draws, "seed": seed}
+        about = {"attribute": data.settings.attribute, "setting": data.settings.setting, "init": init, "seed": seed}
         for i, path in enumerate(files.values()):
             deltas = maker.deltas(jax.tree.map(lambda leaf, i=i: jnp.asarray(np.asarray(leaf)[i]), last.params))
             save_adapter(path, Adapter(deltas, base.identity, maker.scale, {**about, "dataset": numbers[i]}))
@@ -116,7 +116,7 @@ def make_adapters(
     return Adapters(folder, {name: load_adapter(path, base.identity) for name, path in files.items()}, before, after)
 
 
-def _identity(base: Base, data: Data, preset: Preset, draws: Draws, seed: int) -> dict[str, Any]:
+def _identity(base: Base, data: Data, preset: Preset, init: Init, seed: int) -> dict[str, Any]:
     training = asdict(preset)
     for name in ("datasets", "dim"):  # the subspace's, and what data.settings says already
         del training[name]
@@ -127,7 +127,7 @@ def _identity(base: Base, data: Data, preset: Preset, draws: Draws, seed: int) -
         "datasets": list(data.training),
         "scenes": [[scene.folder.name for scene in scenes] for scenes in data.training.values()],
         "preset": training,
-        "draws": draws,
+        "init": init,
         "seed": seed,
     }
 
