@@ -183,7 +183,8 @@ def _orbit(
     step = 360.0 / number
     even = np.arange(number) + rng.uniform(-0.5, 0.5, number) * ranges.uneven
     azimuth = uniform(rng, (0, 360)) + pick(rng, [-1.0, 1.0]) * step * np.append(even, even[0] + number)
-    sines = rng.uniform(*np.sin(np.radians(common.elevation)), number)  # uniform on the sphere
+    lowest, highest = np.sin(np.radians(common.elevation))
+    sines = rng.uniform(lowest, highest, number)  # uniform on the sphere
     others = np.column_stack(
         [
             np.degrees(np.arcsin(sines)),

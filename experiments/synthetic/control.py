@@ -71,10 +71,11 @@ def check_control(datasets: Datasets) -> None:
         ValueError: scenes of different attributes or settings; a field that varies and should not, or a part that should
             and does not, with its path, data set and scenes.
     """
+    origin = datasets[0][0].provenance
+    attribute, setting = origin.attribute, origin.setting
     origins = {(s.provenance.attribute, s.provenance.setting) for scenes in datasets for s in scenes}
     if len(origins) != 1:
         raise ValueError(f"scenes of one attribute and setting were expected, got {sorted(origins)}")
-    attribute, setting = origins.pop()
     slight = attribute == "texture" and setting == "object_centric"
     for index, scenes in enumerate(datasets):
         first, others = _fields(scenes[0]), [_fields(scene) for scene in scenes[1:]]

@@ -280,7 +280,8 @@ def brushed_metal(rng: np.random.Generator, style: Style) -> Material:
 def polished_metal(rng: np.random.Generator, style: Style) -> Material:
     """Mirror-like."""
     tint = _metal_color(rng) if chance(rng, 0.7) else color(rng, style.colors, lightness=0.8)
-    return Material(base=Plain(color=tint), roughness=(uniform(rng, (0.02, 0.15)),) * 2, metallic=1.0)
+    rough = uniform(rng, (0.02, 0.15))
+    return Material(base=Plain(color=tint), roughness=(rough, rough), metallic=1.0)
 
 
 def hammered_metal(rng: np.random.Generator, style: Style) -> Material:

@@ -31,10 +31,8 @@ def oklch(lightness: float, chroma: float, hue: float) -> Color:
         chroma: 0 (grey) to about 0.33 (the most saturated that sRGB has).
         hue: degrees.
     """
-    for share in np.linspace(1, 0, 33):
-        rgb = _to_linear(lightness, share * chroma, hue)
-        if rgb.min() >= -1e-4 and rgb.max() <= 1 + 1e-4:
-            break
+    tried = (_to_linear(lightness, share * chroma, hue) for share in np.linspace(1, 0, 33))
+    rgb = next((rgb for rgb in tried if rgb.min() >= -1e-4 and rgb.max() <= 1 + 1e-4), np.full(3, lightness**3))
     r, g, b = (float(v) for v in np.clip(rgb, 0, 1))
     return r, g, b
 

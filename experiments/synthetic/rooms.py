@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from experiments.synthetic import schema
@@ -230,8 +230,8 @@ class Room:
         return np.stack([center - half, center + half])
 
 
-def _overlap(a: Float[np.ndarray, "2 3"], b: Float[np.ndarray, "2 3"], margin: float) -> Bool[np.ndarray, ""]:
-    return np.all((a[0] < b[1] + margin) & (a[1] > b[0] - margin))
+def _overlap(a: Float[np.ndarray, "2 3"], b: Float[np.ndarray, "2 3"], margin: float) -> bool:
+    return bool(np.all((a[0] < b[1] + margin) & (a[1] > b[0] - margin)))
 
 
 def _panels(length: float, height: float, hole: Float[np.ndarray, "2 2"] | None) -> list[np.ndarray]:
