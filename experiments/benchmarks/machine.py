@@ -7,9 +7,14 @@ import platform
 import resource
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+
+R = TypeVar("R")
 
 
 def describe() -> str:
@@ -32,6 +37,12 @@ def once(function: Callable[[], object]) -> float:
     start = time.perf_counter()
     jax.block_until_ready(function())
     return time.perf_counter() - start
+
+
+def in_own_process(function: Callable[..., R], *arguments: object) -> R:
+    """``function(*arguments)`` in a fresh process: memory that others used would hide its own peak."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def peak_memory() -> int:

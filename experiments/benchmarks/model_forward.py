@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
-from multiprocessing import get_context
 
 import jax
 import jax.numpy as jnp
@@ -39,12 +37,12 @@ class Measured:
 def report() -> None:
     """Print the tables as they fill."""
     print(machine.describe(), flush=True)
-    _in_own_process(transformer_block.report)
+    machine.in_own_process(transformer_block.report)
     print("\nVGGT-1B (random weights; aggregator, camera and depth head), float32")
     columns = ("images", "compile", "run", "GFLOP/s", "of matmul", "peak memory", "official PyTorch, elsewhere")
     print("  {:<9} {:>8} {:>8} {:>8} {:>10} {:>12}   {}".format(*columns), flush=True)
     for frames, side in CASES:
-        found = _in_own_process(_measure, frames, side)
+        found = machine.in_own_process(_measure, frames, side)
         print(
             f"  {f'{frames} × {side}²':<9} {found.compile_s:>6.1f} s {found.run_s:>6.1f} s {found.gflops:>8.0f} "
             f"{found.gflops / found.product_gflops:>10.0%} {found.peak_memory / 2**30:>8.1f} GiB   "
@@ -52,14 +50,9 @@ def report() -> None:
             flush=True,
         )
     print("\ntrainable parameters of VGGT-1B")
-    for what, method in (("LoRA, r = 16", "lora"), ("full fine-tuning", "full")):
-        print(f"  {what:<17} {trainable_parameters(VGGTConfig.vggt_1b(), method, 16).total:>11,}", flush=True)
-
-
-def _in_own_process(function, *arguments):
-    """``function(*arguments)`` in a fresh process: memory that others used would hide its own peak."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
+    config = VGGTConfig.vggt_1b()
+    print(f"  LoRA, r = 16      {trainable_parameters(config, 'lora', 16).total:>11,}")
+    print(f"  full fine-tuning  {trainable_parameters(config, 'full', 16).total:>11,}", flush=True)
 
 
 def _measure(frames: int, side: int) -> Measured:
@@ -69,7 +62,7 @@ def _measure(frames: int, side: int) -> Measured:
     def forward(params: nnx.State, images: jax.Array) -> Predictions:
         return nnx.merge(graphdef, params)(images)
 
-    params = _random(shapes)
+    params = random_parameters(shapes)
     images = jnp.full((1, frames, side, side, 3), 0.5)
     operations = flops.count(forward, shapes, images)
     start = time.perf_counter()
@@ -80,7 +73,7 @@ def _measure(frames: int, side: int) -> Measured:
     return Measured(compile_s, run_s, operations / run_s / 1e9, machine.matmul_gflops(4096), peak_memory)
 
 
-def _random(shapes: nnx.State) -> nnx.State:
+def random_parameters(shapes: nnx.State) -> nnx.State:
     """Weights uniform in ±1/√inputs, all others 1; leaf by leaf, so that nothing is in memory twice."""
     rng = np.random.default_rng(0)
 

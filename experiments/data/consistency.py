@@ -60,7 +60,7 @@ def cross_view_agreement(views: Views, tolerance: float = 0.01) -> Agreement:
 
 
 def _inside(pixels: Float[np.ndarray, "p 2"], size: tuple[int, ...]) -> Bool[np.ndarray, " p"]:
-    return ((pixels >= 0) & (pixels < np.array(size[::-1]) - 1)).all(-1)
+    return np.all((pixels >= 0) & (pixels < np.array(size[::-1]) - 1), axis=-1)
 
 
 def _neighbours(pixels: Float[np.ndarray, "p 2"]) -> tuple[np.ndarray, np.ndarray]:

@@ -33,7 +33,7 @@ RADIUS: Range = (0.8, 1.0)
 """Of the sphere about the origin that a cluster fills, metres; no vertex lies beyond the upper end."""
 JITTER_LOCATION = 0.015
 """Largest shift along each axis, metres."""
-JITTER_YAW = np.radians(6.0)
+JITTER_YAW = np.radians(3.0)
 JITTER_SIZE = 0.04
 """Largest relative change of size."""
 

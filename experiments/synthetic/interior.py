@@ -17,6 +17,7 @@ from experiments.synthetic.placement import (
     rested,
     solid,
     standing,
+    transformed,
     tube,
 )
 from experiments.synthetic.rooms import CAMERA_ZONE, EXTREME, MAX_FURNITURE, MAX_OBJECTS, Room, RoomRanges, Wall, flush
@@ -174,8 +175,9 @@ def _picture(rng: np.random.Generator, wall: Wall, along: float, up: float) -> l
 def _panel(rng: np.random.Generator, wall: Wall, along: float, up: float) -> list[schema.Object]:
     width, height, depth = uniform(rng, (0.4, 1.2)), uniform(rng, (0.4, 1.0)), uniform(rng, (0.1, 0.35))
     field = solid("relief", relief(rng, rng.random()), (width, height, 2 * depth), slot(rng), role="decoration")
+    field = transformed(field, wall.turn, wall.point(along, up, 0.02))
     back = solid("relief back", schema.Box(), (width, height, 0.02), slot(rng), role="decoration")
-    return [flush(back, wall, along, up), flush(field, wall, along, up, out=0.02)]
+    return [flush(back, wall, along, up), field]
 
 
 def _knob(rng: np.random.Generator, wall: Wall, along: float, up: float) -> list[schema.Object]:

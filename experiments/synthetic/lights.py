@@ -25,7 +25,7 @@ HDRIS = (
 """Blender's own, CC0."""
 FRONT_AZIMUTH: Range = (58.0, 122.0)
 """Directions of travel, degrees from x, in which a sun reaches a room's stage past its side walls."""
-FRONT_ELEVATION: Range = (8.0, 33.0)
+FRONT_ELEVATION: Range = (8.0, 30.0)
 """Degrees; a higher sun would stop at the ceiling."""
 LAMP_HEIGHTS: Range = (2.1, 2.4)
 """Between the tops of tall furniture and the lowest ceiling, metres."""

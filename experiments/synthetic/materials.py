@@ -9,12 +9,14 @@ import msgspec
 import numpy as np
 
 from experiments.synthetic import palettes, schema
-from experiments.synthetic.draws import Count, chance, count, log_uniform, pick, uniform
+from experiments.synthetic.draws import Count, Range, chance, count, log_uniform, pick, uniform
 from experiments.synthetic.material_families import FAMILIES, METALS, PLAIN_FAMILIES, Style, glass
 from experiments.synthetic.placement import OBJECT_SLOTS, PANE, SLOTS
 
 PICTURE_SHARE = 0.5
 """Probability that a material is one of the user's pictures, where there are any."""
+PICTURE_REPEATS: Range = (0.5, 3.0)
+"""Per metre."""
 SUBSET: Count = (4, 6)
 """Materials of a data set whose attribute is the geometry; every slot repeats one of them."""
 
@@ -69,7 +71,7 @@ def _material(
 def _pictured(rng: np.random.Generator, picture: schema.Picture) -> schema.Material:
     x, y, z = (float(v) for v in rng.random(3))
     mapping = schema.Mapping(
-        repeats=log_uniform(rng, (0.5, 3.0)), rotation=(0.0, 0.0, uniform(rng, (0, 360))), offset=(x, y, z)
+        repeats=log_uniform(rng, PICTURE_REPEATS), rotation=(0.0, 0.0, uniform(rng, (0, 360))), offset=(x, y, z)
     )
     roughness = uniform(rng, (0.05, 0.9))
     return schema.Material(

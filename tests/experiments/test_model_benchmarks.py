@@ -10,7 +10,7 @@ from vggt_jax.parameters import abstract_model
 
 def test_random_weights_keep_the_size_of_activations():
     shapes = nnx.state(abstract_model(VGGTConfig.nano()))
-    found = dict(nnx.to_flat_state(model_forward._random(shapes)))
+    found = dict(nnx.to_flat_state(model_forward.random_parameters(shapes)))
     for keys, leaf in nnx.to_flat_state(shapes):
         values = np.asarray(found[keys])
         assert (values.shape, values.dtype) == (leaf.shape, jnp.float32)

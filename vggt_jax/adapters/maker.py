@@ -87,7 +87,7 @@ def initialize(maker: Maker, key: Key[Array, ""], count: int, init: Init) -> Par
 
 @jax.jit
 def _init_each(maker: Maker, keys: Key[Array, " count"]) -> Params:
-    return jax.vmap(maker.init)(keys)
+    return jax.lax.map(maker.init, keys)  # under vmap XLA needs minutes to compile the random draws
 
 
 def select(matrices: Mapping[str, Matrix], patterns: Sequence[str]) -> dict[str, Matrix]:

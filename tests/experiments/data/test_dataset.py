@@ -47,6 +47,7 @@ def test_arrays_are_what_was_rendered(dataset):
             np.testing.assert_allclose(views.normals[view], normal @ rotation.T, atol=1e-3)
             assert (views.normals[view][~seen] == 0).all()
             np.testing.assert_allclose(views.world_points[view][seen], point[seen], atol=2e-5)
+    views = dataset[0].load()
     on_ball = np.linalg.norm(views.world_points[views.object_ids == BALL], axis=-1)
     np.testing.assert_allclose(on_ball, RADIUS, atol=2e-5)
 

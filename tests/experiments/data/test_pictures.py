@@ -43,8 +43,8 @@ def test_a_sheet_shows_every_picture_of_every_panel():
 
     panels = [[panel(2, 3, 40), panel(1, 1, 20)], [panel(3, 2, 50)]]
     sheet = np.asarray(draw_sheet(panels))
-    for panel in (panel for row in panels for panel in row):
-        for picture in (picture for row in panel.rows for picture in row):
+    for shown_panel in (panel for row in panels for panel in row):
+        for picture in (picture for row in shown_panel.rows for picture in row):
             shown = (sheet == picture.getpixel((0, 0))).all(-1)
             assert shown.sum() == picture.width * picture.height
     assert (sheet[0] == 255).all() and (sheet[-1] == 255).all()

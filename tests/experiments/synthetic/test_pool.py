@@ -23,6 +23,11 @@ def render(folder, scenes, workers=2, **settings):
         return {int(result.job.folder.name): result for result in pool.render(jobs(folder, scenes))}
 
 
+def files_of(result):
+    assert result.record is not None, result.error
+    return result.record.files
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """(results, folder) of six scenes by one worker."""
@@ -35,10 +40,10 @@ def test_records_say_how_it_went(undisturbed):
     assert sorted(path.name for path in folder.iterdir()) == list("012345")
     for scene, result in results.items():
         assert result.record == read_record(folder / str(scene))
-        assert result.record.files == {
+        assert files_of(result) == {
             name: digest for name, digest in files.hashes(folder / str(scene)).items() if name != "record.json"
         }
-        assert len(result.record.files) == 2 * VIEWS + 2
+        assert len(files_of(result)) == 2 * VIEWS + 2
         assert result.record.renderer == "Blender 0.0 (stand-in)" and result.record.seconds > 0
         assert (folder / str(scene) / "spec.json").read_bytes() == schema.to_json(make_scene(0, scene, 0))
 
@@ -54,22 +59,22 @@ def test_faults_cost_only_their_scenes_and_change_no_others(undisturbed, tmp_pat
     assert errors[2] == "the mesh is not closed"
     assert "view 1 cannot be read" in errors[3]
     assert errors[4] == "no answer within 2 s"
-    assert results[5].record.files == expected[5].record.files
+    assert files_of(results[5]) == files_of(expected[5])
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["5"]  # nothing half-written beside it
 
 
 def test_any_number_of_workers_gives_the_same_files(undisturbed, tmp_path):
     expected, _ = undisturbed
     results = render(tmp_path / "out", 6, workers=3, restart_after=1)
-    assert {scene: result.record.files for scene, result in results.items()} == {
-        scene: result.record.files for scene, result in expected.items()
+    assert {scene: files_of(result) for scene, result in results.items()} == {
+        scene: files_of(result) for scene, result in expected.items()
     }
 
 
 def test_a_crash_that_is_the_machines_fault_costs_nothing(undisturbed, tmp_path):
     with told(faults={"0/1/0": "once"}, log=str(tmp_path / "log")):
         results = render(tmp_path / "out", 2, workers=1)
-    assert results[1].record.files == undisturbed[0][1].record.files
+    assert files_of(results[1]) == files_of(undisturbed[0][1])
     assert [line.split()[0] for line in (tmp_path / "log").read_text().splitlines()] == ["0/0/0", "0/1/0", "0/1/0"]
 
 

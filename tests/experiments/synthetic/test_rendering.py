@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from typing import get_args, get_type_hints
 
 import numpy as np
 import OpenEXR
@@ -14,7 +15,7 @@ from experiments.synthetic.export import object_mesh
 from tests.experiments.synthetic.scenes import GREY, first_hits, look, rays, scene, thing
 
 pytestmark = pytest.mark.slow
-FAMILIES = schema.Pattern.__annotations__["family"]
+FAMILIES = get_args(get_type_hints(schema.Pattern)["family"])
 
 
 class Worker:
@@ -26,13 +27,15 @@ class Worker:
         except OSError as error:
             pytest.skip(str(error))
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdin and self.process.stdout
+        self.jobs, self.answers = self.process.stdin, self.process.stdout
         self.hello = self.read()
 
     def read(self):
-        return json.loads(self.process.stdout.readline())
+        return json.loads(self.answers.readline())
 
     def send(self, **job):
-        print(json.dumps({name: str(value) for name, value in job.items()}), file=self.process.stdin, flush=True)
+        print(json.dumps({name: str(value) for name, value in job.items()}), file=self.jobs, flush=True)
 
     def render(self, described, folder):
         """The views' passes."""
@@ -51,7 +54,7 @@ class Worker:
 def worker():
     made = Worker()
     yield made
-    made.process.stdin.close()
+    made.jobs.close()
     assert made.process.wait(timeout=30) == 0
 
 
@@ -150,10 +153,9 @@ def all_materials(folder):
         Image.fromarray(values.astype(np.uint8)).save(folder / f"{name}.png")
     files = {name: str(folder / f"{name}.png") for name in ("color", "normal", "roughness", "metallic")}
     picture = schema.Picture(mapping=schema.Mapping(3.0, (0.0, 0.0, 30.0)), **files)
-    families = FAMILIES.__args__ if hasattr(FAMILIES, "__args__") else eval(FAMILIES, vars(schema)).__args__
     made = [
         schema.Material(pattern(family, distortion=0.2 * (i % 2)), roughness=(0.2, 0.7), metallic=0.3 * (i % 3))
-        for i, family in enumerate(families)
+        for i, family in enumerate(FAMILIES)
     ]
     layered = schema.Layered(picture, schema.Plain((0.7, 0.0, 0.0)), pattern("noise", interpolation="constant"))
     return [*made, schema.Material(picture, coat=0.5, sheen=0.3), schema.Material(layered, specular=0.8)]
@@ -219,7 +221,7 @@ def test_another_process_renders_the_same_bits(all_kinds, rendered_kinds, tmp_pa
     """Though here it is the worker's first scene."""
     other = Worker()
     other.render(all_kinds, tmp_path / "scene")
-    other.process.stdin.close()
+    other.jobs.close()
     assert other.process.wait(timeout=30) == 0
     for i in range(len(all_kinds.cameras.views)):
         files = [folder / "views" / f"{i:06}.exr" for folder in (rendered_kinds[0], tmp_path / "scene")]
@@ -233,20 +235,22 @@ DOWN = look((0.0, 0.0, 2.0), (0.0, 0.0, 0.0), 16, 16, 32.0, 32.0, 8.0, 8.0)
 """On a square of 1 m; x to the right, y up."""
 
 
-@pytest.mark.parametrize(("turn", "expected"), [(0.0, "rb"), (90.0, "gr")])
-def test_pictures_lie_the_right_way_round(worker, tmp_path, turn, expected):
-    """The picture: red and green above, blue and black below, once per metre, its lower left corner at the centre."""
+@pytest.mark.parametrize(("turn", "expected"), [(0.0, "rgb"), (90.0, "g r")])
+def test_pictures_lie_the_right_way_round_on_all_sides(worker, tmp_path, turn, expected):
+    """The picture: red and green above, blue and black below, once per metre. It turns counter-clockwise when the
+    coordinates turn the other way."""
     picture = np.zeros((32, 32, 3), np.uint8)
     picture[:16, :16, 0] = picture[:16, 16:, 1] = picture[16:, :16, 2] = 255
     Image.fromarray(picture).save(tmp_path / "picture.png")
     mapping = schema.Mapping(1.0, (0.0, 0.0, -turn), (0.5, 0.5, 0.0))
     material = schema.Material(schema.Picture(str(tmp_path / "picture.png"), mapping), specular=0.0)
-    described = scene([thing(schema.Rectangle(), (1.0, 1.0, 0.0))], [material], [DOWN], 16, 16, samples=16)
-    [seen] = worker.render(described, tmp_path / "scene")
-    corners = seen.color[[3, 12], [3, 3]]  # upper left, lower left
-    assert ["rgb"[c] for c in corners.argmax(1)] == list(expected)
-    assert np.all(corners.max(1) > 0.5)
-    assert np.all(np.sort(corners, axis=1)[:, :2] < 0.05)
+    sides = [sign * 2.5 * axis for axis in np.eye(3) for sign in (1, -1)]
+    views = [look(eye, (0.0, 0.0, 0.0), 16, 16, 32.0, 32.0, 8.0, 8.0) for eye in sides]
+    box = thing(schema.Box(), (1.0, 1.0, 1.0))
+    for seen in worker.render(scene([box], [material], views, 16, 16, samples=16), tmp_path / "scene"):
+        corners = seen.color[[3, 3, 12], [3, 12, 3]]  # upper left, upper right, lower left
+        assert np.all(np.sort(corners, axis=1)[:, :2] < 0.05)
+        assert "".join("rgb"[c.argmax()] if c.max() > 0.5 else " " for c in corners) == expected
 
 
 @pytest.mark.parametrize(("turn", "expected"), [(0.0, (0.6, 0.0, -0.8)), (90.0, (0.0, -0.6, -0.8))])
@@ -343,13 +347,18 @@ def test_one_bad_scene_is_one_line_and_the_next_is_fine(worker, tmp_path, base, 
     assert seen.valid.any()
 
 
-def test_an_unreadable_spec_is_one_line(worker, tmp_path):
-    (tmp_path / "half.json").write_text('{"objects": [')
-    for spec in ("half.json", "missing.json"):
-        worker.send(spec=tmp_path / spec, output=tmp_path / "views")
-        answer = worker.read()
-        assert answer["ok"] is False
-        assert "\n" not in answer["error"]
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [('{"objects": [', "JSONDecodeError"), ("{}", "the field 'objects' is missing"), (None, "scene.json")],
+)
+def test_an_unusable_spec_is_one_line(worker, tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "scene.json").write_text(text)
+    worker.send(spec=tmp_path / "scene.json", output=tmp_path / "views")
+    answer = worker.read()
+    assert answer["ok"] is False
+    assert message in answer["error"]
+    assert "\n" not in answer["error"]
 
 
 def test_it_ends_while_rendering_when_nobody_reads_any_longer(tmp_path):
@@ -359,6 +368,6 @@ def test_it_ends_while_rendering_when_nobody_reads_any_longer(tmp_path):
     alone.send(spec=tmp_path / "scene.json", output=tmp_path / "views")
     with pytest.raises(subprocess.TimeoutExpired):
         alone.process.wait(timeout=2)
-    alone.process.stdout.close()
+    alone.answers.close()
     assert alone.process.wait(timeout=10) == 1
-    alone.process.stdin.close()
+    alone.jobs.close()

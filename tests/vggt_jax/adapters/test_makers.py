@@ -124,12 +124,9 @@ def test_draws_are_independent_or_shared(makers):
         initialize(lora, jax.random.key(3), 0, "shared")
 
 
-def test_a_matrix_draw_does_not_depend_on_the_others(makers, matrices):
-    alone = LoRA(select(matrices, ["*.qkv"]), rank=3, alpha=6.0).init(jax.random.key(0))
-    together = makers["lora"].init(jax.random.key(0))
-    path = "aggregator.frame_blocks.attn.qkv"
-    np.testing.assert_array_equal(alone[path].B, together[path].B)
-    first, second = (np.asarray(together[f"depth_head.projects.{i}"].B).ravel() for i in (0, 1))
+def test_matrices_have_draws_of_their_own(makers):
+    params = makers["lora"].init(jax.random.key(0))
+    first, second = (np.asarray(params[f"depth_head.projects.{i}"].B).ravel() for i in (0, 1))
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.5
 
 
