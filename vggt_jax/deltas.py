@@ -39,31 +39,9 @@ def linear_delta(x: Float[Array, "*b m"], delta: LowRank) -> Float[Array, "*b n"
     return jnp.matmul(hidden, a.mT, precision=jax.lax.Precision.HIGHEST)
 
 
-def conv_delta(
-    x: Float[Array, "b h w m"], delta: LowRank, *, kernel: int, stride: int, padding: int
-) -> Float[Array, "b h2 w2 n"]:
-    """What the update adds to a convolution: r filters of its geometry (the columns of B), then 1×1 by A.
-
-    Filters are one product over channels for all their taps, whose results are shifted and added. ``vmap`` over updates
-    makes a batched product of it, where a convolution would become a grouped one: several times slower on CPUs, and
-    1×1 ones come out wrong when XLA splits them along the updates (jax 0.10.2).
-    """
-    b, h, w, m = x.shape
-    taps = kernel * kernel
-    # rows of B are in PyTorch's order (Cin, kh, kw)
-    by_tap = delta.B.astype(x.dtype).reshape(m, taps * delta.rank)
-    products = jnp.matmul(x, by_tap, precision=jax.lax.Precision.HIGHEST).reshape(b, h, w, taps, delta.rank)
-    products = jnp.pad(products, [(0, 0), (padding, padding), (padding, padding), (0, 0), (0, 0)])
-    rows, columns = ((side + 2 * padding - kernel) // stride + 1 for side in (h, w))
-
-    def of_tap(tap: int) -> Array:
-        row, column = divmod(tap, kernel)
-        return products[
-            :, row : row + (rows - 1) * stride + 1 : stride, column : column + (columns - 1) * stride + 1 : stride, tap
-        ]
-
-    hidden = sum((of_tap(tap) for tap in range(1, taps)), start=of_tap(0))
-    return jnp.matmul(hidden, delta.A.astype(x.dtype).mT, precision=jax.lax.Precision.HIGHEST)
+def filters(b: Float[Array, "m r"], kernel: int) -> Float[Array, "kernel kernel inputs r"]:
+    """The r convolution filters that the columns of B hold, from PyTorch's row order (Cin, kh, kw) to HWIO."""
+    return b.reshape(-1, kernel, kernel, b.shape[-1]).transpose(1, 2, 0, 3)
 
 
 def kernel_matrix(kernel: Float[Array, "*stack"], *, conv: bool) -> Float[Array, "*layers n m"]:

@@ -17,7 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from subspace import LowRank
-from vggt_jax.deltas import conv_delta, linear_delta
+from vggt_jax.deltas import filters, linear_delta
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
@@ -90,19 +90,23 @@ class Conv(nnx.Module):
 
     def __call__(self, x: Float[Array, "b h w m"], delta: LowRank | None = None) -> Float[Array, "b h2 w2 n"]:
         x = x.astype(self.dtype)
-        y = jax.lax.conv_general_dilated(
+        y = self._convolve(x, self.kernel[...].astype(self.dtype))
+        if self.bias is not None:
+            y = y + self.bias[...].astype(self.dtype)
+        if delta is None:
+            return y
+        hidden = self._convolve(x, filters(delta.B.astype(self.dtype), self.kernel.shape[0]))
+        return y + jnp.matmul(hidden, delta.A.astype(self.dtype).mT, precision=HIGHEST)
+
+    def _convolve(self, x: Array, kernel: Array) -> Array:
+        return jax.lax.conv_general_dilated(
             x,
-            self.kernel[...].astype(self.dtype),
+            kernel,
             window_strides=(self.stride, self.stride),
             padding=((self.padding, self.padding),) * 2,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
             precision=HIGHEST,
         )
-        if self.bias is not None:
-            y = y + self.bias[...].astype(self.dtype)
-        if delta is None:
-            return y
-        return y + conv_delta(x, delta, kernel=self.kernel.shape[0], stride=self.stride, padding=self.padding)
 
 
 class Upsample(nnx.Module):
