@@ -163,11 +163,11 @@ class _HeldOut:
 def _sequence(scenes: list[Any], views: int, encode: Encode | None) -> TrainingBatch:
     """One sequence of evenly spaced views of each data set's scene, (k, 1, S, …)."""
     loaded = [scene.load(np.linspace(0, scene.num_views, views, endpoint=False).astype(int)) for scene in scenes]
-    arrays = {name: value[:, None] for name, value in training_arrays(loaded).items()}
+    arrays = {name: jnp.asarray(value[:, None]) for name, value in training_arrays(loaded).items()}
     tokens = None
     if encode is not None:
         found = encode(np.concatenate([each.images for each in loaded]))
-        tokens = found.reshape(len(scenes), 1, views, *found.shape[1:])
+        tokens = jnp.asarray(found.reshape(len(scenes), 1, views, *found.shape[1:]))
     return TrainingBatch(**arrays, patch_tokens=tokens)
 
 
