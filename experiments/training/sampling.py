@@ -16,21 +16,25 @@ from experiments.training.batch import TrainingBatch
 class Views(Protocol):
     """S views of one scene, as :class:`experiments.data.dataset.Views` holds them."""
 
-    images: UInt8[np.ndarray, "s h w 3"]
-    depths: Float[np.ndarray, "s h w"]
-    valid: Bool[np.ndarray, "s h w"]
-    intrinsics: Float[np.ndarray, "s 3 3"]
-    extrinsics: Float[np.ndarray, "s 3 4"]
-
+    @property
+    def images(self) -> UInt8[np.ndarray, "s h w 3"]: ...
+    @property
+    def depths(self) -> Float[np.ndarray, "s h w"]: ...
+    @property
+    def valid(self) -> Bool[np.ndarray, "s h w"]: ...
+    @property
+    def intrinsics(self) -> Float[np.ndarray, "s 3 3"]: ...
+    @property
+    def extrinsics(self) -> Float[np.ndarray, "s 3 4"]: ...
     @property
     def world_points(self) -> Float[np.ndarray, "s h w 3"]: ...
 
 
 class Scene(Protocol):
-    """A scene whose views can be read."""
+    """A scene whose views can be read, such as :class:`experiments.data.dataset.StoredScene`."""
 
-    num_views: int
-
+    @property
+    def num_views(self) -> int: ...
     def load(self, view_indices: Sequence[int]) -> Views: ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from experiments.training.batch import TrainingBatch
 from experiments.training.losses import Losses, Objective
 from experiments.training.normalization import normalize
-from subspace import LowRank
+from vggt_jax.adapters import Maker
 
 Params = Any
 """A pytree of arrays, what one adapter trains."""
@@ -42,12 +42,6 @@ class TrainingState:
     """The same since the last update."""
 
 
-class Maker(Protocol):
-    """What makes updates of the base's weights of an adapter's numbers; a pytree whose leaves are its constants."""
-
-    def deltas(self, params: Params) -> dict[str, LowRank]: ...
-
-
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class AdaptedBase:
@@ -56,6 +50,7 @@ class AdaptedBase:
     base: nnx.State
     """Parameters of the model."""
     maker: Maker
+    """From an adapter's numbers to updates of the weights."""
 
 
 def adapter_loss(graphdef: nnx.GraphDef, objective: Objective) -> LossFunction:

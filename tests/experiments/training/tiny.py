@@ -1,7 +1,5 @@
 """A model, adapters and batches that compile in seconds; also for scripts that tests run in other processes."""
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +9,9 @@ from experiments.training.batch import TrainingBatch
 from experiments.training.losses import Objective
 from experiments.training.optimizer import OptimizerSettings, make_optimizer
 from experiments.training.step import AdaptedBase, adapter_loss, start, training_step
-from subspace import LowRank
 from vggt_jax import VGGTConfig
 from vggt_jax.adaptable import adaptable
+from vggt_jax.adapters import LoRA
 from vggt_jax.parameters import abstract_model
 
 CONFIG = VGGTConfig.from_json(
@@ -40,17 +38,6 @@ QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": Fal
 """Compiler options for tiny shapes on a CPU."""
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class ScaledFactors:
-    """The plainest maker: an adapter is its factors, up to one constant."""
-
-    scale: jax.Array
-
-    def deltas(self, params):
-        return {path: LowRank(self.scale * x.A, x.B) for path, x in params.items()}
-
-
 def draw_base(seed=0):
     """A graph definition and random parameters without a trivial entry."""
     rng = np.random.default_rng(seed)
@@ -63,18 +50,19 @@ def draw_base(seed=0):
     return graphdef, jax.tree.map(draw, params)
 
 
-def draw_adapters(graphdef, base, k, rank=2, seed=0):
-    """k adapters, no factor zero, of every linear layer and of some convolutions: all would take longer to compile."""
+def make_lora(graphdef, base, rank=2):
+    """A LoRA of every linear layer and of some convolutions: all would take longer to compile."""
+    matrices = adaptable(nnx.merge(graphdef, base))
+    return LoRA({path: x for path, x in matrices.items() if x.conv is None or path in CONVOLUTIONS}, rank, alpha=4)
+
+
+def draw_adapters(maker, k, seed=0):
+    """k adapters without a zero factor."""
     rng = np.random.default_rng(seed)
-
-    def factor(*shape):
-        return jnp.asarray(0.3 * rng.normal(size=(k, *shape)) / shape[-2] ** 0.5, jnp.float32)
-
-    return {
-        path: LowRank(factor(*matrix.stack, matrix.n, rank), factor(*matrix.stack, matrix.m, rank))
-        for path, matrix in adaptable(nnx.merge(graphdef, base)).items()
-        if matrix.conv is None or path in CONVOLUTIONS
-    }
+    shapes = jax.eval_shape(maker.init, jax.random.key(0))
+    return jax.tree.map(
+        lambda x: jnp.asarray(0.3 * rng.normal(size=(k, *x.shape)) / x.shape[-2] ** 0.5, jnp.float32), shapes
+    )
 
 
 def draw_batch(seed, k, b, s):
@@ -99,7 +87,6 @@ def draw_batch(seed, k, b, s):
 def setup(k, seed=0):
     """(step, state, frozen) of k adapters of the tiny model."""
     graphdef, base = draw_base()
-    optimizer = make_optimizer(OPTIMIZER)
+    maker, optimizer = make_lora(graphdef, base), make_optimizer(OPTIMIZER)
     step = training_step(adapter_loss(graphdef, Objective()), optimizer)
-    state = start(draw_adapters(graphdef, base, k, seed=seed), optimizer)
-    return step, state, AdaptedBase(base, ScaledFactors(jnp.asarray(2.0)))
+    return step, start(draw_adapters(maker, k, seed), optimizer), AdaptedBase(base, maker)
