@@ -298,7 +298,7 @@ class RenderSettings(_Part, frozen=True):
     seed: int = 0
     """Cycles' own."""
     exposure_percentile: float = 99.0
-    """Of the scene's brightness over all views, shown as white."""
+    """Of the brightness of the scene's surfaces over all views, shown as white."""
 
 
 class Provenance(_Part, frozen=True):

@@ -1,0 +1,179 @@
+"""Scenes and samples of views as NumPy arrays."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Float16, Float32, Int, UInt8, UInt16
+from PIL import Image
+
+from experiments.data import files
+from experiments.data.geometry import unproject
+from experiments.data.manifest import Manifest, read_manifest
+from experiments.data.scene_folder import find_damage, view_files
+from experiments.synthetic import schema
+
+
+@dataclass(frozen=True)
+class Views:
+    """S views of one scene."""
+
+    images: UInt8[np.ndarray, "s h w 3"]
+    """sRGB."""
+    depths: Float32[np.ndarray, "s h w"]
+    """z in the camera, metres; 0 where not valid."""
+    valid: Bool[np.ndarray, "s h w"]
+    """Where there is a surface."""
+    normals: Float16[np.ndarray, "s h w 3"]
+    """In the camera's frame (OpenCV), of unit length; 0 where not valid."""
+    object_ids: UInt16[np.ndarray, "s h w"]
+    """Place in the scene's objects plus one; 0 where not valid."""
+    glass: Bool[np.ndarray, "s h w"]
+    """Where the surface, whose depth and normal these are, is transparent."""
+    intrinsics: Float[np.ndarray, "s 3 3"]
+    """In pixels; the centre of the upper left pixel is (0, 0)."""
+    extrinsics: Float[np.ndarray, "s 3 4"]
+    """World to camera, OpenCV."""
+
+    @property
+    def world_points(self) -> Float32[np.ndarray, "s h w 3"]:
+        """The point of each pixel in the world; the camera's centre where not valid."""
+        return unproject(self.depths, self.extrinsics, self.intrinsics).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class StoredScene:
+    """A scene in its folder; nothing is read before :meth:`load`."""
+
+    folder: Path
+    num_views: int
+
+    @property
+    def spec(self) -> schema.Scene:
+        """The complete description, see :mod:`experiments.synthetic.schema`."""
+        return schema.from_json((self.folder / "spec.json").read_bytes())
+
+    def cameras(self) -> tuple[Float[np.ndarray, "v 3 3"], Float[np.ndarray, "v 3 4"]]:
+        """Intrinsics and extrinsics of all views, float64."""
+        views = files.read_json(self.folder / "cameras.json")["views"]
+        return tuple(np.array([view[name] for view in views]) for name in ("intrinsics", "world_to_camera"))  # pyright: ignore
+
+    def load(self, view_indices: Sequence[int] | Int[np.ndarray, " s"] | None = None) -> Views:
+        """Read views.
+
+        Args:
+            view_indices: which, in this order; all by default.
+
+        Raises:
+            ValueError: there is no such view, or a file is damaged.
+            OSError: a file cannot be read.
+        """
+        indices = range(self.num_views) if view_indices is None else [int(view) for view in view_indices]
+        for view in indices:
+            if not 0 <= view < self.num_views:
+                raise ValueError(f"{self.folder} has views 0 to {self.num_views - 1}, not {view}")
+        if not indices:
+            raise ValueError(f"{self.folder}: no views asked for")
+        loaded = [self._load_view(view) for view in indices]
+        intrinsics, extrinsics = self.cameras()
+        stacked = {name: np.stack([arrays[name] for arrays in loaded]) for name in loaded[0]}
+        return Views(
+            images=stacked["image"],
+            depths=stacked["depth"],
+            valid=stacked["valid"],
+            normals=stacked["normal"],
+            object_ids=stacked["object_id"],
+            glass=stacked["glass"],
+            intrinsics=intrinsics[list(indices)].astype(np.float32),
+            extrinsics=extrinsics[list(indices)].astype(np.float32),
+        )
+
+    def sample(self, count: int, rng: np.random.Generator) -> Views:
+        """``count`` different views in random order; the first is the reference of a training sequence.
+
+        Raises:
+            ValueError: the scene has fewer.
+        """
+        if not 1 <= count <= self.num_views:
+            raise ValueError(f"{self.folder} has {self.num_views} views, {count} were asked for")
+        return self.load(rng.permutation(self.num_views)[:count])
+
+    def _load_view(self, view: int) -> dict[str, np.ndarray]:
+        image, arrays = (self.folder / name for name in view_files(view))
+        try:
+            with Image.open(image) as picture, np.load(arrays) as stored:
+                return {"image": np.asarray(picture), **stored}
+        except (ValueError, SyntaxError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{self.folder}: view {view} is damaged: {error}") from None
+
+
+class Dataset:
+    """A finished data set.
+
+    Args:
+        folder: the folder with ``manifest.json``.
+
+    Raises:
+        ValueError: it is none, or not finished.
+        OSError: it cannot be read.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.manifest: Manifest = read_manifest(self.folder)
+        self.scenes = [StoredScene(self.folder / name, self.manifest.settings.views) for name in self.manifest.scenes]
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __getitem__(self, scene: int) -> StoredScene:
+        return self.scenes[scene]
+
+    def __iter__(self) -> Iterator[StoredScene]:
+        return iter(self.scenes)
+
+    def verify(self) -> None:
+        """Hash every file.
+
+        Raises:
+            ValueError: naming the first file that is missing or is not what was written.
+        """
+        for name, expected in self.manifest.files.items():
+            if not (self.folder / name).is_file() or files.sha256(self.folder / name) != expected:
+                raise ValueError(f"{self.folder / name} is damaged")
+        for name, record in self.manifest.scenes.items():
+            if damage := find_damage(self.folder / name, record, everything=True):
+                raise ValueError(damage)
+
+
+def training_arrays(sequences: Sequence[Views]) -> dict[str, np.ndarray]:
+    """B sequences of S views each as the fields of ``experiments.training.batch.TrainingBatch``.
+
+    Lengths are metres and cameras are the data set's; ``experiments.training.normalization.normalize`` makes the first
+    camera the world's frame and the mean distance the unit.
+
+    Args:
+        sequences: all with equally many views of the same size.
+
+    Returns:
+        images (B, S, H, W, 3) float32 in [0, 1]; depths (B, S, H, W) float32; point_masks (B, S, H, W) bool; extrinsics
+        (B, S, 3, 4) and intrinsics (B, S, 3, 3) float32; world_points (B, S, H, W, 3) float32.
+
+    Raises:
+        ValueError: no sequences, or they differ in shape.
+    """
+    shapes = {views.images.shape for views in sequences}
+    if len(shapes) != 1:
+        raise ValueError(f"sequences of a batch must have one shape, got {sorted(shapes)}")
+    return {
+        "images": np.stack([views.images.astype(np.float32) / 255 for views in sequences]),
+        "depths": np.stack([views.depths for views in sequences]),
+        "point_masks": np.stack([views.valid for views in sequences]),
+        "extrinsics": np.stack([views.extrinsics for views in sequences]),
+        "intrinsics": np.stack([views.intrinsics for views in sequences]),
+        "world_points": np.stack([views.world_points for views in sequences]),
+    }

@@ -1,0 +1,122 @@
+"""``manifest.json``: what a data set is made of, and how it was made."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from experiments.data import files
+from experiments.data.scene_folder import SceneRecord
+from experiments.synthetic.schema import SCHEMA_VERSION, Attribute, Setting
+
+MANIFEST = "manifest.json"
+CONTACT_SHEET = "contact_sheet.png"
+FORMAT_VERSION = 1
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What decides about every byte of a scene, together with the numbers of the data set and of the scene."""
+
+    attribute: Attribute
+    setting: Setting
+    seed: int
+    views: int
+    resolution: int
+    """Width and height in pixels."""
+    samples: int
+    """Paths per pixel."""
+    textures: str | None = None
+    """Folder of the user's own textures."""
+
+
+class FailedScene(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A scene that is not there."""
+
+    scene: int
+    errors: tuple[str, ...]
+    """One for each attempt."""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``manifest.json``. A data set without it is not finished."""
+
+    format: int = FORMAT_VERSION
+    settings: Settings
+    dataset: int
+    """Which of the data sets of its attribute, from 0."""
+    counts: dict[str, int]
+    versions: dict[str, str]
+    timings: dict[str, float]
+    """Sums over the scenes, in seconds of one core; ``peak_memory_gb`` is the largest of a worker."""
+    scenes: dict[str, SceneRecord]
+    """By folder."""
+    failed: tuple[FailedScene, ...]
+    files: dict[str, str]
+    """sha256 of the files that belong to no scene."""
+
+    @property
+    def requested_scenes(self) -> int:
+        """Scenes that were asked for, those that failed included."""
+        return len(self.scenes) + len(self.failed)
+
+
+def scene_name(scene: int) -> str:
+    """The folder of a scene."""
+    return f"scene_{scene:04d}"
+
+
+def write_manifest(
+    folder: Path, settings: Settings, dataset: int, scenes: Mapping[str, SceneRecord], failed: tuple[FailedScene, ...]
+) -> Manifest:
+    """Summarise the records of all scenes; the contact sheet must be there.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    records = list(scenes.values())
+    images = settings.views * len(records)
+    manifest = Manifest(
+        settings=settings,
+        dataset=dataset,
+        counts={"scenes": len(records), "views": settings.views, "images": images, "failed_scenes": len(failed)},
+        versions={
+            "schema": str(SCHEMA_VERSION),
+            "renderer": ", ".join(sorted({record.renderer for record in records})),
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+        },
+        timings={
+            "seconds": round(sum(record.seconds for record in records), 3),
+            "build_seconds": round(sum(record.build_seconds for record in records), 3),
+            "writing_seconds": round(sum(record.writing_seconds for record in records), 3),
+            "peak_memory_gb": max((record.peak_memory_gb for record in records), default=0.0),
+        },
+        scenes=dict(sorted(scenes.items())),
+        failed=failed,
+        files={CONTACT_SHEET: files.sha256(folder / CONTACT_SHEET)} if records else {},
+    )
+    files.write_json(folder / MANIFEST, msgspec.to_builtins(manifest))
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read ``manifest.json``.
+
+    Raises:
+        ValueError: the folder is no finished data set, or its manifest is damaged.
+        OSError: it cannot be read.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ValueError(f"{folder} is no finished data set: it has no {MANIFEST}")
+    try:
+        manifest = msgspec.convert(files.read_json(path), Manifest)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    if manifest.format != FORMAT_VERSION:
+        raise ValueError(f"{path} has format {manifest.format}, this version reads {FORMAT_VERSION}")
+    return manifest

@@ -1,0 +1,168 @@
+"""One scene on disk: written once, complete; verified by its record."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from jaxtyping import Bool
+from PIL import Image
+
+from experiments.data import files
+from experiments.data.tone_mapping import luminance, to_srgb, white_level
+from experiments.synthetic import schema
+from experiments.synthetic.passes import Passes
+
+RECORD = "record.json"
+
+CAMERA_CONVENTIONS = {
+    "world_to_camera": "3x4 [R | t], x_camera = R x_world + t; OpenCV axes: x right, y down, z forward; metres",
+    "intrinsics": "3x3 in pixels; the centre of the upper left pixel is (0, 0), add 0.5 to the principal point for COLMAP",
+}
+"""What the entries of ``cameras.json`` mean; written into the file."""
+
+
+class SceneRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``record.json``."""
+
+    attempt: int
+    renderer: str
+    """Program and version, e.g. "Blender 4.5.15"."""
+    seconds: float
+    """From the worker's start on the scene to its answer."""
+    build_seconds: float
+    """Of these, spent on building the scene."""
+    writing_seconds: float
+    """Reading the passes, tone mapping, compressing and writing."""
+    peak_memory_gb: float
+    """Of the worker so far."""
+    failures: tuple[str, ...]
+    """Errors of the attempts before this one."""
+    files: dict[str, str]
+    """sha256 of every other file of the folder, by path."""
+
+
+def view_files(view: int) -> tuple[str, str]:
+    """Image and arrays of a view, as paths in the scene's folder."""
+    return f"images/{view:06d}.png", f"arrays/{view:06d}.npz"
+
+
+def camera_arrays(cameras: schema.Cameras) -> tuple[np.ndarray, np.ndarray]:
+    """Intrinsics (V, 3, 3) and extrinsics (V, 3, 4), float64, as in ``cameras.json``."""
+    intrinsics = [
+        [[view.fx, 0, view.cx - 0.5], [0, view.fy, view.cy - 0.5], [0, 0, 1]]  # the schema's pixel centres are at .5
+        for view in cameras.views
+    ]
+    extrinsics = [np.reshape(view.world_to_camera, (3, 4)) for view in cameras.views]
+    return np.array(intrinsics, np.float64), np.array(extrinsics, np.float64)
+
+
+def write_views(folder: Path, scene: schema.Scene, read: Callable[[int], Passes]) -> None:
+    """Write everything about a scene but its record.
+
+    Args:
+        folder: an empty folder.
+        scene: what was rendered.
+        read: the passes of a view. Called twice for each view, as the exposure depends on all of them and long scenes
+            need not fit into memory.
+
+    Raises:
+        ValueError: passes of the wrong size, black or not finite, or with objects that the scene does not have.
+        OSError: the folder cannot be written.
+    """
+    (folder / "images").mkdir()
+    (folder / "arrays").mkdir()
+    (folder / "spec.json").write_bytes(schema.to_json(scene))
+    files.write_json(folder / "cameras.json", _cameras_json(scene.cameras))
+    is_glass = np.array([False, *(_is_glass(scene, item) for item in scene.objects)])
+    brightness = []
+    views = range(len(scene.cameras.views))
+    for view in views:
+        passes = read(view)
+        _check(scene, passes, view)
+        brightness.append(luminance(passes.color[passes.valid]))
+        _write_arrays(folder / view_files(view)[1], passes, is_glass)
+    white = white_level(brightness, scene.render.exposure_percentile)
+    for view in views:
+        Image.fromarray(to_srgb(read(view).color, white)).save(folder / view_files(view)[0])
+
+
+def write_record(folder: Path, **measured: Any) -> SceneRecord:
+    """Hash the files of a scene and write ``record.json``; ``measured`` are the other fields of :class:`SceneRecord`."""
+    record = SceneRecord(**measured, files=files.hashes(folder))
+    files.write_json(folder / RECORD, msgspec.to_builtins(record))
+    return record
+
+
+def read_record(folder: Path) -> SceneRecord:
+    """Read ``record.json``.
+
+    Raises:
+        ValueError: it is damaged.
+        OSError: it cannot be read.
+    """
+    try:
+        return msgspec.convert(files.read_json(folder / RECORD), SceneRecord)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{folder / RECORD} is damaged: {error}") from None
+
+
+def find_damage(folder: Path, record: SceneRecord, everything: bool) -> str | None:
+    """What is wrong with a scene's files, or None.
+
+    Args:
+        folder: of the scene.
+        record: of the scene.
+        everything: hash every file. Otherwise only those that were changed after the record was written, which finds
+            all but silent faults of the disk.
+    """
+    written = (folder / RECORD).stat().st_mtime_ns
+    for name, expected in record.files.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{path} is missing"
+        if (everything or path.stat().st_mtime_ns >= written) and files.sha256(path) != expected:
+            return f"{path} is damaged"
+    return None
+
+
+def _is_glass(scene: schema.Scene, item: schema.Object) -> bool:
+    return scene.materials[item.material % len(scene.materials)].transmission > 0
+
+
+def _cameras_json(cameras: schema.Cameras) -> dict[str, Any]:
+    intrinsics, extrinsics = camera_arrays(cameras)
+    return {
+        "conventions": CAMERA_CONVENTIONS,
+        "width": cameras.width,
+        "height": cameras.height,
+        "views": [
+            {"intrinsics": k.tolist(), "world_to_camera": e.tolist()}
+            for k, e in zip(intrinsics, extrinsics, strict=True)
+        ],
+    }
+
+
+def _check(scene: schema.Scene, passes: Passes, view: int) -> None:
+    expected = (scene.cameras.height, scene.cameras.width)
+    if passes.depth.shape != expected:
+        raise ValueError(f"view {view} was rendered with {passes.depth.shape} pixels in place of {expected}")
+    if passes.object_id.max(initial=0) > len(scene.objects):
+        raise ValueError(f"view {view} shows object {passes.object_id.max()} of {len(scene.objects)}")
+
+
+def _write_arrays(path: Path, passes: Passes, is_glass: Bool[np.ndarray, " ids"]) -> None:
+    content = io.BytesIO()
+    np.savez_compressed(
+        content,
+        depth=passes.depth,
+        valid=passes.valid,
+        normal=passes.normal.astype(np.float16),
+        object_id=passes.object_id,
+        glass=is_glass[passes.object_id],
+    )
+    path.write_bytes(content.getvalue())  # at once, as zipfile seeks back and forth

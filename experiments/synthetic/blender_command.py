@@ -1,0 +1,81 @@
+"""How a worker is started: the command for an installed Blender, a Python with bpy, or an environment that uv makes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+WORKER = Path(__file__).with_name("blender") / "worker.py"
+_VERSION_SECONDS = 60
+
+
+def worker_command(blender: str | None) -> list[str]:
+    """The command that starts a worker.
+
+    Args:
+        blender: an installed Blender, or a Python that has bpy: a path or a name on PATH. By default uv makes the
+            environment that the worker's script asks for, the first time from the package index (about 0.4 GB).
+
+    Raises:
+        ValueError: ``blender`` is neither.
+        OSError: it cannot be run, or uv is missing or cannot make the environment.
+    """
+    if blender is None:
+        return [_uv_python(), str(WORKER)]
+    program = shutil.which(blender)
+    if program is None:
+        raise OSError(f"--blender={blender} is no program that can be run")
+    try:
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=_VERSION_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise OSError(f"--blender={blender} cannot be run: {error}") from None
+    if said.stdout.startswith("Blender"):
+        return [program, "--background", "--factory-startup", "--python", str(WORKER), "--"]
+    if said.stdout.startswith("Python"):
+        return [program, str(WORKER)]
+    raise ValueError(f"--blender={blender} is neither Blender nor Python: --version says {said.stdout[:80].strip()!r}")
+
+
+def _uv_python() -> str:
+    """The Python of the worker's environment. Not ``uv run``, which would stand between us and the worker."""
+    try:
+        from uv import find_uv_bin
+
+        uv = find_uv_bin()
+    except (ImportError, FileNotFoundError):
+        uv = shutil.which("uv")
+    if uv is None:
+        raise OSError("uv is missing, which makes Blender's environment: pip install uv, or give --blender=PATH")
+    python = _find_python(uv)
+    if python is None:
+        print("making Blender's environment with uv, once: about 0.4 GB to download …", file=sys.stderr)
+        synced = _uv(uv, "sync", "--script", str(WORKER))
+        python = _find_python(uv)
+        if synced.returncode or python is None:
+            raise OSError(f"uv cannot make Blender's environment: {_last_line(synced.stderr)}; or give --blender=PATH")
+    return python
+
+
+def _find_python(uv: str) -> str | None:
+    """The environment's Python if it has the right bpy. `uv sync --check` is not asked, as it reinstalls bpy each time."""
+    found = _uv(uv, "python", "find", "--script", str(WORKER))
+    required = re.search(r"bpy==([\d.]+)", WORKER.read_text(encoding="utf-8"))
+    if found.returncode or required is None:
+        return None
+    python = found.stdout.strip()
+    bpy = subprocess.run(
+        [python, "-Ic", "import importlib.metadata as m; print(m.version('bpy'))"], capture_output=True
+    )
+    return python if bpy.stdout.decode().strip() == required[1] else None
+
+
+def _uv(uv: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([uv, *arguments], capture_output=True, text=True)
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1].strip() if lines else "no reason given"

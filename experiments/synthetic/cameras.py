@@ -1,0 +1,195 @@
+"""Camera paths: cubic splines through a few control points, within stated ranges.
+
+The splines are monotone between control points (PCHIP), so that a path never leaves the box of its control points and
+every stated range holds exactly. A path does not depend on the number of views: they sample it evenly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.interpolate import PchipInterpolator
+from scipy.spatial.transform import Rotation
+
+from experiments.synthetic import schema
+from experiments.synthetic.draws import Range, inner_range, pick, uniform
+from experiments.synthetic.rooms import CAMERA_ZONE
+from experiments.synthetic.support import distance
+
+FIELD_OF_VIEW: Range = (45.0, 70.0)
+"""Along the longer side of the picture, degrees: MegaSynth's, one for each data set."""
+
+
+@dataclass(frozen=True)
+class MicroRanges:
+    """A hand-held camera that means to stand still."""
+
+    azimuth: Range
+    """Of the camera about the stage, degrees from -y."""
+    distance: Range
+    """From the stage's axis, metres."""
+    height: Range
+    translation: Range
+    """Largest distance between any two of a path's cameras, metres. The scene is about 3 m away."""
+    rotation: Range
+    """Largest angle between any two of a path's cameras, degrees."""
+    roll: float
+
+
+MICRO_EXTREME = MicroRanges(
+    azimuth=(-26, 26),
+    distance=(1.65, 2.6),
+    height=(0.95, 1.75),
+    translation=(0.02, 0.08),
+    rotation=(1.0, 6.0),
+    roll=12.0,
+)
+MICRO_MODERATE = MicroRanges(
+    azimuth=(-12, 12), distance=(2.0, 2.5), height=(1.1, 1.6), translation=(0.03, 0.06), rotation=(2.0, 4.0), roll=3.0
+)
+MICRO_CONTROL_POINTS = 5
+MICRO_TARGET = np.array([[-0.5, -0.2, 0.45], [0.5, 1.0, 1.15]])
+"""Corners of the box that a path's middle looks at, metres."""
+
+
+@dataclass(frozen=True)
+class OrbitRanges:
+    """A full circle about the origin."""
+
+    elevation: Range
+    """Degrees above the horizon."""
+    distance: Range
+    """From the origin, metres."""
+    width: Range
+    """Share of both ranges that one data set uses."""
+    uneven: float
+    """How far an azimuth control point lies from its even place, as a share of the step between two."""
+    roll: float
+    """Largest, degrees."""
+    aim: float
+    """Largest distance of the point looked at from the origin along each axis, metres."""
+
+
+ORBIT_EXTREME = OrbitRanges(elevation=(-25, 70), distance=(2.1, 4.2), width=(0.35, 0.9), uneven=0.3, roll=15.0, aim=0.2)
+ORBIT_MODERATE = OrbitRanges(elevation=(5, 40), distance=(2.5, 3.3), width=(0.3, 0.6), uneven=0.1, roll=3.0, aim=0.05)
+ORBIT_CONTROL_POINTS = 8
+AZIMUTH_GAP = 2.2
+"""Between neighbouring cameras on the circle, at most so many times the even gap of 360° / views."""
+CLOSEST = 0.35
+"""No camera is nearer to any object's bounding box, metres."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all scenes of a data set have in common, even if the cameras vary: the range that their paths lie in."""
+
+    field_of_view: float
+    elevation: Range = (0.0, 0.0)
+    distance: Range = (0.0, 0.0)
+    translation: float = 0.0
+    rotation: float = 0.0
+
+
+def shared(rng: np.random.Generator, ranges: MicroRanges | OrbitRanges) -> Shared:
+    field_of_view = uniform(rng, FIELD_OF_VIEW)
+    if isinstance(ranges, MicroRanges):
+        return Shared(
+            field_of_view,
+            distance=inner_range(rng, ranges.distance, (0.4, 0.9)),
+            translation=uniform(rng, ranges.translation),
+            rotation=uniform(rng, ranges.rotation),
+        )
+    elevation = inner_range(rng, ranges.elevation, ranges.width)
+    return Shared(field_of_view, elevation=elevation, distance=inner_range(rng, ranges.distance, ranges.width))
+
+
+def cameras(
+    rng: np.random.Generator, common: Shared, ranges: MicroRanges | OrbitRanges, views: int, width: int, height: int
+) -> schema.Cameras:
+    """A path's cameras."""
+    if isinstance(ranges, MicroRanges):
+        poses = _micro_path(rng, common, ranges, views)
+    else:
+        poses = _orbit(rng, common, ranges, views)
+    focal = max(width, height) / 2 / np.tan(np.radians(common.field_of_view) / 2)
+    made = [
+        schema.View(
+            fx=float(focal), fy=float(focal), cx=width / 2, cy=height / 2,
+            world_to_camera=tuple(float(v) for v in np.column_stack([turn, -turn @ center]).ravel()),
+        )
+        for turn, center in poses
+    ]  # fmt: skip
+    return schema.Cameras(width=width, height=height, views=tuple(made))
+
+
+def centers(seen: schema.Cameras) -> Float[np.ndarray, "views 3"]:
+    """Camera positions in the world, metres."""
+    poses = np.array([view.world_to_camera for view in seen.views]).reshape(-1, 3, 4)
+    return -np.einsum("vji,vj->vi", poses[:, :, :3], poses[:, :, 3])
+
+
+def too_near(seen: schema.Cameras, objects: tuple[schema.Object, ...]) -> str | None:
+    """The first object that a camera is in or nearer to than :data:`CLOSEST`, in words, or None."""
+    places = centers(seen)
+    for index, thing in enumerate(objects):
+        nearest = float(distance(places, thing).min())
+        if nearest < CLOSEST:
+            return f"objects[{index}] ({thing.name}) is {nearest:.3f} m from a camera"
+    return None
+
+
+def _look_at(center: np.ndarray, target: np.ndarray, roll: float) -> Float[np.ndarray, "3 3"]:
+    """World-to-camera rotation (x right, y down, z forward), rolled by degrees about the optical axis."""
+    forward = target - center
+    forward /= np.linalg.norm(forward)
+    right = np.cross(forward, (0.0, 0.0, 1.0))
+    right /= np.linalg.norm(right)
+    level = np.stack([right, np.cross(forward, right), forward])
+    return Rotation.from_euler("z", roll, degrees=True).as_matrix() @ level
+
+
+def _micro_path(
+    rng: np.random.Generator, common: Shared, ranges: MicroRanges, views: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    azimuth, reach = np.radians(uniform(rng, ranges.azimuth)), uniform(rng, common.distance)
+    home = np.array([np.sin(azimuth) * reach, -np.cos(azimuth) * reach, uniform(rng, ranges.height)])
+    middle = _look_at(home, rng.uniform(*MICRO_TARGET), uniform(rng, (-ranges.roll, ranges.roll)))
+    # Cubes whose diagonals are the largest translation and rotation: no two points are farther apart.
+    half = np.array([common.translation, np.radians(common.rotation)]) / (2 * np.sqrt(3))
+    corners = rng.choice([-1.0, 1.0], (MICRO_CONTROL_POINTS, 2, 3)) * rng.uniform(
+        0.4, 1.0, (MICRO_CONTROL_POINTS, 2, 3)
+    )
+    spline = PchipInterpolator(np.linspace(0, 1, MICRO_CONTROL_POINTS), corners * half[:, None])
+    offsets = spline(np.linspace(0, 1, views))
+    low, high = CAMERA_ZONE
+    return [
+        (Rotation.from_rotvec(turn).as_matrix() @ middle, np.clip(home + shift, low, high)) for shift, turn in offsets
+    ]
+
+
+def _orbit(
+    rng: np.random.Generator, common: Shared, ranges: OrbitRanges, views: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    number = ORBIT_CONTROL_POINTS
+    step = 360.0 / number
+    even = np.arange(number) + rng.uniform(-0.5, 0.5, number) * ranges.uneven
+    azimuth = uniform(rng, (0, 360)) + pick(rng, [-1.0, 1.0]) * step * np.append(even, even[0] + number)
+    sines = rng.uniform(*np.sin(np.radians(common.elevation)), number)  # uniform on the sphere
+    others = np.column_stack(
+        [
+            np.degrees(np.arcsin(sines)),
+            rng.uniform(*common.distance, number),
+            rng.uniform(-ranges.roll, ranges.roll, number),
+            rng.uniform(-ranges.aim, ranges.aim, (number, 3)),
+        ]
+    )
+    t = np.linspace(0, 1, number + 1)
+    path = PchipInterpolator(t, np.column_stack([azimuth, np.vstack([others, others[:1]])]))
+    poses = []
+    for angle, elevation, reach, roll, *aim in path(np.arange(views) / views):
+        a, e = np.radians(angle), np.radians(elevation)
+        center = reach * np.array([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)])
+        poses.append((_look_at(center, np.array(aim), roll), center))
+    return poses

@@ -1,0 +1,135 @@
+"""From what names a scene to its complete specification (Section 4.1 of the paper and its supplement 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import get_args
+
+import msgspec
+
+from experiments.synthetic import cameras, cluster, interior, lights, materials, rooms, schema
+from experiments.synthetic.streams import Origin
+
+MAX_REDRAWS = 20
+DECIMALS = 9
+"""Of every number in a specification, so that machines whose mathematics differ in the last bits agree."""
+
+
+def make_scene(
+    attribute: schema.Attribute,
+    setting: schema.Setting,
+    *,
+    seed: int,
+    dataset: int,
+    scene: int,
+    views: int,
+    width: int,
+    height: int,
+    samples: int,
+    attempt: int = 0,
+    textures: Sequence[schema.Picture] = (),
+) -> schema.Scene:
+    """The scene that these values name: the same values give the same scene.
+
+    The part that ``attribute`` varies is drawn for this scene at its full range; the others are drawn once for the data
+    set at moderate ranges (a mixed data set: everything for this scene at moderate ranges). ``views`` changes nothing
+    but the cameras, which sample one path more or less densely.
+
+    Args:
+        attribute: what varies from scene to scene.
+        setting: ``micro_baseline``, a room and a camera that hardly moves, or ``object_centric``, a cluster and a camera
+            that circles it.
+        seed: of the whole run, at least 0.
+        dataset: which of the attribute's data sets, from 0.
+        scene: which of the data set's scenes, from 0.
+        views: number of cameras.
+        width: of the pictures, pixels.
+        height: of the pictures, pixels.
+        samples: paths per pixel.
+        attempt: above 0 to replace a scene that could not be rendered.
+        textures: the user's pictures, used beside the procedural materials.
+
+    Raises:
+        ValueError: an unknown attribute or setting, or a number out of range.
+    """
+    _check_choice("attribute", attribute, get_args(schema.Attribute))
+    _check_choice("setting", setting, get_args(schema.Setting))
+    for name, value, least in (
+        ("seed", seed, 0), ("dataset", dataset, 0), ("scene", scene, 0), ("attempt", attempt, 0),
+        ("views", views, 1), ("width", width, 1), ("height", height, 1), ("samples", samples, 1),
+    ):  # fmt: skip
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+    origin = Origin(attribute, setting, seed, dataset, scene, attempt)
+    for redraw in range(MAX_REDRAWS):
+        origin = replace(origin, redraw=redraw)
+        objects, seen = _objects(origin), _cameras(origin, views, width, height)
+        if cameras.too_near(seen, objects) is None:
+            break
+    else:
+        raise ValueError(f"no place for the cameras of {origin} in {MAX_REDRAWS} draws")
+    return _rounded(
+        schema.Scene(
+            version=schema.SCHEMA_VERSION,
+            provenance=schema.Provenance(
+                attribute=attribute, setting=setting, seed=seed, dataset=dataset, scene=scene, attempt=attempt
+            ),
+            objects=objects,
+            materials=_materials(origin, textures),
+            lighting=_lighting(origin),
+            cameras=seen,
+            render=schema.RenderSettings(samples=samples),
+        )
+    )
+
+
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
+
+
+def _objects(origin: Origin) -> tuple[schema.Object, ...]:
+    extreme = origin.attribute == "geometry"
+    rng = origin.scene_stream("objects") if extreme else origin.dataset_stream("objects")
+    if origin.setting == "micro_baseline":
+        return interior.furnished_room(rng, rooms.EXTREME if extreme else rooms.MODERATE)
+    jitter = origin.scene_stream("objects") if origin.attribute == "texture" else None
+    return cluster.cluster(rng, cluster.EXTREME if extreme else cluster.MODERATE, jitter)
+
+
+def _materials(origin: Origin, textures: Sequence[schema.Picture]) -> tuple[schema.Material, ...]:
+    if origin.attribute == "texture":
+        return materials.palette(origin.scene_stream("materials"), materials.EXTREME, textures)
+    subset = materials.SUBSET if origin.attribute == "geometry" else None
+    return materials.palette(origin.dataset_stream("materials"), materials.MODERATE, textures, subset)
+
+
+def _lighting(origin: Origin) -> schema.Lighting:
+    if origin.attribute == "lighting":
+        return lights.lighting(origin.scene_stream("lighting"), lights.EXTREME, origin.setting)
+    return lights.lighting(origin.dataset_stream("lighting"), lights.MODERATE, origin.setting)
+
+
+def _cameras(origin: Origin, views: int, width: int, height: int) -> schema.Cameras:
+    extreme = origin.attribute == "camera"
+    if origin.setting == "micro_baseline":
+        ranges = cameras.MICRO_EXTREME if extreme else cameras.MICRO_MODERATE
+    else:
+        ranges = cameras.ORBIT_EXTREME if extreme else cameras.ORBIT_MODERATE
+    rng = origin.dataset_stream("cameras")
+    common = cameras.shared(rng, ranges)
+    return cameras.cameras(origin.scene_stream("cameras") if extreme else rng, common, ranges, views, width, height)
+
+
+def _rounded(scene: schema.Scene) -> schema.Scene:
+    def rounded(value):
+        if isinstance(value, float):
+            return round(value, DECIMALS) + 0.0  # no negative zeros
+        if isinstance(value, dict):
+            return {key: rounded(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [rounded(item) for item in value]
+        return value
+
+    return msgspec.convert(rounded(msgspec.to_builtins(scene)), schema.Scene)
