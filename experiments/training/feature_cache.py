@@ -1,0 +1,119 @@
+"""The frozen encoder's tokens, computed once per image: kept in memory, then on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Float32, UInt8
+
+from vggt_jax import VGGTConfig
+
+
+class FeatureCache:
+    """Images → tokens by way of the images' SHA-256; safe to call from several threads.
+
+    The least recently used leave the memory beyond ``memory_bytes``; with a ``folder`` all are also written there, in
+    NumPy's format under the image's hash (74 kB for an image of the nano preset, 5.6 MB for VGGT-1B at
+    518×518), and found again by later runs. A file that is damaged is written anew.
+    """
+
+    def __init__(
+        self,
+        encode: Callable[[UInt8[np.ndarray, "n h w 3"]], Float32[np.ndarray, "n p c"]],
+        *,
+        folder: Path | None = None,
+        memory_bytes: int = 1 << 30,
+    ):
+        self._encode, self._folder, self._capacity = encode, folder, memory_bytes
+        self._memory: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._bytes = 0
+        self._lock = Lock()
+
+    def __call__(self, images: UInt8[np.ndarray, "n h w 3"]) -> Float32[np.ndarray, "n p c"]:
+        """Tokens of the images, of which those not seen before are encoded. Raises OSError if they cannot be written."""
+        keys = [hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest() for image in images]
+        found = {key: tokens for key in set(keys) if (tokens := self._find(key)) is not None}
+        new = {key: i for i, key in enumerate(keys) if key not in found}
+        if new:
+            for key, tokens in zip(new, self._encode(images[list(new.values())]), strict=True):
+                found[key] = tokens
+                self._write(key, tokens)
+                self._remember(key, tokens)
+        return np.stack([found[key] for key in keys])
+
+    def _find(self, key: str) -> np.ndarray | None:
+        with self._lock:
+            if key in self._memory:
+                self._memory.move_to_end(key)
+                return self._memory[key]
+        if self._folder is None:
+            return None
+        try:
+            tokens = np.load(self._path(key))
+        except (FileNotFoundError, ValueError, EOFError):
+            return None
+        self._remember(key, tokens)
+        return tokens
+
+    def _remember(self, key: str, tokens: np.ndarray) -> None:
+        with self._lock:
+            if key not in self._memory:
+                self._memory[key] = tokens
+                self._bytes += tokens.nbytes
+            while self._bytes > self._capacity:
+                _, oldest = self._memory.popitem(last=False)
+                self._bytes -= oldest.nbytes
+
+    def _write(self, key: str, tokens: np.ndarray) -> None:
+        if self._folder is None:
+            return
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        with temporary.open("wb") as file:
+            np.save(file, tokens)
+        temporary.replace(path)
+
+    def _path(self, key: str) -> Path:
+        assert self._folder is not None
+        return self._folder / key[:2] / f"{key}.npy"
+
+
+def frozen_encoder(
+    graphdef: nnx.GraphDef, base: nnx.State, *, chunk: int = 8
+) -> Callable[[UInt8[np.ndarray, "n h w 3"]], Float32[np.ndarray, "n p c"]]:
+    """The encoder of a VGGT for any number of images of one size, ``chunk`` at a time: compiled once."""
+
+    @jax.jit
+    def encode(base: nnx.State, images: Array) -> Array:
+        return nnx.merge(graphdef, base).aggregator.encode(images[None])[0].astype(np.float32)
+
+    def in_chunks(images: UInt8[np.ndarray, "n h w 3"]) -> Float32[np.ndarray, "n p c"]:
+        tokens = []
+        for start in range(0, len(images), chunk):
+            part = images[start : start + chunk]
+            padded = np.concatenate([part, np.zeros((chunk - len(part), *part.shape[1:]), part.dtype)])
+            tokens.append(np.asarray(encode(base, padded.astype(np.float32) / 255))[: len(part)])
+        return np.concatenate(tokens)
+
+    return in_chunks
+
+
+def encoder_hash(config: VGGTConfig, base: nnx.State) -> str:
+    """SHA-256 of everything that tokens depend on besides the image: name the cache's folder by it."""
+    digest = hashlib.sha256()
+    encoder = ("image_size", "patch_size", "width", "encoder", "image_mean", "image_std", "dtype")
+    digest.update(json.dumps({name: config.to_dict()[name] for name in encoder}).encode())
+    for leaf in jax.tree.leaves(base["aggregator"]["patch_embed"]):
+        values: Float[np.ndarray, "..."] = np.asarray(leaf)
+        digest.update(repr((values.shape, str(values.dtype))).encode() + values.tobytes())
+    return digest.hexdigest()
