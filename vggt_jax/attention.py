@@ -30,12 +30,18 @@ def attention(
     return out.transpose(0, 2, 1, 3)
 
 
-def _dense(
+def _transposed(
     q: Float[Array, "*b tq d"], k: Float[Array, "*b tk d"], v: Float[Array, "*b tk d"]
 ) -> Float[Array, "*b tq d"]:
-    scores = jnp.matmul(q, k.mT, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
-    weights = jax.nn.softmax(scores / sqrt(q.shape[-1]), axis=-1).astype(v.dtype)
-    return jnp.matmul(weights, v, precision=jax.lax.Precision.HIGHEST)
+    highest = jax.lax.Precision.HIGHEST
+    scores = jnp.matmul(k, q.mT, precision=highest, preferred_element_type=jnp.float32)
+    largest = jax.lax.stop_gradient(scores.max(-2, keepdims=True))
+    weights = jnp.exp((scores - largest) / sqrt(q.shape[-1])).astype(v.dtype)
+    # Queries lie along the last axis because a CPU finds the maximum of whole rows at once. The row of ones makes the
+    # product sum the weights, too.
+    v_and_ones = jnp.concatenate([v.mT, jnp.ones_like(v[..., :1].mT)], axis=-2)
+    out = jnp.matmul(v_and_ones, weights, precision=highest, preferred_element_type=jnp.float32)
+    return (out[..., :-1, :] / out[..., -1:, :]).mT.astype(v.dtype)
 
 
 def _on_cpu(
@@ -44,13 +50,13 @@ def _on_cpu(
     b, heads, tq, d = q.shape
     tk = k.shape[2]
     if b * heads * tq * tk <= _CPU_SCORES:
-        return _dense(q, k, v)
-    chunks = ceil(tq * tk / _CPU_SCORES)
+        return _transposed(q, k, v)
+    chunks, group = ceil(tq * tk / _CPU_SCORES), _CPU_SCORES // (tq * tk)
     rows = tuple(x.reshape(b * heads, x.shape[2], d) for x in (q, k, v))
     out = jax.lax.map(
-        lambda row: _dense(*row) if chunks == 1 else _in_chunks(*row, chunks=chunks),
+        lambda row: _transposed(*row) if chunks == 1 else _in_chunks(*row, chunks=chunks),
         rows,
-        batch_size=max(1, _CPU_SCORES // (tq * tk)),
+        batch_size=group if group > 1 else None,  # a group of one would cost transpositions
     )
     return out.reshape(b, heads, tq, d)
 
@@ -62,5 +68,5 @@ def _in_chunks(
     chunk = ceil(tq / chunks)
     queries = jnp.pad(q, ((0, chunks * chunk - tq), (0, 0))).reshape(chunks, chunk, d)
     # Recomputing a chunk's scores in the backward pass is what keeps them out of memory there, too.
-    out = jax.lax.map(jax.checkpoint(lambda some: _dense(some, k, v)), queries)
+    out = jax.lax.map(jax.checkpoint(lambda some: _transposed(some, k, v)), queries)
     return out.reshape(chunks * chunk, d)[:tq]

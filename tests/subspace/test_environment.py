@@ -48,6 +48,34 @@ def test_the_fault_is_still_there_without_the_guard():
     assert "Mismatched elements" in _run(WRONG_WITHOUT_THE_GUARD).stderr
 
 
+@affected
+def test_single_products_are_still_fused():
+    done = _run("""
+        import subspace, jax, jax.numpy as jnp
+        x = jnp.ones((300, 300))
+        text = lambda function: jax.jit(function).lower(x).compile().as_text()
+        print("__ynn_fusion" in text(lambda x: x @ x), "__ynn_fusion" in text(lambda x: (x - x.mean(0)).sum(1)))
+    """)
+    assert done.stdout.split() == ["True", "False"], done.stderr
+
+
+def test_gradients_of_products_over_adapters_are_right():
+    done = _run("""
+        import subspace, jax, jax.numpy as jnp, numpy as np
+        normal = lambda seed, *shape: jax.random.normal(jax.random.key(seed), shape)
+        x, w, a, b = normal(0, 108, 64), normal(1, 64, 33), normal(2, 54, 33, 4), normal(3, 54, 64, 4)
+        loss = lambda x, w, a, b: jnp.square(jax.nn.softmax(x @ w + (x @ b) @ a.T)).sum()
+        gradients = jax.grad(loss, (0, 1, 2, 3))
+        together = jax.jit(jax.vmap(gradients, (None, None, 0, 0)))(x, w, a, b)
+        with jax.enable_x64(True):
+            x, w, a, b = (jnp.asarray(array, jnp.float64) for array in (x, w, a, b))
+            exact = jax.jit(jax.vmap(gradients, (None, None, 0, 0)))(x, w, a, b)
+        for found, expected in zip(together, exact):
+            np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    """)
+    assert done.returncode == 0, done.stderr
+
+
 def test_settings_of_the_user_stay():
     program = "import subspace, os; print(os.environ['XLA_FLAGS'], os.environ['NPROC'])"
     done = _run(program, XLA_FLAGS="--xla_force_host_platform_device_count=2", NPROC="3")

@@ -45,6 +45,14 @@ def test_gradients_equal_those_of_plain_attention(arrays):
         np.testing.assert_allclose(one, other, atol=2e-6)
 
 
+def test_large_scores_do_not_overflow(arrays):
+    q, k, v, w = arrays
+    large = 300 * q
+    np.testing.assert_allclose(attention(large, k, v), plain(large, k, v), atol=1e-5)
+    found, expected = (jax.grad(lambda q, f=f: jnp.sum(w * f(q, k, v)))(large) for f in (attention, plain))
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
 def test_maps_over_adapters(arrays):
     q, k, v, _ = arrays
     several = jnp.stack([q, 2 * q, -q])
