@@ -1,0 +1,118 @@
+"""What pre-training minimises: VGGT's losses and two helpers on tokens whose parameters are not shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from experiments.pretraining.correspondence import matching_loss, share_in_place, true_matches
+from experiments.training.batch import TrainingBatch
+from experiments.training.losses import Losses, Objective
+from experiments.training.normalization import normalize
+from experiments.training.numerics import bounded, length, masked_mean
+from experiments.training.step import LossFunction
+from vggt_jax import VGGT, VGGTConfig
+
+FEATURES = 64
+"""Channels of the features that are matched."""
+_TEMPERATURE = 0.07
+_MATCHED_LAYER = 1
+"""Which of the layers that the dense heads read has its tokens matched: neither first nor last, so that later global
+attention can use what was found."""
+
+
+@dataclass(frozen=True)
+class PretrainingObjective:
+    """Weights of the terms; a term of weight 0, or a part of ``supervised`` that is None, is not computed.
+
+    ``match`` is for :func:`~experiments.pretraining.correspondence.matching_loss` of encoder and aggregator tokens,
+    ``token_points`` for the distance of each patch token's point in the first camera's frame, read off the last layer by
+    one linear map, from the truth.
+    """
+
+    supervised: Objective = field(default_factory=Objective)
+    match: float = 1.0
+    token_points: float = 1.0
+
+
+def initial_helpers(config: VGGTConfig, key: Array) -> dict[str, Array]:
+    """Linear maps from tokens to features and points, and the logarithms of the two temperatures."""
+
+    def kernel(key: Array, inputs: int, outputs: int) -> Array:
+        return jax.random.normal(key, (inputs, outputs)) / jnp.sqrt(inputs)
+
+    encoder, layer, point = jax.random.split(key, 3)
+    return {
+        "encoder_features": kernel(encoder, config.width, FEATURES),
+        "layer_features": kernel(layer, 2 * config.width, FEATURES),
+        "log_temperatures": jnp.full(2, jnp.log(_TEMPERATURE)),
+        "points": 0.1 * kernel(point, 2 * config.width, 3),
+        "points_bias": jnp.asarray([0.0, 0.0, 1.0]),
+    }
+
+
+def pretraining_loss(graphdef: nnx.GraphDef[VGGT], objective: PretrainingObjective) -> LossFunction:
+    """The loss of parameters {"model": some of the model's parts, "helpers": ...}; frozen are the model's other parts."""
+
+    def loss(params: Mapping[str, Any], frozen: Mapping[str, Any], batch: TrainingBatch) -> tuple[Array, Losses]:
+        batch = normalize(batch)
+        model = nnx.merge(graphdef, nnx.State({**frozen, **params["model"]}))
+        config, size = model.config, batch.image_size
+        encoded = model.aggregator.encode(batch.images)
+        layers = model.aggregator(encoded, size, layers=config.layers)
+        total, terms = objective.supervised(model.read(layers, size), batch)
+        patches = layers[..., config.patch_start :, :]
+        helpers, grid = params["helpers"], (size[0] // config.patch_size, size[1] // config.patch_size)
+        if objective.match:
+            found = _matching(helpers, encoded, patches[_MATCHED_LAYER], batch, config.patch_size, grid)
+            total = total + objective.match * (found["loss_match"] + found["loss_match_encoder"])
+            terms |= found
+        if objective.token_points:
+            terms["loss_token_points"] = _token_points(helpers, patches[-1], batch, config.patch_size)
+            total = total + objective.token_points * terms["loss_token_points"]
+        return total, terms
+
+    return loss
+
+
+def _matching(
+    helpers: Mapping[str, Array],
+    encoded: Float[Array, "b s p c"],
+    layer: Float[Array, "b s p c2"],
+    batch: TrainingBatch,
+    patch: int,
+    grid: tuple[int, int],
+) -> Losses:
+    truth = true_matches(batch, patch)
+    temperatures = jnp.exp(helpers["log_temperatures"])
+    of_encoder = _normed(encoded) @ helpers["encoder_features"]
+    of_layer = _normed(layer) @ helpers["layer_features"]
+    encoder_loss, encoder_share = matching_loss(of_encoder, truth, grid, temperatures[0])
+    layer_loss, layer_share = matching_loss(of_layer, truth, grid, temperatures[1])
+    return {
+        "loss_match": layer_loss,
+        "loss_match_encoder": encoder_loss,
+        "matched": layer_share,
+        "matched_encoder": encoder_share,
+        "matched_in_place": share_in_place(truth, grid),
+    }
+
+
+def _token_points(
+    helpers: Mapping[str, Array], tokens: Float[Array, "b s p c2"], batch: TrainingBatch, patch: int
+) -> Float[Array, ""]:
+    found = _normed(tokens) @ helpers["points"] + helpers["points_bias"]
+    place = slice(patch // 2, None, patch)
+    truth = batch.world_points[:, :, place, place].reshape(found.shape)
+    return masked_mean(bounded(length(found - truth)), batch.point_masks[:, :, place, place].reshape(found.shape[:3]))
+
+
+def _normed(tokens: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+    centred = tokens - tokens.mean(-1, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5)
