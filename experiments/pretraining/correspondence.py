@@ -1,7 +1,8 @@
 """Which token of one view shows what a token of another view shows: truth from depth and cameras, and a loss for features.
 
 A token's place is one pixel of its patch, that at row and column ``patch // 2``; coordinates count tokens, so the token in
-column i and row j has the coordinates (i, j). A scratch-trained VGGT matches tokens long before it knows poses.
+column i and row j has the coordinates (i, j). A pixel without a known depth shows the sky, which is infinitely far: its match
+follows from the rotation alone.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from jaxtyping import Array, Bool, Float
 
 from experiments.training.batch import TrainingBatch
 from experiments.training.numerics import masked_mean
-from vggt_jax.geometry import project_points
+from vggt_jax.geometry import project_points, unproject_depth
 
 DEPTH_TOLERANCE = 0.03
 """A point is seen in another view if its depth there differs from the depth map by less than this share of it."""
+_SKY = 1e4
+"""Depth of the sky in units of the normalised scene; a translation by one unit moves it by a hundredth of a pixel."""
 NEAR = 0.5
 """Tokens; a match this near the truth counts as found."""
 
@@ -28,9 +31,11 @@ class Matches:
     """Where the tokens of one view are in another; for N directed pairs of views of each of B sequences."""
 
     position: Float[Array, "b n p 2"]
-    """(column, row) in tokens; finite also where not visible."""
-    visible: Bool[Array, "b n p"]
-    """Whether the token has a known point that both views see."""
+    """(column, row) in tokens; finite also where nothing is visible."""
+    surface: Bool[Array, "b n p"]
+    """Whether both views see the token's point, which lies on a surface."""
+    sky: Bool[Array, "b n p"]
+    """Whether the token shows the sky in both views."""
 
 
 def directed_pairs(views: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -40,26 +45,33 @@ def directed_pairs(views: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def true_matches(batch: TrainingBatch, patch: int) -> Matches:
-    """The truth for :func:`directed_pairs`; lengths may have any unit, the world any frame."""
+    """The truth for :func:`directed_pairs` of a normalised batch."""
     sources, targets = (jnp.asarray(side) for side in directed_pairs(batch.images.shape[1]))
     height, width = batch.image_size
+    b, n = batch.images.shape[0], len(sources)
+    depths = jnp.where(batch.point_masks, batch.depths, _SKY)
+    points = unproject_depth(depths, batch.extrinsics, batch.intrinsics)
     place = slice(patch // 2, None, patch)
-    points = batch.world_points[:, sources, place, place]
-    b, n = points.shape[:2]
     known = batch.point_masks[:, sources, place, place].reshape(b, n, -1)
-    points = jnp.where(known[..., None], points.reshape(b, n, -1, 3), 0)
-    pixels, depth = project_points(points, batch.extrinsics[:, targets], batch.intrinsics[:, targets])
+    pixels, depth = project_points(
+        points[:, sources, place, place].reshape(b, n, -1, 3),
+        batch.extrinsics[:, targets],
+        batch.intrinsics[:, targets],
+    )
     nearest = jnp.round(pixels).astype(jnp.int32)
     inside = jnp.all((nearest >= 0) & (nearest < jnp.asarray([width, height])), axis=-1) & (depth > 0)
     index = jnp.where(inside, nearest[..., 1] * width + nearest[..., 0], 0)
 
-    def at(maps: Array) -> Array:
+    def there(maps: Array) -> Array:
         return jnp.take_along_axis(maps[:, targets].reshape(b, n, -1), index, axis=-1)
 
-    agrees = jnp.abs(at(jnp.nan_to_num(batch.depths)) - depth) < DEPTH_TOLERANCE * depth
-    visible = known & inside & at(batch.point_masks) & agrees
-    position = (pixels - patch // 2) / patch
-    return Matches(jnp.where(visible[..., None], position, 0), visible)
+    known_there = there(batch.point_masks)
+    agrees = jnp.abs(there(depths) - depth) < DEPTH_TOLERANCE * depth
+    return Matches(
+        position=jnp.where(inside[..., None], (pixels - patch // 2) / patch, 0),
+        surface=inside & known & known_there & agrees,
+        sky=inside & ~known & ~known_there,
+    )
 
 
 def token_grid(height: int, width: int) -> Float[Array, "p 2"]:
@@ -74,7 +86,7 @@ def matching_loss(
     grid: tuple[int, int],
     temperature: Float[Array, ""],
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """InfoNCE over the target view's tokens, and the share of visible tokens that the soft-argmax finds.
+    """InfoNCE over the target view's tokens, and the share of tokens on surfaces that the soft-argmax finds.
 
     The label of a token is spread over the four tokens around its true position as bilinear interpolation does.
 
@@ -92,15 +104,15 @@ def matching_loss(
     apart = jnp.abs(truth.position[..., None, :] - places)
     label = jnp.prod(jnp.maximum(1 - apart, 0), axis=-1)
     label = label / jnp.maximum(jnp.sum(label, axis=-1, keepdims=True), 1e-6)
-    loss = masked_mean(-jnp.sum(label * log_probability, axis=-1), truth.visible)
+    loss = masked_mean(-jnp.sum(label * log_probability, axis=-1), truth.surface | truth.sky)
     expected = jnp.einsum("bnpq,qc->bnpc", jnp.exp(log_probability), places, precision="highest")
     return loss, share_found(expected, truth)
 
 
 def share_found(position: Float[Array, "b n p 2"], truth: Matches) -> Float[Array, ""]:
-    """Share of the visible tokens whose ``position`` is within :data:`NEAR` of the truth."""
+    """Share of the tokens on surfaces that both views see, whose ``position`` is within :data:`NEAR` of the truth."""
     distance = jnp.linalg.norm(position - truth.position, axis=-1)
-    return masked_mean((distance < NEAR).astype(jnp.float32), truth.visible)
+    return masked_mean((distance < NEAR).astype(jnp.float32), truth.surface)
 
 
 def share_in_place(truth: Matches, grid: tuple[int, int]) -> Float[Array, ""]:

@@ -17,7 +17,7 @@ from experiments.training.losses import Losses, Objective
 from experiments.training.normalization import normalize
 from experiments.training.numerics import bounded, length, masked_mean
 from experiments.training.step import LossFunction
-from vggt_jax import VGGT, VGGTConfig
+from vggt_jax import VGGT, Predictions, VGGTConfig
 
 FEATURES = 64
 """Channels of the features that are matched."""
@@ -57,42 +57,56 @@ def initial_helpers(config: VGGTConfig, key: Array) -> dict[str, Array]:
     }
 
 
-def pretraining_loss(graphdef: nnx.GraphDef[VGGT], objective: PretrainingObjective) -> LossFunction:
-    """The loss of parameters {"model": some of the model's parts, "helpers": ...}; frozen are the model's other parts."""
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Outputs:
+    """What one forward pass gives to the losses."""
+
+    predictions: Predictions
+    encoded: Float[Array, "b s p c"]
+    """The encoder's patch tokens."""
+    patches: Float[Array, "layers b s p c2"]
+    """The aggregator's patch tokens after each layer that the heads read."""
+
+
+def forward(graphdef: nnx.GraphDef[VGGT], parts: Mapping[str, Any], batch: TrainingBatch) -> Outputs:
+    """A pass through the model of these parts (aggregator and heads by name)."""
+    model = nnx.merge(graphdef, nnx.State(parts))
+    encoded = model.aggregator.encode(batch.images)
+    layers = model.aggregator(encoded, batch.image_size, layers=model.config.layers)
+    return Outputs(model.read(layers, batch.image_size), encoded, layers[..., model.config.patch_start :, :])
+
+
+def pretraining_loss(graphdef: nnx.GraphDef[VGGT], objective: PretrainingObjective, patch: int) -> LossFunction:
+    """The loss of parameters {"model": the trained parts by name, "helpers": ...}; frozen are the other parts.
+
+    ``patch`` is the side of the model's patches in pixels.
+    """
 
     def loss(params: Mapping[str, Any], frozen: Mapping[str, Any], batch: TrainingBatch) -> tuple[Array, Losses]:
         batch = normalize(batch)
-        model = nnx.merge(graphdef, nnx.State({**frozen, **params["model"]}))
-        config, size = model.config, batch.image_size
-        encoded = model.aggregator.encode(batch.images)
-        layers = model.aggregator(encoded, size, layers=config.layers)
-        total, terms = objective.supervised(model.read(layers, size), batch)
-        patches = layers[..., config.patch_start :, :]
-        helpers, grid = params["helpers"], (size[0] // config.patch_size, size[1] // config.patch_size)
+        outputs = forward(graphdef, {**frozen, **params["model"]}, batch)
+        total, terms = objective.supervised(outputs.predictions, batch)
         if objective.match:
-            found = _matching(helpers, encoded, patches[_MATCHED_LAYER], batch, config.patch_size, grid)
+            found = matching(params["helpers"], outputs, batch, patch)
             total = total + objective.match * (found["loss_match"] + found["loss_match_encoder"])
             terms |= found
         if objective.token_points:
-            terms["loss_token_points"] = _token_points(helpers, patches[-1], batch, config.patch_size)
+            terms["loss_token_points"] = _token_points(params["helpers"], outputs.patches[-1], batch, patch)
             total = total + objective.token_points * terms["loss_token_points"]
         return total, terms
 
     return loss
 
 
-def _matching(
-    helpers: Mapping[str, Array],
-    encoded: Float[Array, "b s p c"],
-    layer: Float[Array, "b s p c2"],
-    batch: TrainingBatch,
-    patch: int,
-    grid: tuple[int, int],
-) -> Losses:
+def matching(helpers: Mapping[str, Array], outputs: Outputs, batch: TrainingBatch, patch: int) -> Losses:
+    """Losses and shares of found tokens, of encoder and aggregator; ``batch`` is normalised."""
     truth = true_matches(batch, patch)
+    height, width = batch.image_size
+    grid = (height // patch, width // patch)
     temperatures = jnp.exp(helpers["log_temperatures"])
-    of_encoder = _normed(encoded) @ helpers["encoder_features"]
-    of_layer = _normed(layer) @ helpers["layer_features"]
+    of_encoder = _normed(outputs.encoded) @ helpers["encoder_features"]
+    of_layer = _normed(outputs.patches[_MATCHED_LAYER]) @ helpers["layer_features"]
     encoder_loss, encoder_share = matching_loss(of_encoder, truth, grid, temperatures[0])
     layer_loss, layer_share = matching_loss(of_layer, truth, grid, temperatures[1])
     return {

@@ -89,7 +89,9 @@ def stacked(sequences: Sequence[Scene], colours: Sequence[Float[np.ndarray, "s h
 
     if colours is None:
         colours = [scene.images.astype(np.float32) / 255 for scene in sequences]
-    depths, extrinsics, intrinsics = (stack(lambda s, n=n: getattr(s, n)) for n in ("depths", "extrinsics", "intrinsics"))
+    depths, extrinsics, intrinsics = (
+        stack(lambda s, n=n: getattr(s, n)) for n in ("depths", "extrinsics", "intrinsics")
+    )
     return TrainingBatch(
         images=np.stack(colours),
         depths=depths,
@@ -104,30 +106,42 @@ def stacked(sequences: Sequence[Scene], colours: Sequence[Float[np.ndarray, "s h
 class StageSampler:
     """Batches of one stage: a pure function of ``seed`` and the step.
 
-    Every step shows ``images`` // ``views`` scenes, drawn evenly. The largest rotation between a sequence's first view and
-    another grows from ``turns[0]`` to ``turns[1]`` degrees over the first ``widening`` steps.
+    A step draws a number of views from ``views`` and shows ``images`` // views scenes, drawn evenly. The largest rotation
+    between a sequence's first view and another grows from ``turns[0]`` to ``turns[1]`` degrees over the first ``widening``
+    steps.
+
+    Raises:
+        ValueError: numbers of views that do not divide ``images``, or a scene with fewer.
     """
 
     scenes: Sequence[Scene]
     images: int
-    views: int
+    views: tuple[int, ...]
     turns: tuple[float, float]
     widening: int
     seed: int
     augmentation: Augmentation | None = None
 
+    def __post_init__(self) -> None:
+        if not self.views or any(count < 2 or self.images % count for count in self.views):
+            raise ValueError(f"views {self.views} must be at least 2 and divide {self.images} images")
+        for scene in self.scenes:
+            if scene.num_views < max(self.views):
+                raise ValueError(f"{scene.name}: has {scene.num_views} views, {max(self.views)} are needed")
+
     def __call__(self, step: int) -> TrainingBatch:
         rng = np.random.default_rng([self.seed, step])
-        count = self.images // self.views
+        views = int(rng.choice(self.views))
+        count = self.images // views
         largest = self.largest_turn(step)
         sequences, colours = [], []
         for place in rng.choice(len(self.scenes), count, replace=len(self.scenes) < count):
             scene = self.scenes[place]
-            scene = chosen(scene, choose_views(scene.turns, self.views, largest, rng))
+            scene = chosen(scene, choose_views(scene.turns, views, largest, rng))
             if self.augmentation is not None:
                 if rng.uniform() < self.augmentation.mirror:
                     scene = mirrored(scene)
-                colours.append(recoloured(scene.images, self.augmentation.tables(self.views, rng)))
+                colours.append(recoloured(scene.images, self.augmentation.tables(views, rng)))
             sequences.append(scene)
         batch = stacked(sequences, colours or None)
         return TrainingBatch(**{name: value[None] for name, value in vars(batch).items() if value is not None})

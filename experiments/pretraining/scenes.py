@@ -54,6 +54,7 @@ class Source:
     name: str
     scenes: Sequence[Scene]
     sha256: str
+    renderer: str
 
 
 def read_source(
@@ -76,7 +77,9 @@ def read_source(
         digest.update("".join(f"{name} {value}\n" for name, value in sorted(record.files.items())).encode())
     with ThreadPoolExecutor(_THREADS) as pool:
         scenes = list(progress(pool.map(_read, dataset), len(dataset)))
-    return Source(f"{stored.attribute} {stored.setting}", scenes, digest.hexdigest())
+    return Source(
+        f"{stored.attribute} {stored.setting}", scenes, digest.hexdigest(), dataset.manifest.versions["renderer"]
+    )
 
 
 def split(scenes: Sequence[Scene], held_out: int) -> tuple[list[Scene], list[Scene]]:
@@ -92,6 +95,4 @@ def split(scenes: Sequence[Scene], held_out: int) -> tuple[list[Scene], list[Sce
 
 def _read(scene: StoredScene) -> Scene:
     views = scene.load()
-    return Scene(
-        str(scene.folder), views.images, views.depths, views.valid, views.intrinsics, views.extrinsics
-    )
+    return Scene(str(scene.folder), views.images, views.depths, views.valid, views.intrinsics, views.extrinsics)
