@@ -3,62 +3,49 @@
 from __future__ import annotations
 
 import re
-from math import sqrt
+from math import prod, sqrt
 from zlib import crc32
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from vggt_jax import VGGT, VGGTConfig
 from vggt_jax.deltas import dotted
+from vggt_jax.parameters import abstract_model
 
 _WAVELENGTHS = 10_000.0
 _TOKEN_STD = 0.02
+_TRANSFORMER = re.compile(r"\b(blocks|frame_blocks|global_blocks|trunk)\.")
+_POSE_SCALE = 0.1
 
 
 def initial_model(config: VGGTConfig, seed: int) -> VGGT:
     """A model to be trained from scratch.
 
     - The position embedding is sinusoidal in rows and columns.
-    - Weights of linear layers in blocks are Glorot uniform, their biases 0; those that write to the residual stream are
-      divided by the root of the number of writers. All layer scales are 1: VGGT's 0.01 is for a trained encoder.
+    - Matrices of transformer blocks are Glorot uniform; those that write to a residual stream are divided by the root of
+      the number of writers. Other matrices and filters are uniform in ±1/√inputs.
+    - Norms and layer scales are 1 (VGGT's layer scale of 0.01 is for a trained encoder), biases 0.
     - Special tokens have a standard deviation of 0.02.
-    - The last layer of the camera head is a tenth of its usual size, so poses start near the origin.
+    - The last layer of the camera head is a tenth of its usual size, so that poses start near 0.
     """
-    model = VGGT(config, rngs=nnx.Rngs(seed))
-    key = jax.random.key(seed)
-    graphdef, params = nnx.split(model)
+    graphdef, params = nnx.split(abstract_model(config))
 
-    def initial(keys: tuple, leaf: nnx.Variable) -> nnx.Variable:
+    def draw(keys: tuple, leaf: nnx.Variable) -> nnx.Variable:
         path = dotted(keys)
-        value = leaf[...]
-        own = jax.random.fold_in(key, crc32(path.encode()))
         if path.endswith("pos_embed"):
             value = sinusoidal_positions(config.image_size // config.patch_size, config.width)
-        elif path.endswith(".gamma"):
-            value = jnp.ones_like(value)
-        elif path.endswith(("cls_token", "camera_token", "register_token", "register_tokens")):
-            value = _TOKEN_STD * jax.random.normal(own, value.shape)
-        elif path.endswith("pose_branch.fc2.kernel"):
-            value = 0.1 * value
-        elif path.endswith("pose_branch.fc2.bias"):
-            value = jnp.zeros_like(value)
-        elif stack := re.search(r"\b(blocks|frame_blocks|global_blocks|trunk)\.", path):
-            if path.endswith("kernel"):
-                value = _glorot(own, value.shape) * _residual_scale(path, value.shape[0], stack.group(1))
-            elif path.endswith(("qkv.bias", "proj.bias", "fc1.bias", "fc2.bias")):
-                value = jnp.zeros_like(value)
-        return leaf.replace(value)
+        else:
+            value = _draw(path, leaf.shape, np.random.default_rng([seed, crc32(path.encode())]))
+        return leaf.replace(jnp.asarray(value, jnp.float32))
 
-    return nnx.merge(
-        graphdef, nnx.from_flat_state([(keys, initial(keys, leaf)) for keys, leaf in nnx.to_flat_state(params)])
-    )
+    drawn = [(keys, draw(keys, leaf)) for keys, leaf in nnx.to_flat_state(params)]
+    return nnx.merge(graphdef, nnx.from_flat_state(drawn))
 
 
-def sinusoidal_positions(grid: int, width: int) -> Float[Array, "1 t c"]:
+def sinusoidal_positions(grid: int, width: int) -> Float[np.ndarray, "1 t c"]:
     """Sines and cosines of the patches' rows (first half of the channels) and columns; the class token's is 0.
 
     Raises:
@@ -72,12 +59,23 @@ def sinusoidal_positions(grid: int, width: int) -> Float[Array, "1 t c"]:
     rows = np.broadcast_to(waves[:, None], (grid, grid, width // 2))
     columns = np.broadcast_to(waves[None], (grid, grid, width // 2))
     patches = np.concatenate([rows, columns], axis=-1).reshape(grid * grid, width)
-    return jnp.asarray(np.concatenate([np.zeros((1, width)), patches])[None], jnp.float32)
+    return np.concatenate([np.zeros((1, width)), patches])[None]
 
 
-def _glorot(key: Array, shape: tuple[int, ...]) -> Array:
-    limit = sqrt(6 / (shape[-2] + shape[-1]))
-    return jax.random.uniform(key, shape, minval=-limit, maxval=limit)
+def _draw(path: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    if path.endswith(("scale", "gamma")):
+        return np.ones(shape)
+    if path.endswith(("bias", "mask_token", "empty_pose_tokens")):
+        return np.zeros(shape)
+    if not path.endswith("kernel"):
+        return _TOKEN_STD * rng.normal(size=shape)
+    if stack := _TRANSFORMER.search(path):
+        limit = sqrt(6 / (shape[-2] + shape[-1])) * _residual_scale(path, shape[0], stack.group(1))
+    else:
+        limit = 1 / sqrt(prod(shape[:-1]))
+        if path.endswith("pose_branch.fc2.kernel"):
+            limit *= _POSE_SCALE
+    return rng.uniform(-limit, limit, size=shape)
 
 
 def _residual_scale(path: str, layers: int, stack: str) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -41,20 +42,21 @@ class PretrainingObjective:
     token_points: float = 1.0
 
 
-def initial_helpers(config: VGGTConfig, key: Array) -> dict[str, Array]:
+def initial_helpers(config: VGGTConfig, seed: int) -> dict[str, Array]:
     """Linear maps from tokens to features and points, and the logarithms of the two temperatures."""
+    rng = np.random.default_rng(seed)
 
-    def kernel(key: Array, inputs: int, outputs: int) -> Array:
-        return jax.random.normal(key, (inputs, outputs)) / jnp.sqrt(inputs)
+    def kernel(inputs: int, outputs: int) -> np.ndarray:
+        return rng.normal(size=(inputs, outputs)) / np.sqrt(inputs)
 
-    encoder, layer, point = jax.random.split(key, 3)
-    return {
-        "encoder_features": kernel(encoder, config.width, FEATURES),
-        "layer_features": kernel(layer, 2 * config.width, FEATURES),
-        "log_temperatures": jnp.full(2, jnp.log(_TEMPERATURE)),
-        "points": 0.1 * kernel(point, 2 * config.width, 3),
-        "points_bias": jnp.asarray([0.0, 0.0, 1.0]),
+    drawn = {
+        "encoder_features": kernel(config.width, FEATURES),
+        "layer_features": kernel(2 * config.width, FEATURES),
+        "log_temperatures": np.full(2, np.log(_TEMPERATURE)),
+        "points": 0.1 * kernel(2 * config.width, 3),
+        "points_bias": np.array([0.0, 0.0, 1.0]),
     }
+    return {name: jnp.asarray(value, jnp.float32) for name, value in drawn.items()}
 
 
 @jax.tree_util.register_dataclass

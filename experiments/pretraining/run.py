@@ -24,6 +24,7 @@ from experiments.training.optimizer import make_optimizer
 from experiments.training.sharding import Placement, make_mesh
 from experiments.training.step import TrainingState, start, training_step
 from vggt_jax import VGGT
+from vggt_jax.parameters import abstract_model
 from vggt_jax.pose_encoding import decode_pose
 
 CHECKPOINT_EVERY = 100
@@ -59,7 +60,7 @@ class Pretraining:
         self._config = replace(recipe.config, frames_chunk=4096)
         model = initial_model(self._config, recipe.seed)
         self._graphdef, state = nnx.split(model)
-        self._start = Parameters(dict(state), initial_helpers(self._config, jax.random.key(recipe.seed)))
+        self._start = Parameters(dict(state), initial_helpers(self._config, recipe.seed))
         halves = [split(source.scenes, self._held_out_scenes(source)) for source in sources]
         self._training = [scene for training, _ in halves for scene in training]
         self._held_out = {
@@ -80,8 +81,7 @@ class Pretraining:
 
     def model(self, parameters: Parameters) -> VGGT:
         """The trained model, with the recipe's run-time choices."""
-        graphdef = nnx.graphdef(nnx.eval_shape(lambda: VGGT(self.recipe.config, rngs=nnx.Rngs(0))))
-        return nnx.merge(graphdef, nnx.State(parameters.parts))
+        return nnx.merge(nnx.graphdef(abstract_model(self.recipe.config)), nnx.State(parameters.parts))
 
     def described_data(self) -> list[dict[str, Any]]:
         """What the model card says about each data set."""
