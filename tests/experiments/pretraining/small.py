@@ -36,8 +36,7 @@ def source(scenes=4, name="boxes"):
 
 
 def recipe(steps=2):
-    config = replace(CONFIG, heads=("camera", "depth", "point"), point=CONFIG.depth)
     matching = PretrainingObjective(Objective(CameraLoss(), depth=None))
-    jointly = PretrainingObjective(Objective(CameraLoss(), RegressionLoss(), RegressionLoss()))
+    jointly = PretrainingObjective(Objective(CameraLoss(), RegressionLoss()))
     stage = Stage("matching", steps, matching, ("aggregator", "camera_head"), images=4, turns=(20, 60))
-    return Recipe(config, (stage, replace(stage, name="jointly", objective=jointly, parts=Stage.parts)), held_out=0.25)
+    return Recipe(CONFIG, (stage, replace(stage, name="jointly", objective=jointly, parts=Stage.parts)), held_out=0.25)
