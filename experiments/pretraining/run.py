@@ -158,9 +158,10 @@ class Pretraining:
     def _look(self, parts: Mapping[str, Any], helpers: Mapping[str, jax.Array], batch: TrainingBatch) -> Any:
         batch = normalize(batch)
         outputs = forward(self._graphdef, parts, batch)
-        extrinsics, _ = decode_pose(outputs.predictions.pose_enc, batch.image_size)
+        poses, depth = outputs.predictions.pose_enc, outputs.predictions.depth
+        assert poses is not None and depth is not None
         terms = matching(helpers, outputs, batch, self._config.patch_size)
-        return outputs.predictions.depth[..., 0], extrinsics, terms
+        return depth[..., 0], decode_pose(poses, batch.image_size)[0], terms
 
     def _predictor(
         self, parameters: Parameters, matched: list[dict[str, float]]

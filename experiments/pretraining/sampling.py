@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -92,14 +93,15 @@ def stacked(sequences: Sequence[Scene], colours: Sequence[Float[np.ndarray, "s h
     depths, extrinsics, intrinsics = (
         stack(lambda s, n=n: getattr(s, n)) for n in ("depths", "extrinsics", "intrinsics")
     )
-    return TrainingBatch(
-        images=np.stack(colours),
-        depths=depths,
-        point_masks=stack(lambda scene: scene.valid),
-        extrinsics=extrinsics,
-        intrinsics=intrinsics,
-        world_points=unproject(depths, extrinsics, intrinsics).astype(np.float32),
-    )
+    arrays: dict[str, Any] = {  # NumPy, where TrainingBatch says Array
+        "images": np.stack(colours),
+        "depths": depths,
+        "point_masks": stack(lambda scene: scene.valid),
+        "extrinsics": extrinsics,
+        "intrinsics": intrinsics,
+        "world_points": unproject(depths, extrinsics, intrinsics).astype(np.float32),
+    }
+    return TrainingBatch(**arrays)
 
 
 @dataclass(frozen=True)
