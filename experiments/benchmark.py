@@ -6,7 +6,16 @@ that reading and factoring the adapters once sets. About two minutes and 2 GB on
 
 ``python -m experiments.benchmark model`` runs VGGT-1B with random weights (aggregator, camera and depth head) on one and two
 images of 280² and 518² pixels, and one of its transformer blocks beside a PyTorch block of the same sizes (with the extra
-``torch``). About five minutes and 13 GB on two cores, most of that memory while the random weights are made.
+``torch``). Under three minutes and 5.4 GiB on two AVX-512 cores.
+
+``python -m experiments.benchmark memory`` compiles one LoRA training step of VGGT-1B for 32 and 8 images of 518² pixels and
+says how much memory XLA plans for it; nothing is allocated. Under a minute on the same cores.
+
+``python -m experiments.benchmark training`` runs LoRA training steps: of nano, several adapters at once and one, with and
+without cached encoder tokens, and of VGGT-1B with random weights on two images of 224².
+
+``python -m experiments.benchmark rendering`` renders scenes of both settings at 112², 224² and 518² on one core, and on all
+of them. About a minute.
 """
 
 from __future__ import annotations
@@ -17,7 +26,7 @@ from absl import flags
 
 from weights_convert.command_line import run
 
-BENCHMARKS = ("subspace", "model")
+BENCHMARKS = ("subspace", "model", "memory", "training", "rendering")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -25,16 +34,24 @@ def main(arguments: Sequence[str]) -> None:
         raise ValueError(
             f"say what to measure, one of: {', '.join(BENCHMARKS)}; got {' '.join(arguments) or 'nothing'}"
         )
-    from experiments.benchmarks import model_forward, subspace_mining  # JAX starts only once the arguments are right
+    # JAX starts only once the arguments are right
+    from experiments.benchmarks import model_forward, rendering, step_memory, subspace_mining, training
 
-    if arguments[0] == "subspace":
-        subspace_mining.report(iterations=flags.FLAGS.iterations)
-    else:
-        model_forward.report()
+    reports = {
+        "subspace": lambda: subspace_mining.report(iterations=flags.FLAGS.iterations),
+        "model": model_forward.report,
+        "memory": step_memory.report,
+        "training": training.report,
+        "rendering": lambda: rendering.report(flags.FLAGS.blender),
+    }
+    reports[arguments[0]]()
 
 
 if __name__ == "__main__":
     flags.DEFINE_integer(
         "iterations", 20, "subspace: IRLS iterations that every matrix is made to spend", lower_bound=1
+    )
+    flags.DEFINE_string(
+        "blender", None, "rendering: an installed Blender, or a Python with bpy; by default uv makes one"
     )
     run(main, positional=True)

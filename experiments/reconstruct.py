@@ -58,7 +58,7 @@ def reconstruct(
         ValueError: unusable photos, weights or settings, or predictions that describe no cameras.
         OSError: a file that cannot be read or written.
     """
-    from experiments.reconstruction.output_folder import new_folder
+    from experiments.output_folder import new_folder
     from experiments.reconstruction.photos import UPRIGHT, find_photos
 
     start = time.perf_counter()

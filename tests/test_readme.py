@@ -39,12 +39,12 @@ def adapters(tmp_path):
         folder = tmp_path / "adapters" / f"lora_{i}"
         folder.mkdir(parents=True)
         save_file(tensors, folder / "adapter_model.safetensors")
-        (folder / "adapter_config.json").write_text(json.dumps({"r": 16, "lora_alpha": 32}))
+        (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 16, "lora_alpha": 32}))
     return tmp_path
 
 
 def test_five_lora_example_runs_and_finds_the_planted_part(adapters):
-    code = _python_block("import json")
+    code = _python_block("from pathlib")
     check = """
 for result in shared.values():
     assert np.max(result.weights[4:]) < 0.2 * np.min(result.weights[:4]), result.weights

@@ -23,15 +23,15 @@ def _of(jaxpr: Any) -> float:
 
 
 def _own(equation: Any) -> float:
+    if equation.primitive.name not in ("dot_general", "conv_general_dilated"):
+        return 0.0
     out = equation.outvars[0].aval
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
         return 2.0 * out.size * prod(equation.invars[0].aval.shape[axis] for axis in contracted)
-    if equation.primitive.name == "conv_general_dilated":
-        kernel = equation.invars[1].aval
-        outputs = kernel.shape[equation.params["dimension_numbers"].rhs_spec[0]]
-        return 2.0 * out.size * kernel.size / outputs
-    return 0.0
+    kernel = equation.invars[1].aval
+    outputs = kernel.shape[equation.params["dimension_numbers"].rhs_spec[0]]
+    return 2.0 * out.size * kernel.size / outputs
 
 
 def _repeats(equation: Any) -> int:

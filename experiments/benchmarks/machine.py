@@ -7,9 +7,14 @@ import platform
 import resource
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+
+R = TypeVar("R")
 
 
 def describe() -> str:
@@ -34,9 +39,15 @@ def once(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def peak_memory_gb() -> float:
-    """The largest resident memory of this process so far, in 10⁹ bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+def in_own_process(function: Callable[..., R], *arguments: object) -> R:
+    """``function(*arguments)`` in a fresh process: memory that others used would hide its own peak."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def peak_memory() -> int:
+    """The largest resident memory of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def matmul_gflops(size: int = 2048) -> float:

@@ -31,7 +31,7 @@ def report(iterations: int) -> None:
     first, full = machine.seconds(lambda: shared_subspaces(adapters, DIM, **forced), repeats=2)
     _, usual = machine.seconds(lambda: shared_subspaces(adapters, DIM), repeats=1)
     usual_iterations = max(int(x.iterations.max()) for x in shared_subspaces(adapters, DIM).values())
-    peak = machine.peak_memory_gb()
+    peak = machine.peak_memory() / 1e9
     limit = _one_factorisation(adapters)
     dense_each = _dense_irls()
     dense = sum(each * iterations * 2 * LAYERS for each in dense_each.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
@@ -97,9 +97,3 @@ def _captured(stack: LowRank, factors: LowRank) -> np.ndarray:
 def _unit_columns(columns: np.ndarray) -> np.ndarray:
     norms = np.linalg.norm(columns, axis=-2, keepdims=True)
     return columns / np.where(norms > 0, norms, 1)
-
-
-def names_of(adapters: Sequence[str]) -> list[str]:
-    """Short unique names of adapter folders, for figures and messages."""
-    names = [path.rstrip("/").rsplit("/", 1)[-1] for path in adapters]
-    return names if len(set(names)) == len(names) else list(adapters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.figure import Figure as Drawing
 
 from experiments.mining.mine import Mined
 from experiments.mining.summary import MatrixSummary, rows, short_table
@@ -45,20 +46,47 @@ def print_table(summaries: Sequence[MatrixSummary]) -> str:
     return "\n".join(lines)
 
 
+def draw_figures(adapters: Sequence[str], mined: Mined) -> dict[str, tuple[Drawing, str]]:
+    """The figures by file name, each with its caption; ``adapters`` are the names in the order of the weights."""
+    summaries = rows(mined)
+    spectra = {path: np.asarray(found.initial_singular_values) for path, found in mined.subspaces.items()}
+    return {
+        "energy": (
+            draw_energy(summaries),
+            "Share of an adapter's energy that lies in the shared subspace, over the layers. Black: the adapter had a say in "
+            "it. Red: it was left out of the IRLS. Dotted: a random subspace of the same size.",
+        ),
+        "spectra": (
+            draw_spectra(spectra, summaries),
+            "Singular values of C, the mean of the adapters' updates (first IRLS iteration), on a log scale. One curve per "
+            "matrix, coloured by the detected pattern; dots mark the detected drops. A drop at r may also come from one "
+            "random draw of the input factors for all adapters: see how they were initialised, below.",
+        ),
+        "weights": (
+            draw_weights(adapters, summaries),
+            "k · w_i after IRLS (Eq. 2), one row per matrix. 1 (white): an equal say. Red: hardly believed, an outlier. Blue: "
+            "the others follow it.",
+        ),
+    }
+
+
 def compose(
-    title: str, adapters: Sequence[str], mined: Mined, before: Sequence[Section], facts: Mapping[str, str]
+    title: str,
+    mined: Mined,
+    figures: Mapping[str, tuple[Drawing, str]],
+    before: Sequence[Section],
+    facts: Mapping[str, str],
 ) -> str:
     """The report as HTML.
 
     Args:
       title: of the page.
-      adapters: names of the k adapters, in the order of the weights.
       mined: what was found.
+      figures: of :func:`draw_figures`.
       before: sections on data and training, which come first.
       facts: settings and versions.
     """
     summaries = rows(mined)
-    spectra = {path: np.asarray(found.initial_singular_values) for path, found in mined.subspaces.items()}
     table = Table(
         ["matrices", "count", "pattern", "captured", "held out", "chance", "lowest k · weight"],
         [
@@ -78,37 +106,8 @@ def compose(
     )
     sections = [
         *before,
-        Section(
-            "What the adapters share",
-            [
-                table,
-                plot(
-                    draw_energy(summaries),
-                    "Share of an adapter's energy that lies in the shared subspace, over the layers. Black: the adapter had "
-                    "a say in it. Red: it was left out of the IRLS. Dotted: a random subspace of the same size.",
-                ),
-            ],
-        ),
-        Section(
-            "Spectra",
-            [
-                plot(
-                    draw_spectra(spectra, summaries),
-                    "Singular values of C, the mean of the adapters' updates (first IRLS iteration), on a log scale. One "
-                    "curve per matrix, coloured by the detected pattern; dots mark the detected drops. A drop at r may also "
-                    "come from one random draw of the input factors for all adapters: see how they were initialised, below.",
-                )
-            ],
-        ),
-        Section(
-            "Weight of each adapter",
-            [
-                plot(
-                    draw_weights(adapters, summaries),
-                    "k · w_i after IRLS (Eq. 2), one row per matrix. 1 (white): an equal say. Red: hardly believed, an "
-                    "outlier. Blue: the others follow it.",
-                )
-            ],
-        ),
+        Section("What the adapters share", [table, plot(*figures["energy"])]),
+        Section("Spectra", [plot(*figures["spectra"])]),
+        Section("Weight of each adapter", [plot(*figures["weights"])]),
     ]
     return render(title, verdict(summaries), sections, facts)

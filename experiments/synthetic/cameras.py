@@ -14,6 +14,7 @@ from scipy.interpolate import PchipInterpolator
 from scipy.spatial.transform import Rotation
 
 from experiments.synthetic import schema
+from experiments.synthetic.cluster import RADIUS
 from experiments.synthetic.draws import Range, inner_range, pick, uniform
 from experiments.synthetic.rooms import CAMERA_ZONE
 from experiments.synthetic.support import distance
@@ -47,10 +48,10 @@ MICRO_EXTREME = MicroRanges(
     roll=12.0,
 )
 MICRO_MODERATE = MicroRanges(
-    azimuth=(-12, 12), distance=(2.0, 2.5), height=(1.1, 1.6), translation=(0.03, 0.06), rotation=(2.0, 4.0), roll=3.0
+    azimuth=(-15, 15), distance=(1.7, 2.3), height=(1.1, 1.6), translation=(0.03, 0.06), rotation=(2.0, 4.0), roll=3.0
 )
 MICRO_CONTROL_POINTS = 5
-MICRO_TARGET = np.array([[-0.5, -0.2, 0.45], [0.5, 1.0, 1.15]])
+MICRO_TARGET = np.array([[-0.5, -0.2, 0.3], [0.5, 1.0, 1.0]])
 """Corners of the box that a path's middle looks at, metres."""
 
 
@@ -61,7 +62,7 @@ class OrbitRanges:
     elevation: Range
     """Degrees above the horizon."""
     distance: Range
-    """From the origin, metres."""
+    """From the origin, as a share of the distance at which a cluster's bounding sphere just fills the picture."""
     width: Range
     """Share of both ranges that one data set uses."""
     uneven: float
@@ -72,13 +73,17 @@ class OrbitRanges:
     """Largest distance of the point looked at from the origin along each axis, metres."""
 
 
-ORBIT_EXTREME = OrbitRanges(elevation=(-25, 70), distance=(2.1, 4.2), width=(0.35, 0.9), uneven=0.3, roll=15.0, aim=0.2)
-ORBIT_MODERATE = OrbitRanges(elevation=(5, 40), distance=(2.5, 3.3), width=(0.3, 0.6), uneven=0.1, roll=3.0, aim=0.05)
+ORBIT_EXTREME = OrbitRanges(elevation=(-25, 70), distance=(0.6, 1.5), width=(0.35, 0.9), uneven=0.3, roll=15.0, aim=0.2)
+ORBIT_MODERATE = OrbitRanges(elevation=(5, 40), distance=(0.65, 0.9), width=(0.3, 0.6), uneven=0.1, roll=3.0, aim=0.05)
 ORBIT_CONTROL_POINTS = 8
 AZIMUTH_GAP = 2.2
 """Between neighbouring cameras on the circle, at most so many times the even gap of 360° / views."""
 CLOSEST = 0.35
 """No camera is nearer to any object's bounding box, metres."""
+
+
+CLOSEST_ORBIT = RADIUS[1] + CLOSEST + 0.05
+"""No orbit comes nearer to the origin, metres."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ class Shared:
     field_of_view: float
     elevation: Range = (0.0, 0.0)
     distance: Range = (0.0, 0.0)
+    """Metres."""
     translation: float = 0.0
     rotation: float = 0.0
 
@@ -101,8 +107,9 @@ def shared(rng: np.random.Generator, ranges: MicroRanges | OrbitRanges) -> Share
             translation=uniform(rng, ranges.translation),
             rotation=uniform(rng, ranges.rotation),
         )
-    elevation = inner_range(rng, ranges.elevation, ranges.width)
-    return Shared(field_of_view, elevation=elevation, distance=inner_range(rng, ranges.distance, ranges.width))
+    filling = RADIUS[1] / np.sin(np.radians(field_of_view) / 2)
+    near, far = (max(filling * share, CLOSEST_ORBIT) for share in inner_range(rng, ranges.distance, ranges.width))
+    return Shared(field_of_view, elevation=inner_range(rng, ranges.elevation, ranges.width), distance=(near, far))
 
 
 def cameras(
@@ -176,7 +183,8 @@ def _orbit(
     step = 360.0 / number
     even = np.arange(number) + rng.uniform(-0.5, 0.5, number) * ranges.uneven
     azimuth = uniform(rng, (0, 360)) + pick(rng, [-1.0, 1.0]) * step * np.append(even, even[0] + number)
-    sines = rng.uniform(*np.sin(np.radians(common.elevation)), number)  # uniform on the sphere
+    lowest, highest = np.sin(np.radians(common.elevation))
+    sines = rng.uniform(lowest, highest, number)  # uniform on the sphere
     others = np.column_stack(
         [
             np.degrees(np.arcsin(sines)),

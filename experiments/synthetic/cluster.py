@@ -26,14 +26,14 @@ from experiments.synthetic.placement import (
     tube,
 )
 from experiments.synthetic.shapes import primitive, relief
-from experiments.synthetic.support import bounds, rotation_of
+from experiments.synthetic.support import bounds, extremes, rotation_of
 from experiments.synthetic.things import slot, thing
 
 RADIUS: Range = (0.8, 1.0)
 """Of the sphere about the origin that a cluster fills, metres; no vertex lies beyond the upper end."""
 JITTER_LOCATION = 0.015
 """Largest shift along each axis, metres."""
-JITTER_YAW = np.radians(6.0)
+JITTER_YAW = np.radians(3.0)
 JITTER_SIZE = 0.04
 """Largest relative change of size."""
 
@@ -53,10 +53,10 @@ class ClusterRanges:
 
 
 EXTREME = ClusterRanges(
-    blocks=(1, 7), on_top=(0, 6), on_sides=(1, 9), thin=(0, 8), block_size=(0.25, 1.2), primitive_size=(0.12, 0.7)
+    blocks=(1, 7), on_top=(0, 6), on_sides=(1, 9), thin=(0, 8), block_size=(0.25, 1.2), primitive_size=(0.12, 0.8)
 )
 MODERATE = ClusterRanges(
-    blocks=(2, 4), on_top=(2, 4), on_sides=(2, 5), thin=(1, 3), block_size=(0.4, 0.9), primitive_size=(0.2, 0.5)
+    blocks=(2, 4), on_top=(2, 5), on_sides=(3, 7), thin=(1, 3), block_size=(0.4, 0.9), primitive_size=(0.25, 0.6)
 )
 
 
@@ -78,8 +78,10 @@ class Jitter:
     def scale(self) -> float:
         return 1 + self._number(JITTER_SIZE)
 
-    def __call__(self, thing: schema.Object) -> schema.Object:
-        return transformed(thing, Rotation.from_rotvec(self.yaw() * UP), self.shift(3), self.scale())
+    def about(self, foot: np.ndarray, thing: schema.Object) -> schema.Object:
+        """Turned and resized about the point where it touches, so that it still does."""
+        turn, scale = Rotation.from_rotvec(self.yaw() * UP), self.scale()
+        return transformed(thing, turn, foot - turn.apply(foot * scale), scale)
 
 
 def cluster(
@@ -106,13 +108,17 @@ def _blocks(rng: np.random.Generator, ranges: ClusterRanges, jitter: Jitter) -> 
         shape = pick(rng, [schema.Box(bevel=0.01), schema.Box(), schema.Cylinder(bevel=0.01)], [2, 1, 1.5])
         if isinstance(shape, schema.Cylinder):
             size[1] = size[0]
-        block = jitter(solid("block", shape, size, slot(rng), role="furniture"))
+        block = solid("block", shape, size, slot(rng), role="furniture")
+        foot = jitter.shift(3)
         if blocks:
             parent, way = pick(rng, blocks), pick(rng, [*np.eye(3)[:2], *-np.eye(3)[:2], UP, -UP])
-            slide = rng.uniform(-0.35, 0.35, 3) * parent.size * (1 - np.abs(way))
-            turned = rotation_of(parent).apply(way)
-            place = surface_point(parent, turned) + rotation_of(parent).apply(slide)
-            block = attached(block, place, turned, sink=0.1 * float(min(parent.size)))
+            slide = rng.uniform(-0.3, 0.3, 3) * parent.size * (1 - np.abs(way))
+            if isinstance(parent.shape, schema.Cylinder) and not way[2]:
+                slide[:2] = 0.0  # beside its middle a drum's side falls back
+            turn = rotation_of(parent)
+            foot = surface_point(parent, turn.apply(way)) + turn.apply(slide - 0.05 * min(parent.size) * way)
+            block = attached(transformed(block, turn, np.zeros(3)), foot, turn.apply(way))
+        block = jitter.about(foot, block)
         blocks.append(block)
     return blocks
 
@@ -126,8 +132,9 @@ def _grown(
         parent, way = pick(rng, carriers), direction(rng)
         size = uniform(rng, ranges.primitive_size) * rng.uniform(0.4, 1.0, 3)
         turn = Rotation.from_rotvec(direction(rng) * uniform(rng, (0, np.pi)))
-        grown = jitter(solid("primitive", primitive(rng), size, slot(rng), rotation=turn))
-        objects.append(attached(grown, surface_point(parent, way), way, sink=0.15 * float(size.min())))
+        grown = solid("primitive", primitive(rng), size, slot(rng), rotation=turn)
+        foot = surface_point(parent, way) - 0.15 * float(size.min()) * way
+        objects.append(jitter.about(foot, attached(grown, foot, way)))
         if isinstance(grown.shape, schema.Ellipsoid | schema.Box | schema.Superellipsoid):
             carriers.append(objects[-1])
     return objects
@@ -146,10 +153,11 @@ def _topping(
     objects: list[schema.Object] = []
     circles: list[np.ndarray] = []
     surface = Surface((float(top[0]), float(top[1]), float(top[2])), (float(half[0]), float(half[1])), yaw)
+    widest = 1.2 * float(half[:2].min())  # its foot stays on the top
     for _ in range(count(rng, ranges.on_top)):
-        made = thing(rng, uniform(rng, ranges.primitive_size))
-        for offset in rng.uniform(-0.85, 0.85, (12, 2)):  # shares of the top, so that jitter cannot change the choice
-            if all(np.hypot(*(offset - other)) > 0.6 for other in circles):
+        made = thing(rng, min(uniform(rng, ranges.primitive_size), widest))
+        for offset in rng.uniform(-0.65, 0.65, (12, 2)):  # shares of the top, so that jitter cannot change the choice
+            if all(np.hypot(*(offset - other)) > 0.5 for other in circles):
                 circles.append(offset)
                 moved = made.moved((0, 0, 0), scale=jitter.scale())
                 place = offset * half[:2] + jitter.shift(2)
@@ -163,12 +171,12 @@ def _thin(rng: np.random.Generator, jitter: Jitter, block: schema.Object) -> sch
     middle, radius = np.asarray(block.location), uniform(rng, (0.008, 0.03))
     kind, way, material = pick(rng, ("stick", "loop", "cage")), direction(rng), slot(rng)
     if kind == "stick":
-        lengths = rng.uniform(0.4, 1.0, 2) * jitter.scale()
+        lengths = rng.uniform(0.3, 0.8, 2) * jitter.scale()
         return tube("stick", [middle - lengths[0] * way, middle + lengths[1] * way], radius, material)
     if kind == "loop":
         across = np.cross(way, direction(rng))
         across /= np.linalg.norm(across)
-        out, wide = rng.uniform(0.3, 0.9) * jitter.scale(), rng.uniform(0.15, 0.4)
+        out, wide = rng.uniform(0.3, 0.7) * jitter.scale(), rng.uniform(0.15, 0.4)
         angle = np.linspace(0, 2 * np.pi, 33)[:, None]
         path = middle + way * out * (1 - np.cos(angle)) / 2 * 1.2 + across * wide * np.sin(angle)
         return tube("loop", path[:-1], radius, material)
@@ -197,9 +205,15 @@ def surface_point(thing: schema.Object, way: np.ndarray) -> np.ndarray:
 
 
 def _centered(objects: Sequence[schema.Object], radius: float) -> tuple[schema.Object, ...]:
-    """Scaled and shifted so that the corners of all bounding boxes lie within the sphere."""
-    boxes = np.array([bounds(thing) for thing in objects])
-    middle = (boxes[:, 0].min(axis=0) + boxes[:, 1].max(axis=0)) / 2
-    farthest = np.maximum(np.abs(boxes[:, 0] - middle), np.abs(boxes[:, 1] - middle))
-    scale = radius / float(np.linalg.norm(farthest, axis=1).max())
+    """Scaled and shifted so that the cluster fills the sphere."""
+    low, high = bounds(*objects)
+    middle = (low + high) / 2
+    ends = np.concatenate([extremes(thing, _DIRECTIONS) for thing in objects])
+    scale = radius / (_BETWEEN * float(np.linalg.norm(ends - middle, axis=1).max()))
     return tuple(transformed(thing, UPRIGHT, -scale * middle, scale) for thing in objects)
+
+
+_DIRECTIONS = np.array([way for way in np.ndindex(3, 3, 3) if way != (1, 1, 1)]) - 1.0
+_DIRECTIONS /= np.linalg.norm(_DIRECTIONS, axis=1, keepdims=True)
+_BETWEEN = 1.03
+"""An object may reach a little farther between those directions."""

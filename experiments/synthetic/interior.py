@@ -17,9 +17,10 @@ from experiments.synthetic.placement import (
     rested,
     solid,
     standing,
+    transformed,
     tube,
 )
-from experiments.synthetic.rooms import CAMERA_ZONE, EXTREME, MAX_OBJECTS, Room, RoomRanges, Wall, flush
+from experiments.synthetic.rooms import CAMERA_ZONE, EXTREME, MAX_FURNITURE, MAX_OBJECTS, Room, RoomRanges, Wall, flush
 from experiments.synthetic.shapes import lathe, primitive, prism, relief
 from experiments.synthetic.support import bounds, extreme
 from experiments.synthetic.things import slot, thing
@@ -27,6 +28,8 @@ from experiments.synthetic.things import slot, thing
 TRIES = 25
 HEADROOM = 0.3
 """Kept free above furniture for what stands on it, metres."""
+SEEN = 2.0
+"""Half the width of the part of the floor that most cameras see, metres."""
 TALL = 0.85
 """Higher furniture stands at walls beyond the cameras, where it hides nothing, metres."""
 
@@ -35,10 +38,10 @@ def furnished_room(rng: np.random.Generator, ranges: RoomRanges = EXTREME) -> tu
     """A full room: everything in it stands, hangs, leans or is fixed to something."""
     room = Room(ranges, rng)
     surfaces = [_floor(room)]
-    for _ in range(count(rng, ranges.at_wall)):
-        surfaces += _furniture_at_wall(rng, room)
     for _ in range(count(rng, ranges.low)):
         surfaces += _furniture_in_the_middle(rng, room)
+    for _ in range(count(rng, ranges.at_wall)):
+        surfaces += _furniture_at_wall(rng, room)
     for number, place in (
         (ranges.leaning, _leaning),
         (ranges.on_walls, _on_wall),
@@ -54,16 +57,16 @@ def furnished_room(rng: np.random.Generator, ranges: RoomRanges = EXTREME) -> tu
 def _floor(room: Room) -> Surface:
     high = room.inside[1]
     near = CAMERA_ZONE[0, 1] + 0.5
-    return Surface((0, (near + high[1]) / 2, 0), (high[0] - 0.05, (high[1] - near) / 2 - 0.05))
+    return Surface((0, (near + high[1]) / 2, 0), (min(high[0] - 0.05, SEEN), (high[1] - near) / 2 - 0.05))
 
 
 def _furniture_at_wall(rng: np.random.Generator, room: Room) -> tuple[Surface, ...]:
     made = pick(rng, [m for m, _ in AT_WALL], [w for _, w in AT_WALL])(rng)
     depth = float(made.bounds[1, 1])
     for _ in range(TRIES):
-        wall = pick(rng, room.walls)
+        wall = room.some_wall(rng)
         inward = wall.inward * (wall.relief + depth + 0.004)
-        along = uniform(rng, (-0.5, 0.5)) * wall.length
+        along = uniform(rng, wall.seen)
         placed = made.moved(wall.point(along, 0) + inward, yaw=float(np.arctan2(wall.inward[0], -wall.inward[1])))
         beyond = made.height < TALL or placed.bounds[0, 1] > -0.6
         if beyond and _stands(room, placed):
@@ -75,7 +78,7 @@ def _furniture_in_the_middle(rng: np.random.Generator, room: Room) -> tuple[Surf
     made = pick(rng, [m for m, _ in LOW], [w for _, w in LOW])(rng)
     low, high = room.inside
     for _ in range(TRIES):
-        place = rng.uniform((low[0] * 0.8, -1.3), (high[0] * 0.8, high[1]))
+        place = rng.uniform((max(low[0], -SEEN), -1.3), (min(high[0], SEEN), high[1]))
         placed = made.moved((*place, 0), yaw=uniform(rng, (-np.pi, np.pi)))
         if (made.height < TALL or placed.bounds[0, 1] > 0) and _stands(room, placed):
             return placed.surfaces
@@ -83,9 +86,9 @@ def _furniture_in_the_middle(rng: np.random.Generator, room: Room) -> tuple[Surf
 
 
 def _stands(room: Room, placed: Assembly) -> bool:
-    box = placed.bounds
+    box = placed.bounds.copy()
     box[1, 2] += HEADROOM if placed.surfaces else 0.0
-    if not room.fits(box):
+    if not room.fits(box) or len(room.objects) + len(placed.objects) > MAX_FURNITURE:
         return False
     room.add(*placed.objects, headroom=HEADROOM if placed.surfaces else 0.0)
     return True
@@ -98,15 +101,17 @@ def _scatter(rng: np.random.Generator, room: Room, surfaces: list[Surface], numb
     for _ in range(count(rng, number)):
         index = pick(rng, range(len(surfaces)), weights)
         surface = surfaces[index]
-        largest = min(uniform(rng, room.ranges.clutter_size) * (1.0 if index == 0 else 0.65), 0.95 * surface.clearance)
+        largest = min(uniform(rng, room.ranges.clutter_size) * (1.0 if index == 0 else 0.75), 0.95 * surface.clearance)
         made = thing(rng, largest)
         for _ in range(TRIES):
             offset = rng.uniform(-1, 1, 2) * surface.half
+            yaw = uniform(rng, (-np.pi, np.pi))
             apart = all(np.hypot(offset[0] - x, offset[1] - y) > made.radius + r for x, y, r in circles[index])
             within = np.all(np.abs(offset) + 0.7 * made.radius * (index > 0) <= surface.half)
-            placed = standing(made, surface, offset, uniform(rng, (-np.pi, np.pi)))
-            free = room.fits(placed.bounds) if index == 0 else _in_room(room, placed)
-            if apart and within and free:
+            if not (apart and within):
+                continue
+            placed = standing(made, surface, offset, yaw)
+            if room.fits(placed.bounds) if index == 0 else _in_room(room, placed):
                 circles[index].append((offset[0], offset[1], made.radius))
                 room.objects.extend(placed.objects)
                 break
@@ -122,11 +127,10 @@ def _in_room(room: Room, placed: Assembly) -> bool:
 
 def _leaning(rng: np.random.Generator, room: Room) -> None:
     """A board or a stick whose foot is on the floor and whose head touches a wall."""
-    flat = [wall for wall in room.walls if not wall.relief]
-    if not flat:
-        return
     for _ in range(TRIES):
-        wall, length = pick(rng, flat), uniform(rng, (0.6, 1.8))
+        wall, length = room.some_wall(rng), uniform(rng, (0.6, 1.8))
+        if wall.relief:
+            continue
         tilt = np.radians(uniform(rng, (8, 25)))
         if chance(rng, 0.5):
             size = (uniform(rng, (0.2, 0.8)), uniform(rng, (0.015, 0.05)), length)
@@ -137,7 +141,7 @@ def _leaning(rng: np.random.Generator, room: Room) -> None:
         lean = Rotation.from_rotvec(-tilt * wall.along)
         upright = Rotation.from_rotvec(UP * np.arctan2(wall.inward[0], -wall.inward[1]))
         turned = solid(made.name, made.shape, made.size, made.material, rotation=lean * upright, role=made.role)
-        leaning = rested(turned, wall.point(uniform(rng, (-0.45, 0.45)) * wall.length, 0))
+        leaning = rested(turned, wall.point(uniform(rng, wall.seen), 0))
         gap = float((extreme(leaning, -wall.inward) - wall.base) @ wall.inward)
         leaning = at(leaning, np.asarray(leaning.location) - gap * wall.inward)
         if room.fits(bounds(leaning)):
@@ -148,16 +152,15 @@ def _leaning(rng: np.random.Generator, room: Room) -> None:
 def _on_wall(rng: np.random.Generator, room: Room) -> None:
     """A picture, a relief, a board with things on it, a half-sunk solid, or a pipe along the wall."""
     for _ in range(TRIES):
-        wall = pick(rng, [wall for wall in room.walls if not wall.relief] or room.walls, None)
-        along, up = uniform(rng, (-0.48, 0.48)) * wall.length, uniform(rng, (0.5, wall.height - 0.3))
+        wall = room.some_wall(rng)
+        along, up = uniform(rng, wall.seen), uniform(rng, (0.5, wall.height - 0.3))
         made = pick(rng, (_picture, _picture, _panel, _knob, _board, _pipe))(rng, wall, along, up)
-        boxes = bounds(*made)
-        if wall.relief:
-            return
-        boxes[0] = np.maximum(boxes[0], room.inside[0])  # what is sunk into the wall ends behind it
-        boxes[1] = np.minimum(boxes[1], room.inside[1])
-        overhang = bounds(*made)[1, 2] < room.inside[1, 2] and bounds(*made)[0, 2] > 0
-        if overhang and room.fits(boxes):
+        whole = bounds(*made)
+        box = np.stack(
+            [np.maximum(whole[0], room.inside[0]), np.minimum(whole[1], room.inside[1])]
+        )  # not what is sunk in
+        behind = np.abs(box - whole)[:, wall.inward == 0]
+        if not wall.relief and behind.max() == 0 and room.fits(box):
             room.add(*made)
             return
 
@@ -172,8 +175,9 @@ def _picture(rng: np.random.Generator, wall: Wall, along: float, up: float) -> l
 def _panel(rng: np.random.Generator, wall: Wall, along: float, up: float) -> list[schema.Object]:
     width, height, depth = uniform(rng, (0.4, 1.2)), uniform(rng, (0.4, 1.0)), uniform(rng, (0.1, 0.35))
     field = solid("relief", relief(rng, rng.random()), (width, height, 2 * depth), slot(rng), role="decoration")
+    field = transformed(field, wall.turn, wall.point(along, up, 0.02))
     back = solid("relief back", schema.Box(), (width, height, 0.02), slot(rng), role="decoration")
-    return [flush(back, wall, along, up), flush(field, wall, along, up, out=0.02)]
+    return [flush(back, wall, along, up), field]
 
 
 def _knob(rng: np.random.Generator, wall: Wall, along: float, up: float) -> list[schema.Object]:

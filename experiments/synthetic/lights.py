@@ -23,6 +23,10 @@ HDRIS = (
     "sunset.exr",
 )
 """Blender's own, CC0."""
+FRONT_AZIMUTH: Range = (58.0, 122.0)
+"""Directions of travel, degrees from x, in which a sun reaches a room's stage past its side walls."""
+FRONT_ELEVATION: Range = (8.0, 30.0)
+"""Degrees; a higher sun would stop at the ceiling."""
 LAMP_HEIGHTS: Range = (2.1, 2.4)
 """Between the tops of tall furniture and the lowest ceiling, metres."""
 
@@ -47,20 +51,23 @@ class LightRanges:
 
 
 EXTREME = LightRanges(
-    suns=(1, 4), irradiance=(0.5, 12.0), elevation=(3, 85), chroma=(0.0, 0.2), sky=(0.05, 1.5), area=(0, 3), points=(0, 3),
-    power=(15, 250),
+    suns=(1, 4), irradiance=(2.0, 40.0), elevation=(3, 85), chroma=(0.0, 0.2), sky=(0.05, 1.5), area=(0, 2), points=(0, 2),
+    power=(10, 150),
 )  # fmt: skip
 MODERATE = LightRanges(
-    suns=(1, 2), irradiance=(2.0, 4.0), elevation=(25, 65), chroma=(0.0, 0.04), sky=(0.5, 1.0), area=(2, 2), points=(0, 1),
-    power=(60, 120),
+    suns=(1, 2), irradiance=(6.0, 14.0), elevation=(25, 65), chroma=(0.0, 0.04), sky=(0.4, 0.8), area=(2, 2), points=(0, 1),
+    power=(40, 90),
 )  # fmt: skip
 
 
 def lighting(rng: np.random.Generator, ranges: LightRanges, setting: schema.Setting) -> schema.Lighting:
     lights: list[schema.Sun | schema.AreaLight | schema.PointLight]
     environment = _environment(rng, ranges)
-    lights = [_sun(rng, ranges, setting) for _ in range(count(rng, ranges.suns))]
-    if setting == "micro_baseline":
+    room = setting == "micro_baseline"
+    suns = range(count(rng, ranges.suns))
+    # In a room all but a few suns come through the open side; the others meet a window by chance.
+    lights = [_sun(rng, ranges, room and (number == 0 or chance(rng, 0.75))) for number in suns]
+    if room:
         lights += [_area(rng, ranges) for _ in range(count(rng, ranges.area))]
         lights += [_point(rng, ranges) for _ in range(count(rng, ranges.points))]
     return schema.Lighting(environment=environment, lights=tuple(lights))
@@ -83,19 +90,16 @@ def _environment(rng: np.random.Generator, ranges: LightRanges) -> schema.Gradie
     return schema.GradientSky(zenith=zenith, horizon=horizon, ground=ground, strength=strength)
 
 
-def _sun(rng: np.random.Generator, ranges: LightRanges, setting: schema.Setting) -> schema.Sun:
-    """From anywhere above the horizon; into a room mostly through its open side, else through a window by chance."""
-    elevation = np.radians(uniform(rng, ranges.elevation))
-    inward = setting == "micro_baseline" and chance(rng, 0.7)
-    azimuth = np.radians(uniform(rng, (30, 150) if inward else (0, 360)))
-    if inward:
-        elevation *= 0.6  # a high sun would stop at the ceiling
+def _sun(rng: np.random.Generator, ranges: LightRanges, through_front: bool) -> schema.Sun:
+    """From anywhere above the horizon, or into a room through its open side."""
+    azimuth = np.radians(uniform(rng, FRONT_AZIMUTH if through_front else (0, 360)))
+    elevation = np.radians(uniform(rng, FRONT_ELEVATION if through_front else ranges.elevation))
     travel = (np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), -np.sin(elevation))
     return schema.Sun(
         direction=vec3(travel),
         color=_light_color(rng, ranges),
         irradiance=log_uniform(rng, ranges.irradiance),
-        angle=log_uniform(rng, (0.3, 15.0)),
+        angle=log_uniform(rng, (0.3, 8.0)),
     )
 
 

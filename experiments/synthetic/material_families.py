@@ -159,7 +159,7 @@ def mosaic(rng: np.random.Generator, style: Style) -> Material:
     joint = color(rng, style.colors, lightness=pick(rng, [0.15, 0.95]))
     mapping = _mapping(rng, style)
     cells = Pattern(family="cells", mapping=mapping, ramp=ramp(colors(rng, style.colors, 6)), interpolation="constant")
-    joints = Pattern(family="cracks", mapping=mapping, ramp=ramp([(1, 1, 1), (0, 0, 0)], 0.03, 0.06))
+    joints = Pattern(family="cracks", mapping=mapping, ramp=ramp([(1, 1, 1), (0, 0, 0)], 0.25, 0.35))
     return Material(base=Layered(first=cells, second=Plain(color=joint), mask=joints), roughness=(0.15, 0.5))
 
 
@@ -178,9 +178,9 @@ def leather(rng: np.random.Generator, style: Style) -> Material:
 def cracked(rng: np.random.Generator, style: Style) -> Material:
     """Paint or clay with cracks."""
     first, second = colors(rng, style.colors, 2)
-    mask = _mask(rng, style, "cracks", 0.02, 0.05, detail=4.0, distortion=uniform(rng, (0.1, 0.6)))
-    field = _pattern(rng, style, "noise", ramp([second, color(rng, style.colors)], 0.3, 0.7), detail=5.0)
-    return Material(base=Layered(first=Plain(color=first), second=field, mask=mask), roughness=(0.8, 0.5), bump=0.003)
+    field = _pattern(rng, style, "noise", ramp([second, color(rng, style.colors)]), detail=5.0)
+    mask = _mask(rng, style, "cracks", 0.2, 0.35, distortion=uniform(rng, (0.1, 0.6)))
+    return Material(base=Layered(first=Plain(color=first), second=field, mask=mask), roughness=(0.5, 0.8), bump=0.003)
 
 
 def dots(rng: np.random.Generator, style: Style) -> Material:
@@ -280,7 +280,8 @@ def brushed_metal(rng: np.random.Generator, style: Style) -> Material:
 def polished_metal(rng: np.random.Generator, style: Style) -> Material:
     """Mirror-like."""
     tint = _metal_color(rng) if chance(rng, 0.7) else color(rng, style.colors, lightness=0.8)
-    return Material(base=Plain(color=tint), roughness=(uniform(rng, (0.02, 0.15)),) * 2, metallic=1.0)
+    rough = uniform(rng, (0.02, 0.15))
+    return Material(base=Plain(color=tint), roughness=(rough, rough), metallic=1.0)
 
 
 def hammered_metal(rng: np.random.Generator, style: Style) -> Material:
@@ -324,3 +325,4 @@ FAMILIES: tuple[Family, ...] = (
     *PLAIN_FAMILIES, plaid, terrazzo, mosaic, cracked, camouflage, contours, granite, rust, worn, polished_metal,
     hammered_metal,
 )  # fmt: skip
+METALS: tuple[Family, ...] = (brushed_metal, polished_metal, hammered_metal)

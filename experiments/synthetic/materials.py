@@ -9,12 +9,14 @@ import msgspec
 import numpy as np
 
 from experiments.synthetic import palettes, schema
-from experiments.synthetic.draws import Count, chance, count, log_uniform, pick, uniform
-from experiments.synthetic.material_families import FAMILIES, PLAIN_FAMILIES, Style, glass
+from experiments.synthetic.draws import Count, Range, chance, count, log_uniform, pick, uniform
+from experiments.synthetic.material_families import FAMILIES, METALS, PLAIN_FAMILIES, Style, glass
 from experiments.synthetic.placement import OBJECT_SLOTS, PANE, SLOTS
 
 PICTURE_SHARE = 0.5
 """Probability that a material is one of the user's pictures, where there are any."""
+PICTURE_REPEATS: Range = (0.5, 3.0)
+"""Per metre."""
 SUBSET: Count = (4, 6)
 """Materials of a data set whose attribute is the geometry; every slot repeats one of them."""
 
@@ -41,7 +43,7 @@ def palette(
     textures: Sequence[schema.Picture] = (),
     subset: Count | None = None,
 ) -> tuple[schema.Material, ...]:
-    """A material for each of the slots.
+    """A material for each of the slots. Walls, floor and ceiling are never metal: a room of mirrors has no surfaces to see.
 
     Args:
         rng: the stream.
@@ -50,7 +52,7 @@ def palette(
         subset: draw only so many materials, and repeat them.
     """
     number = SLOTS if subset is None else count(rng, subset)
-    drawn = [_material(rng, ranges, textures) for _ in range(number)]
+    drawn = [_material(rng, ranges, textures, matt=index < PANE) for index in range(number)]
     slots = [drawn[index % number] for index in range(SLOTS)]
     slots[PANE] = glass(rng, ranges.style)
     for index in rng.permutation(OBJECT_SLOTS)[: count(rng, ranges.glass)]:
@@ -58,16 +60,18 @@ def palette(
     return tuple(slots)
 
 
-def _material(rng: np.random.Generator, ranges: MaterialRanges, textures: Sequence[schema.Picture]) -> schema.Material:
+def _material(
+    rng: np.random.Generator, ranges: MaterialRanges, textures: Sequence[schema.Picture], matt: bool
+) -> schema.Material:
     if textures and chance(rng, PICTURE_SHARE):
         return _pictured(rng, pick(rng, textures))
-    return pick(rng, ranges.families)(rng, ranges.style)
+    return pick(rng, [f for f in ranges.families if not (matt and f in METALS)])(rng, ranges.style)
 
 
 def _pictured(rng: np.random.Generator, picture: schema.Picture) -> schema.Material:
     x, y, z = (float(v) for v in rng.random(3))
     mapping = schema.Mapping(
-        repeats=log_uniform(rng, (0.5, 3.0)), rotation=(0.0, 0.0, uniform(rng, (0, 360))), offset=(x, y, z)
+        repeats=log_uniform(rng, PICTURE_REPEATS), rotation=(0.0, 0.0, uniform(rng, (0, 360))), offset=(x, y, z)
     )
     roughness = uniform(rng, (0.05, 0.9))
     return schema.Material(

@@ -31,10 +31,8 @@ def oklch(lightness: float, chroma: float, hue: float) -> Color:
         chroma: 0 (grey) to about 0.33 (the most saturated that sRGB has).
         hue: degrees.
     """
-    for share in np.linspace(1, 0, 33):
-        rgb = _to_linear(lightness, share * chroma, hue)
-        if rgb.min() >= -1e-4 and rgb.max() <= 1 + 1e-4:
-            break
+    tried = (_to_linear(lightness, share * chroma, hue) for share in np.linspace(1, 0, 33))
+    rgb = next((rgb for rgb in tried if rgb.min() >= -1e-4 and rgb.max() <= 1 + 1e-4), np.full(3, lightness**3))
     r, g, b = (float(v) for v in np.clip(rgb, 0, 1))
     return r, g, b
 
@@ -56,7 +54,7 @@ class ColorRanges:
 
 
 EXTREME = ColorRanges(lightness=(0.12, 0.97), chroma=(0.0, 0.32), vivid=0.7, contrast=(0.3, 0.8))
-MODERATE = ColorRanges(lightness=(0.3, 0.88), chroma=(0.0, 0.2), vivid=0.5, contrast=(0.15, 0.4))
+MODERATE = ColorRanges(lightness=(0.3, 0.88), chroma=(0.0, 0.22), vivid=0.65, contrast=(0.2, 0.5))
 
 
 def color(rng: np.random.Generator, ranges: ColorRanges, lightness: float | None = None) -> Color:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import msgspec
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from experiments.synthetic import schema
 from experiments.synthetic.support import bounds, extreme, rotation_of
 
+Triple = np.ndarray | Sequence[float]
 UPRIGHT = Rotation.identity()
 UP = np.array([0.0, 0.0, 1.0])
 
@@ -42,7 +44,7 @@ class Assembly:
     objects: tuple[schema.Object, ...]
     surfaces: tuple[Surface, ...] = ()
 
-    def moved(self, location: Sequence[float], yaw: float = 0.0, scale: float = 1.0) -> Assembly:
+    def moved(self, location: Triple, yaw: float = 0.0, scale: float = 1.0) -> Assembly:
         """Scaled, then turned about z, then shifted: what touched before touches after."""
         turn = Rotation.from_rotvec(yaw * UP)
         shift = np.asarray(location, dtype=float)
@@ -59,11 +61,11 @@ class Assembly:
         )
         return Assembly(objects, surfaces)
 
-    @property
+    @cached_property
     def bounds(self) -> Float[np.ndarray, "2 3"]:
         return bounds(*self.objects)
 
-    @property
+    @cached_property
     def radius(self) -> float:
         """Of the smallest cylinder about the z axis that holds the assembly's bounding box, metres."""
         return float(np.linalg.norm(np.abs(self.bounds[:, :2]).max(axis=0)))
@@ -73,7 +75,7 @@ class Assembly:
         return float(self.bounds[1, 2])
 
 
-def vec3(values: np.ndarray | Sequence[float]) -> schema.Vec3:
+def vec3(values: Triple) -> schema.Vec3:
     x, y, z = (float(v) for v in values)
     return x, y, z
 
@@ -87,9 +89,9 @@ def quaternion(turn: Rotation) -> tuple[float, float, float, float]:
 def solid(
     name: str,
     shape: schema.Shape,
-    size: Sequence[float],
+    size: Triple,
     material: int,
-    location: Sequence[float] = (0.0, 0.0, 0.0),
+    location: Triple = (0.0, 0.0, 0.0),
     rotation: Rotation = UPRIGHT,
     role: str = "clutter",
 ) -> schema.Object:
@@ -104,18 +106,18 @@ def solid(
     )
 
 
-def at(thing: schema.Object, location: np.ndarray | Sequence[float]) -> schema.Object:
+def at(thing: schema.Object, location: Triple) -> schema.Object:
     return msgspec.structs.replace(thing, location=vec3(location))
 
 
-def rested(thing: schema.Object, point: Sequence[float], normal: Sequence[float] = (0, 0, 1)) -> schema.Object:
+def rested(thing: schema.Object, point: Triple, normal: Triple = (0, 0, 1)) -> schema.Object:
     """Put with its origin over ``point`` of a plane, touching the plane."""
     n = np.asarray(normal, dtype=float)
     gap = float((extreme(thing, -n) - np.asarray(thing.location)) @ n)
     return at(thing, np.asarray(point, dtype=float) - gap * n)
 
 
-def attached(thing: schema.Object, point: Sequence[float], normal: np.ndarray, sink: float = 0.0) -> schema.Object:
+def attached(thing: schema.Object, point: Triple, normal: np.ndarray, sink: float = 0.0) -> schema.Object:
     """Put with its farthest point against ``normal`` at ``point`` of a surface, ``sink`` metres inside."""
     foot = extreme(thing, -normal) - np.asarray(thing.location)
     return at(thing, np.asarray(point) - foot - sink * normal)
@@ -144,7 +146,7 @@ def _scaled_shape(shape: schema.Shape, scale: float) -> schema.Shape:
 
 
 def tube(
-    name: str, points: np.ndarray | Sequence[Sequence[float]], radius: float, material: int, role: str = "thin"
+    name: str, points: np.ndarray | Sequence[Triple], radius: float, material: int, role: str = "thin"
 ) -> schema.Object:
     """A tube through points that are given in metres."""
     path = np.asarray(points, dtype=float)

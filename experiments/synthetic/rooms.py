@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from experiments.synthetic import schema
-from experiments.synthetic.draws import Count, Range, chance, count, uniform
+from experiments.synthetic.draws import Count, Range, chance, count, pick, uniform
 from experiments.synthetic.placement import BACK_WALL, CEILING, FLOOR, PANE, SIDE_WALL, UP, at, solid, transformed
 from experiments.synthetic.shapes import relief
 from experiments.synthetic.support import bounds, extreme
@@ -54,36 +54,40 @@ class RoomRanges:
 
 
 EXTREME = RoomRanges(
-    width=(4.0, 7.0),
-    back=(1.4, 3.6),
+    width=(4.0, 6.5),
+    back=(1.4, 3.2),
     height=(2.5, 4.0),
     relief=0.35,
     relief_height=(0.1, 0.4),
-    low=(2, 7),
+    low=(2, 9),
     at_wall=(1, 6),
-    clutter=(12, 55),
+    clutter=(12, 60),
     on_walls=(2, 11),
     hanging=(0, 6),
     leaning=(0, 4),
     thin=(0, 5),
-    clutter_size=(0.12, 0.65),
+    clutter_size=(0.12, 0.8),
 )
 MODERATE = RoomRanges(
-    width=(4.4, 5.6),
-    back=(1.6, 2.6),
+    width=(4.2, 5.4),
+    back=(1.4, 2.2),
     height=(2.6, 3.2),
     relief=0.15,
     relief_height=(0.05, 0.2),
-    low=(3, 5),
+    low=(4, 7),
     at_wall=(2, 4),
-    clutter=(22, 38),
+    clutter=(30, 50),
     on_walls=(4, 8),
     hanging=(1, 3),
     leaning=(1, 2),
     thin=(1, 3),
-    clutter_size=(0.15, 0.5),
+    clutter_size=(0.2, 0.6),
 )
+SEEN_FROM = -0.9
+"""Side walls are decorated from here (y, metres) to the back wall: cameras see little of the rest."""
 MAX_OBJECTS = 120
+MAX_FURNITURE = 60
+"""No more furniture is brought in once a room has so many objects: the rest is for clutter."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,18 @@ class Wall:
     height: float
     relief: float
     """How far its height field comes into the room, metres; 0 if it is flat."""
+
+    @property
+    def seen(self) -> Range:
+        """The part of it that cameras see, metres along it from its middle."""
+        half = self.length / 2 - 0.05
+        reach = SEEN_FROM - float(self.base[1])
+        match round(float(self.along[1])):
+            case 1:
+                return reach, half
+            case -1:
+                return -half, -reach
+        return -half, half
 
     @property
     def along(self) -> Float[np.ndarray, "3"]:
@@ -150,6 +166,10 @@ class Room:
     def clear_of_cameras(self, box: Float[np.ndarray, "2 3"]) -> bool:
         return not _overlap(box, CAMERA_ZONE, CLEARANCE)
 
+    def some_wall(self, rng: np.random.Generator) -> Wall:
+        """Most often the back wall, which every camera sees."""
+        return pick(rng, self.walls, (2.0, 1.0, 1.0))
+
     def add(self, *things: schema.Object, headroom: float = 0.0) -> None:
         """Takes their place, and ``headroom`` metres above it for what will stand on them."""
         self.objects.extend(things)
@@ -190,9 +210,7 @@ class Room:
     def _window(self, rng: np.random.Generator, wall: Wall) -> Float[np.ndarray, "2 2"]:
         """A hole with a frame, a cross of bars and perhaps a pane, in the part of the wall that cameras see."""
         half = rng.uniform((0.35, 0.3), (0.8, 0.6))
-        reach = wall.length / 2 - half[0] - 0.1
-        lowest = -reach if wall.inward[1] else 0.0  # a side wall's frame is the cameras' end of it
-        shift = uniform(rng, (lowest, reach)) * (-1 if wall.inward[0] < 0 else 1)
+        shift = uniform(rng, (wall.seen[0] + half[0], wall.seen[1] - half[0]))
         center = np.array([shift, uniform(rng, (half[1] + 0.7, wall.height - half[1] - 0.2))])
         bar, material = uniform(rng, (0.03, 0.07)), slot(rng)
         beams = [
@@ -212,8 +230,8 @@ class Room:
         return np.stack([center - half, center + half])
 
 
-def _overlap(a: Float[np.ndarray, "2 3"], b: Float[np.ndarray, "2 3"], margin: float) -> Bool[np.ndarray, ""]:
-    return np.all((a[0] < b[1] + margin) & (a[1] > b[0] - margin))
+def _overlap(a: Float[np.ndarray, "2 3"], b: Float[np.ndarray, "2 3"], margin: float) -> bool:
+    return bool(np.all((a[0] < b[1] + margin) & (a[1] > b[0] - margin)))
 
 
 def _panels(length: float, height: float, hole: Float[np.ndarray, "2 2"] | None) -> list[np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -90,15 +91,17 @@ def generate(
     """
     start = time.perf_counter()
     with _locked(output):
-        _settle(output, settings, datasets, scenes)
+        _check_settings(output, settings)
         sets = [_examine(output / dataset_name(number), number, scenes, verify) for number in range(datasets)]
         missing = sum(len(dataset.missing(scenes)) for dataset in sets)
         if missing:
             make_scene = scene_maker()
             for dataset in sets:
                 _check_specs(dataset, make_scene)
-            with executor() as pool, tqdm(total=missing * settings.views, unit=" images", smoothing=0.1) as progress:
-                _Rendering(sets, settings, scenes, make_scene, pool, progress).run()
+            pool = executor()
+            _begin(output, settings, sets)  # only now, when nothing that was given has turned out to be wrong
+            with pool as rendering, tqdm(total=missing * settings.views, unit=" images", smoothing=0.1) as progress:
+                _Rendering(sets, settings, scenes, make_scene, rendering, progress).run()
         for dataset in sets:
             if dataset.scenes and not dataset.finished:
                 _finish(dataset, settings)
@@ -189,7 +192,6 @@ def _finish(dataset: _DataSet, settings: Settings) -> None:
 def _examine(folder: Path, number: int, scenes: int, verify: bool) -> _DataSet:
     """What is there already, without what is damaged."""
     dataset = _DataSet(folder, number)
-    folder.mkdir(exist_ok=True)
     if (folder / MANIFEST).exists():
         _read_finished(dataset, scenes, verify)
         if dataset.finished:
@@ -200,15 +202,11 @@ def _examine(folder: Path, number: int, scenes: int, verify: bool) -> _DataSet:
     files.remove_partial(folder)
     for scene in range(scenes):
         if (path := folder / scene_name(scene)).exists():
-            try:
-                record = read_record(path)
-                damage = find_damage(path, record, everything=True)
-            except (OSError, ValueError) as error:
-                damage = str(error)
-            if damage is None:
-                dataset.scenes[scene] = record
+            found = _whole_record(path, everything=True)
+            if isinstance(found, SceneRecord):
+                dataset.scenes[scene] = found
             else:
-                print(f"{damage}; the scene is rendered again", file=sys.stderr)
+                print(f"{found}; the scene is rendered again", file=sys.stderr)
                 files.remove(path)
     return dataset
 
@@ -226,10 +224,18 @@ def _read_finished(dataset: _DataSet, scenes: int, verify: bool) -> None:
     whole = sheet.is_file() and files.sha256(sheet) == manifest.files.get(CONTACT_SHEET)
     for name, record in manifest.scenes.items():
         dataset.scenes[int(name.rsplit("_", 1)[1])] = record
-        path = dataset.folder / name
-        whole &= path.is_dir() and (path / "record.json").is_file() and not find_damage(path, record, verify)
+        whole &= _whole_record(dataset.folder / name, verify) == record
     dataset.failed.update((failed.scene, failed.errors) for failed in manifest.failed)
     dataset.finished = whole and not dataset.missing(scenes)
+
+
+def _whole_record(folder: Path, everything: bool) -> SceneRecord | str:
+    """The record of a scene whose files are what was written, or what is wrong; see :func:`find_damage`."""
+    try:
+        record = read_record(folder)
+        return find_damage(folder, record, everything) or record
+    except (OSError, ValueError) as error:
+        return str(error)
 
 
 def _check_specs(dataset: _DataSet, make_scene: SceneMaker) -> None:
@@ -242,25 +248,25 @@ def _check_specs(dataset: _DataSet, make_scene: SceneMaker) -> None:
         raise ValueError(f"{spec} is not what this version makes of these settings and textures: name another --output")
 
 
-def _settle(output: Path, settings: Settings, datasets: int, scenes: int) -> None:
-    """Write the settings into a new folder, or make sure that an old one was made with them."""
-    path = output / _SETTINGS
-    given = {**msgspec.to_builtins(settings), "datasets": datasets}
-    if not path.exists():
+def _check_settings(output: Path, settings: Settings) -> None:
+    """A folder that is not empty must have been made with the same settings."""
+    if not (output / _SETTINGS).exists():
         others = sorted(entry.name for entry in output.iterdir() if not entry.name.startswith("."))
         if others:
             raise ValueError(f"--output={output} holds {others[0]!r}, but no {_SETTINGS}; name another folder")
-    else:
-        made = files.read_json(path)
-        for name, value in given.items():
-            if name != "datasets" and made.get(name) != value:
-                raise ValueError(
-                    f"--output={output} was made with --{name}={made.get(name)}, not {value}; name another folder"
-                )
-        given["datasets"] = max(datasets, made.get("datasets", 0))
-        if made == given:
-            return
-    files.write_json(path, given)
+        return
+    made = files.read_json(output / _SETTINGS)
+    for name, value in msgspec.to_builtins(settings).items():
+        if made.get(name) != value:
+            raise ValueError(
+                f"--output={output} was made with --{name}={made.get(name)}, not {value}; name another folder"
+            )
+
+
+def _begin(output: Path, settings: Settings, sets: list[_DataSet]) -> None:
+    files.write_json(output / _SETTINGS, msgspec.to_builtins(settings))
+    for dataset in sets:
+        dataset.folder.mkdir(exist_ok=True)
 
 
 @contextmanager
@@ -268,12 +274,13 @@ def _locked(output: Path) -> Iterator[None]:
     """Make the folder and keep other runs out of it; the lock ends with the process."""
     try:
         output.mkdir(parents=True, exist_ok=True)
-        lock = (output / ".lock").open("w")
+        folder = os.open(output, os.O_RDONLY)
     except OSError as error:
         raise OSError(f"cannot write to --output={output}: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise OSError(f"another run is writing to --output={output}") from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+    except BlockingIOError:
+        raise OSError(f"another run is writing to --output={output}") from None
+    finally:
+        os.close(folder)

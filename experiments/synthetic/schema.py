@@ -145,13 +145,19 @@ class Object(_Part, frozen=True):
 
 
 class Mapping(_Part, frozen=True):
-    """Where a texture lies on a surface: box projection of the object's own metric coordinates, then scale and turn."""
+    """Where a texture lies on a surface: the object's own metric coordinates, scaled, then turned, then moved.
+
+    Patterns that fill space (noise, ridged, voronoi, cells, cracks, wood with its rings around z, marble) use all three.
+    Flat ones (stripes, checker, brick, dots) and pictures use their box projection, in which only the turn about z counts
+    and each side shows them upright and unmirrored; pictures keep their proportions.
+    """
 
     repeats: float
     """Repetitions of the pattern, or of the picture, per metre."""
     rotation: Vec3 = (0.0, 0.0, 0.0)
     """Euler XYZ, degrees."""
     offset: Vec3 = (0.0, 0.0, 0.0)
+    """In repetitions."""
     stretch: Vec3 = (1.0, 1.0, 1.0)
 
 

@@ -6,8 +6,11 @@ meets the surface of the other, which is how everything in a scene finds its pla
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from jaxtyping import Float
+from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 
 from experiments.synthetic import schema
@@ -45,10 +48,8 @@ def support_point(shape: schema.Shape, size: schema.Vec3, direction: Vector) -> 
         case schema.Prism(polygon=polygon):
             corner = max(polygon, key=lambda xy: float(np.dot(half[:2] * xy, d[:2])))
             return half * (*corner, np.sign(d[2]))
-        case schema.HeightField(heights=heights):
-            z = np.asarray(heights)
-            y, x = np.meshgrid(np.linspace(-1, 1, z.shape[0]), np.linspace(-1, 1, z.shape[1]), indexing="ij")
-            return _farthest(np.stack([x, y, z], axis=-1).reshape(-1, 3) * half, d)
+        case schema.HeightField():
+            return _farthest(_field_points(shape) * half, d)
         case schema.Tube(points=points, radius=radius):
             path = np.asarray(points) * half
             tangents = np.gradient(path, axis=0)
@@ -68,6 +69,16 @@ def _unit(v: np.ndarray) -> np.ndarray:
 
 def _farthest(points: Float[np.ndarray, "n 3"], d: Vector) -> Vector:
     return points[int(np.argmax(points @ d))]
+
+
+@lru_cache(maxsize=64)
+def _field_points(field: schema.HeightField) -> Float[np.ndarray, "n 3"]:
+    """The vertices of a height field in its cube; a spline reaches beyond its control values."""
+    z, side = np.asarray(field.heights), np.linspace(-1, 1, field.resolution)
+    for axis in (0, 1):
+        z = CubicSpline(np.linspace(-1, 1, z.shape[axis]), z, axis=axis, bc_type="natural")(side)
+    y, x = np.meshgrid(side, side, indexing="ij")
+    return np.stack([x, y, z], axis=-1).reshape(-1, 3)
 
 
 def _farthest_circle(d: Vector, profile: Float[np.ndarray, "n 2"]) -> Vector:
@@ -96,18 +107,31 @@ def _norm_ball(d: np.ndarray, p: float) -> tuple[np.ndarray, float]:
 
 def extreme(thing: schema.Object, direction: Vector) -> Vector:
     """The object's farthest point along ``direction``, in world coordinates."""
-    turn = rotation_of(thing)
-    local = turn.inv().apply(direction)
-    local[np.abs(local) < 1e-12] = 0.0  # a box that stands square ends in a face, not in one of its corners
-    return np.asarray(thing.location) + turn.apply(support_point(thing.shape, thing.size, local))
+    return extremes(thing, np.asarray(direction, dtype=float)[None])[0]
+
+
+def extremes(thing: schema.Object, directions: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    """The same for several directions."""
+    turn = rotation_of(thing).as_matrix()
+    local = [support_point(thing.shape, thing.size, _clean(way)) for way in directions @ turn]
+    return np.asarray(thing.location) + np.array(local) @ turn.T
 
 
 def bounds(*things: schema.Object) -> Float[np.ndarray, "2 3"]:
     """The lower and upper corner of the tightest box along the world's axes, metres."""
-    axes = np.eye(3)
-    low = np.array([[extreme(thing, -axis) @ axis for axis in axes] for thing in things])
-    high = np.array([[extreme(thing, axis) @ axis for axis in axes] for thing in things])
-    return np.stack([low.min(axis=0), high.max(axis=0)])
+    boxes = np.array([_bounds(thing) for thing in things])
+    return np.stack([boxes[:, 0].min(axis=0), boxes[:, 1].max(axis=0)])
+
+
+def _bounds(thing: schema.Object) -> Float[np.ndarray, "2 3"]:
+    turn = rotation_of(thing).as_matrix()
+    reach = [[axis @ support_point(thing.shape, thing.size, _clean(sign * axis)) for axis in turn] for sign in (-1, 1)]
+    return np.asarray(thing.location) + reach
+
+
+def _clean(direction: Vector) -> Vector:
+    """Without rounding errors: a box that stands square ends in a face, not in one of its corners."""
+    return np.where(np.abs(direction) < 1e-12, 0.0, direction)
 
 
 def distance(points: Float[np.ndarray, "n 3"], thing: schema.Object) -> Float[np.ndarray, " n"]:

@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from experiments.synthetic import schema
 from experiments.synthetic.draws import chance, count, direction, pick, uniform
-from experiments.synthetic.placement import OBJECT_SLOTS, UP, UPRIGHT, Assembly, rested, solid, tube
+from experiments.synthetic.placement import OBJECT_SLOTS, UP, UPRIGHT, Assembly, attached, rested, solid, tube
 from experiments.synthetic.shapes import lathe, primitive, prism, superellipsoid
 
 LYING = Rotation.from_euler("x", 90, degrees=True)
@@ -165,7 +165,7 @@ def tripod(rng: np.random.Generator, scale: float) -> Assembly:
     for angle in 2 * np.pi * (np.arange(3) + rng.random()) / 3:
         foot = np.array([spread * np.cos(angle), spread * np.sin(angle), 0.0])
         legs.append(rested(tube("leg", [foot, UP * height], radius, material), (foot[0] / 2, foot[1] / 2, 0)))
-    head = solid("head", primitive(rng), scale * rng.uniform(0.25, 0.5, 3), slot(rng), UP * height)
+    head = attached(solid("head", primitive(rng), scale * rng.uniform(0.25, 0.5, 3), slot(rng)), UP * height, UP)
     return Assembly((*legs, head))
 
 

@@ -61,7 +61,7 @@ class WorkerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            start_new_session=True,  # a terminal's Ctrl-C is for the command, which then ends its workers
+            process_group=0,  # a terminal's Ctrl-C is for the command, which then ends its workers
         )
         self.scenes_rendered = 0
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
+import math
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -66,7 +67,8 @@ def train(
             :func:`experiments.training.input_pipeline.prefetched`).
         folder: gets ``run.json``, ``metrics.jsonl`` and ``checkpoints/``.
         identity: what determines the run (settings, seeds, hashes), as JSON can hold it.
-        validate: state → what to log, called every ``validate_every`` steps and after the last.
+        validate: state → what to log, called every ``validate_every`` steps and after the last; by every process of a
+            job with several, of which the first writes.
 
     Returns:
         The state after the last step.
@@ -75,30 +77,35 @@ def train(
         ValueError: ``folder`` holds another run, or an adapter's loss is not finite for too many steps in a row.
         OSError: ``folder`` cannot be written.
     """
+    writes = jax.process_index() == 0
     folder.mkdir(parents=True, exist_ok=True)
-    _check_identity(folder / "run.json", identity)
+    if writes:
+        _check_identity(folder / "run.json", identity)
     state, frozen = placement.state(state), placement.frozen(frozen)
     compiled = placement.compile(step, state)
     with ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints", keep=settings.keep))
         state = checkpoints.restore(state) or state
         first = int(state.step)
-        log = stack.enter_context(MetricsLog(folder / "metrics.jsonl", first))
-        progress = stack.enter_context(_Progress(first, settings.steps))
-        record = _Recorder(log, progress, settings.skips_in_a_row)
+        log = stack.enter_context(MetricsLog(folder / "metrics.jsonl", first)) if writes else None
+        progress = stack.enter_context(_Progress(first, settings.steps, shown=writes))
         batches = stack.enter_context(
             prefetched(make_batch, first, settings.steps, threads=settings.threads, ahead=settings.ahead)
         )
+        record = _Recorder(log, progress, settings.skips_in_a_row)
         for number, batch in enumerate(batches, start=first + 1):
             state, metrics = compiled(state, frozen, placement.batch(batch))
-            record(number, metrics, state.skipped_in_a_row, images=int(np.prod(batch.images.shape[:-3])))
+            record(number, metrics, images=math.prod(batch.images.shape[:-3]))
             last = number == settings.steps
             if validate is not None and (last or number % settings.validate_every == 0):
                 record.finish()
-                log.write(number, "validation", validate(state))
+                values = validate(state)
+                if log is not None:
+                    log.write(number, "validation", values)
             if last or number % settings.checkpoint_every == 0:
                 record.finish()
-                log.flush()
+                if log is not None:
+                    log.flush()
                 checkpoints.save(state)
         record.finish()
     return state
@@ -107,54 +114,43 @@ def train(
 class _Recorder:
     """Logs each step when the next one is on its way, so that reading its metrics does not hold up the device."""
 
-    def __init__(self, log: MetricsLog, progress: _Progress, skips_in_a_row: int):
+    def __init__(self, log: MetricsLog | None, progress: _Progress, skips_in_a_row: int):
         self._log, self._progress, self._limit = log, progress, skips_in_a_row
-        self._pending: tuple[int, Metrics, jax.Array, int] | None = None
+        self._pending: tuple[int, Metrics, int] | None = None
 
-    def __call__(self, number: int, metrics: Metrics, skipped_in_a_row: jax.Array, images: int) -> None:
-        # a copy, as the next step reuses the memory of the state
-        pending = (number, metrics, skipped_in_a_row.copy(), images)
+    def __call__(self, number: int, metrics: Metrics, images: int) -> None:
         self.finish()
-        self._pending = pending
+        self._pending = (number, metrics, images)
 
     def finish(self) -> None:
         """Logs the step that was not yet. Raises ValueError if an adapter skipped too many in a row."""
         if self._pending is None:
             return
-        (number, metrics, skipped_in_a_row, images), self._pending = self._pending, None
-        metrics, in_a_row = jax.device_get((metrics, skipped_in_a_row))
-        self._log.write(number, "training", metrics)
+        (number, metrics, images), self._pending = self._pending, None
+        metrics = jax.device_get(metrics)
         self._progress.advance(number, images, metrics["loss"])
+        in_a_row = metrics["skipped_in_a_row"]
         worst = int(np.argmax(in_a_row))
+        if self._log is not None:
+            self._log.write(number, "training", metrics)
         if in_a_row[worst] > self._limit:
-            self._log.flush()
             raise ValueError(
                 f"training stopped at step {number}: loss or gradient of adapter {worst} was not finite for "
-                f"{in_a_row[worst]} steps in a row; try a lower learning rate, and look at {self._log.path}"
+                f"{in_a_row[worst]} steps in a row; a lower learning rate may help"
             )
 
 
 class _Progress:
     """The line on the terminal: steps, loss, images per second, time left."""
 
-    def __init__(self, first: int, last: int):
-        self._bar = tqdm(
-            total=last,
-            initial=first,
-            unit="step",
-            desc="training",
-            dynamic_ncols=True,
-            mininterval=0.5,
-            file=sys.stderr,
-        )
-        self._images = 0
+    def __init__(self, first: int, last: int, *, shown: bool):
+        self._bar = tqdm(total=last, initial=first, unit="step", desc="training", dynamic_ncols=True, disable=not shown)
+        self._images, self._start = 0, time.monotonic()
 
     def advance(self, number: int, images: int, losses: np.ndarray) -> None:
         self._images += images
-        seconds = self._bar.format_dict["elapsed"]
-        self._bar.set_postfix_str(
-            f"loss {np.mean(losses):.4g}, {self._images / max(seconds, 1e-9):.1f} images/s", False
-        )
+        speed = self._images / (time.monotonic() - self._start)
+        self._bar.set_postfix_str(f"loss {np.mean(losses):.4g}, {speed:.1f} images/s", refresh=False)
         self._bar.update(number - self._bar.n)
 
     def __enter__(self) -> _Progress:

@@ -103,7 +103,8 @@ class Placement:
         """``step`` under ``jit``: results stay where the state is, whose memory is reused; ``options`` are those of jit.
 
         Along ``adapter`` every device runs the step on its own adapters, as they have nothing to tell each other; the
-        other axes are XLA's. Left to XLA, too, a convolution with one kernel per adapter comes out wrong (jax 0.10.2).
+        other axes are XLA's. Were this axis XLA's, too, 1×1 convolutions would come out wrong: jax 0.10.2 miscomputes
+        ``vmap`` of one over pairs of image and kernel that are split along the mapped axis.
         """
         adapters, shared = PartitionSpec("adapter"), PartitionSpec()
         of_state: Any = jax.tree.map(lambda _: adapters, state)
@@ -128,8 +129,8 @@ class Placement:
 
 
 def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:
-    """``leaf`` on the devices of the sharding; every process hands over its own devices' part."""
-    if isinstance(leaf, jax.Array):
+    """``leaf`` on the devices of the sharding; of several processes, each hands over its own devices' part."""
+    if isinstance(leaf, jax.Array) and sharding.is_fully_addressable:
         return jax.device_put(leaf, sharding)
     leaf = np.asarray(leaf)
     return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from experiments.training.batch import TrainingBatch
 from experiments.training.losses import Losses, Objective
@@ -23,7 +23,7 @@ Frozen = Any
 """A pytree of arrays that all adapters share and nobody trains."""
 LossFunction = Callable[[Params, Frozen, TrainingBatch], tuple[Float[Array, ""], Losses]]
 """(one adapter's numbers, frozen ones, its batch in the data's units) → what to minimise, and terms to log."""
-Metrics = dict[str, Float[Array, " k"]]
+Metrics = dict[str, Shaped[Array, " k"]]
 
 
 @jax.tree_util.register_dataclass
@@ -88,7 +88,7 @@ def training_step(
     """The step of k adapters, each with its own numbers, moments, norm clipping and batch; to be compiled by ``jit``.
 
     An adapter whose loss or gradient is not finite keeps its numbers and moments in this step, and is counted; the others
-    go on. Metrics are the loss, its terms, the gradient's norm before clipping, and 1 for a skipped step.
+    go on. Metrics are the loss, its terms, the gradient's norm before clipping, and skipped steps, in all and in a row.
     """
 
     def one(params: Params, moments: Any, frozen: Frozen, batch: TrainingBatch) -> tuple[Params, Any, Bool, Losses]:
@@ -111,6 +111,6 @@ def training_step(
             skipped=state.skipped + ~is_finite,
             skipped_in_a_row=jnp.where(is_finite, 0, state.skipped_in_a_row + 1),
         )
-        return state, {**metrics, "skipped": (~is_finite).astype(jnp.float32)}
+        return state, {**metrics, "skipped": state.skipped, "skipped_in_a_row": state.skipped_in_a_row}
 
     return step

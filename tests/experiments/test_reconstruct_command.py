@@ -14,9 +14,9 @@ import pytest
 import trimesh
 from PIL import Image, ImageOps
 
+from experiments.output_folder import new_folder
 from experiments.reconstruct import OUTPUTS, reconstruct
 from experiments.reconstruction.inference import load_photos, scene_of
-from experiments.reconstruction.output_folder import new_folder
 from experiments.reconstruction.photos import find_photos
 from experiments.reconstruction.placement import place
 from vggt_jax.geometry import project_points, unproject_depth

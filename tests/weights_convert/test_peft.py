@@ -40,12 +40,13 @@ def noise(model, seed=0):
 
 
 class Tiny(torch.nn.Module):
-    """Linears of equal names at several depths, and a convolution."""
+    """Linears of equal names at several depths, one whose name only ends alike, and a convolution."""
 
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
         self.fc = torch.nn.Linear(6, 5)
+        self.qfc = torch.nn.Linear(6, 5)
         self.blocks = torch.nn.ModuleList(
             torch.nn.ModuleDict({"fc": torch.nn.Linear(6, 6), "fc2": torch.nn.Linear(6, 4)}) for _ in range(2)
         )
@@ -57,7 +58,7 @@ def trained(folder, **settings):
 
     The two may differ: PEFT sorts patterns when it saves them, and the first that matches counts.
     """
-    config = peft.LoraConfig(target_modules=["fc", "fc2", "conv"], **settings)
+    config = peft.LoraConfig(target_modules=["fc", "qfc", "fc2", "conv"], **settings)
     noise(peft.get_peft_model(Tiny(), config)).save_pretrained(folder)
     return peft.PeftModel.from_pretrained(Tiny(), folder)
 

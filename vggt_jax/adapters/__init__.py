@@ -7,7 +7,7 @@
 
 from vggt_jax.adapters.file import Adapter, BaseModel, fingerprint, load_adapter, save_adapter
 from vggt_jax.adapters.lora import LoRA
-from vggt_jax.adapters.maker import Combined, Draws, Maker, initialize, select
+from vggt_jax.adapters.maker import Combined, Init, Maker, initialize, select
 from vggt_jax.adapters.pissa import PiSSA, principal_part
 from vggt_jax.adapters.subspace_form import SubspaceForm
 
@@ -15,7 +15,7 @@ __all__ = [
     "Adapter",
     "BaseModel",
     "Combined",
-    "Draws",
+    "Init",
     "LoRA",
     "Maker",
     "PiSSA",

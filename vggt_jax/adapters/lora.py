@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from zlib import crc32
+from math import prod
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.core import FrozenDict
 from jaxtyping import Array, Key
 
@@ -21,8 +22,7 @@ class LoRA:
     """dW = (alpha / rank) · A Bᵀ with A and B trained.
 
     A is PEFT's ``lora_B`` and starts at zero. B is the transpose of ``lora_A`` and starts uniform in ±1/√m, which is
-    Kaiming's distribution with a = √5 (m = inputs of a linear layer, Cin·kh·kw of a convolution). What is drawn for a
-    matrix depends on the key and its path, not on which other matrices are adapted.
+    Kaiming's distribution with a = √5 (m = inputs of a linear layer, Cin·kh·kw of a convolution).
 
     Raises ValueError for a rank below 1 and an alpha that is not positive.
     """
@@ -45,16 +45,15 @@ class LoRA:
 
     def init(self, key: Key[Array, ""]) -> dict[str, LowRank]:
         """A (*stack, n, rank) and B (*stack, m, rank) of every matrix, float32."""
-        return {path: self._factors(matrix, _key(key, path)) for path, matrix in self.matrices.items()}
+        matrices = sorted(self.matrices.items())
+        sizes = [prod(matrix.stack) * matrix.m * self.rank for _, matrix in matrices]
+        # one draw for all matrices, since XLA needs up to a second to compile each
+        drawn = jnp.split(jax.random.uniform(key, (sum(sizes),), jnp.float32, -1, 1), np.cumsum(sizes)[:-1])
+        factors = {}
+        for (path, matrix), numbers in zip(matrices, drawn, strict=True):
+            B = numbers.reshape(*matrix.stack, matrix.m, self.rank) * matrix.m**-0.5
+            factors[path] = LowRank(jnp.zeros((*matrix.stack, matrix.n, self.rank)), B)
+        return factors
 
     def deltas(self, params: Mapping[str, LowRank]) -> dict[str, LowRank]:
         return {path: LowRank(self.scale * factors.A, factors.B) for path, factors in params.items()}
-
-    def _factors(self, matrix: Matrix, key: Key[Array, ""]) -> LowRank:
-        limit = matrix.m**-0.5
-        B = jax.random.uniform(key, (*matrix.stack, matrix.m, self.rank), jnp.float32, -limit, limit)
-        return LowRank(jnp.zeros((*matrix.stack, matrix.n, self.rank)), B)
-
-
-def _key(key: Key[Array, ""], path: str) -> Key[Array, ""]:
-    return jax.random.fold_in(key, crc32(path.encode()))

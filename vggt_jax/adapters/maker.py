@@ -6,7 +6,7 @@ argument, beside the base. What is trained is an ordinary pytree, so that optax 
 adapters are the same pytree with one more axis in front::
 
     maker = LoRA(select(adaptable(model), ["aggregator.*"]), rank=16, alpha=16)
-    params = initialize(maker, key, count=10, draws="independent")       # ten adapters
+    params = initialize(maker, key, count=10, init="independent")       # ten adapters
 
     def loss(params, maker, base, batch):                                # of one adapter
         return mean_error(nnx.merge(graphdef, base)(batch.images, deltas=maker.deltas(params)), batch)
@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -30,9 +30,10 @@ from vggt_jax.adaptable import Matrix
 
 Params = Any
 """A pytree of arrays, what one maker trains."""
-Draws = Literal["independent", "shared"]
+Init = Literal["independent", "shared"]
 
 
+@runtime_checkable
 class Maker(Protocol):
     """One way of fine-tuning. Both functions work under ``jit``, ``vmap`` and ``grad``."""
 
@@ -67,26 +68,26 @@ class Combined:
         return found
 
 
-def initialize(maker: Maker, key: Key[Array, ""], count: int, draws: Draws) -> Params:
+def initialize(maker: Maker, key: Key[Array, ""], count: int, init: Init) -> Params:
     """``count`` adapters at step 0: :meth:`Maker.init`'s pytree with a leading axis of that length.
 
-    ``draws`` says how random factors begin: ``independent`` of each other, or all with the same numbers (``shared``, as
+    ``init`` says how random factors begin: ``independent`` of each other, or all with the same numbers (``shared``, as
     when PEFT trains several adapters with one seed). It matters for mining: an input factor hardly moves in training, so
     adapters that share its draw have an input-side subspace in common before they learn anything.
 
-    Raises ValueError for a count below 1 and for other ``draws``.
+    Raises ValueError for a count below 1 and for other ``init``.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
-    if draws not in get_args(Draws):
-        raise ValueError(f"draws {draws!r} is not one of {', '.join(get_args(Draws))}")
-    keys = jax.random.split(key, count) if draws == "independent" else jnp.broadcast_to(key, (count,))
+    if init not in get_args(Init):
+        raise ValueError(f"init {init!r} is not one of {', '.join(get_args(Init))}")
+    keys = jax.random.split(key, count) if init == "independent" else jnp.broadcast_to(key, (count,))
     return _init_each(maker, keys)
 
 
 @jax.jit
 def _init_each(maker: Maker, keys: Key[Array, " count"]) -> Params:
-    return jax.vmap(maker.init)(keys)
+    return jax.lax.map(maker.init, keys)  # under vmap XLA needs minutes to compile the random draws
 
 
 def select(matrices: Mapping[str, Matrix], patterns: Sequence[str]) -> dict[str, Matrix]:

@@ -47,7 +47,7 @@ def _world(environment: dict[str, Any]) -> Any:
 def _gradient(tree: Any, sky: dict[str, Any]) -> Any:
     direction = node(tree, "TexCoord").outputs["Generated"]
     height = node(tree, "SeparateXYZ", {0: direction}).outputs["Z"]
-    stops = [(0.0, sky["ground"]), (0.47, sky["ground"]), (0.5, sky["horizon"]), (1.0, sky["zenith"])]
+    stops = [(0.0, sky["ground"]), (0.45, sky["ground"]), (0.5, sky["horizon"]), (1.0, sky["zenith"])]
     return ramp(tree, stretch(tree, height, -1, 1), stops)
 
 

@@ -23,7 +23,7 @@ from .surfaces import (
     triangulate,
 )
 
-CHORD_ERROR = 5e-4
+CHORD_ERROR = 2.5e-4
 """Metres by which a circle's chord may miss it, within the limits of SEGMENTS."""
 SEGMENTS = (16, 64)
 SHARP_ANGLE = 40.0

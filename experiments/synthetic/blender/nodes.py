@@ -17,7 +17,7 @@ def link(tree: Any, value: Any, socket: Any) -> None:
         socket.default_value = value
 
 
-def node(tree: Any, kind: str, inputs: Mapping[str | int, Any] | None = None, **properties: Any) -> Any:
+def node(tree: Any, kind: str, inputs: Mapping[Any, Any] | None = None, **properties: Any) -> Any:
     """A new shader node of a kind (``Math``), its properties set, its inputs connected or set.
 
     Inputs are named by their place or their identifier, which unlike their names is unique.

@@ -58,12 +58,16 @@ def _add_objects(scene: Json, collection: Any) -> None:
         index = item["material"] % len(scene["materials"])
         if index not in made:
             made[index] = materials.make(scene["materials"][index], f"material {index}")
-        data = _mesh(meshes.build(item["shape"], item["size"]), item["name"])
+        mesh = meshes.build(item["shape"], item["size"])
+        data = _mesh(mesh, item["name"])
         data.materials.append(made[index])
         thing = bpy.data.objects.new(item["name"], data)
         thing.pass_index = i + 1
         thing.matrix_world = Matrix.LocRotScale(item["location"], Quaternion(item["rotation"]), None)
         collection.objects.link(thing)
+        if mesh.bevelled:
+            flat = thing.modifiers.new("flat faces look flat", "WEIGHTED_NORMAL")
+            flat.mode, flat.weight, flat.keep_sharp = "FACE_AREA", 100, True
 
 
 def _mesh(mesh: meshes.Mesh, name: str) -> Any:

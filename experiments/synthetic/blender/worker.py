@@ -4,12 +4,15 @@
 # ///
 """Renders scenes inside Blender, one after another.
 
-Started by ``uv run --script worker.py``, by ``blender --background --factory-startup --python worker.py`` or by any Python
-that has bpy. The first line on standard output is ``{"ready": true, "blender": "4.5.15"}``, or ``{"ready": false, "error":
-"one line"}`` and exit code 2. After that each line of standard input is a job, ``{"spec": path, "output": folder}``, and is
-answered by one line: ``{"ok": true, "seconds": ..., "build_seconds": ..., "peak_memory_gb": ...}`` once the folder, made if
-need be, holds ``000000.exr`` and so on, one for each view (see :mod:`.rendering`), or ``{"ok": false, "error": "one line"}``.
-A spec is the full JSON of :class:`experiments.synthetic.schema.Scene`, defaults written out.
+Started by any Python that has bpy (``uv sync --script worker.py`` makes one; ``uv run --script`` works too, but reinstalls
+bpy at every start, whose wheel misstates its Python), or by ``blender --background --factory-startup --python worker.py``.
+
+The first line on standard output is ``{"ready": true, "blender": "4.5.15 LTS"}``, or ``{"ready": false, "error": "one
+line"}`` and exit code 2; an installed Blender prints a line of its own before it. After that each line of standard input is
+a job, ``{"spec": path, "output": folder}``. It is answered by one line: ``{"ok": true, "seconds": ..., "build_seconds":
+..., "peak_memory_gb": ...}`` once the folder, made if need be, holds ``000000.exr`` and so on, one for each view (see
+:mod:`.rendering`), or ``{"ok": false, "error": "one line"}``. A spec is the full JSON of
+:class:`experiments.synthetic.schema.Scene`, defaults written out.
 
 It renders on one thread, draws nothing at random, and ends with standard input, or at once, rendering or not, when nobody
 reads its answers any longer.

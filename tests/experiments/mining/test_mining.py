@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from experiments.mining.files import Origin, load_subspace, save_subspace
-from experiments.mining.mine import dimensions, mine, names_of, stack_adapters
-from experiments.mining.report import compose, print_table, verdict
+from experiments.mining.mine import dimensions, mine, stack_adapters
+from experiments.mining.report import compose, draw_figures, print_table, verdict
 from experiments.mining.summary import group_of, rows, short_table
 from subspace import LowRank
 
@@ -130,11 +130,6 @@ def test_groups_of_the_short_table(mined):
     assert [line["count"] for line in lines] == [3, 3, 2, 1]
 
 
-def test_names_are_short_unless_they_would_be_equal():
-    assert names_of(["a/one", "a/two/"]) == ["one", "two"]
-    assert names_of(["a/one", "b/one"]) == ["a/one", "b/one"]
-
-
 def test_file_round_trip_and_refusals(mined, tmp_path):
     path = tmp_path / "subspace.safetensors"
     origin = Origin("geometry", "nano", 4, 1.0, list(NAMES))
@@ -152,7 +147,7 @@ def test_file_round_trip_and_refusals(mined, tmp_path):
 
 
 def test_the_report_stands_alone(mined):
-    html = compose("Geometry", list(NAMES), mined, [], {"rank": "4", "<b>": "&"})
+    html = compose("Geometry", mined, draw_figures(NAMES, mined), [], {"rank": "4", "<b>": "&"})
     assert not re.search(r"(src|href)=\"(?!data:|#)", html) and "@import" not in html
     assert html.count("<figure>") == 3 and "&lt;b&gt;" in html
     for row in short_table(rows(mined)):

@@ -29,7 +29,7 @@ def trace(view, width, height):
         a, b, c = (direction**2).sum(-1), direction @ origin, origin @ origin - RADIUS**2
         ball = (-b - np.sqrt(b * b - a * c)) / a
     floor, ball = (np.where(depth > 1e-3, depth, np.inf) for depth in (floor, ball))
-    depth = np.minimum(np.where(floor < 30, floor, np.inf), ball)
+    depth = np.minimum(np.where(floor < 10, floor, np.inf), ball)
     seen = np.isfinite(depth)
     point = origin + np.where(seen, depth, 0)[..., None] * direction
     is_ball = ball <= depth
@@ -76,6 +76,9 @@ def main():
     if "--version" in sys.argv:
         print("Python 3.11.0")
         return
+    import numpy  # noqa: F401 — before it says that it is ready
+    import OpenEXR  # noqa: F401
+
     if "broken" in told:
         print(json.dumps({"ready": False, "error": told["broken"]}), flush=True)
         sys.exit(2)

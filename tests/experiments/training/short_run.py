@@ -46,7 +46,9 @@ def one_matrix():
 MODELS = {"one_matrix": one_matrix, "vggt": lambda: tiny.setup(K)}
 
 
-def run(folder, model="one_matrix", *, batches=make_batch, settings=SETTINGS, identity=None, validate=None):
+def run(
+    folder, model="one_matrix", *, batches=make_batch, settings=SETTINGS, identity=None, validate=None, placement=None
+):
     def norms(state):
         leaves = [np.asarray(leaf).reshape(K, -1) for leaf in jax.tree.leaves(state.params)]
         return {"norm": np.linalg.norm(np.concatenate(leaves, axis=1), axis=1)}
@@ -57,7 +59,7 @@ def run(folder, model="one_matrix", *, batches=make_batch, settings=SETTINGS, id
         state,
         frozen,
         batches,
-        Placement(make_mesh(devices=jax.devices()[:1])),
+        placement or Placement(make_mesh(devices=jax.devices()[:1])),
         settings,
         Path(folder),
         identity or {"model": model, "seed": 0},

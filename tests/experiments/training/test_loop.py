@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -57,7 +58,8 @@ def test_what_a_run_leaves(whole):
         (7, "training"),
         (7, "validation"),
     ]
-    assert set(events[0]) == {"step", "kind", "loss", "loss_regression", "gradient_norm", "skipped"}
+    terms = {"loss", "loss_regression", "gradient_norm", "skipped", "skipped_in_a_row"}
+    assert set(events[0]) == {"step", "kind", *terms}
     assert len(events[0]["loss"]) == 2 and events[-2]["loss"][0] < events[0]["loss"][0]
     with Checkpoints(folder / "checkpoints") as checkpoints:
         assert checkpoints.steps() == [6, 7]
@@ -82,7 +84,14 @@ def test_interrupted_at_any_step_it_goes_on_in_the_same_bits(tmp_path, whole, st
 
     with pytest.raises(Interrupted):
         short_run.run(tmp_path, batches=batches)
-    assert_same_end(tmp_path, short_run.run(tmp_path), whole)
+    repeated = []
+
+    def recorded(i):
+        repeated.append(i)
+        return short_run.make_batch(i)
+
+    assert_same_end(tmp_path, short_run.run(tmp_path, batches=recorded), whole)
+    assert min(repeated) == step - step % 2
 
 
 def test_killed_while_it_saves(tmp_path, whole):
@@ -106,6 +115,38 @@ def test_vggt_killed_again_and_again(tmp_path):
             state = checkpoints.restore(short_run.MODELS["vggt"]()[1])
         ends.append((tmp_path / name, state))
     assert_same_end(*ends[1], ends[0])
+
+
+@pytest.mark.slow
+def test_two_processes_with_four_devices_each_equal_one_with_one(tmp_path, whole):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+    }
+    command = [sys.executable, "-m", "tests.experiments.training.two_processes", str(port)]
+    job = [
+        subprocess.Popen(
+            [*command, str(i), str(tmp_path)], env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True
+        )
+        for i in range(2)
+    ]
+    errors = [process.communicate(timeout=300)[1] for process in job]
+    assert [process.returncode for process in job] == [0, 0], errors
+    assert "7/7" in errors[0] and "7/7" not in errors[1]
+    found, expected = (
+        [e for e in read_metrics(folder / "metrics.jsonl") if e["kind"] == "training"]
+        for folder in (tmp_path, whole[0])
+    )
+    assert [e["step"] for e in found] == list(range(1, 8))
+    np.testing.assert_allclose([e["loss"] for e in found], [e["loss"] for e in expected], rtol=1e-5)
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        state = checkpoints.restore(whole[1])
+    for one, other in zip(jax.tree.leaves(state), jax.tree.leaves(whole[1]), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
 def test_torn_last_line_is_replaced(tmp_path, whole):
@@ -147,7 +188,7 @@ def test_losses_that_stay_infinite_stop_the_run(tmp_path):
     with pytest.raises(ValueError, match=r"stopped at step 6: loss or gradient of adapter 1 .* 3 steps in a row"):
         short_run.run(tmp_path, batches=broken_from(3), settings=settings)
     events = [e for e in read_metrics(tmp_path / "metrics.jsonl") if e["kind"] == "training"]
-    assert [e["skipped"] for e in events] == [[0, 0]] * 3 + [[0, 1]] * 3
+    assert [e["skipped"] for e in events] == [[0, 0]] * 3 + [[0, 1], [0, 2], [0, 3]]
     assert events[3]["loss"][1] is None and events[3]["loss"][0] > 0
 
 

@@ -9,7 +9,9 @@ import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 
+from experiments.training.optimizer import OptimizerSettings, make_optimizer
 from experiments.training.sharding import Placement, make_mesh, weight_spec
+from experiments.training.step import start
 from experiments.training.tree_paths import dotted
 from tests.experiments.training import tiny
 from vggt_jax import VGGTConfig
@@ -74,6 +76,20 @@ def test_large_matrices_of_all_transformers_are_split():
 )
 def test_rule(path, shape, expected):
     assert weight_spec(path, shape, 4) == expected
+
+
+def test_states_are_split_by_adapters_and_trained_weights_like_the_bases():
+    optimizer = make_optimizer(OptimizerSettings(1))
+    _, base = tiny.draw_base()
+    params = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((2, *leaf.shape), leaf.dtype), base)
+    state = jax.eval_shape(lambda params: start(params, optimizer), params)
+    shardings = Placement(make_mesh(devices=jax.devices()[:1])).of_state(state)
+    specs = {dotted(path): sharding.spec for path, sharding in jax.tree.leaves_with_path(shardings)}
+    assert specs["step"] == P() and specs["skipped"] == P("adapter")
+    kernels = [name for name in specs if name.endswith("global_blocks.attn.qkv.kernel")]
+    assert len(kernels) == 3  # the weight and its two moments
+    assert all(specs[name] == P("adapter", None, None, "model") for name in kernels)
+    assert specs["params.depth_head.projects.0.kernel"] == P("adapter")
 
 
 def test_mesh_takes_the_devices_that_are_there():

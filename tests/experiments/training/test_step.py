@@ -93,7 +93,8 @@ def test_adapter_without_a_finite_loss_waits_and_the_others_go_on(together, trai
         for i, expected in enumerate((usual, before, usual)):
             for a, b in zip(jax.tree.leaves(of_adapter(now, i)), jax.tree.leaves(of_adapter(expected, i)), strict=True):
                 np.testing.assert_array_equal(a, b)
-    again, _ = step(after, frozen, broken)
+    again, metrics = step(after, frozen, broken)
+    assert metrics["skipped_in_a_row"].tolist() == [0, 2, 0]
     assert again.skipped.tolist() == again.skipped_in_a_row.tolist() == [0, 2, 0]
     recovered, _ = step(again, frozen, batches[1])
     assert (recovered.skipped.tolist(), recovered.skipped_in_a_row.tolist()) == ([0, 2, 0], [0, 0, 0])

@@ -28,6 +28,13 @@ CONFIG = VGGTConfig.from_json(
         "heads": ["camera", "depth"],
     }
 )
+CONVOLUTIONS = (
+    "depth_head.projects.0",
+    "depth_head.resize_layers.3",
+    "depth_head.scratch.refinenet2.resConfUnit1.conv1",
+    "depth_head.scratch.output_conv2.2",
+)
+"""A plain one, one with a stride, one at low and one at full resolution."""
 OPTIMIZER = OptimizerSettings(steps=20, peak_rate=1e-2, end_rate=1e-4)
 QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 """Compiler options for tiny shapes on a CPU."""
@@ -57,16 +64,16 @@ def draw_base(seed=0):
 
 
 def draw_adapters(graphdef, base, k, rank=2, seed=0):
-    """k adapters of every adaptable matrix, no factor zero."""
+    """k adapters, no factor zero, of every linear layer and of some convolutions: all would take longer to compile."""
     rng = np.random.default_rng(seed)
 
     def factor(*shape):
         return jnp.asarray(0.3 * rng.normal(size=(k, *shape)) / shape[-2] ** 0.5, jnp.float32)
 
-    matrices = adaptable(nnx.merge(graphdef, base))
     return {
         path: LowRank(factor(*matrix.stack, matrix.n, rank), factor(*matrix.stack, matrix.m, rank))
-        for path, matrix in matrices.items()
+        for path, matrix in adaptable(nnx.merge(graphdef, base)).items()
+        if matrix.conv is None or path in CONVOLUTIONS
     }
 
 

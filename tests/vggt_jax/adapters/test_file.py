@@ -32,7 +32,7 @@ def adapter(tiny, params):
         "aggregator.frame_blocks.attn.qkv": LowRank(factor(4, 48, 2), factor(4, 16, 2)),
         "depth_head.projects.0": LowRank(factor(8, 3), factor(32, 3)),
     }
-    about = {"method": "lora", "draws": "shared", "seeds": [1, 2]}
+    about = {"method": "lora", "init": "shared", "seeds": [1, 2]}
     return Adapter(deltas, BaseModel.of("tiny", tiny, params), scale=0.5, about=about)
 
 
@@ -65,7 +65,7 @@ def test_the_header_is_plain_json(stored):
     content = stored.read_bytes()
     metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
     header = json.loads(metadata[KEY])
-    assert header["base"]["name"] == "tiny" and header["scale"] == 0.5 and header["about"]["draws"] == "shared"
+    assert header["base"]["name"] == "tiny" and header["scale"] == 0.5 and header["about"]["init"] == "shared"
     assert header["matrices"] == {
         "aggregator.frame_blocks.attn.qkv": {"shape": [4, 48, 16], "rank": 2},
         "depth_head.projects.0": {"shape": [8, 32], "rank": 3},

@@ -46,8 +46,8 @@ def makers(base, matrices):
         path: merge_subspaces({str(i): random_subspace(matrix, 2, i) for i in range(2)})
         for path, matrix in matrices.items()
     }
-    lora = LoRA(matrices, rank=3, alpha=6)
-    heads = LoRA(select(matrices, ["*_head.*"]), rank=2, alpha=1)
+    lora = LoRA(matrices, rank=3, alpha=6.0)
+    heads = LoRA(select(matrices, ["*_head.*"]), rank=2, alpha=1.0)
     return {
         "lora": lora,
         "pissa": PiSSA.of(base[1], matrices, rank=3),
@@ -118,18 +118,15 @@ def test_draws_are_independent_or_shared(makers):
         drawn = np.asarray(independent[path].B).reshape(3, -1)
         assert np.abs(np.corrcoef(drawn) - np.eye(3)).max() < 0.5
         assert not np.any(independent[path].A) and not np.any(shared[path].A)
-    with pytest.raises(ValueError, match="draws 'same' is not one of independent, shared"):
+    with pytest.raises(ValueError, match="init 'same' is not one of independent, shared"):
         initialize(lora, jax.random.key(3), 3, "same")
     with pytest.raises(ValueError, match="count must be at least 1, got 0"):
         initialize(lora, jax.random.key(3), 0, "shared")
 
 
-def test_a_matrix_draw_does_not_depend_on_the_others(makers, matrices):
-    alone = LoRA(select(matrices, ["*.qkv"]), rank=3, alpha=6).init(jax.random.key(0))
-    together = makers["lora"].init(jax.random.key(0))
-    path = "aggregator.frame_blocks.attn.qkv"
-    np.testing.assert_array_equal(alone[path].B, together[path].B)
-    first, second = (np.asarray(together[f"depth_head.projects.{i}"].B).ravel() for i in (0, 1))
+def test_matrices_have_draws_of_their_own(makers):
+    params = makers["lora"].init(jax.random.key(0))
+    first, second = (np.asarray(params[f"depth_head.projects.{i}"].B).ravel() for i in (0, 1))
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.5
 
 
@@ -139,7 +136,7 @@ def test_lora_has_the_scale_and_bounds_of_pefts(makers, matrices):
     for path, delta in lora.deltas(params).items():
         expected = 6 / 3 * params[path].A @ params[path].B.mT
         np.testing.assert_allclose(delta.to_dense(), expected, rtol=1e-5, atol=1e-6)
-    big = LoRA(matrices, rank=200, alpha=1).init(jax.random.key(4))
+    big = LoRA(matrices, rank=200, alpha=1.0).init(jax.random.key(4))
     for path, matrix in matrices.items():  # uniform in ±1/√fan_in
         limit = matrix.m**-0.5
         assert 0.98 * limit < np.abs(big[path].B).max() <= limit
@@ -147,7 +144,7 @@ def test_lora_has_the_scale_and_bounds_of_pefts(makers, matrices):
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"), [((0, 1), "rank must be at least 1"), ((4, 0), "alpha must be positive")]
+    ("settings", "message"), [((0, 1.0), "rank must be at least 1"), ((4, 0.0), "alpha must be positive")]
 )
 def test_lora_refuses_impossible_settings(settings, message, matrices):
     with pytest.raises(ValueError, match=message):
@@ -226,8 +223,8 @@ def test_counts_of_the_papers_tables():
     """Trained numbers at VGGT-1B's size, as the paper's tables print them."""
     config = VGGTConfig.vggt_1b()
     matrices = adaptable_matrices(config)
-    assert count(LoRA(matrices, 16, 16)) == 16_336_192
-    heads = LoRA(select(matrices, ["camera_head.*", "depth_head.*"]), 16, 16)
+    assert count(LoRA(matrices, 16, 16.0)) == 16_336_192
+    heads = LoRA(select(matrices, ["camera_head.*", "depth_head.*"]), 16, 16.0)
     assert count(heads) == 3_753_280
 
     def subspace_form(dim, matrices):

@@ -23,7 +23,7 @@ def new_folder(path: Path, overwrite: bool, ours: frozenset[str]) -> Iterator[Pa
         ValueError: something is there already that may not be replaced.
         OSError: the folder cannot be made.
     """
-    _check_free(path, overwrite, ours)
+    check_free(path, overwrite, ours)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
@@ -33,7 +33,7 @@ def new_folder(path: Path, overwrite: bool, ours: frozenset[str]) -> Iterator[Pa
         yield partial
         partial.chmod(0o777 & ~_umask())  # mkdtemp's are private
         if path.exists():
-            _check_free(path, overwrite, ours)  # it may have changed while the model ran
+            check_free(path, overwrite, ours)  # it may have changed while the model ran
             _replace(path, partial)
         else:
             partial.rename(path)
@@ -53,7 +53,7 @@ def _replace(path: Path, new: Path) -> None:
     shutil.rmtree(old)
 
 
-def _check_free(path: Path, overwrite: bool, ours: frozenset[str]) -> None:
+def check_free(path: Path, overwrite: bool, ours: frozenset[str]) -> None:
     if not path.exists():
         return
     if not path.is_dir():

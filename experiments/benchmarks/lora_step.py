@@ -1,0 +1,93 @@
+"""The training step that the benchmarks of time and of memory share: LoRA of a VGGT with the paper's losses and AdamW."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from experiments.training.batch import TrainingBatch
+from experiments.training.losses import Objective
+from experiments.training.optimizer import OptimizerSettings, make_optimizer
+from experiments.training.sharding import Step
+from experiments.training.step import AdaptedBase, TrainingState, adapter_loss, start, training_step
+from vggt_jax import VGGTConfig
+from vggt_jax.adapters import LoRA, initialize
+from vggt_jax.parameters import abstract_model, adaptable_matrices
+
+
+@dataclass(frozen=True, eq=False)
+class LoRAStep:
+    """A step of k adapters, and the shapes of what it takes."""
+
+    step: Step
+    state: TrainingState
+    """Abstract; :meth:`new_state` makes a real one."""
+    parameters: nnx.State
+    """Abstract, float32."""
+    maker: LoRA
+    _optimizer: Any
+
+    @classmethod
+    def of(cls, config: VGGTConfig, rank: int, adapters: int = 1) -> LoRAStep:
+        """LoRA with rank = alpha on all matrices that the paper adapts."""
+        graphdef, parameters = nnx.split(abstract_model(config))
+        maker = LoRA(adaptable_matrices(config), rank, rank)
+        optimizer = make_optimizer(OptimizerSettings(24_000))
+        step = training_step(adapter_loss(graphdef, Objective()), optimizer)
+        state = jax.eval_shape(lambda: _start(maker, optimizer, adapters))
+        return cls(step, state, parameters, maker, optimizer)
+
+    def new_state(self, adapters: int = 1) -> TrainingState:
+        """The state before the first step."""
+        return _start(self.maker, self._optimizer, adapters)
+
+    def frozen(self, parameters: nnx.State) -> AdaptedBase:
+        return AdaptedBase(parameters, self.maker)
+
+
+def _start(maker: LoRA, optimizer: Any, adapters: int) -> TrainingState:
+    return start(initialize(maker, jax.random.key(0), adapters, "independent"), optimizer)
+
+
+def batch_shapes(adapters: int, sequences: int, views: int, side: int, tokens: tuple[int, int] | None) -> TrainingBatch:
+    """An abstract batch; ``tokens`` (patches, width) for one whose images are encoded already."""
+    lead = (adapters, sequences, views)
+
+    def shape(*own: int, dtype: Any = jnp.float32) -> Any:
+        return jax.ShapeDtypeStruct((*lead, *own), dtype)
+
+    return TrainingBatch(
+        images=shape(side, side, 3),
+        depths=shape(side, side),
+        point_masks=shape(side, side, dtype=jnp.bool_),
+        extrinsics=shape(3, 4),
+        intrinsics=shape(3, 3),
+        world_points=shape(side, side, 3),
+        patch_tokens=None if tokens is None else shape(*tokens),
+    )
+
+
+def random_batch(shapes: TrainingBatch) -> TrainingBatch:
+    """Numbers that give a finite loss: unit focal lengths, cameras side by side, depths and points between 1 and 2."""
+    keys = iter(jax.random.split(jax.random.key(1), 8))
+
+    def uniform(leaf: Any, low: float = 0.0, high: float = 1.0) -> jax.Array:
+        return jax.random.uniform(next(keys), leaf.shape, jnp.float32, low, high)
+
+    side = shapes.images.shape[-2]
+    eye = jnp.eye(3)
+    rotations = jnp.broadcast_to(eye, shapes.intrinsics.shape)
+    translations = uniform(jax.ShapeDtypeStruct((*rotations.shape[:-1], 1), jnp.float32))
+    return TrainingBatch(
+        images=uniform(shapes.images),
+        depths=uniform(shapes.depths, 1, 2),
+        point_masks=jnp.ones(shapes.point_masks.shape, bool),
+        extrinsics=jnp.concatenate([rotations, translations], axis=-1),
+        intrinsics=jnp.broadcast_to(eye * jnp.array([side, side, 1.0]), shapes.intrinsics.shape),
+        world_points=uniform(shapes.world_points, 1, 2),
+        patch_tokens=None if shapes.patch_tokens is None else uniform(shapes.patch_tokens, -1, 1),
+    )

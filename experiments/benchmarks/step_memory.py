@@ -1,0 +1,48 @@
+"""``python -m experiments.benchmark memory``: what XLA plans for one LoRA training step of VGGT-1B, on abstract shapes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+
+from experiments.benchmarks.lora_step import LoRAStep, batch_shapes
+from vggt_jax import VGGTConfig
+
+RANK, SIDE, FRAMES_CHUNK = 16, 518, 4
+CASES = ((4, 8, True, 80), (4, 8, False, 80), (1, 8, True, 24))
+"""Sequences, images of each, rematerialisation, and the GPU's GB that it should fit."""
+
+
+def report() -> None:
+    """Print the table as it fills."""
+    print(f"one LoRA step of VGGT-1B (r = {RANK}; aggregator, camera and depth head) on {SIDE}² images, bfloat16")
+    print("planned by XLA's CPU backend, which has no flash attention and no arithmetic in bfloat16")
+    print(f"  {'images':<8} {'remat':<6} {'arguments':>12} {'temporary':>12} {'compile':>10}", flush=True)
+    for sequences, frames, remat, limit in CASES:
+        start = time.perf_counter()
+        arguments, temporary = planned(sequences, frames, remat)
+        fits = "fits" if arguments + temporary <= limit * 1e9 else "does not fit"
+        print(
+            f"  {f'{sequences} × {frames}':<8} {'yes' if remat else 'no':<6} {arguments / 2**30:>8.1f} GiB "
+            f"{temporary / 2**30:>8.1f} GiB {time.perf_counter() - start:>8.0f} s   {fits} {limit} GB",
+            flush=True,
+        )
+
+
+def planned(sequences: int, frames: int, remat: bool) -> tuple[int, int]:
+    """Bytes of a step's arguments and of all else that it holds at once."""
+    config = replace(
+        VGGTConfig.vggt_1b(), heads=("camera", "depth"), dtype="bfloat16", remat=remat, frames_chunk=FRAMES_CHUNK
+    )
+    lora = LoRAStep.of(config, RANK)
+    base = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16), lora.parameters)
+    step = jax.jit(lora.step, donate_argnums=0)
+    lowered = step.lower(lora.state, lora.frozen(base), batch_shapes(1, sequences, frames, SIDE, None))
+    analysis = lowered.compile().memory_analysis()
+    if analysis is None:
+        raise RuntimeError("this backend of XLA does not say how much memory it plans")
+    kept = analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    return analysis.argument_size_in_bytes, analysis.temp_size_in_bytes + kept

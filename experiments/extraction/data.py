@@ -1,0 +1,66 @@
+"""The first stage: k data sets in which one attribute varies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.data.dataset import Dataset, StoredScene
+from experiments.data.manifest import Settings
+from experiments.extraction.presets import Preset
+from experiments.generate import default_folder, generate
+from experiments.synthetic.runs import dataset_name
+from experiments.synthetic.schema import Attribute, Setting
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """k data sets, each with scenes to train on and scenes held out."""
+
+    folder: Path
+    settings: Settings
+    training: dict[int, list[StoredScene]]
+    held_out: dict[int, list[StoredScene]]
+
+    def contact_sheet(self, dataset: int) -> Path:
+        return self.folder / dataset_name(dataset) / "contact_sheet.png"
+
+
+def make_data(
+    store: Path,
+    attribute: Attribute,
+    setting: Setting,
+    preset: Preset,
+    k: int,
+    seed: int,
+    workers: int | None = None,
+    blender: str | None = None,
+) -> Data:
+    """Render what is missing of the k data sets, and open them.
+
+    The last ``preset.held_out`` scenes of each are held out. Raises what :func:`experiments.generate.generate` raises, and
+    ValueError if so many scenes failed that a data set is too small.
+    """
+    settings = Settings(
+        attribute=attribute,
+        setting=setting,
+        seed=seed,
+        views=preset.views,
+        resolution=preset.resolution,
+        samples=preset.samples,
+    )
+    folder = store / "data" / default_folder(settings)
+    wanted = preset.scenes + preset.held_out
+    generate(settings, folder, k, wanted, workers=workers, blender=blender)
+    sets = {number: Dataset(folder / dataset_name(number)) for number in range(k)}
+    for dataset in sets.values():
+        if len(dataset) < 2 * preset.held_out:
+            raise ValueError(
+                f"{dataset.folder}: only {len(dataset)} of {wanted} scenes could be rendered, too few to train"
+            )
+    return Data(
+        folder,
+        settings,
+        training={number: list(dataset)[: -preset.held_out] for number, dataset in sets.items()},
+        held_out={number: list(dataset)[-preset.held_out :] for number, dataset in sets.items()},
+    )

@@ -1,0 +1,51 @@
+"""Adapters that were trained elsewhere: this project's files and PEFT's folders, of any model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from subspace import LowRank
+from vggt_jax import VGGTConfig
+from vggt_jax.adapters import load_adapter
+from weights_convert.peft import CONFIG as PEFT_CONFIG
+from weights_convert.peft import read_peft
+
+
+def read_adapters(paths: Sequence[str], config: VGGTConfig | None) -> tuple[dict[str, dict[str, LowRank]], str]:
+    """{name: {path: LowRank}} of k adapters, and what is known of their base model.
+
+    Args:
+      paths: each a file of :func:`vggt_jax.adapters.save_adapter` or a folder of PEFT's. Names are the files' own, as far
+        as they differ.
+      config: the VGGT that PEFT adapters were trained on, whose layers are then stacked; None leaves every module for
+        itself, under PEFT's name, which suits any model.
+
+    Raises:
+      ValueError: fewer than two, adapters of different base models, or what the readers refuse.
+      OSError: an adapter that cannot be read.
+    """
+    if len(paths) < 2:
+        raise ValueError(f"--adapters needs at least two adapters to find what they share, got {len(paths)}")
+    found: dict[str, dict[str, LowRank]] = {}
+    bases: dict[str, str] = {}
+    for name, path in zip(_names(paths), map(Path, paths), strict=True):
+        if path.is_dir():
+            if not (path / PEFT_CONFIG).exists():
+                raise ValueError(f"--adapters: {path} is no PEFT folder (it has no {PEFT_CONFIG})")
+            found[name] = read_peft(path, config)
+            bases[name] = "of PEFT's adapters, not recorded"
+        else:
+            adapter = load_adapter(path)
+            found[name] = dict(adapter.deltas)
+            bases[name] = f"{adapter.base.name} ({adapter.base.fingerprint})"
+    (first, base), *others = bases.items()
+    for name, other in others:
+        if other != base:
+            raise ValueError(f"--adapters: the base model of {first} is {base}, that of {name} is {other}")
+    return found, base
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    names = [Path(path).stem if path.endswith(".safetensors") else Path(path).name for path in paths]
+    return names if len(set(names)) == len(names) else list(paths)

@@ -1,0 +1,114 @@
+"""What the report says before the subspace: the data, and how the adapters learned from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure as Drawing
+
+from experiments.extraction.adapters import Adapters
+from experiments.extraction.data import Data
+from experiments.reports.page import Section, Table, photograph, plot
+from experiments.training.metrics_log import read_metrics
+
+
+def data_section(data: Data) -> Section:
+    """The contact sheets of the first two data sets."""
+    settings = data.settings
+    sheets = [
+        photograph(
+            data.contact_sheet(number),
+            f"Data set {number}. A row is a scene, a column a view: only the {settings.attribute} varies down the rows.",
+        )
+        for number in list(data.training)[:2]
+    ]
+    scenes = len(data.training[0])
+    return Section(
+        "Data",
+        [
+            f"{len(data.training)} data sets in the setting {settings.setting}, each of {scenes} scenes to train on and "
+            f"{len(data.held_out[0])} held out, {settings.views} views of {settings.resolution}×{settings.resolution} pixels. "
+            f"Within a data set only the {settings.attribute} varies from scene to scene; from one data set to the next "
+            "everything else is drawn anew.",
+            *sheets,
+        ],
+    )
+
+
+def training_section(adapters: Adapters) -> Section:
+    """Held-out losses before and after, and the curves of all adapters."""
+    names = list(adapters.adapters)
+    before, after = adapters.before["loss"], adapters.after["loss"]
+    rows = [
+        [
+            name,
+            f"{b.mean():.3f} ± {b.std():.3f}",
+            f"{a.mean():.3f} ± {a.std():.3f}",
+            f"{_gain(b, a):+.1%}",
+            _better(b, a),
+        ]
+        for name, b, a in zip(names, before, after, strict=True)
+    ]
+    return Section(
+        "Training",
+        [
+            learned(adapters),
+            Table(
+                ["adapter", "base model", "with adapter", "change", "scenes improved"],
+                rows,
+                "VGGT's training loss on the held-out scenes of the adapter's own data set: mean ± spread over the scenes.",
+            ),
+            plot(
+                _draw_curves(read_metrics(adapters.folder / "metrics.jsonl"), names),
+                "Loss of every adapter. Thin: each training step, smoothed over 2 % of the steps. Dots: held-out scenes.",
+            ),
+        ],
+    )
+
+
+def learned(adapters: Adapters) -> str:
+    """One sentence: by how much the adapters beat the base on scenes that they have not seen."""
+    before, after = adapters.before["loss"], adapters.after["loss"]
+    gains = [_gain(b, a) for b, a in zip(before, after, strict=True)]
+    improved = sum(gain < 0 for gain in gains)
+    return (
+        f"On held-out scenes of its own data set, {improved} of {len(gains)} adapters have a lower loss than the base model: "
+        f"{np.mean(gains):+.1%} on average ({min(gains):+.1%} to {max(gains):+.1%})."
+    )
+
+
+def _gain(before: np.ndarray, after: np.ndarray) -> float:
+    """Relative change of the mean loss; against its size, as confidence terms can make it negative."""
+    return float((after.mean() - before.mean()) / abs(before.mean()))
+
+
+def _better(before: np.ndarray, after: np.ndarray) -> str:
+    return f"{int((after < before).sum())} of {len(before)}"
+
+
+def _draw_curves(events: Sequence[dict[str, Any]], names: Sequence[str]) -> Drawing:
+    figure = Drawing(figsize=(8, 3.6), layout="constrained")
+    panel = figure.subplots()
+    training = [event for event in events if event["kind"] == "training"]
+    steps = np.array([event["step"] for event in training])
+    losses = np.array([event["loss"] for event in training], np.float64)
+    width = max(1, len(steps) // 50)
+    checks = [event for event in events if event["kind"] == "validation"]
+    for i, name in enumerate(names):
+        smooth = np.convolve(losses[:, i], np.ones(width) / width, mode="valid")
+        (line,) = panel.plot(steps[width - 1 :], smooth, lw=0.8, alpha=0.7, label=name)
+        held_out = [event["loss"][i] for event in checks]
+        panel.plot([event["step"] for event in checks], held_out, "o-", ms=4, lw=1.4, color=line.get_color())
+    panel.set_xlabel("step")
+    panel.set_ylabel("loss")
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(fontsize=8, frameon=False, ncol=2)
+    return figure
+
+
+def folder_facts(data: Data, adapters: Adapters, output: Path) -> dict[str, str]:
+    """Where the intermediate results lie."""
+    return {"data sets": str(data.folder), "adapters": str(adapters.folder), "this folder": str(output)}

@@ -1,0 +1,136 @@
+"""``experiments.extract --adapters``: adapters of other tools and of any model, from folders to the report."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from experiments.mining.files import load_subspace
+from subspace import LowRank
+from vggt_jax import VGGTConfig
+from vggt_jax.adapters import Adapter, BaseModel, save_adapter
+
+ROOT = Path(__file__).parents[3]
+MODULES = ("blocks.0.attn.qkv", "blocks.1.attn.qkv")
+
+
+def run(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.extract", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        timeout=300,
+    )
+
+
+def peft_folder(folder, seed, rank=4, modules=MODULES):
+    """A LoRA whose first two directions are the same for every seed."""
+    common, own = np.random.default_rng(0), np.random.default_rng(seed)
+    tensors = {}
+    for module in modules:
+        parts = [rng.standard_normal(shape) for rng in (common, own) for shape in ((2, 40), (60, 2))]
+        lora_A = np.concatenate([parts[0], 0.2 * own.standard_normal((rank - 2, 40))])
+        lora_B = np.concatenate([parts[1], 0.2 * own.standard_normal((60, rank - 2))], axis=1)
+        tensors[f"base_model.model.{module}.lora_A.weight"] = lora_A.astype(np.float32)
+        tensors[f"base_model.model.{module}.lora_B.weight"] = lora_B.astype(np.float32)
+    folder.mkdir()
+    save_file(tensors, folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "r": rank, "lora_alpha": rank, "target_modules": ["qkv"]})
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("adapters")
+    return [peft_folder(folder / f"lora_{i}", seed=i + 1) for i in range(3)]
+
+
+@pytest.fixture(scope="module")
+def result(three, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("result")
+    found = run(f"--adapters={','.join(map(str, three))}", "--dim=2", "--output=out", cwd=folder)
+    return found, folder / "out"
+
+
+def test_writes_subspace_summary_and_report(result):
+    found, output = result
+    assert found.returncode == 0, found.stderr
+    assert {entry.name for entry in output.iterdir()} == {
+        "adapters",
+        "subspace.safetensors",
+        "summary.json",
+        "figures",
+        "report.html",
+    }
+    assert "matrices" in found.stdout and "report.html" in found.stdout.splitlines()[-1]
+    assert "In 2 of 2 matrices the adapters share more than chance" in found.stdout
+    stored = load_subspace(output / "subspace.safetensors")
+    assert stored.origin.adapters == ["lora_0", "lora_1", "lora_2"] and set(stored.factors) == set(MODULES)
+    common = np.random.default_rng(0)
+    for module in MODULES:
+        lora_A, lora_B = common.standard_normal((2, 40)), common.standard_normal((60, 2))
+        U = np.linalg.qr(lora_B)[0]
+        found_U = np.linalg.qr(np.asarray(stored.factors[module].A, np.float64))[0]
+        assert np.linalg.svd(U.T @ found_U)[1].min() > 0.97  # cosines of the principal angles
+        assert lora_A.shape == (2, 40)
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["facts"]["k"] == "3" and len(summary["matrices"]) == 2
+    assert all(0 <= row["held_out"] <= 1 for row in summary["matrices"])
+    assert len(list((output / "figures").glob("*.png"))) == len(list((output / "figures").glob("*.pdf"))) == 3
+
+
+def test_a_second_run_replaces_its_own_results_and_nothing_else(result, three):
+    _, output = result
+    again = run(f"--adapters={','.join(map(str, three))}", "--dim=3", f"--output={output}", cwd=output.parent)
+    assert again.returncode == 0, again.stderr
+    assert load_subspace(output / "subspace.safetensors").origin.dim == 3
+    (output / "notes.txt").write_text("mine")
+    refused = run(f"--adapters={','.join(map(str, three))}", f"--output={output}", cwd=output.parent)
+    assert refused.returncode == 2 and "notes.txt" in refused.stderr and refused.stderr.count("\n") == 1
+    assert (output / "notes.txt").exists()
+    (output / "notes.txt").unlink()
+
+
+def _own_adapter(path, name, fingerprint):
+    rng = np.random.default_rng(3)
+    deltas = {"a.b": LowRank(rng.standard_normal((6, 2)), rng.standard_normal((5, 2)))}
+    save_adapter(path, Adapter(deltas, BaseModel(name, fingerprint, VGGTConfig.nano())))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (lambda a, t: ["--attribute=colour"], "--attribute=colour: value should be one of"),
+        (lambda a, t: [f"--adapters={a[0]}"], "at least two adapters to find what they share, got 1"),
+        (lambda a, t: [f"--adapters={a[0]},{t / 'absent'}"], "absent"),
+        (
+            lambda a, t: [f"--adapters={a[0]},{a[1]}", "--dim=9"],
+            "--dim=9: 2 adapters of rank 4 span at most 8 dimensions",
+        ),
+        (lambda a, t: [f"--adapters={a[0]},{peft_folder(t / 'rank3', 9, rank=3)}"], "rank 3, in lora_0 rank 4"),
+        (lambda a, t: [f"--adapters={a[0]},{t}"], "is no PEFT folder"),
+        (
+            lambda a, t: [
+                f"--adapters={_own_adapter(t / 'x.safetensors', 'one', '0' * 16)},"
+                f"{_own_adapter(t / 'y.safetensors', 'two', '1' * 16)}"
+            ],
+            "the base model of x is one (0000000000000000), that of y is two (1111111111111111)",
+        ),
+        (lambda a, t: ["--alpha=3", f"--adapters={a[0]},{a[1]}"], "alpha must lie in (0, 2], got 3"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, three, tmp_path):
+    found = run(*arguments(three, tmp_path), "--output=out", cwd=tmp_path)
+    assert found.returncode == 2 and message in found.stderr, found.stderr
+    assert "Traceback" not in found.stderr and not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".out*"))

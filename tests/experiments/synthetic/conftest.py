@@ -1,0 +1,30 @@
+"""Small data sets of every attribute and setting, made once."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import get_args
+
+import pytest
+
+from experiments.synthetic import schema
+from experiments.synthetic.generator import make_scene
+
+ATTRIBUTES = get_args(schema.Attribute)
+SETTINGS = get_args(schema.Setting)
+
+
+def draw(attribute="mixed", setting="object_centric", seed=0, dataset=0, scene=0, views=6, **others) -> schema.Scene:
+    sizes = {"width": 112, "height": 112, "samples": 4} | others
+    return make_scene(attribute, setting, seed=seed, dataset=dataset, scene=scene, views=views, **sizes)
+
+
+@cache
+def draw_datasets(attribute: str, setting: str) -> list[list[schema.Scene]]:
+    return [[draw(attribute, setting, 11, dataset, scene) for scene in range(3)] for dataset in range(2)]
+
+
+@pytest.fixture(params=[(a, s) for a in ATTRIBUTES for s in SETTINGS], ids="-".join)
+def datasets(request) -> list[list[schema.Scene]]:
+    """Two data sets of three scenes."""
+    return draw_datasets(*request.param)

@@ -1,0 +1,189 @@
+"""``python -m experiments.generate``: killed, interrupted, repeated, and everything that can be wrong with its input."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.data.consistency import cross_view_agreement
+from experiments.data.dataset import Dataset
+from experiments.synthetic import schema
+from experiments.synthetic.blender_command import WORKER, worker_command
+from tests.experiments.synthetic.small_scenes import STAND_IN, alive, content, wait_until
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("--datasets=2", "--scenes=3", "--views=2", "--resolution=20", "--seed=3")
+
+
+def start(*arguments, **instructions):
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.generate", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": ".", "STAND_IN": json.dumps(instructions)},
+    )
+
+
+def run(*arguments, **instructions):
+    with start(*arguments, **instructions) as process:
+        output, errors = process.communicate(timeout=300)
+    return process.returncode, output, errors
+
+
+def lines(log):
+    return log.read_text().splitlines() if log.exists() else []
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """(folder, what the command said)."""
+    output = tmp_path_factory.mktemp("undisturbed") / "out"
+    code, said, errors = run(*SMALL, f"--blender={STAND_IN}", f"--output={output}")
+    assert code == 0, errors
+    return output, said
+
+
+def test_what_it_says_and_writes(undisturbed):
+    output, said = undisturbed
+    (line,) = said.splitlines()
+    assert line.startswith(f"wrote 2 data set(s), 6 scenes × 2 views of 20×20 pixels to {output} in ")
+    assert sorted(path.name for path in output.iterdir()) == ["dataset_00", "dataset_01", "settings.json"]
+    for folder in output.glob("dataset_*"):
+        dataset = Dataset(folder)
+        dataset.verify()
+        assert len(dataset) == 3 and dataset[0].load().images.shape == (2, 20, 20, 3)
+    provenance = Dataset(output / "dataset_01")[2].spec.provenance
+    assert provenance == schema.Provenance(
+        attribute="geometry", setting="object_centric", seed=3, dataset=1, scene=2, attempt=0
+    )
+
+
+def test_a_repeated_command_does_nothing_and_starts_no_blender(undisturbed):
+    output, _ = undisturbed
+    start = time.process_time(), time.perf_counter()
+    code, said, errors = run(*SMALL, f"--output={output}", "--blender=/no/blender")
+    assert (code, errors) == (0, "") and said.startswith("nothing to do: ") and str(output) in said
+    assert time.perf_counter() - start[1] < 10  # seconds on a busy machine; under half a second on an idle one
+
+
+def test_killed_again_and_again_it_ends_with_the_same_files(undisturbed, tmp_path):
+    log, output = tmp_path / "log", tmp_path / "out"
+    arguments = (*SMALL, f"--blender={STAND_IN}", f"--output={output}", "--workers=3")
+    for last in ("0/1/0", "1/1/0"):  # hangs, so that only a signal ends it
+        process = start(*arguments, log=str(log), seconds=0.1, faults={last: "hang"})
+        wait_until(lambda last=last: any(line.startswith(last) for line in lines(log)))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        wait_until(lambda: not any(alive(line.split()[1]) for line in lines(log)))  # its workers die with it
+    assert run(*arguments)[0] == 0
+    assert content(output) == content(undisturbed[0])
+
+
+def test_an_interrupt_leaves_nothing_half_written(undisturbed, tmp_path):
+    log, output = tmp_path / "log", tmp_path / "out"
+    arguments = (*SMALL, f"--blender={STAND_IN}", f"--output={output}")
+    process = start(*arguments, log=str(log), seconds=0.3)
+    wait_until(lambda: len(lines(log)) >= 3)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert errors.splitlines()[-1].endswith("python -m experiments.generate: interrupted") and "Traceback" not in errors
+    assert not any(alive(line.split()[1]) for line in lines(log))
+    assert not [path for path in output.rglob("*") if "partial" in path.name]
+    assert run(*arguments)[0] == 0
+    assert content(output) == content(undisturbed[0])
+
+
+def test_bad_input_is_one_clear_line(undisturbed, tmp_path):
+    (tmp_path / "torn").mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / "torn" / "a.jpg")
+    os.truncate(tmp_path / "torn" / "a.jpg", 700)
+    (tmp_path / "file").touch()
+    stand_in = f"--blender={STAND_IN}"
+    cases = [
+        (
+            ("--attribute=colour",),
+            "--attribute=colour: value should be one of <texture|geometry|camera|lighting|mixed>",
+        ),
+        (("--scenes=0",), "--scenes=0"),
+        (("--blender=/no/blender",), "--blender=/no/blender is no program that can be run"),
+        ((f"--blender={shutil.which('true')}",), "is neither Blender nor Python"),
+        ((f"--output={tmp_path / 'file'}", stand_in), f"cannot write to --output={tmp_path / 'file'}"),
+        ((f"--output={undisturbed[0]}", "--seed=4", *SMALL[:-1]), "was made with --seed=3, not 4"),
+        ((stand_in, f"--textures={tmp_path / 'torn'}"), f"{tmp_path / 'torn' / 'a.jpg'} cannot be decoded"),
+    ]
+    processes = [start(f"--output={tmp_path / str(i)}", *arguments) for i, (arguments, _) in enumerate(cases)]
+    for process, (arguments, message) in zip(processes, cases, strict=True):
+        output, errors = process.communicate(timeout=300)
+        assert (process.returncode, output) == (2, ""), arguments
+        (line,) = errors.splitlines()
+        assert line.startswith("python -m experiments.generate: ") and message in line
+    assert not list(tmp_path.glob("[0-9]*/*"))  # no settings that would refuse the next try
+
+
+def test_a_python_without_bpy_is_one_clear_line(tmp_path):
+    code, _, errors = run(*SMALL, f"--blender={sys.executable}", f"--output={tmp_path / 'out'}")
+    assert code == 2 and "cannot import bpy" in errors.splitlines()[-1]
+
+
+def test_uv_that_is_missing_or_fails_is_one_clear_line(monkeypatch, tmp_path):
+    monkeypatch.setattr("uv.find_uv_bin", lambda: str(tmp_path / "uv"))
+    (tmp_path / "uv").write_text("#!/bin/sh\necho 'error: no network' >&2\nexit 1\n")
+    (tmp_path / "uv").chmod(0o755)
+    with pytest.raises(OSError, match="uv cannot make Blender's environment: error: no network"):
+        worker_command(None)
+    monkeypatch.setitem(sys.modules, "uv", None)
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    with pytest.raises(OSError, match="uv is missing"):
+        worker_command(None)
+
+
+def test_an_installed_blender_is_told_from_a_python(tmp_path):
+    (tmp_path / "blender").write_text("#!/bin/sh\necho 'Blender 4.5.3 LTS'\n")
+    (tmp_path / "blender").chmod(0o755)
+    path = str(tmp_path / "blender")
+    assert worker_command(path) == [path, "--background", "--factory-startup", "--python", str(WORKER), "--"]
+    assert worker_command(sys.executable) == [sys.executable, str(WORKER)]
+
+
+BLENDER = (*("--datasets=1", "--scenes=3", "--views=6", "--resolution=84"),)
+
+
+@pytest.fixture(scope="module", params=["object_centric", "micro_baseline"])
+def rendered(request, tmp_path_factory):
+    """(arguments, folder) of a small data set by the real Blender."""
+    output = tmp_path_factory.mktemp("rendered") / "out"
+    arguments = (*BLENDER, f"--setting={request.param}")
+    code, _, errors = run(*arguments, f"--output={output}")
+    assert code == 0, errors
+    return arguments, output
+
+
+@pytest.mark.slow
+def test_rendered_views_agree(rendered):
+    for scene in Dataset(rendered[1] / "dataset_00"):
+        views = scene.load()
+        agreement = cross_view_agreement(views)
+        assert agreement.share >= 0.97
+        assert agreement.co_visible > 0.05 * views.valid.sum()
+
+
+@pytest.mark.slow
+def test_blender_killed_and_with_other_workers_gives_the_same_files(rendered, tmp_path):
+    arguments, output = (*rendered[0], f"--output={tmp_path / 'out'}"), tmp_path / "out"
+    process = start(*arguments, "--workers=2")
+    wait_until(lambda: list(output.glob("dataset_00/scene_*")), seconds=120)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert run(*arguments, "--workers=1")[0] == 0
+    assert content(output) == content(rendered[1])
