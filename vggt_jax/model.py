@@ -107,7 +107,6 @@ class VGGT(nnx.Module):
         deltas = NO_DELTAS if deltas is None else deltas
         check(deltas, adaptable(self))
         size = (images.shape[2], images.shape[3])
-        layers = self.config.layers
         if patch_tokens is None:
             patch_tokens = self.aggregator.encode(images)
         patches = size[0] * size[1] // self.config.patch_size**2
@@ -116,7 +115,19 @@ class VGGT(nnx.Module):
                 f"patch_tokens: needs the shape {(*images.shape[:2], patches, self.config.width)}, "
                 f"got {patch_tokens.shape}"
             )
-        tokens = self.aggregator(patch_tokens, size, layers=layers, deltas=below(deltas, "aggregator"))
+        tokens = self.aggregator(patch_tokens, size, layers=self.config.layers, deltas=below(deltas, "aggregator"))
+        return self.read(tokens, size, query_points, deltas=deltas)
+
+    def read(
+        self,
+        tokens: Float[Array, "layers b s t c2"],
+        size: tuple[int, int],
+        query_points: Float[Array, "b n 2"] | None = None,
+        *,
+        deltas: Deltas = NO_DELTAS,
+    ) -> Predictions:
+        """What the heads make of the aggregator's outputs at ``config.layers``, for images of ``size`` (height, width)."""
+        layers = self.config.layers
 
         def read(part: DenseHeadConfig) -> Array:
             return tokens if part.layers == layers else tokens[np.searchsorted(layers, part.layers)]

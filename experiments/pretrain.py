@@ -1,0 +1,114 @@
+"""The small VGGT that ships with this package, trained from scratch on synthetic scenes.
+
+First the data, then the training; both go on where they stopped when they are called again::
+
+    python -m experiments.generate --attribute=mixed --setting=object_centric --datasets=1 --scenes=800 --views=24 \\
+        --resolution=96 --output=runs/data/base_objects
+    python -m experiments.pretrain --data=runs/data/base_objects/dataset_00 --output=vggt_jax/weights/nano
+
+The folder that it writes has the weights, their configuration, a model card and the evaluation that the card's tables are
+made of. An interrupted run ends in the same bits as one that was not. Several accelerators share each batch; a CPU's cores
+work on it as one device.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from absl import flags
+
+from weights_convert.command_line import run
+
+
+def pretrain(
+    data: Sequence[Path],
+    output: Path,
+    folder: Path,
+    length: float = 1.0,
+    seed: int = 0,
+    without: str | None = None,
+    ablations: Sequence[Path] = (),
+) -> str:
+    """Run the command.
+
+    Args:
+        data: data sets of ``experiments.generate``, at the model's resolution.
+        output: the folder to make, with the trained model.
+        folder: of checkpoints and metrics.
+        length: multiplies the steps of every stage.
+        seed: of parameters, batches and evaluated pairs.
+        without: an ingredient of :data:`experiments.pretraining.recipe.INGREDIENTS` to leave out.
+        ablations: outputs of earlier runs that the card compares with.
+
+    Returns:
+        One line that says what was written.
+
+    Raises:
+        ValueError: unusable data or settings, or a folder with another run.
+        OSError: files that cannot be read or written.
+    """
+    from dataclasses import replace
+
+    from tqdm import tqdm
+
+    from experiments.pretraining import card, recipe, run, scenes
+    from weights_convert.pending import check_absent
+
+    check_absent(output)
+    compared = [card.read_ablation(path) for path in ablations]
+    plan = replace(recipe.nano().scaled(length), seed=seed)
+    if without is not None:
+        plan = plan.without(without)  # pyright: ignore[reportArgumentType]
+
+    def progress(items: Iterable, total: int) -> Iterable:
+        return tqdm(items, total=total, desc="reading scenes", file=sys.stderr)
+
+    sources = [scenes.read_source(path, plan.config.image_size, progress) for path in data]
+    training = run.Pretraining(plan, sources, folder)
+    parameters, evaluations = training()
+    size = card.write_model(
+        output, training.model(parameters), plan, training.described_data(), evaluations, without, compared
+    )
+    summary = "; ".join(
+        f"{name}: AbsRel {found['model']['abs_rel']:.3f} (mean depth map {found['mean_depth']['abs_rel']:.3f}), "
+        f"rotation {found['model']['rotation']:.1f}° (no turn {found['mean_depth']['rotation']:.1f}°)"
+        for name, found in evaluations.items()
+    )
+    return f"wrote {size / 1e6:.1f} MB of weights to {output}; held-out scenes: {summary}; see {output / card.CARD}"
+
+
+def main(_: Sequence[str]) -> None:
+    given = flags.FLAGS
+    if not given.data:
+        raise ValueError("--data: name at least one data set, a folder with a manifest.json")
+    import jax
+
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "attribute-subspaces" / "xla"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    print(
+        pretrain(
+            [Path(folder) for folder in given.data],
+            Path(given.output),
+            Path(given.run),
+            given.length,
+            given.seed,
+            given.without,
+            [Path(folder) for folder in given.ablations],
+        )
+    )
+
+
+if __name__ == "__main__":
+    from experiments.pretraining.recipe import INGREDIENTS
+
+    flags.DEFINE_list("data", None, "folders of data sets of experiments.generate, separated by commas")
+    flags.DEFINE_string("output", "runs/pretrain/nano/model", "folder to make, with weights and model card")
+    flags.DEFINE_string("run", "runs/pretrain/nano", "folder of checkpoints and metrics; an interrupted run goes on")
+    flags.DEFINE_float("length", 1.0, "multiplies the steps of every stage", lower_bound=0.0)
+    flags.DEFINE_integer("seed", 0, "of everything random", lower_bound=0)
+    flags.DEFINE_enum("without", None, list(INGREDIENTS), "leave one ingredient out, for an ablation")
+    flags.DEFINE_list("ablations", [], "outputs of earlier runs that the card compares with, separated by commas")
+    run(main)

@@ -1,0 +1,190 @@
+"""How good depth and pose are on pairs of held-out views, beside what one gets without looking at the pictures.
+
+Depth: each sequence's prediction is multiplied by one number, the median of truth / prediction over the known pixels of
+all its views; then AbsRel is the mean of |prediction − truth| / truth over these pixels and δ the share of them where
+max(prediction / truth, truth / prediction) < 1.25. Both are averaged over sequences. The same without alignment, in units of
+VGGT's normalised scenes, is called ``unscaled``.
+
+Pose: of the second view relative to the first. The rotation's error is the angle between prediction and truth, that of the
+translation the angle between the two directions; medians over sequences, degrees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.spatial.transform import Rotation
+
+from experiments.pretraining.sampling import choose_views, chosen, stacked
+from experiments.pretraining.scenes import Scene
+from experiments.training.batch import TrainingBatch
+from experiments.training.normalization import normalize
+
+AXES = ("pitch", "yaw", "roll")
+"""Turns about the camera's x, y and z."""
+LARGEST_TURN = 45.0
+"""Degrees between the two views of a pair."""
+_DELTA = 1.25
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a model (or a guess) says about N pairs of views."""
+
+    depths: Float[np.ndarray, "n 2 h w"]
+    extrinsics: Float[np.ndarray, "n 2 3 4"]
+    """World to camera, whatever the world."""
+
+
+def held_out_pairs(scenes: Sequence[Scene], per_scene: int, seed: int) -> list[Scene]:
+    """``per_scene`` pairs of views of each scene, turned by at most :data:`LARGEST_TURN` where there are such."""
+    pairs = []
+    for place, scene in enumerate(scenes):
+        rng = np.random.default_rng([seed, place])
+        pairs += [chosen(scene, choose_views(scene.turns, 2, LARGEST_TURN, rng)) for _ in range(per_scene)]
+    return pairs
+
+
+@dataclass(frozen=True)
+class Truth:
+    """N pairs in VGGT's normalised form: the first camera is the world, the mean distance of the points the unit."""
+
+    depths: Float[np.ndarray, "n 2 h w"]
+    valid: Bool[np.ndarray, "n 2 h w"]
+    extrinsics: Float[np.ndarray, "n 2 3 4"]
+
+    @classmethod
+    def of(cls, batch: TrainingBatch) -> Truth:
+        """From a batch in any unit."""
+        normal = normalize(batch)
+        return cls(*(np.asarray(x) for x in (normal.depths, normal.point_masks, normal.extrinsics)))
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """The best guesses that never look at a picture, from pairs of the training scenes."""
+
+    mean_depth: Float[np.ndarray, "h w"]
+    """Mean normalised depth of each pixel."""
+    direction: Float[np.ndarray, "3"]
+    """Mean direction of the translation."""
+
+    @classmethod
+    def of(cls, truth: Truth) -> Baselines:
+        weights = truth.valid.sum(axis=(0, 1))
+        depths = np.where(truth.valid, truth.depths, 0).sum(axis=(0, 1))
+        overall = depths.sum() / max(weights.sum(), 1)
+        mean_depth = np.where(weights > 0, depths / np.maximum(weights, 1), overall)
+        direction = _directions(relative(truth.extrinsics)[..., 3]).mean(axis=0)
+        return cls(mean_depth, _directions(direction))
+
+
+def depth_metrics(
+    predicted: Float[np.ndarray, "n 2 h w"], truth: Float[np.ndarray, "n 2 h w"], valid: Bool[np.ndarray, "n 2 h w"]
+) -> Metrics:
+    """AbsRel and δ < 1.25 as the module defines them; pairs without a known pixel do not count."""
+    rows = [_depth_errors(p[v], t[v]) for p, t, v in zip(predicted, truth, valid, strict=True) if v.any()]
+    names = ("abs_rel", "delta", "abs_rel_unscaled", "delta_unscaled")
+    return dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True))
+
+
+def _depth_errors(predicted: Float[np.ndarray, " p"], truth: Float[np.ndarray, " p"]) -> list[float]:
+    predicted, truth = (np.maximum(x.astype(np.float64), 1e-6) for x in (predicted, truth))
+    errors = []
+    for scale in (np.median(truth / predicted), 1.0):
+        scaled = scale * predicted
+        errors.append(np.mean(np.abs(scaled - truth) / truth))
+        errors.append(np.mean(np.maximum(scaled / truth, truth / scaled) < _DELTA))
+    return errors
+
+
+def relative(extrinsics: Float[np.ndarray, "n 2 3 4"]) -> Float[np.ndarray, "n 3 4"]:
+    """The second camera of each pair, seen from the first."""
+    first, second = np.moveaxis(extrinsics.astype(np.float64), 1, 0)
+    rotation = second[..., :3] @ np.swapaxes(first[..., :3], -1, -2)
+    translation = second[..., 3] - np.einsum("nij,nj->ni", rotation, first[..., 3])
+    return np.concatenate([rotation, translation[..., None]], axis=-1)
+
+
+def pose_metrics(predicted: Float[np.ndarray, "n 2 3 4"], truth: Float[np.ndarray, "n 2 3 4"]) -> Metrics:
+    """Median errors of rotation and translation direction in degrees, and for each axis the correlation over pairs.
+
+    A correlation with something that does not vary is 0.
+    """
+    found, true = relative(predicted), relative(truth)
+    turns, true_turns = (Rotation.from_matrix(pose[..., :3]) for pose in (found, true))
+    errors = np.degrees((turns * true_turns.inv()).magnitude())
+    metrics = {
+        "rotation": float(np.median(errors)),
+        "direction": float(np.median(_angles(found[..., 3], true[..., 3]))),
+    }
+    for axis, a, b in zip(AXES, turns.as_rotvec().T, true_turns.as_rotvec().T, strict=True):
+        metrics[f"correlation_{axis}"] = _correlation(a, b)
+    for axis, a, b in zip("xyz", _directions(found[..., 3]).T, _directions(true[..., 3]).T, strict=True):
+        metrics[f"correlation_{axis}"] = _correlation(a, b)
+    return metrics
+
+
+def evaluate(
+    predict: Callable[[TrainingBatch], Predicted], pairs: Sequence[Scene], baselines: Baselines, batch_size: int = 16
+) -> dict[str, Metrics]:
+    """Metrics of a model on pairs of views, and of the guesses that look at no picture.
+
+    Args:
+        predict: of batches of exactly ``batch_size`` pairs.
+        pairs: from :func:`held_out_pairs`.
+        baselines: of the training scenes.
+
+    Returns:
+        "model", "mean_depth", "constant" (depth 1 everywhere; no turn, the mean direction).
+    """
+    depths, extrinsics, truths = [], [], []
+    for start in range(0, len(pairs), batch_size):
+        some = list(pairs[start : start + batch_size])
+        batch = stacked(some + [some[-1]] * (batch_size - len(some)))
+        predicted, truth = predict(batch), Truth.of(batch)
+        depths.append(predicted.depths[: len(some)])
+        extrinsics.append(predicted.extrinsics[: len(some)])
+        truths.append(Truth(*(getattr(truth, n)[: len(some)] for n in ("depths", "valid", "extrinsics"))))
+    truth = joined(truths)
+    still = np.broadcast_to(np.eye(3, 4), truth.extrinsics.shape).copy()
+    still[:, 1, :, 3] = baselines.direction
+    guesses = {"mean_depth": baselines.mean_depth, "constant": np.ones_like(baselines.mean_depth)}
+    return {
+        "model": {
+            **depth_metrics(np.concatenate(depths), truth.depths, truth.valid),
+            **pose_metrics(np.concatenate(extrinsics), truth.extrinsics),
+        },
+        **{
+            name: {
+                **depth_metrics(np.broadcast_to(guess, truth.depths.shape), truth.depths, truth.valid),
+                **pose_metrics(still, truth.extrinsics),
+            }
+            for name, guess in guesses.items()
+        },
+    }
+
+
+def joined(truths: Sequence[Truth]) -> Truth:
+    """Several as one."""
+    return Truth(*(np.concatenate([getattr(t, n) for t in truths]) for n in ("depths", "valid", "extrinsics")))
+
+
+def _directions(vectors: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
+def _angles(a: Float[np.ndarray, "n 3"], b: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
+    a, b = _directions(a), _directions(b)
+    return np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), np.sum(a * b, axis=-1)))
+
+
+def _correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    size = np.sqrt(np.sum(a * a) * np.sum(b * b))
+    return float(np.sum(a * b) / size) if size > 1e-12 else 0.0

@@ -1,0 +1,134 @@
+"""What pre-training minimises: VGGT's losses and two helpers on tokens whose parameters are not shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from experiments.pretraining.correspondence import matching_loss, share_in_place, true_matches
+from experiments.training.batch import TrainingBatch
+from experiments.training.losses import Losses, Objective
+from experiments.training.normalization import normalize
+from experiments.training.numerics import bounded, length, masked_mean
+from experiments.training.step import LossFunction
+from vggt_jax import VGGT, Predictions, VGGTConfig
+
+FEATURES = 64
+"""Channels of the features that are matched."""
+_TEMPERATURE = 0.07
+_MATCHED_LAYER = 1
+"""Which of the layers that the dense heads read has its tokens matched: neither first nor last, so that later global
+attention can use what was found."""
+
+
+@dataclass(frozen=True)
+class PretrainingObjective:
+    """Weights of the terms; a term of weight 0, or a part of ``supervised`` that is None, is not computed.
+
+    ``match`` is for :func:`~experiments.pretraining.correspondence.matching_loss` of encoder and aggregator tokens,
+    ``token_points`` for the distance of each patch token's point in the first camera's frame, read off the last layer by
+    one linear map, from the truth.
+    """
+
+    supervised: Objective = field(default_factory=Objective)
+    match: float = 1.0
+    token_points: float = 1.0
+
+
+def initial_helpers(config: VGGTConfig, seed: int) -> dict[str, Array]:
+    """Linear maps from tokens to features and points, and the logarithms of the two temperatures."""
+    rng = np.random.default_rng(seed)
+
+    def kernel(inputs: int, outputs: int) -> np.ndarray:
+        return rng.normal(size=(inputs, outputs)) / np.sqrt(inputs)
+
+    drawn = {
+        "encoder_features": kernel(config.width, FEATURES),
+        "layer_features": kernel(2 * config.width, FEATURES),
+        "log_temperatures": np.full(2, np.log(_TEMPERATURE)),
+        "points": 0.1 * kernel(2 * config.width, 3),
+        "points_bias": np.array([0.0, 0.0, 1.0]),
+    }
+    return {name: jnp.asarray(value, jnp.float32) for name, value in drawn.items()}
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Outputs:
+    """What one forward pass gives to the losses."""
+
+    predictions: Predictions
+    encoded: Float[Array, "b s p c"]
+    """The encoder's patch tokens."""
+    patches: Float[Array, "layers b s p c2"]
+    """The aggregator's patch tokens after each layer that the heads read."""
+
+
+def forward(graphdef: nnx.GraphDef[VGGT], parts: Mapping[str, Any], batch: TrainingBatch) -> Outputs:
+    """A pass through the model of these parts (aggregator and heads by name)."""
+    model = nnx.merge(graphdef, nnx.State(parts))
+    encoded = model.aggregator.encode(batch.images)
+    layers = model.aggregator(encoded, batch.image_size, layers=model.config.layers)
+    return Outputs(model.read(layers, batch.image_size), encoded, layers[..., model.config.patch_start :, :])
+
+
+def pretraining_loss(graphdef: nnx.GraphDef[VGGT], objective: PretrainingObjective, patch: int) -> LossFunction:
+    """The loss of parameters {"model": the trained parts by name, "helpers": ...}; frozen are the other parts.
+
+    ``patch`` is the side of the model's patches in pixels.
+    """
+
+    def loss(params: Mapping[str, Any], frozen: Mapping[str, Any], batch: TrainingBatch) -> tuple[Array, Losses]:
+        batch = normalize(batch)
+        outputs = forward(graphdef, {**frozen, **params["model"]}, batch)
+        total, terms = objective.supervised(outputs.predictions, batch)
+        if objective.match:
+            found = matching(params["helpers"], outputs, batch, patch)
+            total = total + objective.match * (found["loss_match"] + found["loss_match_encoder"])
+            terms |= found
+        if objective.token_points:
+            terms["loss_token_points"] = _token_points(params["helpers"], outputs.patches[-1], batch, patch)
+            total = total + objective.token_points * terms["loss_token_points"]
+        return total, terms
+
+    return loss
+
+
+def matching(helpers: Mapping[str, Array], outputs: Outputs, batch: TrainingBatch, patch: int) -> Losses:
+    """Losses and shares of found tokens, of encoder and aggregator; ``batch`` is normalised."""
+    truth = true_matches(batch, patch)
+    height, width = batch.image_size
+    grid = (height // patch, width // patch)
+    temperatures = jnp.exp(helpers["log_temperatures"])
+    of_encoder = _normed(outputs.encoded) @ helpers["encoder_features"]
+    of_layer = _normed(outputs.patches[_MATCHED_LAYER]) @ helpers["layer_features"]
+    encoder_loss, encoder_share = matching_loss(of_encoder, truth, grid, temperatures[0])
+    layer_loss, layer_share = matching_loss(of_layer, truth, grid, temperatures[1])
+    return {
+        "loss_match": layer_loss,
+        "loss_match_encoder": encoder_loss,
+        "matched": layer_share,
+        "matched_encoder": encoder_share,
+        "matched_in_place": share_in_place(truth, grid),
+    }
+
+
+def _token_points(
+    helpers: Mapping[str, Array], tokens: Float[Array, "b s p c2"], batch: TrainingBatch, patch: int
+) -> Float[Array, ""]:
+    found = _normed(tokens) @ helpers["points"] + helpers["points_bias"]
+    place = slice(patch // 2, None, patch)
+    truth = batch.world_points[:, :, place, place].reshape(found.shape)
+    return masked_mean(bounded(length(found - truth)), batch.point_masks[:, :, place, place].reshape(found.shape[:3]))
+
+
+def _normed(tokens: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+    centred = tokens - tokens.mean(-1, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5)

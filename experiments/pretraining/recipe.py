@@ -1,0 +1,107 @@
+"""What the shipped base is trained on and how: stages, each with its own data order, losses and learning rate."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, get_args
+
+from experiments.pretraining.objective import PretrainingObjective
+from experiments.pretraining.sampling import Augmentation
+from experiments.training.losses import CameraLoss, Objective, RegressionLoss
+from experiments.training.optimizer import OptimizerSettings
+from vggt_jax import VGGTConfig
+
+TRUNK = ("aggregator",)
+HEADS = ("camera_head", "depth_head")
+Ingredient = Literal["matching", "token_points", "widening", "augmentation", "stages"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training.
+
+    Every step shows ``images`` pictures in sequences of as many views as are drawn from ``views``. The rotation between a
+    sequence's first view and the others grows from ``turns[0]`` to ``turns[1]`` degrees over the share ``widening`` of the
+    steps. Parts of the model other than ``parts`` stay as they are.
+    """
+
+    name: str
+    steps: int
+    objective: PretrainingObjective
+    parts: tuple[str, ...] = (*TRUNK, *HEADS)
+    images: int = 32
+    views: tuple[int, ...] = (2,)
+    turns: tuple[float, float] = (45.0, 45.0)
+    widening: float = 0.6
+    peak_rate: float = 1e-3
+    end_rate: float = 1e-5
+    warmup: float = 0.05
+    clip: float = 1.0
+    weight_decay: float = 0.05
+
+    @property
+    def optimizer(self) -> OptimizerSettings:
+        return OptimizerSettings(self.steps, self.peak_rate, self.end_rate, self.warmup, self.clip, self.weight_decay)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that determines a run besides its data."""
+
+    config: VGGTConfig
+    stages: tuple[Stage, ...]
+    held_out: float = 0.05
+    """Share of each data set's scenes that is not trained on."""
+    pairs_per_scene: int = 2
+    """Pairs of views of each held-out scene that are evaluated."""
+    augmentation: Augmentation | None = field(default_factory=Augmentation)
+    seed: int = 0
+
+    def scaled(self, length: float) -> Recipe:
+        """With ``length`` times as many steps in every stage, at least one."""
+        if not length > 0:
+            raise ValueError(f"length must be positive, got {length}")
+        return replace(self, stages=tuple(replace(s, steps=max(1, round(length * s.steps))) for s in self.stages))
+
+    def without(self, ingredient: Ingredient) -> Recipe:
+        """For ablations: the same steps without one ingredient."""
+        if ingredient == "augmentation":
+            return replace(self, augmentation=None)
+        return replace(self, stages=tuple(_without(stage, ingredient, self.stages[-1]) for stage in self.stages))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings, lists and dictionaries."""
+        return json.loads(json.dumps(asdict(self)))
+
+
+def _without(stage: Stage, ingredient: Ingredient, last: Stage) -> Stage:
+    if ingredient == "matching":
+        return replace(stage, objective=replace(stage.objective, match=0.0))
+    if ingredient == "token_points":
+        return replace(stage, objective=replace(stage.objective, token_points=0.0))
+    if ingredient == "widening":
+        return replace(stage, turns=(stage.turns[1], stage.turns[1]))
+    return replace(stage, objective=last.objective, parts=last.parts)
+
+
+INGREDIENTS: tuple[str, ...] = get_args(Ingredient)
+"""What :meth:`Recipe.without` can leave out; "stages" gives all stages the last one's losses and parts."""
+
+
+def nano() -> Recipe:
+    """The recipe of the shipped base: {plan}
+
+    It has no point head, which would cost a quarter of the last stage's time: points follow from depth and cameras.
+    """
+    matching = PretrainingObjective(Objective(CameraLoss(weight=1.0), depth=None))
+    camera = PretrainingObjective(Objective(CameraLoss(), depth=None), match=0.0, token_points=0.0)
+    jointly = PretrainingObjective(Objective(CameraLoss(), RegressionLoss()), match=0.5, token_points=0.5)
+    return Recipe(
+        replace(VGGTConfig.nano(), heads=("camera", "depth")),
+        (
+            Stage("matching", 2200, matching, (*TRUNK, "camera_head"), turns=(15.0, 45.0)),
+            Stage("camera", 300, camera, ("camera_head",), images=64),
+            Stage("jointly", 1600, jointly, views=(2, 4), peak_rate=6e-4),
+        ),
+    )

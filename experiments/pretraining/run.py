@@ -1,0 +1,187 @@
+"""A whole run: stages one after the other, each a resumable training; evaluation on held-out scenes along the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from experiments.pretraining import evaluation
+from experiments.pretraining.initial import initial_model
+from experiments.pretraining.objective import forward, initial_helpers, matching, pretraining_loss
+from experiments.pretraining.recipe import Recipe, Stage
+from experiments.pretraining.sampling import StageSampler, stacked
+from experiments.pretraining.scenes import Source, split
+from experiments.training.batch import TrainingBatch
+from experiments.training.loop import LoopSettings, train
+from experiments.training.normalization import normalize
+from experiments.training.optimizer import make_optimizer
+from experiments.training.sharding import Placement, make_mesh
+from experiments.training.step import TrainingState, start, training_step
+from vggt_jax import VGGT
+from vggt_jax.parameters import abstract_model
+from vggt_jax.pose_encoding import decode_pose
+
+CHECKPOINT_EVERY = 100
+VALIDATE_EVERY = 250
+_EVALUATED_AT_ONCE = 16
+"""Pairs."""
+_BASELINE_PAIRS = 512
+"""Pairs of training scenes whose means are the baselines."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Of the model by part, and of the helper losses."""
+
+    parts: Mapping[str, Any]
+    helpers: Mapping[str, jax.Array]
+
+
+Evaluations = dict[str, dict[str, evaluation.Metrics]]
+"""Data set → "model" or a baseline → metric → value."""
+
+
+class Pretraining:
+    """One run of a recipe on some data sets; everything it writes lies in ``folder``.
+
+    Raises:
+        ValueError: too few scenes to hold some out.
+    """
+
+    def __init__(self, recipe: Recipe, sources: Sequence[Source], folder: Path):
+        self.recipe, self.sources, self.folder = recipe, sources, folder
+        # Chunks of frames and forced devices would split the same axis, which costs copies.
+        self._config = replace(recipe.config, frames_chunk=4096)
+        model = initial_model(self._config, recipe.seed)
+        self._graphdef, state = nnx.split(model)
+        self._start = Parameters(dict(state), initial_helpers(self._config, recipe.seed))
+        halves = [split(source.scenes, self._held_out_scenes(source)) for source in sources]
+        self._training = [scene for training, _ in halves for scene in training]
+        self._held_out = {
+            source.name: evaluation.held_out_pairs(held_out, recipe.pairs_per_scene, recipe.seed)
+            for source, (_, held_out) in zip(sources, halves, strict=True)
+        }
+        self._baselines = self._training_means()
+        self._placement = Placement(make_mesh())
+        self._probe = jax.jit(self._look)
+
+    def __call__(self, announce: Callable[[str], object] = print) -> tuple[Parameters, Evaluations]:
+        """Train all stages, or what is left of them; returns the result and its evaluation."""
+        parameters = self._start
+        for number, stage in enumerate(self.recipe.stages, start=1):
+            announce(f"stage {number} of {len(self.recipe.stages)}, {stage.name}: {stage.steps} steps")
+            parameters = self._run_stage(number, stage, parameters)
+        return parameters, self.evaluate(parameters)
+
+    def model(self, parameters: Parameters) -> VGGT:
+        """The trained model, with the recipe's run-time choices."""
+        return nnx.merge(nnx.graphdef(abstract_model(self.recipe.config)), nnx.State(parameters.parts))
+
+    def described_data(self) -> list[dict[str, Any]]:
+        """What the model card says about each data set."""
+        return [
+            {
+                "name": source.name,
+                "scenes": len(source.scenes),
+                "held_out": self._held_out_scenes(source),
+                "views": source.scenes[0].num_views,
+                "resolution": self.recipe.config.image_size,
+                "renderer": source.renderer,
+                "sha256": source.sha256,
+            }
+            for source in self.sources
+        ]
+
+    def evaluate(self, parameters: Parameters) -> Evaluations:
+        """On the held-out pairs of every data set."""
+        found = {}
+        for name, pairs in self._held_out.items():
+            matched: list[dict[str, float]] = []
+            found[name] = evaluation.evaluate(
+                self._predictor(parameters, matched), pairs, self._baselines, _EVALUATED_AT_ONCE
+            )
+            found[name]["model"] |= {key: float(np.mean([m[key] for m in matched])) for key in matched[0]}
+        return found
+
+    def _held_out_scenes(self, source: Source) -> int:
+        return max(1, round(self.recipe.held_out * len(source.scenes)))
+
+    def _run_stage(self, number: int, stage: Stage, before: Parameters) -> Parameters:
+        objective, optimizer = stage.objective, make_optimizer(stage.optimizer)
+        patch = self._config.patch_size
+        trained = {name: before.parts[name] for name in stage.parts}
+        frozen = {name: part for name, part in before.parts.items() if name not in trained}
+        # The loop trains k models at once; here k = 1.
+        params = jax.tree.map(lambda leaf: leaf[None], {"model": trained, "helpers": before.helpers})
+
+        def after(state: TrainingState) -> Parameters:
+            own = jax.tree.map(lambda leaf: np.asarray(leaf)[0], state.params)
+            return Parameters({**before.parts, **own["model"]}, own["helpers"])
+
+        sampler = StageSampler(
+            self._training,
+            stage.images,
+            stage.views,
+            stage.turns,
+            widening=round(stage.widening * stage.steps),
+            seed=self.recipe.seed * 1000 + number,
+            augmentation=self.recipe.augmentation,
+        )
+        state = train(
+            training_step(pretraining_loss(self._graphdef, objective, patch), optimizer),
+            start(params, optimizer),
+            frozen,
+            sampler,
+            self._placement,
+            LoopSettings(stage.steps, checkpoint_every=CHECKPOINT_EVERY, validate_every=VALIDATE_EVERY),
+            self.folder / f"stage_{number}_{stage.name}",
+            self._identity(number),
+            validate=lambda state: of_model(self.evaluate(after(state))),
+        )
+        return after(state)
+
+    def _identity(self, number: int) -> dict[str, Any]:
+        """What determines the result of a stage: data, everything shared, and the stages up to it."""
+        recipe = self.recipe.to_dict()
+        return {
+            "data": {source.name: source.sha256 for source in self.sources},
+            **{name: value for name, value in recipe.items() if name != "stages"},
+            "stages": recipe["stages"][:number],
+        }
+
+    def _look(self, parts: Mapping[str, Any], helpers: Mapping[str, jax.Array], batch: TrainingBatch) -> Any:
+        batch = normalize(batch)
+        outputs = forward(self._graphdef, parts, batch)
+        poses, depth = outputs.predictions.pose_enc, outputs.predictions.depth
+        assert poses is not None and depth is not None
+        terms = matching(helpers, outputs, batch, self._config.patch_size)
+        return depth[..., 0], decode_pose(poses, batch.image_size)[0], terms
+
+    def _predictor(
+        self, parameters: Parameters, matched: list[dict[str, float]]
+    ) -> Callable[[TrainingBatch], evaluation.Predicted]:
+        def predict(batch: TrainingBatch) -> evaluation.Predicted:
+            depths, extrinsics, terms = self._probe(parameters.parts, parameters.helpers, batch)
+            matched.append({name: float(value) for name, value in terms.items() if name.startswith("matched")})
+            return evaluation.Predicted(np.asarray(depths), np.asarray(extrinsics))
+
+        return predict
+
+    def _training_means(self) -> evaluation.Baselines:
+        per_scene = -(-_BASELINE_PAIRS // len(self._training))
+        pairs = evaluation.held_out_pairs(self._training, per_scene, self.recipe.seed)
+        some = np.random.default_rng(self.recipe.seed).permutation(len(pairs))[:_BASELINE_PAIRS]
+        return evaluation.Baselines.of(evaluation.Truth.of(stacked([pairs[i] for i in some])))
+
+
+def of_model(evaluations: Evaluations) -> dict[str, float]:
+    """The model's own metrics as "data set/metric"."""
+    return {
+        f"{name}/{metric}": value for name, found in evaluations.items() for metric, value in found["model"].items()
+    }

@@ -1,0 +1,1 @@
+from tests.experiments.training.conftest import quick_jit  # noqa: F401

@@ -1,0 +1,51 @@
+import dataclasses
+import json
+
+import pytest
+
+from experiments.pretraining.recipe import INGREDIENTS, nano
+from experiments.training.optimizer import learning_rate
+
+
+def test_the_base_is_trained_in_the_order_matching_camera_everything():
+    matching, camera, jointly = nano().stages
+    assert matching.objective.match > 0 and matching.objective.supervised.depth is None
+    assert camera.parts == ("camera_head",)
+    assert {"aggregator", "camera_head", "depth_head"} == set(jointly.parts)
+    assert matching.turns[0] < matching.turns[1]
+    assert all(stage.images % views == 0 for stage in nano().stages for views in stage.views)
+
+
+def test_each_stage_has_its_own_schedule():
+    for stage in nano().stages:
+        rate = learning_rate(stage.optimizer)
+        assert float(rate(0)) == pytest.approx(stage.end_rate, rel=1e-4)
+        assert float(rate(round(stage.warmup * stage.steps))) == pytest.approx(stage.peak_rate, rel=1e-4)
+        assert float(rate(stage.steps)) == pytest.approx(stage.end_rate, rel=1e-4)
+
+
+def test_length_multiplies_the_steps_of_every_stage():
+    full, short = nano(), nano().scaled(0.1)
+    assert [s.steps for s in short.stages] == [round(0.1 * s.steps) for s in full.stages]
+    assert all(stage.steps == 1 for stage in full.scaled(1e-9).stages)
+    with pytest.raises(ValueError, match="length must be positive, got 0"):
+        full.scaled(0)
+
+
+def test_ablations_leave_out_one_thing_and_keep_the_steps():
+    recipe = nano()
+    for ingredient in INGREDIENTS:
+        assert [s.steps for s in recipe.without(ingredient).stages] == [s.steps for s in recipe.stages]
+        assert recipe.without(ingredient) != recipe
+    assert all(stage.objective.match == 0 for stage in recipe.without("matching").stages)
+    assert all(stage.objective.token_points == 0 for stage in recipe.without("token_points").stages)
+    assert all(stage.turns[0] == stage.turns[1] for stage in recipe.without("widening").stages)
+    assert recipe.without("augmentation").augmentation is None
+    assert {stage.objective for stage in recipe.without("stages").stages} == {recipe.stages[-1].objective}
+    assert {stage.parts for stage in recipe.without("stages").stages} == {recipe.stages[-1].parts}
+
+
+def test_a_recipe_is_json():
+    stored = nano().to_dict()
+    assert json.loads(json.dumps(stored)) == stored
+    assert len(stored) == len(dataclasses.fields(nano()))
