@@ -144,6 +144,12 @@ class LocalPool:
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="render")
 
     def __enter__(self) -> LocalPool:
+        """Starts the first worker, so that a Blender that does not work is found before anything is written."""
+        try:
+            self._threads.submit(self._worker).result()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,10 +98,10 @@ def generate(
             make_scene = scene_maker()
             for dataset in sets:
                 _check_specs(dataset, make_scene)
-            pool = executor()
-            _begin(output, settings, sets)  # only now, when nothing that was given has turned out to be wrong
-            with pool as rendering, tqdm(total=missing * settings.views, unit=" images", smoothing=0.1) as progress:
-                _Rendering(sets, settings, scenes, make_scene, rendering, progress).run()
+            with executor() as pool:
+                _begin(output, settings, sets)  # only now, when nothing that was given has turned out to be wrong
+                with tqdm(total=missing * settings.views, unit=" images", smoothing=0.1) as progress:
+                    _Rendering(sets, settings, scenes, make_scene, pool, progress).run()
         for dataset in sets:
             if dataset.scenes and not dataset.finished:
                 _finish(dataset, settings)
@@ -272,6 +272,7 @@ def _begin(output: Path, settings: Settings, sets: list[_DataSet]) -> None:
 @contextmanager
 def _locked(output: Path) -> Iterator[None]:
     """Make the folder and keep other runs out of it; the lock ends with the process."""
+    is_new = not output.exists()
     try:
         output.mkdir(parents=True, exist_ok=True)
         folder = os.open(output, os.O_RDONLY)
@@ -284,3 +285,6 @@ def _locked(output: Path) -> Iterator[None]:
         raise OSError(f"another run is writing to --output={output}") from None
     finally:
         os.close(folder)
+        if is_new:
+            with suppress(OSError):  # it is not empty, as it should be
+                output.rmdir()

@@ -66,7 +66,7 @@ class WorkerProcess:
         self.scenes_rendered = 0
         try:
             with self._time_limit(_START_SECONDS):
-                hello = self._read()
+                hello = self._read_greeting()
             if not hello.get("ready"):
                 raise WorkerLost(str(hello.get("error", f"not ready: {hello}")))
         except BaseException:
@@ -133,11 +133,22 @@ class WorkerProcess:
         except OSError:
             raise self._lost("ended") from None
 
+    def _read_greeting(self) -> dict[str, Any]:
+        """The first line that is the worker's own: an installed Blender says its version before."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith(b"{"):
+                return self._decode(line)
+        raise self._lost("ended")
+
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line.endswith(b"\n"):
             raise self._lost("ended")
+        return self._decode(line)
+
+    def _decode(self, line: bytes) -> dict[str, Any]:
         try:
             return msgspec.json.decode(line, type=dict[str, Any])
         except msgspec.DecodeError:

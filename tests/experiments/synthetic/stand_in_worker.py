@@ -79,6 +79,8 @@ def main():
     import numpy  # noqa: F401 — before it says that it is ready
     import OpenEXR  # noqa: F401
 
+    if "banner" in told:
+        print(told["banner"], flush=True)
     if "broken" in told:
         print(json.dumps({"ready": False, "error": told["broken"]}), flush=True)
         sys.exit(2)

@@ -96,6 +96,12 @@ def test_workers_are_pinned_and_replaced(tmp_path):
     assert not any(alive(pid) for pid in pids)
 
 
+def test_an_installed_blender_may_say_its_version_first(undisturbed, tmp_path):
+    with told(banner="Blender 4.5.15 LTS (hash 1a2b3c built 2026-10-01)"):
+        results = render(tmp_path / "out", 1, workers=1)
+    assert files_of(results[0]) == files_of(undisturbed[0][0])
+
+
 def test_a_worker_that_cannot_start_is_one_clear_error(tmp_path):
     with told(broken="this Python cannot import bpy"), pytest.raises(OSError, match="this Python cannot import bpy"):
         render(tmp_path / "out", 2)

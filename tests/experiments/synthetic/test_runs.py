@@ -159,6 +159,13 @@ def test_foreign_folders_are_left_alone(tmp_path):
         generate(tmp_path / "out" / "thesis.tex" / "out")
 
 
+def test_a_blender_that_does_not_start_leaves_nothing(tmp_path):
+    broken = {"broken": "this Python cannot import bpy"}
+    with pytest.raises(OSError, match="this Python cannot import bpy"):
+        generate(tmp_path / "out", instructions=broken)
+    assert not (tmp_path / "out").exists()
+
+
 def test_one_run_at_a_time(tmp_path):
     def second():
         with pytest.raises(OSError, match="another run is writing"):
