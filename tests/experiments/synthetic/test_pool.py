@@ -107,7 +107,7 @@ def test_a_worker_that_cannot_start_is_one_clear_error(tmp_path):
         render(tmp_path / "out", 2)
     with pytest.raises(OSError, match="cannot run /no/blender: No such file"), LocalPool(["/no/blender"], 1) as pool:
         list(pool.render(jobs(tmp_path / "out", 1)))
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_version_is_refused(tmp_path):
@@ -146,7 +146,7 @@ def test_closing_ends_a_hanging_worker_at_once(tmp_path):
         assert time.perf_counter() - start < 2
         consumer.join()
     assert not alive(log.read_text().split()[1])
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_time_limit_grows_with_the_work():
