@@ -134,10 +134,9 @@ def test_closing_ends_a_hanging_worker_at_once(tmp_path):
     log = tmp_path / "log"
 
     def consume():
-        with told(faults={"0/0/0": "hang"}, log=str(log)):
-            list(pool.render(jobs(tmp_path / "out", 1)))
+        list(pool.render(jobs(tmp_path / "out", 1)))
 
-    with LocalPool(COMMAND, 1) as pool:
+    with told(faults={"0/0/0": "hang"}, log=str(log)), LocalPool(COMMAND, 1) as pool:
         consumer = threading.Thread(target=consume, daemon=True)
         consumer.start()
         wait_until(lambda: log.exists() and log.read_text().endswith("\n"))
@@ -146,7 +145,7 @@ def test_closing_ends_a_hanging_worker_at_once(tmp_path):
         assert time.perf_counter() - start < 2
         consumer.join()
     assert not alive(log.read_text().split()[1])
-    assert not (tmp_path / "out").exists()
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_time_limit_grows_with_the_work():
