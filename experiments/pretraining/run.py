@@ -102,11 +102,14 @@ class Pretraining:
         """On the held-out pairs of every data set."""
         found = {}
         for name, pairs in self._held_out.items():
-            matched: list[dict[str, float]] = []
+            matched: list[tuple[int, dict[str, float]]] = []
             found[name] = evaluation.evaluate(
                 self._predictor(parameters, matched), pairs, self._baselines, _EVALUATED_AT_ONCE
             )
-            found[name]["model"] |= {key: float(np.mean([m[key] for m in matched])) for key in matched[0]}
+            counts = [count for count, _ in matched]
+            found[name]["model"] |= {
+                key: float(np.average([shares[key] for _, shares in matched], weights=counts)) for key in matched[0][1]
+            }
         return found
 
     def _held_out_scenes(self, source: Source) -> int:
@@ -164,11 +167,14 @@ class Pretraining:
         return depth[..., 0], decode_pose(poses, batch.image_size)[0], terms
 
     def _predictor(
-        self, parameters: Parameters, matched: list[dict[str, float]]
+        self, parameters: Parameters, matched: list[tuple[int, dict[str, float]]]
     ) -> Callable[[TrainingBatch], evaluation.Predicted]:
+        """Predictions, and on the way into ``matched`` for each batch its pairs and its shares of found tokens."""
+
         def predict(batch: TrainingBatch) -> evaluation.Predicted:
             depths, extrinsics, terms = self._probe(parameters.parts, parameters.helpers, batch)
-            matched.append({name: float(value) for name, value in terms.items() if name.startswith("matched")})
+            shares = {name: float(value) for name, value in terms.items() if name.startswith("matched")}
+            matched.append((int(np.any(batch.point_masks, axis=(1, 2, 3)).sum()), shares))
             return evaluation.Predicted(np.asarray(depths), np.asarray(extrinsics))
 
         return predict
