@@ -16,7 +16,7 @@ from experiments.pretraining.initial import initial_model
 from experiments.pretraining.objective import forward, initial_helpers, matching, pretraining_loss
 from experiments.pretraining.recipe import Recipe, Stage
 from experiments.pretraining.sampling import StageSampler, stacked
-from experiments.pretraining.scenes import Source, split
+from experiments.pretraining.scenes import Scene, Source, split
 from experiments.training.batch import TrainingBatch
 from experiments.training.loop import LoopSettings, train
 from experiments.training.normalization import normalize
@@ -51,10 +51,12 @@ class Pretraining:
     """One run of a recipe on some data sets; everything it writes lies in ``folder``.
 
     Raises:
-        ValueError: too few scenes to hold some out.
+        ValueError: too few scenes to hold some out, or a data set that is given twice.
     """
 
     def __init__(self, recipe: Recipe, sources: Sequence[Source], folder: Path):
+        if len({source.name for source in sources}) < len(sources):
+            raise ValueError(f"data sets must differ, got {', '.join(source.name for source in sources)}")
         self.recipe, self.sources, self.folder = recipe, sources, folder
         # Chunks of frames and forced devices would split the same axis, which costs copies.
         self._config = replace(recipe.config, frames_chunk=4096)
@@ -100,8 +102,17 @@ class Pretraining:
 
     def evaluate(self, parameters: Parameters) -> Evaluations:
         """On the held-out pairs of every data set."""
+        return self._evaluate(parameters, self._held_out)
+
+    def evaluate_on(self, parameters: Parameters, sources: Sequence[Source]) -> Evaluations:
+        """On pairs of all scenes of other data sets, such as those of an attribute."""
+        per_scene, seed = self.recipe.pairs_per_scene, self.recipe.seed
+        pairs = {source.name: evaluation.held_out_pairs(source.scenes, per_scene, seed) for source in sources}
+        return self._evaluate(parameters, pairs)
+
+    def _evaluate(self, parameters: Parameters, pairs_by_name: Mapping[str, Sequence[Scene]]) -> Evaluations:
         found = {}
-        for name, pairs in self._held_out.items():
+        for name, pairs in pairs_by_name.items():
             matched: list[tuple[int, dict[str, float]]] = []
             found[name] = evaluation.evaluate(
                 self._predictor(parameters, matched), pairs, self._baselines, _EVALUATED_AT_ONCE
