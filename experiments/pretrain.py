@@ -31,6 +31,7 @@ def pretrain(
     seed: int = 0,
     without: str | None = None,
     ablations: Sequence[Path] = (),
+    also_evaluate: Sequence[Path] = (),
 ) -> str:
     """Run the command.
 
@@ -42,6 +43,7 @@ def pretrain(
         seed: of parameters, batches and evaluated pairs.
         without: an ingredient of :data:`experiments.pretraining.recipe.INGREDIENTS` to leave out.
         ablations: outputs of earlier runs that the card compares with.
+        also_evaluate: data sets that are not trained on, such as the attributes', whose errors the card shows, too.
 
     Returns:
         One line that says what was written.
@@ -66,9 +68,13 @@ def pretrain(
     def progress(items: Iterable, total: int) -> Iterable:
         return tqdm(items, total=total, desc="reading scenes", file=sys.stderr)
 
-    sources = [scenes.read_source(path, plan.config.image_size, progress) for path in data]
+    sources, others = (
+        [scenes.read_source(path, plan.config.image_size, progress) for path in paths]
+        for paths in (data, also_evaluate)
+    )
     training = run.Pretraining(plan, sources, folder)
     parameters, evaluations = training()
+    evaluations |= training.evaluate_on(parameters, others)
     size = card.write_model(
         output, training.model(parameters), plan, training.described_data(), evaluations, without, compared
     )
@@ -97,6 +103,7 @@ def main(_: Sequence[str]) -> None:
             given.seed,
             given.without,
             [Path(folder) for folder in given.ablations],
+            [Path(folder) for folder in given.also_evaluate],
         )
     )
 
@@ -111,4 +118,5 @@ if __name__ == "__main__":
     flags.DEFINE_integer("seed", 0, "of everything random", lower_bound=0)
     flags.DEFINE_enum("without", None, list(INGREDIENTS), "leave one ingredient out, for an ablation")
     flags.DEFINE_list("ablations", [], "outputs of earlier runs that the card compares with, separated by commas")
+    flags.DEFINE_list("also_evaluate", [], "data sets that the card shows the errors on, without training on them")
     run(main)

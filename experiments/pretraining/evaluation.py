@@ -12,7 +12,7 @@ translation the angle between the two directions; medians over sequences, degree
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -136,7 +136,7 @@ def evaluate(
     """Metrics of a model on pairs of views, and of the guesses that look at no picture.
 
     Args:
-        predict: of batches of exactly ``batch_size`` pairs.
+        predict: of batches of exactly ``batch_size`` pairs; the last one is filled up with pairs without a valid pixel.
         pairs: from :func:`held_out_pairs`.
         baselines: of the training scenes.
 
@@ -146,7 +146,8 @@ def evaluate(
     depths, extrinsics, truths = [], [], []
     for start in range(0, len(pairs), batch_size):
         some = list(pairs[start : start + batch_size])
-        batch = stacked(some + [some[-1]] * (batch_size - len(some)))
+        filler = replace(some[-1], valid=np.zeros_like(some[-1].valid))
+        batch = stacked(some + [filler] * (batch_size - len(some)))
         predicted, truth = predict(batch), Truth.of(batch)
         depths.append(predicted.depths[: len(some)])
         extrinsics.append(predicted.extrinsics[: len(some)])

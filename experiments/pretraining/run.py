@@ -16,7 +16,7 @@ from experiments.pretraining.initial import initial_model
 from experiments.pretraining.objective import forward, initial_helpers, matching, pretraining_loss
 from experiments.pretraining.recipe import Recipe, Stage
 from experiments.pretraining.sampling import StageSampler, stacked
-from experiments.pretraining.scenes import Source, split
+from experiments.pretraining.scenes import Scene, Source, split
 from experiments.training.batch import TrainingBatch
 from experiments.training.loop import LoopSettings, train
 from experiments.training.normalization import normalize
@@ -51,10 +51,12 @@ class Pretraining:
     """One run of a recipe on some data sets; everything it writes lies in ``folder``.
 
     Raises:
-        ValueError: too few scenes to hold some out.
+        ValueError: too few scenes to hold some out, or a data set that is given twice.
     """
 
     def __init__(self, recipe: Recipe, sources: Sequence[Source], folder: Path):
+        if len({source.name for source in sources}) < len(sources):
+            raise ValueError(f"data sets must differ, got {', '.join(source.name for source in sources)}")
         self.recipe, self.sources, self.folder = recipe, sources, folder
         # Chunks of frames and forced devices would split the same axis, which costs copies.
         self._config = replace(recipe.config, frames_chunk=4096)
@@ -100,13 +102,25 @@ class Pretraining:
 
     def evaluate(self, parameters: Parameters) -> Evaluations:
         """On the held-out pairs of every data set."""
+        return self._evaluate(parameters, self._held_out)
+
+    def evaluate_on(self, parameters: Parameters, sources: Sequence[Source]) -> Evaluations:
+        """On pairs of all scenes of other data sets, such as those of an attribute."""
+        per_scene, seed = self.recipe.pairs_per_scene, self.recipe.seed
+        pairs = {source.name: evaluation.held_out_pairs(source.scenes, per_scene, seed) for source in sources}
+        return self._evaluate(parameters, pairs)
+
+    def _evaluate(self, parameters: Parameters, pairs_by_name: Mapping[str, Sequence[Scene]]) -> Evaluations:
         found = {}
-        for name, pairs in self._held_out.items():
-            matched: list[dict[str, float]] = []
+        for name, pairs in pairs_by_name.items():
+            matched: list[tuple[int, dict[str, float]]] = []
             found[name] = evaluation.evaluate(
                 self._predictor(parameters, matched), pairs, self._baselines, _EVALUATED_AT_ONCE
             )
-            found[name]["model"] |= {key: float(np.mean([m[key] for m in matched])) for key in matched[0]}
+            counts = [count for count, _ in matched]
+            found[name]["model"] |= {
+                key: float(np.average([shares[key] for _, shares in matched], weights=counts)) for key in matched[0][1]
+            }
         return found
 
     def _held_out_scenes(self, source: Source) -> int:
@@ -164,11 +178,14 @@ class Pretraining:
         return depth[..., 0], decode_pose(poses, batch.image_size)[0], terms
 
     def _predictor(
-        self, parameters: Parameters, matched: list[dict[str, float]]
+        self, parameters: Parameters, matched: list[tuple[int, dict[str, float]]]
     ) -> Callable[[TrainingBatch], evaluation.Predicted]:
+        """Predictions, and on the way into ``matched`` for each batch its pairs and its shares of found tokens."""
+
         def predict(batch: TrainingBatch) -> evaluation.Predicted:
             depths, extrinsics, terms = self._probe(parameters.parts, parameters.helpers, batch)
-            matched.append({name: float(value) for name, value in terms.items() if name.startswith("matched")})
+            shares = {name: float(value) for name, value in terms.items() if name.startswith("matched")}
+            matched.append((int(np.any(batch.point_masks, axis=(1, 2, 3)).sum()), shares))
             return evaluation.Predicted(np.asarray(depths), np.asarray(extrinsics))
 
         return predict

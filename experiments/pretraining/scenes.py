@@ -52,6 +52,7 @@ class Source:
     """The scenes of one data set, and what tells its bytes from any other's."""
 
     name: str
+    """Attribute, setting and number."""
     scenes: Sequence[Scene]
     sha256: str
     renderer: str
@@ -78,7 +79,10 @@ def read_source(
     with ThreadPoolExecutor(_THREADS) as pool:
         scenes = list(progress(pool.map(_read, dataset), len(dataset)))
     return Source(
-        f"{stored.attribute} {stored.setting}", scenes, digest.hexdigest(), dataset.manifest.versions["renderer"]
+        f"{stored.attribute} {stored.setting} {dataset.manifest.dataset}",
+        scenes,
+        digest.hexdigest(),
+        dataset.manifest.versions["renderer"],
     )
 
 

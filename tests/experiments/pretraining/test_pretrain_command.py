@@ -42,7 +42,9 @@ def test_a_data_set_is_read_whole_and_only_at_the_models_resolution(tmp_path, mo
             record = type("Record", (), {"files": {"cameras.json": "ab"}})
             settings = type("Settings", (), {"attribute": "mixed", "setting": "object_centric", "resolution": 16})
             self.manifest = type(
-                "Manifest", (), {"settings": settings, "scenes": {"s": record}, "versions": {"renderer": "exact"}}
+                "Manifest",
+                (),
+                {"settings": settings, "scenes": {"s": record}, "versions": {"renderer": "exact"}, "dataset": 3},
             )
 
         def __len__(self):
@@ -56,7 +58,15 @@ def test_a_data_set_is_read_whole_and_only_at_the_models_resolution(tmp_path, mo
 
     monkeypatch.setattr(scenes, "Dataset", Stored)
     source = scenes.read_source(tmp_path, 16)
-    assert source.name == "mixed object_centric" and source.renderer == "exact" and len(source.sha256) == 64
+    assert source.name == "mixed object_centric 3" and source.renderer == "exact" and len(source.sha256) == 64
     assert source.scenes[0].name == str(tmp_path / "s") and source.scenes[0].images.dtype == np.uint8
     with pytest.raises(ValueError, match="has pictures of 16 pixels, the model needs 96"):
         scenes.read_source(tmp_path, 96)
+
+
+def test_a_data_set_is_given_once(tmp_path):
+    from experiments.pretraining.run import Pretraining
+    from tests.experiments.pretraining import small
+
+    with pytest.raises(ValueError, match="data sets must differ, got boxes, boxes"):
+        Pretraining(small.recipe(), [small.source(), small.source()], tmp_path)

@@ -49,6 +49,14 @@ def test_both_stages_log_their_terms_and_held_out_metrics(finished):
     assert events[-1]["boxes/abs_rel"] == pytest.approx(evaluations["boxes"]["model"]["abs_rel"])
 
 
+def test_other_data_sets_are_evaluated_whole(finished, tmp_path):
+    _, parameters, evaluations = finished
+    training = run.Pretraining(small.recipe(3), [small.source()], tmp_path)
+    # the held-out scene of the run, as a data set of its own
+    other = replace(small.source(), name="others", scenes=small.source().scenes[-1:])
+    assert training.evaluate_on(parameters, [other]) == {"others": evaluations["boxes"]}
+
+
 def test_an_interrupted_run_ends_in_the_same_bits(finished, tmp_path, monkeypatch):
     class Interruption(Exception):
         pass
