@@ -66,8 +66,7 @@ def main() -> int:
             answer(ok=False, error=f"{type(error).__name__}: {_one_line(error)}")
         else:
             seconds = time.perf_counter() - start
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-            answer(ok=True, seconds=seconds, build_seconds=build_seconds, peak_memory_gb=peak)
+            answer(ok=True, seconds=seconds, build_seconds=build_seconds, peak_memory_gb=_peak_memory_gb())
     return 0
 
 
@@ -78,6 +77,15 @@ def _take_standard_output() -> TextIO:
     os.dup2(silence, 1)
     os.close(silence)
     return answers
+
+
+def _peak_memory_gb() -> float:
+    """The largest resident memory of this process so far, in GiB."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:  # not Linux, whose ru_maxrss would count what the parent held
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (30 if sys.platform == "darwin" else 20)
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1]) / 2**20
 
 
 def _end_without_reader(descriptor: int) -> None:
