@@ -61,4 +61,6 @@ def _padded(size: int) -> int:
 
 
 def _grow(factor: Array, rows: int) -> Array:
+    if factor.shape[-2] == rows:
+        return factor  # not a copy
     return jnp.pad(factor, [(0, 0)] * (factor.ndim - 2) + [(0, rows - factor.shape[-2]), (0, 0)])
