@@ -54,9 +54,16 @@ def extract(choice: Choice, output: Path) -> None:
 
     Raises ValueError and OSError for everything that is wrong with settings, data, weights, adapters or the disk.
     """
+    from experiments.mining.mine import check_dim
     from experiments.output_folder import check_free, new_folder
+    from subspace.shared import EPSILON, MAX_ITERATIONS, TOLERANCE, check_options
 
     check_free(output, True, OUTPUTS)
+    check_options(choice.alpha, EPSILON, MAX_ITERATIONS, TOLERANCE)
+    if (
+        not choice.adapters
+    ):  # before hours of rendering and training; of finished adapters it is seen when they are read
+        check_dim(choice.preset.dim, choice.k, choice.preset.rank)
     start = time.perf_counter()
     facts: dict[str, str] = {"attribute": choice.attribute, "exponent α": f"{choice.alpha:g}"}
     if choice.adapters:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.data.dataset import training_arrays
+from experiments.data.files import read_json, write_json
 from experiments.extraction.base import Base
 from experiments.extraction.data import Data
 from experiments.extraction.presets import Preset
@@ -105,13 +105,10 @@ def make_adapters(
         for i, path in enumerate(files.values()):
             deltas = maker.deltas(jax.tree.map(lambda leaf, i=i: jnp.asarray(np.asarray(leaf)[i]), last.params))
             save_adapter(path, Adapter(deltas, base.identity, maker.scale, {**about, "dataset": numbers[i]}))
-        record = {"before": _lists(before), "after": _lists(after)}
-        partial = folder / f".{DONE}.partial"
-        partial.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        partial.replace(folder / DONE)
+        write_json(folder / DONE, {"before": _lists(before), "after": _lists(after)})
     else:
         say(f"{len(names)} trained adapters found in {folder}")
-    record = json.loads((folder / DONE).read_text(encoding="utf-8"))
+    record = read_json(folder / DONE)
     before, after = ({name: np.array(value) for name, value in record[when].items()} for when in ("before", "after"))
     return Adapters(folder, {name: load_adapter(path, base.identity) for name, path in files.items()}, before, after)
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
+from experiments.data.files import write_bytes
 from subspace import LowRank, SharedSubspace
 
 FORMAT = "attribute-subspaces: mined subspace, version 1"
@@ -50,16 +50,8 @@ def save_subspace(path: Path, subspaces: Mapping[str, SharedSubspace], origin: O
     for name, found in subspaces.items():
         tensors[f"{name}.A"], tensors[f"{name}.B"] = found.factors.A, found.factors.B
         tensors |= {f"{name}.{part}": getattr(found, part) for part in SAVED}
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        save_file(
-            {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()},
-            partial,
-            metadata={"format": FORMAT, "origin": json.dumps(asdict(origin))},
-        )
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}
+    write_bytes(path, save(arrays, {"format": FORMAT, "origin": json.dumps(asdict(origin))}))
 
 
 def load_subspace(path: Path) -> StoredSubspace:

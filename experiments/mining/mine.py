@@ -60,12 +60,16 @@ def dimensions(stacks: Mapping[str, LowRank], dim: int) -> dict[str, int]:
     Raises ValueError if no matrix has room for ``dim``: it is larger than k·r.
     """
     k = next(iter(stacks.values())).A.shape[0]
-    largest = k * max(stack.rank for stack in stacks.values())
-    if not 1 <= dim <= largest:
-        raise ValueError(
-            f"--dim={dim}: {k} adapters of rank {largest // k} span at most {largest} dimensions (k·r); at least 1"
-        )
+    check_dim(dim, k, max(stack.rank for stack in stacks.values()))
     return {path: min(dim, k * stack.rank, *stack.shape[-2:]) for path, stack in stacks.items()}
+
+
+def check_dim(dim: int, k: int, rank: int) -> None:
+    """Raise ValueError unless k adapters can span ``dim`` dimensions."""
+    if not 1 <= dim <= k * rank:
+        raise ValueError(
+            f"--dim={dim}: {k} adapters of rank {rank} span at most {k * rank} dimensions (k·r); at least 1"
+        )
 
 
 def mine(stacks: Mapping[str, LowRank], dim: int, *, alpha: float = 1.0) -> Mined:

@@ -1,4 +1,4 @@
-"""``experiments.extract --adapters``: adapters of other tools and of any model, from folders to the report."""
+"""``experiments.extract``: adapters of other tools and of any model, from folders to the report; bad settings."""
 
 import json
 import os
@@ -134,3 +134,17 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, three, tmp
     assert found.returncode == 2 and message in found.stderr, found.stderr
     assert "Traceback" not in found.stderr and not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".out*"))
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--dim=41", "--dim=41: 5 adapters of rank 8 span at most 40 dimensions (k·r)"),
+        ("--alpha=0", "alpha must lie in (0, 2], got 0.0"),
+    ],
+)
+def test_impossible_settings_are_refused_before_anything_is_made(argument, message, tmp_path):
+    weights = ROOT / "tests" / "fixtures" / "vggt_small"
+    found = run(argument, f"--weights={weights}", "--store=store", cwd=tmp_path)
+    assert found.returncode == 2 and message in found.stderr and found.stderr.count("\n") == 1, found.stderr
+    assert not list(tmp_path.iterdir())
