@@ -151,7 +151,8 @@ if __name__ == "__main__":
         "setting",
         "object_centric",
         list(get_args(Setting)),
-        "micro_baseline: a room and a camera that hardly moves; object_centric: no room, cameras all around",
+        "micro_baseline: a room and a camera that hardly moves; object_centric: no room, cameras all around; "
+        "wide_baseline: a room and a camera that walks about in it",
     )
     flags.DEFINE_integer("datasets", None, "number of data sets (nano 5, vggt_1b 10)", lower_bound=1)
     flags.DEFINE_integer("scenes", None, "scenes of each data set (nano 20, vggt_1b 200)", lower_bound=1)

@@ -54,7 +54,7 @@ class Preset:
 PRESETS: Mapping[Literal["nano", "vggt_1b"], Preset] = {
     "nano": Preset(
         resolution=96,
-        datasets={"micro_baseline": 5, "object_centric": 5},
+        datasets={"micro_baseline": 5, "object_centric": 5, "wide_baseline": 5},
         scenes=12,
         held_out=4,
         views=8,
@@ -74,7 +74,7 @@ PRESETS: Mapping[Literal["nano", "vggt_1b"], Preset] = {
     ),
     "vggt_1b": Preset(
         resolution=518,
-        datasets={"micro_baseline": 5, "object_centric": 10},
+        datasets={"micro_baseline": 5, "object_centric": 10, "wide_baseline": 10},
         scenes=200,
         held_out=8,
         views=100,

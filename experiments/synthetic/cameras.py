@@ -6,6 +6,7 @@ every stated range holds exactly. A path does not depend on the number of views:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +79,25 @@ ORBIT_MODERATE = OrbitRanges(elevation=(5, 40), distance=(0.65, 0.9), width=(0.3
 ORBIT_CONTROL_POINTS = 8
 AZIMUTH_GAP = 2.2
 """Between neighbouring cameras on the circle, at most so many times the even gap of 360° / views."""
+
+
+@dataclass(frozen=True)
+class WalkRanges:
+    """A camera that walks about in the open half of a room, towards things on its stage."""
+
+    zone: Range
+    """Share of the camera zone, in each direction and about its middle, that one data set uses."""
+    target: Range
+    """Largest distance of what it looks at from the stage's middle, as a share of :data:`WALK_TARGET`'s."""
+    roll: float
+    """Largest, degrees."""
+
+
+WALK_EXTREME = WalkRanges(zone=(0.5, 1.0), target=(0.4, 1.0), roll=15.0)
+WALK_MODERATE = WalkRanges(zone=(0.8, 0.95), target=(0.6, 0.9), roll=3.0)
+WALK_CONTROL_POINTS = 8
+WALK_TARGET = np.array([[-1.4, -0.4, 0.2], [1.4, 1.4, 1.2]])
+"""Corners of the box of everything that is looked at, metres."""
 CLOSEST = 0.35
 """No camera is nearer to any object's bounding box, metres."""
 
@@ -96,9 +116,24 @@ class Shared:
     """Metres."""
     translation: float = 0.0
     rotation: float = 0.0
+    zone: float = 0.0
+    target: float = 0.0
 
 
-def shared(rng: np.random.Generator, ranges: MicroRanges | OrbitRanges) -> Shared:
+Ranges = MicroRanges | OrbitRanges | WalkRanges
+EXTREME: Mapping[schema.Setting, Ranges] = {
+    "micro_baseline": MICRO_EXTREME,
+    "object_centric": ORBIT_EXTREME,
+    "wide_baseline": WALK_EXTREME,
+}
+MODERATE: Mapping[schema.Setting, Ranges] = {
+    "micro_baseline": MICRO_MODERATE,
+    "object_centric": ORBIT_MODERATE,
+    "wide_baseline": WALK_MODERATE,
+}
+
+
+def shared(rng: np.random.Generator, ranges: Ranges) -> Shared:
     field_of_view = uniform(rng, FIELD_OF_VIEW)
     if isinstance(ranges, MicroRanges):
         return Shared(
@@ -107,17 +142,21 @@ def shared(rng: np.random.Generator, ranges: MicroRanges | OrbitRanges) -> Share
             translation=uniform(rng, ranges.translation),
             rotation=uniform(rng, ranges.rotation),
         )
+    if isinstance(ranges, WalkRanges):
+        return Shared(field_of_view, zone=uniform(rng, ranges.zone), target=uniform(rng, ranges.target))
     filling = RADIUS[1] / np.sin(np.radians(field_of_view) / 2)
     near, far = (max(filling * share, CLOSEST_ORBIT) for share in inner_range(rng, ranges.distance, ranges.width))
     return Shared(field_of_view, elevation=inner_range(rng, ranges.elevation, ranges.width), distance=(near, far))
 
 
 def cameras(
-    rng: np.random.Generator, common: Shared, ranges: MicroRanges | OrbitRanges, views: int, width: int, height: int
+    rng: np.random.Generator, common: Shared, ranges: Ranges, views: int, width: int, height: int
 ) -> schema.Cameras:
     """A path's cameras."""
     if isinstance(ranges, MicroRanges):
         poses = _micro_path(rng, common, ranges, views)
+    elif isinstance(ranges, WalkRanges):
+        poses = _walk(rng, common, ranges, views)
     else:
         poses = _orbit(rng, common, ranges, views)
     focal = max(width, height) / 2 / np.tan(np.radians(common.field_of_view) / 2)
@@ -174,6 +213,19 @@ def _micro_path(
     return [
         (Rotation.from_rotvec(turn).as_matrix() @ middle, np.clip(home + shift, low, high)) for shift, turn in offsets
     ]
+
+
+def _walk(
+    rng: np.random.Generator, common: Shared, ranges: WalkRanges, views: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    number = WALK_CONTROL_POINTS
+    places, targets = (
+        box.mean(axis=0) + share * rng.uniform(-0.5, 0.5, (number, 3)) * (box[1] - box[0])
+        for box, share in ((CAMERA_ZONE, common.zone), (WALK_TARGET, common.target))
+    )
+    rolls = rng.uniform(-ranges.roll, ranges.roll, (number, 1))
+    path = PchipInterpolator(np.linspace(0, 1, number), np.hstack([places, targets, rolls]))
+    return [(_look_at(p[:3], p[3:6], p[6]), p[:3]) for p in path(np.linspace(0, 1, views))]
 
 
 def _orbit(

@@ -38,8 +38,8 @@ def make_scene(
 
     Args:
         attribute: what varies from scene to scene.
-        setting: ``micro_baseline``, a room and a camera that hardly moves, or ``object_centric``, a cluster and a camera
-            that circles it.
+        setting: ``micro_baseline``, a room and a camera that hardly moves; ``object_centric``, a cluster and a camera
+            that circles it; or ``wide_baseline``, a room and a camera that walks about in its open half.
         seed: of the whole run, at least 0.
         dataset: which of the attribute's data sets, from 0.
         scene: which of the data set's scenes, from 0.
@@ -92,7 +92,7 @@ def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
 def _objects(origin: Origin) -> tuple[schema.Object, ...]:
     extreme = origin.attribute == "geometry"
     rng = origin.scene_stream("objects") if extreme else origin.dataset_stream("objects")
-    if origin.setting == "micro_baseline":
+    if origin.setting in schema.IN_ROOMS:
         return interior.furnished_room(rng, rooms.EXTREME if extreme else rooms.MODERATE)
     jitter = origin.scene_stream("objects") if origin.attribute == "texture" else None
     return cluster.cluster(rng, cluster.EXTREME if extreme else cluster.MODERATE, jitter)
@@ -113,10 +113,7 @@ def _lighting(origin: Origin) -> schema.Lighting:
 
 def _cameras(origin: Origin, views: int, width: int, height: int) -> schema.Cameras:
     extreme = origin.attribute == "camera"
-    if origin.setting == "micro_baseline":
-        ranges = cameras.MICRO_EXTREME if extreme else cameras.MICRO_MODERATE
-    else:
-        ranges = cameras.ORBIT_EXTREME if extreme else cameras.ORBIT_MODERATE
+    ranges = (cameras.EXTREME if extreme else cameras.MODERATE)[origin.setting]
     rng = origin.dataset_stream("cameras")
     common = cameras.shared(rng, ranges)
     return cameras.cameras(origin.scene_stream("cameras") if extreme else rng, common, ranges, views, width, height)

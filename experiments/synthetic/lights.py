@@ -63,7 +63,7 @@ MODERATE = LightRanges(
 def lighting(rng: np.random.Generator, ranges: LightRanges, setting: schema.Setting) -> schema.Lighting:
     lights: list[schema.Sun | schema.AreaLight | schema.PointLight]
     environment = _environment(rng, ranges)
-    room = setting == "micro_baseline"
+    room = setting in schema.IN_ROOMS
     suns = range(count(rng, ranges.suns))
     # In a room all but a few suns come through the open side; the others meet a window by chance.
     lights = [_sun(rng, ranges, room and (number == 0 or chance(rng, 0.75))) for number in suns]

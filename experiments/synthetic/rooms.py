@@ -1,4 +1,4 @@
-"""The shell of a micro-baseline room: floor, ceiling, three walls, a window; and the place that is kept for cameras.
+"""The shell of a room: floor, ceiling, three walls, a window; and the place that is kept for cameras.
 
 The room's frame: z = 0 is the floor, the stage that the cameras look at is about the origin, the cameras stand at
 negative y and the back wall is at positive y. Behind the cameras the room is open, as a film set is, so that suns and
@@ -23,7 +23,7 @@ from experiments.synthetic.things import slot
 FRONT = 3.2
 """Distance of the open side from the origin, metres."""
 CAMERA_ZONE = np.array([[-1.3, -2.7, 0.9], [1.3, -1.4, 1.8]])
-"""Lower and upper corner of the box that holds every micro-baseline camera of every data set, metres."""
+"""Lower and upper corner of the box that holds every camera in a room of every data set, metres."""
 CLEARANCE = 0.4
 """No object's bounding box comes nearer to the camera zone, metres."""
 SMALLEST = np.array([[-2.0, -FRONT, 0.0], [2.0, 1.4, 2.5]])

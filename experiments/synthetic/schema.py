@@ -20,7 +20,9 @@ Vec3 = tuple[float, float, float]
 Color = tuple[float, float, float]
 """Linear RGB: 0–1 for surfaces, any positive number for light."""
 Attribute = Literal["texture", "geometry", "camera", "lighting", "mixed"]
-Setting = Literal["micro_baseline", "object_centric"]
+Setting = Literal["micro_baseline", "object_centric", "wide_baseline"]
+"""In this order: a setting's place is part of its scenes' random streams."""
+IN_ROOMS: tuple[Setting, ...] = ("micro_baseline", "wide_baseline")
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,7 +11,7 @@ import pytest
 from experiments.synthetic import lights, materials, palettes, rooms, schema
 from experiments.synthetic.material_families import FAMILIES, METALS
 from experiments.synthetic.placement import PANE, SLOTS
-from tests.experiments.synthetic.conftest import draw
+from tests.experiments.synthetic.conftest import SETTINGS, draw
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_the_users_pictures_are_half_of_the_materials():
     assert all(materials.PICTURE_REPEATS[0] <= base.mapping.repeats <= materials.PICTURE_REPEATS[1] for base in used)
 
 
-@pytest.mark.parametrize("setting", ["micro_baseline", "object_centric"])
+@pytest.mark.parametrize("setting", SETTINGS)
 def test_lights_are_where_every_room_has_space(setting):
     suns = set()
     for seed in range(20):
@@ -133,7 +133,7 @@ def test_lights_are_where_every_room_has_space(setting):
                 low, high = lights.EXTREME.irradiance
                 assert low <= light.irradiance <= high
             else:
-                assert setting == "micro_baseline"
+                assert setting != "object_centric"
                 assert np.all(light.position > rooms.SMALLEST[0]) and np.all(light.position < rooms.SMALLEST[1])
                 assert light.position[2] > 2.0
             assert max(light.color) == pytest.approx(1)

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from experiments.synthetic import cameras, schema
 from experiments.synthetic.rooms import CAMERA_ZONE
 from tests.experiments.synthetic import solids
-from tests.experiments.synthetic.conftest import draw
+from tests.experiments.synthetic.conftest import SETTINGS, draw
 
 seeds = st.integers(0, 10_000)
 some = settings(max_examples=25, deadline=None, derandomize=True)
 MICRO = st.sampled_from([cameras.MICRO_EXTREME, cameras.MICRO_MODERATE])
 ORBIT = st.sampled_from([cameras.ORBIT_EXTREME, cameras.ORBIT_MODERATE])
+WALK = st.sampled_from([cameras.WALK_EXTREME, cameras.WALK_MODERATE])
 
 
 def make(ranges, seed, views, width=112, height=112) -> schema.Cameras:
@@ -30,7 +31,7 @@ def poses(seen: schema.Cameras) -> np.ndarray:
 
 
 @some
-@given(MICRO | ORBIT, seeds, st.integers(1, 30))
+@given(MICRO | ORBIT | WALK, seeds, st.integers(1, 30))
 def test_poses_are_rigid_and_intrinsics_megasynths(ranges, seed, views):
     seen = make(ranges, seed, views, 96, 64)
     turns = poses(seen)[:, :, :3]
@@ -53,6 +54,35 @@ def test_micro_baselines_keep_their_limits(ranges, seed, views):
     assert 0.002 < max(shifts) <= ranges.translation[1] <= 0.08
     assert 0.1 < max(angles) <= ranges.rotation[1] <= 6
     assert np.all(turns[:, 2, 1] > 0.3)  # towards the back wall: the open side is never seen
+
+
+@some
+@given(WALK, seeds, st.sampled_from([2, 8, 42]))
+def test_walks_stay_in_the_zone_and_look_at_the_stage(ranges, seed, views):
+    seen = make(ranges, seed, views)
+    places, turns = cameras.centers(seen), poses(seen)[:, :, :3]
+    middle, size = CAMERA_ZONE.mean(axis=0), CAMERA_ZONE[1] - CAMERA_ZONE[0]
+    assert np.all(np.abs(places - middle) <= ranges.zone[1] * size / 2 + 1e-9)
+    assert np.all(turns[:, 2, 1] > 0.3)  # towards the back wall: the open side is never seen
+    target = cameras.WALK_TARGET.mean(axis=0)
+    reach = ranges.target[1] * np.linalg.norm(cameras.WALK_TARGET[1] - cameras.WALK_TARGET[0]) / 2
+    along = np.einsum("vi,vi->v", turns[:, 2], target - places)
+    assert np.all(np.linalg.norm(target - places - along[:, None] * turns[:, 2], axis=1) <= reach)
+    rolls = np.degrees(np.arcsin(np.abs(turns[:, 0, 2])))
+    assert rolls.max() <= ranges.roll + 1e-6
+
+
+def test_walks_have_baselines_and_turns_to_match_across():
+    """Between two of a path's views: a tenth of the distance to the scene or more, and turns of 5° to 45°."""
+    shifts, angles = [], []
+    for seed in range(10):
+        seen = draw("mixed", "wide_baseline", seed, views=8).cameras
+        places, turns = cameras.centers(seen), poses(seen)[:, :, :3]
+        for a, b in combinations(range(8), 2):
+            shifts.append(np.linalg.norm(places[a] - places[b]))
+            angles.append(np.degrees(np.arccos(np.clip((np.trace(turns[a] @ turns[b].T) - 1) / 2, -1, 1))))
+    assert np.quantile(shifts, 0.1) > 0.3 and np.quantile(angles, 0.1) > 5 and np.quantile(angles, 0.9) > 30
+    assert max(angles) < 90
 
 
 @some
@@ -117,7 +147,7 @@ def test_orbits_look_at_the_cluster():
             assert np.all((pixels >= 0) & (pixels <= 112), axis=1).mean() > 0.6
 
 
-@pytest.mark.parametrize("setting", ["micro_baseline", "object_centric"])
+@pytest.mark.parametrize("setting", SETTINGS)
 def test_camera_data_sets_have_ranges_of_their_own(setting):
     def elevations(dataset):
         paths = [cameras.centers(draw("camera", setting, 1, dataset, scene, 8).cameras) for scene in range(3)]

@@ -19,7 +19,7 @@ CODE = """
 import hashlib, sys
 from experiments.synthetic.generator import make_scene
 from experiments.synthetic.schema import to_json
-for setting in ("micro_baseline", "object_centric"):
+for setting in ("micro_baseline", "object_centric", "wide_baseline"):
     scene = make_scene("texture", setting, seed=5, dataset=1, scene=2, views=3, width=64, height=48, samples=4)
     print(hashlib.sha256(to_json(scene)).hexdigest())
 """
