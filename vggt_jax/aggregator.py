@@ -91,9 +91,10 @@ class Aggregator(nnx.Module):
         def block(graphdef: nnx.GraphDef, x: Array, params: nnx.State, rope: Rotation, deltas: Deltas) -> Array:
             return nnx.merge(graphdef, params)(x, rope=rope, deltas=deltas)
 
-        if self.config.remat:
-            # Inside a scan, forward and backward pass cannot share work: the barrier against that would only cost.
-            block = jax.checkpoint(block, static_argnums=0, prevent_cse=False)
+        # Kept for the backward pass: each block's input with remat, else what products give; the rest is made again.
+        # Inside a scan, forward and backward pass cannot share work: the barrier against that would only cost.
+        policy = None if self.config.remat else jax.checkpoint_policies.dots_saveable
+        block = jax.checkpoint(block, static_argnums=0, prevent_cse=False, policy=policy)
 
         def step(carry: tuple[Array, Array], layer: tuple) -> tuple[tuple[Array, Array], None]:
             x, kept = carry

@@ -107,11 +107,12 @@ class Block(nnx.Module):
 def run(blocks: Block, x: Float[Array, "b t c"], *, deltas: Deltas = NO_DELTAS, remat: bool) -> Float[Array, "b t c"]:
     """``x`` after all blocks of a stack, in turn; ``deltas`` are stacked like the blocks.
 
-    With ``remat`` the backward pass keeps each block's input only, and recomputes the rest.
+    The backward pass keeps what matrix products give, with ``remat`` each block's input only, and recomputes the rest.
     """
     graphdef, params = nnx.split(blocks)
 
     def step(x: Array, layer: tuple[nnx.State, dict]) -> tuple[Array, None]:
         return nnx.merge(graphdef, layer[0])(x, deltas=layer[1]), None
 
-    return jax.lax.scan(jax.checkpoint(step, prevent_cse=False) if remat else step, x, (params, dict(deltas)))[0]
+    policy = None if remat else jax.checkpoint_policies.dots_saveable
+    return jax.lax.scan(jax.checkpoint(step, prevent_cse=False, policy=policy), x, (params, dict(deltas)))[0]
