@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from vggt_jax.products import kept
+
 _CPU_SCORES = 2**21
 """Scores (pairs of query and key) that a CPU handles in one pass: 8 MiB, so that the softmax finds them in cache."""
 
@@ -22,12 +24,12 @@ def attention(
     in the cache.
     """
     if jax.default_backend() == "cpu":
-        return _on_cpu(q, k, v)
+        return kept(_on_cpu(q, k, v))
     flash = jax.default_backend() == "gpu" and v.dtype != jnp.float32
     out = jax.nn.dot_product_attention(
         *(x.transpose(0, 2, 1, 3) for x in (q, k, v)), implementation="cudnn" if flash else "xla"
     )
-    return out.transpose(0, 2, 1, 3)
+    return kept(out.transpose(0, 2, 1, 3))
 
 
 def _transposed(

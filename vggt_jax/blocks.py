@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from vggt_jax.attention import attention
 from vggt_jax.deltas import NO_DELTAS, Deltas, below
 from vggt_jax.layers import LayerNorm, LayerScale, Linear, gelu
+from vggt_jax.products import KEEP_PRODUCTS
 from vggt_jax.rope import Rotation, rotate
 
 
@@ -114,5 +115,5 @@ def run(blocks: Block, x: Float[Array, "b t c"], *, deltas: Deltas = NO_DELTAS, 
     def step(x: Array, layer: tuple[nnx.State, dict]) -> tuple[Array, None]:
         return nnx.merge(graphdef, layer[0])(x, deltas=layer[1]), None
 
-    policy = None if remat else jax.checkpoint_policies.dots_saveable
+    policy = None if remat else KEEP_PRODUCTS
     return jax.lax.scan(jax.checkpoint(step, prevent_cse=False, policy=policy), x, (params, dict(deltas)))[0]

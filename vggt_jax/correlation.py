@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from vggt_jax.layers import HIGHEST
+from vggt_jax.products import HIGHEST
 
 
 def sample_features(

@@ -17,6 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from subspace import LowRank
+from vggt_jax.products import product
 
 Deltas = Mapping[str, LowRank]
 NO_DELTAS: Deltas = MappingProxyType({})
@@ -35,8 +36,7 @@ def below(deltas: Deltas, name: str) -> dict[str, LowRank]:
 def linear_delta(x: Float[Array, "*b m"], delta: LowRank) -> Float[Array, "*b n"]:
     """(x B) Aᵀ in the type of ``x``."""
     a, b = delta.A.astype(x.dtype), delta.B.astype(x.dtype)
-    hidden = jnp.matmul(x, b, precision=jax.lax.Precision.HIGHEST)
-    return jnp.matmul(hidden, a.mT, precision=jax.lax.Precision.HIGHEST)
+    return product(product(x, b), a.mT)
 
 
 def filters(b: Float[Array, "m r"], kernel: int) -> Float[Array, "kernel kernel inputs r"]:

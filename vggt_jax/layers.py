@@ -18,8 +18,7 @@ from jaxtyping import Array, Float
 
 from subspace import LowRank
 from vggt_jax.deltas import filters, linear_delta
-
-HIGHEST = jax.lax.Precision.HIGHEST
+from vggt_jax.products import HIGHEST, product
 
 
 def _uniform(rngs: nnx.Rngs, shape: Sequence[int], fan_in: int) -> nnx.Param:
@@ -40,7 +39,7 @@ class Linear(nnx.Module):
 
     def __call__(self, x: Float[Array, "*b m"], delta: LowRank | None = None) -> Float[Array, "*b n"]:
         x = x.astype(self.dtype)
-        y = jnp.matmul(x, self.kernel[...].astype(self.dtype), precision=HIGHEST) + self.bias[...].astype(self.dtype)
+        y = product(x, self.kernel[...].astype(self.dtype)) + self.bias[...].astype(self.dtype)
         return y if delta is None else y + linear_delta(x, delta)
 
 

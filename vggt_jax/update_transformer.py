@@ -17,7 +17,8 @@ from jaxtyping import Array, Float
 from vggt_jax.attention import attention
 from vggt_jax.blocks import Mlp
 from vggt_jax.config import TrackHeadConfig
-from vggt_jax.layers import HIGHEST, LayerNorm, Linear
+from vggt_jax.layers import LayerNorm, Linear
+from vggt_jax.products import HIGHEST
 
 
 class MultiheadAttention(nnx.Module):
