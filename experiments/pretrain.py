@@ -1,10 +1,16 @@
 """The small VGGT that ships with this package, trained from scratch on synthetic scenes.
 
-First the data, then the training; both go on where they stopped when they are called again::
+First the data, then the training; both go on where they stopped when they are called again. The names of the data sets end
+up in the model card::
 
-    python -m experiments.generate --attribute=mixed --setting=object_centric --datasets=1 --scenes=800 --views=24 \\
-        --resolution=96 --output=runs/data/base_objects
-    python -m experiments.pretrain --data=runs/data/base_objects/dataset_00 --output=vggt_jax/weights/nano
+    python -m experiments.generate --attribute=mixed --setting=wide_baseline --datasets=1 --scenes=900 --views=6 \\
+        --resolution=96 --output=runs/data/wide
+    python -m experiments.generate --attribute=mixed --setting=object_centric --datasets=1 --scenes=240 --views=12 \\
+        --resolution=96 --output=runs/data/objects
+    python -m experiments.generate --attribute=mixed --setting=micro_baseline --datasets=1 --scenes=80 --views=4 \\
+        --resolution=96 --output=runs/data/micro
+    python -m experiments.pretrain --output=runs/pretrain/nano/model \\
+        --data=runs/data/wide/dataset_00,runs/data/objects/dataset_00,runs/data/micro/dataset_00
 
 The folder that it writes has the weights, their configuration, a model card and the evaluation that the card's tables are
 made of. An interrupted run ends in the same bits as one that was not. Several accelerators share each batch; a CPU's cores
@@ -109,6 +115,9 @@ def main(_: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    from experiments.large_pages import restart_with_large_pages
+
+    restart_with_large_pages()
     from experiments.pretraining.recipe import INGREDIENTS
 
     flags.DEFINE_list("data", None, "folders of data sets of experiments.generate, separated by commas")

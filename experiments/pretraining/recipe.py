@@ -90,11 +90,9 @@ INGREDIENTS: tuple[str, ...] = get_args(Ingredient)
 
 
 def nano() -> Recipe:
-    """The recipe of the shipped base: about 110 minutes on two idle cores.
+    """The recipe of the shipped base: about 90 minutes on two cores of a shared server. Losses still fall at its end.
 
-    Measured there (AVX-512, 32 pictures a step, 64 in the second stage): 1.34 s, 0.45 s and 1.96 s a step, that is 45, 5 and
-    56 minutes, and a few for batches, compilation and evaluation. It has no point head, which would add 0.6 s to each
-    step of the last stage: points follow from depth and cameras.
+    It has no point head, which would add a third to each step of the last stage: points follow from depth and cameras.
     """
     matching = PretrainingObjective(Objective(CameraLoss(weight=1.0), depth=None))
     camera = PretrainingObjective(Objective(CameraLoss(), depth=None), match=0.0, token_points=0.0)
@@ -102,8 +100,8 @@ def nano() -> Recipe:
     return Recipe(
         replace(VGGTConfig.nano(), heads=("camera", "depth")),
         (
-            Stage("matching", 2000, matching, (*TRUNK, "camera_head"), turns=(15.0, 45.0)),
-            Stage("camera", 600, camera, ("camera_head",), images=64),
-            Stage("jointly", 1700, jointly, views=(2, 4), peak_rate=6e-4),
+            Stage("matching", 1000, matching, (*TRUNK, "camera_head"), turns=(15.0, 45.0)),
+            Stage("camera", 300, camera, ("camera_head",), images=64),
+            Stage("jointly", 600, jointly, views=(2, 4), peak_rate=6e-4),
         ),
     )
