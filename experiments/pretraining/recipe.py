@@ -101,7 +101,7 @@ def nano() -> Recipe:
         replace(VGGTConfig.nano(), heads=("camera", "depth")),
         (
             Stage("matching", 1000, matching, (*TRUNK, "camera_head"), turns=(15.0, 45.0)),
-            Stage("camera", 300, camera, ("camera_head",), images=64),
-            Stage("jointly", 600, jointly, views=(2, 4), peak_rate=6e-4),
+            Stage("camera", 200, camera, ("camera_head",), images=64),
+            Stage("jointly", 450, jointly, views=(2, 4), peak_rate=6e-4),
         ),
     )
