@@ -71,7 +71,7 @@ def measure_angles(inputs: Inputs, seed: int) -> Angles:
     return Angles(
         pairs,
         matrices,
-        {side: _measure_side(eigenvalues_of_pairs(factors, side), matrices, side, chances) for side in SIDES},
+        {side: _measure_side(found, matrices, side, chances) for side, found in eigenvalues_of_pairs(factors).items()},
         chances,
     )
 

@@ -9,7 +9,7 @@ subspaces of Rⁿ have the overlap d / n on average.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -19,7 +19,7 @@ import scipy.stats
 
 from subspace import LowRank, null_eigenvalues, null_percentile, pairwise_eigenvalues
 from subspace.angles import Side
-from subspace.grouping import solve_in_groups
+from subspace.grouping import SIDE_MULTIPLE
 
 SIDES: tuple[Side, Side] = ("output", "input")
 SAMPLES = 10_000
@@ -31,32 +31,51 @@ _ROUNDING = 2e-6
 
 
 def eigenvalues_of_pairs(
-    subspaces: Mapping[str, Mapping[str, LowRank]], side: Side
-) -> dict[str, np.ndarray]:  # path → (*layers, pairs, 2d)
-    """Eq. 5 for all pairs of attributes in every matrix; one compiled call for all matrices of (nearly) one shape.
+    subspaces: Mapping[str, Mapping[str, LowRank]],
+) -> dict[Side, dict[str, np.ndarray]]:
+    """Eq. 5 for all pairs of attributes in every matrix, on both sides, in one compiled call for each size of space.
 
     Args:
-      subspaces: attribute → path → (*layers, n, m) of rank d, of equal shapes.
-      side: "output" compares column spaces (the paper's), "input" row spaces.
+      subspaces: attribute → path → canonical factors (*layers, n, m) of rank d, of equal shapes.
 
     Returns:
-      path → (*layers, pairs, 2d), increasing, in [0, 2]; pairs in the order of ``itertools.combinations``.
+      side → path → (*layers, pairs, 2d), increasing, in [0, 2]; pairs in the order of ``itertools.combinations``. The
+      output side compares column spaces (the paper's), the input side row spaces.
     """
-    names = list(subspaces)
-    stacks = {
-        path: jax.tree.map(
-            lambda *x: jnp.stack([jnp.asarray(y) for y in x]), *(subspaces[name][path] for name in names)
-        )
-        for path in subspaces[names[0]]
-    }
+    first = next(iter(subspaces.values()))
+    groups: dict[tuple[int, int], list[tuple[Side, str]]] = {}
+    for path, factors in first.items():
+        for side, size in zip(SIDES, factors.shape[-2:], strict=True):
+            # zero rows turn no angle; without them every size would cost a compilation
+            groups.setdefault((-(-size // SIDE_MULTIPLE) * SIDE_MULTIPLE, factors.rank), []).append((side, path))
+    found: dict[Side, dict[str, np.ndarray]] = {side: {} for side in SIDES}
+    for (rows, _), members in groups.items():
+        stacks = {name: _stacked(factors, members, rows) for name, factors in subspaces.items()}
+        values = np.stack([np.asarray(pair) for pair in pairwise_eigenvalues(stacks).values()], axis=1)
+        start = 0
+        for side, path in members:
+            layers = first[path].shape[:-2]
+            own = values[start : (start := start + int(np.prod(layers)))]
+            found[side][path] = own.reshape(*layers, *own.shape[1:])
+    return {side: {path: found[side][path] for path in first} for side in SIDES}
 
-    def solve(together: LowRank, dims: jax.Array, width: int) -> jax.Array:
-        del dims, width  # matrices of one rank come together
-        found = pairwise_eigenvalues({name: together[i] for i, name in enumerate(names)}, side)
-        return jnp.stack(list(found.values()), axis=1)
 
-    solved = solve_in_groups(stacks, {path: stack.rank for path, stack in stacks.items()}, solve)
-    return {path: np.asarray(values) for path, values in solved.items()}
+def _stacked(factors: Mapping[str, LowRank], members: Sequence[tuple[Side, str]], rows: int) -> LowRank:
+    """Bases of the members, one after the other, as column spaces of matrices with ``rows`` rows.
+
+    The columns of a canonical factor are orthogonal with the norms √σ, so that its product with their diagonal matrix has
+    the column space and the singular values of the whole update, which say what is rounding.
+    """
+    parts, norms = [], []
+    for side, path in members:
+        basis = np.asarray(factors[path].A if side == "output" else factors[path].B, np.float32)
+        basis = basis.reshape(-1, *basis.shape[-2:])
+        parts.append(np.pad(basis, ((0, 0), (0, rows - basis.shape[1]), (0, 0))))
+        norms.append(np.linalg.norm(basis, axis=1))
+    root = np.concatenate(norms)
+    return LowRank(
+        jnp.asarray(np.concatenate(parts)), jnp.asarray(root[:, :, None] * np.eye(root.shape[1], dtype=root.dtype))
+    )
 
 
 def overlap_of(eigenvalues: np.ndarray) -> np.ndarray:
