@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
@@ -40,23 +39,23 @@ class MinedAttribute:
     def attribute(self) -> str:
         return self.origin.attribute
 
-    def read_adapters(self, path: str) -> LowRank:
-        """One matrix of all k adapters, A (k, *layers, n, r), B (k, *layers, m, r): read when it is needed.
+    def read_adapter(self, number: int) -> dict[str, LowRank]:
+        """One adapter, path → A (*layers, n, r), B (*layers, m, r): read when it is needed.
 
-        All at once would be 2 GB for four attributes at VGGT-1B's size.
+        All adapters at once would be 2 GB for four attributes at VGGT-1B's size.
 
         Raises:
           ValueError: a file that was damaged since :func:`read_folder`.
         """
-        sides: dict[str, list[np.ndarray]] = {"A": [], "B": []}
-        for file in self.adapter_files:
-            try:
-                with safe_open(file, framework="numpy") as tensors:
-                    for side, found in sides.items():
-                        found.append(tensors.get_tensor(f"{path}.{side}"))
-            except SafetensorError as error:
-                raise ValueError(f"{file} is damaged: {error}") from None
-        return LowRank(jnp.asarray(np.stack(sides["A"])), jnp.asarray(np.stack(sides["B"])))
+        file = self.adapter_files[number]
+        try:
+            with safe_open(file, framework="numpy") as tensors:
+                return {
+                    path: LowRank(tensors.get_tensor(f"{path}.A"), tensors.get_tensor(f"{path}.B"))
+                    for path in self.factors
+                }
+        except SafetensorError as error:
+            raise ValueError(f"{file} is damaged: {error}") from None
 
 
 @dataclass(frozen=True, eq=False)

@@ -38,15 +38,16 @@ def test_reads_factors_ranks_and_facts_in_the_models_order(two, tmp_path):
     assert read_folder(known, "--controls").facts == {"input factors drawn": "shared"}
 
 
-def test_reads_one_matrix_of_all_adapters(tmp_path):
+def test_reads_adapters(tmp_path):
     adapters = draw_adapters(0, draw_subspaces(0))
     mined = read_folder(write_run(tmp_path / "geometry", "geometry", adapters), "--subspaces")
     assert [file.stem for file in mined.adapter_files] == mined.origin.adapters
-    for path in SHAPES:
-        stack = mined.read_adapters(path)
-        for i, adapter in enumerate(adapters):
-            np.testing.assert_array_equal(stack.A[i], adapter[path].A)
-            np.testing.assert_array_equal(stack.B[i], adapter[path].B)
+    for i, adapter in enumerate(adapters):
+        found = mined.read_adapter(i)
+        assert list(found) == list(SHAPES)
+        for path in SHAPES:
+            np.testing.assert_array_equal(found[path].A, adapter[path].A)
+            np.testing.assert_array_equal(found[path].B, adapter[path].B)
 
 
 def _without(path):
