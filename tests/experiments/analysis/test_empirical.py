@@ -106,7 +106,9 @@ def test_dealing_keeps_every_adapter():
     counts = {"geometry": 4, "texture": 6}
     dealt = deal(counts, np.random.default_rng(0))
     assert {name: len(members) for name, members in dealt.items()} == counts
-    assert sorted(member for members in dealt.values() for member in members) == [(n, i) for n, c in counts.items() for i in range(c)]
+    assert sorted(member for members in dealt.values() for member in members) == [
+        (n, i) for n, c in counts.items() for i in range(c)
+    ]
 
 
 def test_all_members_give_the_stored_subspace(inputs):
