@@ -13,10 +13,14 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from weights_convert.command_line import run
+
+if TYPE_CHECKING:
+    from experiments.analysis.inputs import MinedAttribute
 
 
 def analyze(subspaces: Sequence[Path], output: Path, seed: int) -> None:
@@ -26,8 +30,15 @@ def analyze(subspaces: Sequence[Path], output: Path, seed: int) -> None:
     """
     from experiments.analysis.angle_topic import angle_topic
     from experiments.analysis.angles import measure_angles
+    from experiments.analysis.basis import measure_basis
+    from experiments.analysis.basis_topic import basis_topic
+    from experiments.analysis.empirical import compare_empirically
+    from experiments.analysis.empirical_topic import empirical_topic
     from experiments.analysis.inputs import read_inputs
     from experiments.analysis.report import OUTPUTS, write_report
+    from experiments.analysis.specificity import measure_specificity
+    from experiments.analysis.specificity_topic import specificity_topic
+    from experiments.analysis.verdict import verdict
     from experiments.output_folder import check_free, new_folder
 
     start = time.perf_counter()
@@ -36,18 +47,33 @@ def analyze(subspaces: Sequence[Path], output: Path, seed: int) -> None:
     _say(f"angles between {len(inputs.names)} attributes")
     angles = measure_angles(inputs, seed)
     topics = [angle_topic(angles)]
+    comparison = specificity = None
+    if inputs.has_adapters:
+        comparison = compare_empirically(inputs, angles, seed, _say)
+        specificity = measure_specificity(inputs, _say)
+        topics += [empirical_topic(comparison), specificity_topic(specificity)]
+    _say("the union as a basis")
+    topics.append(basis_topic(measure_basis(inputs)))
     facts = {
         "base model": inputs.first.origin.base,
-        **{f"subspace of {name}": str(mined.folder) for name, mined in inputs.attributes.items()},
-        "d'": str(inputs.first.origin.dim),
+        **{f"subspace of {name}": _origin(mined) for name, mined in inputs.attributes.items()},
         "seed": str(seed),
-        "seconds": f"{time.perf_counter() - start:.0f}",
+        "seconds until the report": f"{time.perf_counter() - start:.0f}",
     }
-    verdict = ""
+    words = verdict(angles, comparison, specificity)
+    _say("figures and report")
     with new_folder(output, True, OUTPUTS) as folder:
-        write_report(folder, "Are the attributes disentangled?", verdict, topics, facts)
-    print(verdict)
+        write_report(folder, "Are the attributes disentangled?", words, topics, facts)
+    print(words)
     print(f"wrote {output} in {time.perf_counter() - start:.0f} s; open {output}/report.html")
+
+
+def _origin(mined: MinedAttribute) -> str:
+    origin = mined.origin
+    drawn = mined.facts.get("input factors drawn")
+    return f"{mined.folder}: k = {len(origin.adapters)}, d' = {origin.dim}, α = {origin.alpha:g}" + (
+        f", input factors drawn: {drawn}" if drawn else ""
+    )
 
 
 def _say(line: str) -> None:

@@ -43,8 +43,9 @@ def write_report(folder: Path, title: str, verdict: str, topics: Sequence[Topic]
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """A header and one line for each row; floats with all their digits, None as an empty field."""
+    """A header and one line for each row; floats with the digits of float32, None as an empty field."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
-        writer.writerows(rows)
+        for row in rows:
+            writer.writerow({name: f"{x:.7g}" if isinstance(x, float) else x for name, x in row.items()})
