@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from experiments.analysis.angles import Angles
 from experiments.analysis.matrices import by_group
 from experiments.analysis.overlap import LEVEL, SAMPLES, SIDES, Chance, angles_of
-from experiments.analysis.panels import CHANCE, COLORS, group_panels, group_starts, layer_axis, legend_below
+from experiments.analysis.panels import CHANCE, COLORS, group_panels, group_starts, layer_axis, legend_below, log_axis
 from subspace.angles import Side
 
 _DEPTH = matplotlib.colormaps["viridis"]
@@ -82,9 +82,9 @@ def _draw_eigenvalues(angles: Angles, pair: int) -> Figure:
             colors: list = [_DEPTH(0.9 * i / max(1, len(curves) - 1)) for i in range(len(curves))]
             panel.add_collection(LineCollection(points, colors=colors, linewidths=0.8, alpha=0.8))
             panel.set_xlim(0.5, max(len(curve) for curve in curves) + 0.5)
-            panel.set_ylim(-0.05, 2.05)
     for side in SIDES:
         panels[side, angles.matrices[0].group].set_ylabel("λ of Eq. 5", fontsize=8)
+    next(iter(panels.values())).set_ylim(-0.05, 2.05)
     return figure
 
 
@@ -118,13 +118,12 @@ def _draw_layers(
                 (entries[f"{first} – {second}"],) = panel.plot(
                     x, curves[:, j], "o-", ms=2, lw=1, color=COLORS[j % len(COLORS)]
                 )
-            if logarithmic:
-                panel.set_yscale("log")
-                bottom = min(bottom, low.min(), max(curves.min(), 0.1 * low.min()))
-                panel.set_ylim(bottom / 1.5, 1.3)
-            else:
-                panel.set_ylim(0, 92)
+            bottom = min(bottom, low.min(), max(curves.min(), 0.1 * low.min()))
             layer_axis(panel, angles.matrices, members)
+    if logarithmic:
+        log_axis(panels, bottom / 1.5, 1.3)
+    else:
+        next(iter(panels.values())).set_ylim(0, 92)
     for side in SIDES:
         panels[side, angles.matrices[0].group].set_ylabel(label, fontsize=8)
     legend_below(figure, entries)

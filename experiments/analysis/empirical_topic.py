@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from experiments.analysis.empirical import Comparison, comparison_rows, comparison_summary
 from experiments.analysis.matrices import by_group
 from experiments.analysis.overlap import SIDES
-from experiments.analysis.panels import CHANCE, group_panels, layer_axis, legend_below
+from experiments.analysis.panels import CHANCE, group_panels, layer_axis, legend_below, log_axis
 from experiments.analysis.topic import Topic, table_of
 
 _SAME, _DIFFERENT, _SHUFFLED, _ACTUAL = "#1f6f43", "#c8322b", "#2b62c4", "#111111"
@@ -79,11 +79,9 @@ def _draw(comparison: Comparison) -> Figure:
                 lowest = min(lowest, max(draws.min(), 1e-4))
             (entries["chance"],) = panel.plot(x, found.chance[members], ":", color=CHANCE)
             lowest = min(lowest, found.chance[members].min())
-            panel.set_yscale("log")
             layer_axis(panel, comparison.matrices, members)
     for side in SIDES:
-        panel = panels[side, comparison.matrices[0].group]
-        panel.set_ylabel("overlap", fontsize=8)
-        panel.set_ylim(lowest / 1.5, 1.3)
+        panels[side, comparison.matrices[0].group].set_ylabel("overlap", fontsize=8)
+    log_axis(panels, lowest / 1.5, 1.3)
     legend_below(figure, entries, columns=5)
     return figure

@@ -29,8 +29,9 @@ def write_report(folder: Path, title: str, verdict: str, topics: Sequence[Topic]
         (folder / name).mkdir()
     for topic in topics:
         for name, (drawing, _) in topic.figures.items():
-            drawing.draw_without_rendering()  # the layout, once for three files
-            drawing.set_layout_engine("none")
+            if drawing.get_layout_engine() is not None:
+                drawing.draw_without_rendering()  # the layout, once for three files
+                drawing.set_layout_engine("none")
             for form in ("png", "pdf"):
                 drawing.savefig(folder / "figures" / f"{name}.{form}", dpi=_FIGURE_DPI)
         for name, rows in topic.tables.items():
