@@ -3,7 +3,9 @@
 ``python -m experiments.analyze --subspaces=runs/extract/texture…,runs/extract/geometry…,… --output=analysis`` reads the
 folders that ``experiments.extract`` wrote for two or more attributes of one base model, compares their subspaces in every
 matrix on the output and the input side with each other and with chance, and writes ``report.html``, figures (PNG and PDF),
-tables (CSV) and ``analysis.json``. Seconds for a small model, about a minute for VGGT-1B.
+tables (CSV) and ``analysis.json``. Where the folders hold their adapters, subspaces are also mined from halves of them, from
+shuffled labels, and without one: does an attribute overlap with itself, and does a held-out adapter lie in it?
+``--controls`` adds folders of the same attributes under other conditions. About a minute.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from experiments.analysis.inputs import MinedAttribute
 
 
-def analyze(subspaces: Sequence[Path], output: Path, seed: int) -> None:
+def analyze(subspaces: Sequence[Path], controls: Sequence[Path], output: Path, seed: int) -> None:
     """Run the command.
 
     Raises ValueError and OSError for folders that are missing, damaged or do not belong together.
@@ -32,6 +34,8 @@ def analyze(subspaces: Sequence[Path], output: Path, seed: int) -> None:
     from experiments.analysis.angles import measure_angles
     from experiments.analysis.basis import measure_basis
     from experiments.analysis.basis_topic import basis_topic
+    from experiments.analysis.controls import measure_controls, read_controls
+    from experiments.analysis.controls_topic import controls_topic
     from experiments.analysis.empirical import compare_empirically
     from experiments.analysis.empirical_topic import empirical_topic
     from experiments.analysis.inputs import read_inputs
@@ -44,6 +48,7 @@ def analyze(subspaces: Sequence[Path], output: Path, seed: int) -> None:
     start = time.perf_counter()
     check_free(output, True, OUTPUTS)
     inputs = read_inputs(subspaces)
+    further = read_controls(controls, inputs)
     _say(f"angles between {len(inputs.names)} attributes")
     angles = measure_angles(inputs, seed)
     topics = [angle_topic(angles)]
@@ -52,15 +57,25 @@ def analyze(subspaces: Sequence[Path], output: Path, seed: int) -> None:
         comparison = compare_empirically(inputs, angles, seed, _say)
         specificity = measure_specificity(inputs, _say)
         topics += [empirical_topic(comparison), specificity_topic(specificity)]
+    control_numbers = None
+    if further:
+        _say(f"{len(controls)} controls")
+        control_numbers = measure_controls(inputs, further, angles)
+        topics.append(controls_topic(control_numbers))
     _say("the union as a basis")
     topics.append(basis_topic(measure_basis(inputs)))
     facts = {
         "base model": inputs.first.origin.base,
         **{f"subspace of {name}": _origin(mined) for name, mined in inputs.attributes.items()},
+        **{
+            f"control: {name}, {condition}": _origin(mined)
+            for condition, own in further.items()
+            for name, mined in own.items()
+        },
         "seed": str(seed),
         "seconds until the report": f"{time.perf_counter() - start:.0f}",
     }
-    words = verdict(angles, comparison, specificity)
+    words = verdict(angles, comparison, specificity, control_numbers)
     _say("figures and report")
     with new_folder(output, True, OUTPUTS) as folder:
         write_report(folder, "Are the attributes disentangled?", words, topics, facts)
@@ -84,13 +99,20 @@ def main(_: Sequence[str]) -> None:
     given = flags.FLAGS.flag_values_dict()
     if given["output"] is None:
         raise ValueError("--output is missing: the folder to write")
-    analyze([Path(folder) for folder in given["subspaces"]], Path(os.path.abspath(given["output"])), given["seed"])
+    subspaces, controls = ([Path(folder) for folder in given[name]] for name in ("subspaces", "controls"))
+    analyze(subspaces, controls, Path(os.path.abspath(given["output"])), given["seed"])
 
 
 if __name__ == "__main__":
     flags.DEFINE_list(
         "subspaces", [], "folders of experiments.extract with commas, one for each attribute, at least two"
     )
+    flags.DEFINE_list(
+        "controls",
+        [],
+        "further folders of attributes under study, mined with another --init or with shuffled targets: how much of the drop "
+        "at r and of the overlap is there as well?",
+    )
     flags.DEFINE_string("output", None, "folder of the results, replaced if it is there")
-    flags.DEFINE_integer("seed", 0, "of the random subspaces", lower_bound=0)
+    flags.DEFINE_integer("seed", 0, "of the random subspaces, halves and labels", lower_bound=0)
     run(main)

@@ -151,9 +151,9 @@ def _draw_map(angles: Angles) -> Figure:
             range(len(angles.pairs)), [f"{first} – {second}" for first, second in angles.pairs], fontsize=8
         )
         starts = list(group_starts(angles.matrices))
-        panel.set_xticks(
-            [start + (count - 1) / 2 for _, start, count in starts], [name for name, *_ in starts], fontsize=8
-        )
+        centres = [start + (count - 1) / 2 for _, start, count in starts]
+        labels = [name for name, *_ in starts]
+        panel.set_xticks(centres, labels, fontsize=7, rotation=30, ha="right", rotation_mode="anchor")
         panel.tick_params(length=0)
         for _, start, _ in starts[1:]:
             panel.axvline(start - 0.5, color="white", lw=2)

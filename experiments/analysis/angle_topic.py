@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from experiments.analysis.angle_figures import angle_figures
-from experiments.analysis.angles import Angles, angle_rows, eigenvalue_rows, summary_of_pairs
+from experiments.analysis.angles import VERDICTS, Angles, angle_rows, eigenvalue_rows, summary_of_pairs
 from experiments.analysis.overlap import LEVEL, SAMPLES
-from experiments.analysis.topic import Topic, table_of
+from experiments.analysis.topic import Row, Topic
+from experiments.reports.page import Table
 
 
 def angle_topic(angles: Angles) -> Topic:
@@ -21,10 +24,7 @@ def angle_topic(angles: Angles) -> Topic:
             f"itself: each overlap is compared with {SAMPLES:,} random pairs of the same dimensions, and differs from chance "
             f"if it lies in a tail at a false discovery rate of {LEVEL:.0%} (Benjamini–Hochberg, all pairs and matrices of "
             "a side together).",
-            table_of(
-                summary,
-                "Matrices by verdict; medians over all matrices. Overlap / chance: 1 is what random subspaces have on average.",
-            ),
+            _table(summary),
         ],
         angle_figures(angles),
         {
@@ -33,4 +33,26 @@ def angle_topic(angles: Angles) -> Topic:
             "pairs": summary,
         },
         summary,
+    )
+
+
+def _table(summary: Sequence[Row]) -> Table:
+    more, like, less = VERDICTS.values()
+    rows = [
+        [
+            row["side"],
+            f"{row['first']} – {row['second']}",
+            *(str(row[words]) for words in (more, like, less)),
+            f"{row['median overlap']:.3g}",
+            f"{row['median overlap / chance']:.2f}",
+            f"{row['median distance (Eq. 4)']:.2f}",
+            f"{row['median smallest angle in degrees']:.0f}°",
+        ]
+        for row in summary
+    ]
+    return Table(
+        ["side", "pair", "aligned", "as chance", "orthogonal", "overlap", "/ chance", "Eq. 4", "θ₁"],
+        rows,
+        "Matrices that are more aligned than chance, like chance, and more orthogonal than chance; then medians over all "
+        "matrices: overlap, how many times that of random subspaces, Eq. 4's distance, smallest principal angle.",
     )

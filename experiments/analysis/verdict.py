@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from experiments.analysis.angles import Angles
+from experiments.analysis.controls import ControlNumbers, surviving
 from experiments.analysis.empirical import Comparison, comparison_summary
 from experiments.analysis.specificity import EVERYTHING, Specificity, shares_by_kind
 from subspace.angles import Side
@@ -15,7 +16,9 @@ CLEAR_SHARE = 0.75
 """… in at least this share of the matrices, for the attribute to be called something that its subspace knows."""
 
 
-def verdict(angles: Angles, comparison: Comparison | None, specificity: Specificity | None) -> str:
+def verdict(
+    angles: Angles, comparison: Comparison | None, specificity: Specificity | None, controls: ControlNumbers | None
+) -> str:
     """The paragraph on top of the report."""
     sentences = [against_chance(angles, "output"), against_chance(angles, "input")]
     if comparison is None or specificity is None:
@@ -25,6 +28,8 @@ def verdict(angles: Angles, comparison: Comparison | None, specificity: Specific
         )
     else:
         sentences += [against_itself(comparison), against_labels(comparison), of_held_out(specificity)]
+    if controls is not None:
+        sentences.append(under_control(controls))
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -92,3 +97,23 @@ def of_held_out(specificity: Specificity) -> str:
         f"attribute's subspace than in any other (on average {own:.1%} in their own, {others:.1%} in another, "
         f"{shares.chance[:, 0].mean():.2%} by chance)."
     )
+
+
+def under_control(numbers: ControlNumbers) -> str:
+    """How much of the drop and of the overlap every condition leaves."""
+    sentences = []
+    for name in dict.fromkeys(control.condition for control in numbers.controls):
+        drops = np.concatenate([control.drops for control in numbers.controls if control.condition == name])
+        remains = surviving(drops[:, 0], drops[:, 1])
+        parts = ["no matrix of the runs has a drop at r that could remain"]
+        if not np.isnan(remains).all():
+            parts = [f"{np.nanmedian(remains):.0%} of the drop at r remain"]
+        if name in numbers.overlaps:
+            found = numbers.overlaps[name]
+            parts += [
+                f"{np.median(surviving(found.main[side], found.controls[side])):.0%} of the overlap between attributes on "
+                f"the {side} side"
+                for side in found.main
+            ]
+        sentences.append(f"With {name}, {', '.join(parts)} (medians).")
+    return " ".join(sentences)
