@@ -13,7 +13,7 @@ import numpy as np
 from experiments.benchmarks import machine
 from experiments.benchmarks.subspace_mining import ADAPTERS, ATTRIBUTES, DIM, LAYERS, MATRICES, RANK
 from experiments.mining.files import Origin, save_subspace
-from subspace import LowRank, SharedSubspace
+from subspace import LowRank, SharedSubspace, canonicalize
 
 
 def report() -> None:
@@ -51,9 +51,9 @@ def _write(folder: Path, seed: int, attribute: str) -> Path:
             draws = [
                 [rng.standard_normal((LAYERS, size, DIM), dtype=np.float32) for rng in (common, own)] for size in sizes
             ]
-            A, B = (jnp.asarray(np.linalg.qr(agreement * shared + private)[0] * root) for shared, private in draws)
+            A, B = (jnp.asarray((agreement * shared + private) * root) for shared, private in draws)
             found[f"aggregator.{kind}.{name}"] = SharedSubspace(
-                factors=LowRank(A, B),
+                factors=canonicalize(LowRank(A, B)),
                 weights=jnp.full((LAYERS, ADAPTERS), 1 / ADAPTERS),
                 singular_values=spectrum,
                 initial_singular_values=spectrum,
