@@ -42,7 +42,7 @@ def analyze(subspaces: Sequence[Path], controls: Sequence[Path], output: Path, s
     from experiments.analysis.report import OUTPUTS, write_report
     from experiments.analysis.specificity import measure_specificity
     from experiments.analysis.specificity_topic import specificity_topic
-    from experiments.analysis.verdict import verdict
+    from experiments.analysis.verdict import headline, verdict_topic
     from experiments.output_folder import check_free, new_folder
 
     start = time.perf_counter()
@@ -75,7 +75,9 @@ def analyze(subspaces: Sequence[Path], controls: Sequence[Path], output: Path, s
         "seed": str(seed),
         "seconds until the report": f"{time.perf_counter() - start:.0f}",
     }
-    words = verdict(angles, comparison, specificity, control_numbers)
+    found = (angles, comparison, specificity, control_numbers)
+    words = headline(*found)
+    topics.insert(0, verdict_topic(*found))
     _say("figures and report")
     with new_folder(output, True, OUTPUTS) as folder:
         write_report(folder, "Are the attributes disentangled?", words, topics, facts)

@@ -211,8 +211,8 @@ def overlap_rows(numbers: ControlNumbers) -> Iterator[dict[str, Any]]:
                         "second": second,
                         "overlap": main,
                         "overlap under control": control,
-                        "overlap that remains": control / main if main > 0 else None,
-                        "overlap by chance": float(numbers.chance[side][i]),
+                        "overlap by chance": float(chance := numbers.chance[side][i]),
+                        "excess that remains": float((control - chance) / (main - chance)) if main > chance else None,
                     }
 
 
@@ -228,6 +228,8 @@ def control_summary(numbers: ControlNumbers) -> list[dict[str, Any]]:
                 "condition": control.condition,
                 "drops in the run": int((control.drops[:, 0] > 0).sum()),
                 "drops in the control": int((control.drops[:, 1] > 0).sum()),
+                "median drop": float(np.median(control.drops[:, 0])),
+                "median drop under control": float(np.median(control.drops[:, 1])),
                 "drop that remains": float(np.median(remains)) if remains.size else None,
                 **{
                     f"{side}s: overlap with the run / chance": float(
@@ -242,17 +244,24 @@ def control_summary(numbers: ControlNumbers) -> list[dict[str, Any]]:
 
 
 def overlap_summary(numbers: ControlNumbers) -> list[dict[str, Any]]:
-    """One row for each condition and side: median overlap between attributes, of the runs and of the controls."""
-    return [
-        {
-            "condition": name,
-            "side": side,
-            "pairs": len(found.pairs),
-            "overlap": float(np.median(found.main[side])),
-            "overlap under control": float(np.median(found.controls[side])),
-            "overlap that remains": float(np.median(surviving(found.main[side], found.controls[side]))),
-            "overlap by chance": float(np.median(numbers.chance[side])),
-        }
-        for name, found in numbers.overlaps.items()
-        for side in SIDES
-    ]
+    """One row for each condition and side: overlap between attributes, of the runs and of the controls.
+
+    The excess over chance that remains is that of all matrices and pairs together, Σ (control − chance) / Σ (run − chance):
+    ratios of single matrices near chance would be noise. None if the runs overlap no more than chance.
+    """
+    rows = []
+    for name, found in numbers.overlaps.items():
+        for side in SIDES:
+            chance = numbers.chance[side][:, None]
+            excess, remaining = (float(np.sum(each[side] - chance)) for each in (found.main, found.controls))
+            rows.append(
+                {
+                    "condition": name,
+                    "side": side,
+                    "pairs": len(found.pairs),
+                    "overlap / chance": float(np.median(found.main[side] / chance)),
+                    "control / chance": float(np.median(found.controls[side] / chance)),
+                    "excess that remains": remaining / excess if excess > 0 else None,
+                }
+            )
+    return rows

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from experiments.analysis.controls import (
     ControlNumbers,
@@ -29,8 +30,8 @@ def controls_topic(numbers: ControlNumbers) -> Topic:
     figures = {
         "controls_spectra": (
             _draw_spectra(numbers),
-            "Singular values of C in the first IRLS iteration over the largest, every matrix of a kind. Black: the run under "
-            "study. Red: the control. Dotted: r.",
+            "Singular values of C in the first IRLS iteration over the largest, every matrix of a kind and every attribute. "
+            "Black: the runs under study. Red: the controls. Dotted: r.",
         ),
         "controls_drops": (
             _draw_drops(numbers),
@@ -53,7 +54,8 @@ def controls_topic(numbers: ControlNumbers) -> Topic:
         text.append(
             table_of(
                 overlaps,
-                "Overlap between different attributes: medians over matrices and pairs. Remains: control / run.",
+                "Overlap between different attributes over that of random subspaces, medians over matrices and pairs. Excess "
+                "that remains: overlap beyond chance in the controls over that in the runs, all matrices together.",
             )
         )
         figures["controls_overlap"] = (
@@ -72,21 +74,32 @@ def controls_topic(numbers: ControlNumbers) -> Topic:
 
 
 def _draw_spectra(numbers: ControlNumbers) -> Figure:
-    rows = [f"{control.attribute}, {control.condition}" for control in numbers.controls]
-    figure, panels = group_panels(numbers.matrices, rows)
-    for row, control in zip(rows, numbers.controls, strict=True):
+    conditions = list(dict.fromkeys(control.condition for control in numbers.controls))
+    figure, panels = group_panels(numbers.matrices, conditions)
+    lowest, longest = 1.0, dict.fromkeys(panels, 2)
+    for control in numbers.controls:
         for name, members in by_group(numbers.matrices).items():
-            panel = panels[row, name]
-            panel.set_title(f"{name}\n{row}", fontsize=6.5)
+            panel = panels[control.condition, name]
+            panel.set_title(f"{name}\n{control.condition}", fontsize=6.5)
             for mined, color in ((numbers.main[control.attribute], _RUN), (control.mined, _CONTROL)):
                 curves = [
                     _relative(mined.statistics, numbers.matrices[i].path, numbers.matrices[i].layer) for i in members
                 ]
                 points = [np.column_stack([np.arange(1, curve.size + 1), curve]) for curve in curves]
-                panel.add_collection(LineCollection(points, colors=color, linewidths=0.7, alpha=0.5))
-            panel.set_xlim(0.5, max(curve.size for curve in curves) + 0.5)
+                panel.add_collection(LineCollection(points, colors=color, linewidths=0.6, alpha=0.4))
+                lowest = min(lowest, *(np.nanmin(curve) for curve in curves))
+                longest[control.condition, name] = max(
+                    longest[control.condition, name], *(curve.size for curve in curves)
+                )
             panel.axvline(control.mined.ranks[numbers.matrices[members[0]].path], color=CHANCE, ls=":", lw=0.8)
-    log_axis(panels, 1e-6, 1.5)
+    for key, panel in panels.items():
+        panel.set_xlim(0.5, longest[key] + 0.5)
+    log_axis(panels, max(lowest, 1e-8) / 1.5, 1.5)
+    entries: dict[str, Artist] = {
+        "runs under study": Line2D([], [], color=_RUN),
+        "controls": Line2D([], [], color=_CONTROL),
+    }
+    legend_below(figure, entries)
     return figure
 
 

@@ -18,7 +18,7 @@ COLORS = [matplotlib.colormaps["tab10"](i) for i in (0, 1, 2, 3, 4, 6, 8, 9, 5)]
 CHANCE = "#8a8a8a"
 _WIDTH, _HEIGHT, _COLUMNS = 3.0, 2.2, 4
 """Inches of a panel with its labels, and panels in a line."""
-_LEFT, _RIGHT, _TOP, _BOTTOM, _LEGEND = 0.6, 0.1, 0.3, 0.4, 0.5
+_LEFT, _RIGHT, _TOP, _BOTTOM, _LEGEND = 0.6, 0.1, 0.4, 0.4, 0.5
 """Inches around them. A layout that is computed would cost more than the drawing."""
 
 

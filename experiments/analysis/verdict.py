@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from experiments.analysis.angles import Angles
-from experiments.analysis.controls import ControlNumbers, surviving
+from experiments.analysis.controls import ControlNumbers, overlap_summary
 from experiments.analysis.empirical import Comparison, comparison_summary
+from experiments.analysis.overlap import SIDES
 from experiments.analysis.specificity import EVERYTHING, Specificity, shares_by_kind
+from experiments.analysis.topic import Topic
 from subspace.angles import Side
 
 CLEAR_RATIO = 2.0
@@ -16,57 +18,73 @@ CLEAR_SHARE = 0.75
 """… in at least this share of the matrices, for the attribute to be called something that its subspace knows."""
 
 
-def verdict(
+_MOSTLY = {1: "more aligned than", 0: "as orthogonal as", -1: "more orthogonal than"}
+
+
+def headline(
     angles: Angles, comparison: Comparison | None, specificity: Specificity | None, controls: ControlNumbers | None
 ) -> str:
     """The paragraph on top of the report."""
-    sentences = [against_chance(angles, "output"), against_chance(angles, "input")]
+    sides = " and ".join(_against_chance(angles, side) for side in SIDES)
+    sentences = [f"The attributes' subspaces are {sides}."]
     if comparison is None or specificity is None:
         sentences.append(
             "Not every folder holds its adapters, so whether an attribute overlaps with itself could not be tested: until it "
             "is, orthogonality between attributes is no sign of disentanglement."
         )
     else:
-        sentences += [against_itself(comparison), against_labels(comparison), of_held_out(specificity)]
+        shares = shares_by_kind(specificity)[EVERYTHING]
+        sentences += [
+            _against_itself(comparison),
+            f"Of {shares.count.sum()} held-out adapters, {shares.own_largest.sum()} lie more in their own attribute's subspace "
+            "than in that of any other.",
+        ]
     if controls is not None:
-        sentences.append(under_control(controls))
-    return " ".join(sentence for sentence in sentences if sentence)
+        sentences += [_under(controls, name) for name in conditions(controls)]
+    return " ".join(sentences)
 
 
-def against_chance(angles: Angles, side: Side) -> str:
+def verdict_topic(
+    angles: Angles, comparison: Comparison | None, specificity: Specificity | None, controls: ControlNumbers | None
+) -> Topic:
+    """The figures behind the headline, one paragraph for each question."""
+    text = [in_figures(angles, side) for side in SIDES]
+    if comparison is not None:
+        text += [of_halves(comparison), of_labels(comparison)]
+    if specificity is not None:
+        text.append(of_held_out(specificity))
+    if controls is not None:
+        text += [of_control(controls, name) for name in conditions(controls)]
+    return Topic("In figures", [sentence for sentence in text if sentence])
+
+
+def _against_chance(angles: Angles, side: Side) -> str:
+    shares = {code: float(np.mean(angles.sides[side].verdict == code)) for code in _MOSTLY}
+    code = max(shares, key=lambda each: shares[each])
+    return f"mostly {_MOSTLY[code]} random ones on the {side} side ({shares[code]:.0%} of the pairs and matrices)"
+
+
+def in_figures(angles: Angles, side: Side) -> str:
     """Counts of the null model's verdicts."""
     found = angles.sides[side]
     aligned, chance, orthogonal = (float(np.mean(found.verdict == code)) for code in (1, 0, -1))
     ratio = float(np.median(found.overlap / found.expected[:, None]))
-    largest = max((aligned, "more aligned than"), (chance, "as orthogonal as"), (orthogonal, "more orthogonal than"))[1]
-    lead = (
-        f"The attributes' {side} subspaces are mostly {largest} random ones: "
-        if max(aligned, chance, orthogonal) > 0.5
-        else f"The attributes' {side} subspaces show no single behaviour against random ones: "
-    )
     return (
-        f"{lead}{aligned:.0%} of the pairs and matrices are more aligned than chance, {chance:.0%} like chance, "
-        f"{orthogonal:.0%} more orthogonal (median overlap {ratio:.2g} times chance)."
+        f"Chance, {side}s: {aligned:.0%} of the pairs and matrices are more aligned than random subspaces, {chance:.0%} like "
+        f"them, {orthogonal:.0%} more orthogonal; the median overlap is {ratio:.2g} times theirs."
     )
 
 
-def against_itself(comparison: Comparison) -> str:
-    """Do halves of one attribute overlap more than halves of two?"""
-    rows = {row["side"]: row for row in comparison_summary(comparison)}
-    clear = {side: _clear(row) for side, row in rows.items()}
-    figures = "; ".join(
-        f"{side}s {row['halves of one attribute']:.2g} against {row['halves of two attributes']:.2g}, "
-        f"chance {row['chance (halves)']:.2g}"
-        for side, row in rows.items()
+def _against_itself(comparison: Comparison) -> str:
+    clear = [row["side"] for row in comparison_summary(comparison) if _clear(row)]
+    if len(clear) == len(SIDES):
+        return "An attribute overlaps clearly more with itself than with others, so that orthogonality means something here."
+    if clear:
+        return f"An attribute overlaps clearly more with itself than with others on the {clear[0]} side only."
+    return (
+        "An attribute hardly overlaps more with itself than with others, so that orthogonality between attributes means "
+        "little here."
     )
-    if all(clear.values()):
-        lead = "An attribute overlaps clearly more with itself than with others, so that orthogonality means something here"
-    elif any(clear.values()):
-        which = next(side for side, own in clear.items() if own)
-        lead = f"An attribute overlaps clearly more with itself than with others on the {which} side only"
-    else:
-        lead = "An attribute hardly overlaps more with itself than with others, so that orthogonality means little here"
-    return f"{lead} (median overlap of halves of one attribute's adapters and of two: {figures})."
 
 
 def _clear(row: dict) -> bool:
@@ -74,17 +92,28 @@ def _clear(row: dict) -> bool:
     return ratio >= CLEAR_RATIO and row["same above different"] >= CLEAR_SHARE
 
 
-def against_labels(comparison: Comparison) -> str:
+def of_halves(comparison: Comparison) -> str:
+    """Do halves of one attribute overlap more than halves of two?"""
+    figures = "; ".join(
+        f"{row['side']}s {row['halves of one attribute']:.2g} against {row['halves of two attributes']:.2g} "
+        f"(chance {row['chance (halves)']:.2g}), more in {row['same above different']:.0%} of the matrices"
+        for row in comparison_summary(comparison)
+    )
+    return (
+        f"Itself: median overlap of halves of one attribute's adapters, against halves of two attributes: {figures}. Clearly "
+        f"more means {CLEAR_RATIO:g} times as much, and more in {CLEAR_SHARE:.0%} of the matrices."
+    )
+
+
+def of_labels(comparison: Comparison) -> str:
     """Do the attributes overlap less than groups with shuffled labels?"""
     rows = [row for row in comparison_summary(comparison) if row["shuffled labels"] is not None]
-    if not rows:
-        return ""
-    parts = [
-        f"in {row['attributes below shuffled']:.0%} of the matrices on the {row['side']} side "
-        f"({row['attributes']:.2g} against {row['shuffled labels']:.2g})"
+    figures = "; ".join(
+        f"{row['side']}s {row['attributes']:.2g} against {row['shuffled labels']:.2g}, less in "
+        f"{row['attributes below shuffled']:.0%} of the matrices"
         for row in rows
-    ]
-    return f"They overlap less than groups of adapters with shuffled labels {' and '.join(parts)}."
+    )
+    return f"Labels: median overlap of the attributes, against groups with shuffled labels: {figures}." if rows else ""
 
 
 def of_held_out(specificity: Specificity) -> str:
@@ -93,27 +122,48 @@ def of_held_out(specificity: Specificity) -> str:
     own = float(np.mean(np.diagonal(shares.mean[:, :, 0])))
     others = float(np.mean(shares.mean[:, :, 0][~np.eye(len(specificity.names), dtype=bool)]))
     return (
-        f"{shares.own_largest.sum()} of {shares.count.sum()} held-out adapters have more of their energy in their own "
-        f"attribute's subspace than in any other (on average {own:.1%} in their own, {others:.1%} in another, "
-        f"{shares.chance[:, 0].mean():.2%} by chance)."
+        f"Held-out adapters have {own:.1%} of their energy in their own attribute's subspace on average, {others:.1%} in "
+        f"another's, and {shares.chance[:, 0].mean():.2%} by chance."
     )
 
 
-def under_control(numbers: ControlNumbers) -> str:
-    """How much of the drop and of the overlap every condition leaves."""
-    sentences = []
-    for name in dict.fromkeys(control.condition for control in numbers.controls):
-        drops = np.concatenate([control.drops for control in numbers.controls if control.condition == name])
-        remains = surviving(drops[:, 0], drops[:, 1])
-        parts = ["no matrix of the runs has a drop at r that could remain"]
-        if not np.isnan(remains).all():
-            parts = [f"{np.nanmedian(remains):.0%} of the drop at r remain"]
-        if name in numbers.overlaps:
-            found = numbers.overlaps[name]
-            parts += [
-                f"{np.median(surviving(found.main[side], found.controls[side])):.0%} of the overlap between attributes on "
-                f"the {side} side"
-                for side in found.main
-            ]
-        sentences.append(f"With {name}, {', '.join(parts)} (medians).")
-    return " ".join(sentences)
+def _under(numbers: ControlNumbers, name: str) -> str:
+    rows = [row for row in overlap_summary(numbers) if row["condition"] == name]
+    drop, remaining = _drops(numbers, name)
+    parts = [f"the drop at r is {remaining:.2g} decades (here {drop:.2g})"]
+    parts += [
+        f"the attributes overlap {row['control / chance']:.2g} times as much as chance on the {row['side']} side (here "
+        f"{row['overlap / chance']:.2g} times)"
+        for row in rows
+    ]
+    return f"With {name}, {' and '.join(parts)}."
+
+
+def of_control(numbers: ControlNumbers, name: str) -> str:
+    """How much of the overlap beyond chance, and of the run's own subspace, a condition keeps."""
+    parts = [
+        f"{row['excess that remains']:.0%} of the overlap between attributes beyond chance is there as well on the "
+        f"{row['side']} side"
+        for row in overlap_summary(numbers)
+        if row["condition"] == name and row["excess that remains"] is not None
+    ]
+    own = [control for control in numbers.controls if control.condition == name]
+    parts += [
+        f"the {side} subspaces overlap "
+        f"{np.median([control.with_main[side] / numbers.chance[side] for control in own]):.2g} times as much as chance with "
+        "those of the runs"
+        for side in SIDES
+    ]
+    return f"Control, {name}: {'; '.join(parts)}."
+
+
+def conditions(numbers: ControlNumbers) -> list[str]:
+    """Every condition once."""
+    return list(dict.fromkeys(control.condition for control in numbers.controls))
+
+
+def _drops(numbers: ControlNumbers, name: str) -> tuple[float, float]:
+    """Median drop at r over attributes and matrices, of the runs and of the controls."""
+    drops = np.concatenate([control.drops for control in numbers.controls if control.condition == name])
+    run, control = np.median(drops, axis=0)
+    return float(run), float(control)

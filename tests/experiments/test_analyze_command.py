@@ -83,7 +83,7 @@ def test_the_verdict_says_what_was_planted(result):
         "An attribute overlaps clearly more with itself than with others, so that orthogonality means"
         in numbers["verdict"]
     )
-    assert "12 of 12 held-out adapters have more of their energy in their own" in numbers["verdict"]
+    assert "Of 12 held-out adapters, 12 lie more in their own" in numbers["verdict"]
     assert "With independent initialisation, shuffled targets" in numbers["verdict"]
     assert numbers["The union as a basis"]["parameters"]["plain LoRA on every matrix"] == 4 * (3 * (96 + 64) + 60 + 48)
 

@@ -15,7 +15,7 @@ from experiments.analysis.controls import (
     surviving,
 )
 from experiments.analysis.inputs import read_folder, read_inputs
-from experiments.analysis.verdict import under_control
+from experiments.analysis.verdict import conditions, of_control
 from subspace import spectral_pattern
 from tests.experiments.analysis.planted import BASE, draw_adapters, draw_subspaces, write_run
 from vggt_jax.adapters import BaseModel
@@ -81,7 +81,14 @@ def test_overlap_on_the_input_side_does_not_survive(numbers):
     assert (found.main["input"] > 0.99).all() and (found.controls["input"] < 0.3).all()
     assert (found.main["output"] < 0.3).all()
     row = next(row for row in overlap_summary(numbers) if row["side"] == "input")
-    assert row["overlap that remains"] == pytest.approx(np.median(found.controls["input"] / found.main["input"]))
+    chance = np.array([4 / 64] * 3 + [4 / 48] * 2)[:, None]
+    assert row["overlap / chance"] == pytest.approx(np.median(found.main["input"] / chance))
+    excess = [np.sum(each["input"] - chance) for each in (found.controls, found.main)]
+    assert row["excess that remains"] == pytest.approx(excess[0] / excess[1]) and row["excess that remains"] < 0.2
+    rows = [row for row in overlap_rows(numbers) if row["side"] == "input"]
+    i = 3
+    expected = (found.controls["input"][i, 0] - chance[i, 0]) / (found.main["input"][i, 0] - chance[i, 0])
+    assert rows[i]["excess that remains"] == pytest.approx(expected)
 
 
 def test_drops_are_those_of_the_pattern(folders):
@@ -105,9 +112,9 @@ def test_rows_and_words(numbers):
     assert [row["drops in the run"] for row in summary] == [5, 5, 5] and summary[2][
         "drop that remains"
     ] == pytest.approx(1)
-    words = under_control(numbers)
-    assert "With shared initialisation, shuffled targets, 100% of the drop at r remain" in words
-    assert "With independent initialisation, true targets, " in words and "on the input side (medians)." in words
+    assert conditions(numbers)[1] == "shared initialisation, shuffled targets"
+    words = of_control(numbers, conditions(numbers)[0])
+    assert words.startswith("Control, independent initialisation, true targets: ") and "on the input side" in words
 
 
 @pytest.mark.parametrize(
