@@ -130,19 +130,19 @@ def of_held_out(specificity: Specificity) -> str:
 def _under(numbers: ControlNumbers, name: str) -> str:
     rows = [row for row in overlap_summary(numbers) if row["condition"] == name]
     drop, remaining = _drops(numbers, name)
-    parts = [f"the drop at r is {remaining:.2g} decades (here {drop:.2g})"]
+    parts = [f"the drop at r is {remaining:.2g} decades (in the runs {drop:.2g})"]
     parts += [
-        f"the attributes overlap {row['control / chance']:.2g} times as much as chance on the {row['side']} side (here "
-        f"{row['overlap / chance']:.2g} times)"
+        f"the overlap between attributes on the {row['side']} side {row['control / chance']:.2g} times chance (in the runs "
+        f"{row['overlap / chance']:.2g})"
         for row in rows
     ]
-    return f"With {name}, {' and '.join(parts)}."
+    return f"With {name}, {', '.join(parts)}."
 
 
 def of_control(numbers: ControlNumbers, name: str) -> str:
     """How much of the overlap beyond chance, and of the run's own subspace, a condition keeps."""
     parts = [
-        f"{row['excess that remains']:.0%} of the overlap between attributes beyond chance is there as well on the "
+        f"{_portion(row['excess that remains'])} of the overlap between attributes beyond chance is there as well on the "
         f"{row['side']} side"
         for row in overlap_summary(numbers)
         if row["condition"] == name and row["excess that remains"] is not None
@@ -155,6 +155,10 @@ def of_control(numbers: ControlNumbers, name: str) -> str:
         for side in SIDES
     ]
     return f"Control, {name}: {'; '.join(parts)}."
+
+
+def _portion(share: float) -> str:
+    return "nothing" if share < 0.005 else f"{share:.0%}" if share < 2 else f"{share:.0f} times as much"
 
 
 def conditions(numbers: ControlNumbers) -> list[str]:

@@ -79,7 +79,8 @@ def test_held_out_adapters_are_counted():
 
 
 def test_the_figures_behind_it():
-    text = list(verdict_topic(_angles(1, -1), _comparison((0.5, 0.4), 0.1), _specificity(0.3, 0.02), None).text)
+    topic = verdict_topic(_angles(1, -1), _comparison((0.5, 0.4), 0.1), _specificity(0.3, 0.02), None)
+    text = [str(part) for part in topic.text]
     assert text[0].startswith("Chance, outputs: 100% of the pairs and matrices are more aligned")
     assert "0% like them, 100% more orthogonal; the median overlap is 2 times theirs" in text[1]
     assert "outputs 0.5 against 0.1 (chance 0.05), more in 100% of the matrices; inputs 0.4 against 0.1" in text[2]
