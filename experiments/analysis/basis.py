@@ -47,7 +47,7 @@ class Union:
     """(attributes,): share of the energy of the attribute's shared updates ‖A Bᵀ‖² in the directions that it brings."""
     smallest: np.ndarray
     """(matrices, 2): smallest singular value of the concatenated bases on the output and the input side: 1 where the
-    attributes are orthogonal, near 0 where one repeats the others."""
+    attributes are orthogonal, near 0 where one repeats the others, NaN where nothing is brought."""
 
     @property
     def brought(self) -> np.ndarray:
@@ -154,7 +154,7 @@ def _merge(together: LowRank, dims: jax.Array, width: int) -> tuple[jax.Array, j
 def _smallest(spectrum: np.ndarray, size: int, brought: np.ndarray) -> np.ndarray:
     """The last singular value (L,) that belongs to a direction brought, of spectra (L, D) in a space of ``size``."""
     last = np.clip(np.minimum(brought, size) - 1, 0, spectrum.shape[-1] - 1)
-    return np.take_along_axis(spectrum, last[:, None], axis=-1)[:, 0]
+    return np.where(brought > 0, np.take_along_axis(spectrum, last[:, None], axis=-1)[:, 0], np.nan)
 
 
 def parameter_counts(matrices: Sequence[Matrix], ranks: Mapping[str, int], union: Union, D: int) -> dict[str, int]:
@@ -196,8 +196,8 @@ def basis_rows(numbers: BasisNumbers) -> Iterator[dict[str, Any]]:
                 "together": int(union.brought[i]),
                 "D output": int(union.output[i]),
                 "D input": int(union.input[i]),
-                "smallest singular value, output": float(union.smallest[i, 0]),
-                "smallest singular value, input": float(union.smallest[i, 1]),
+                "smallest singular value, output": float(union.smallest[i, 0]) if union.brought[i] else None,
+                "smallest singular value, input": float(union.smallest[i, 1]) if union.brought[i] else None,
             }
 
 
@@ -215,7 +215,7 @@ def union_summary(numbers: BasisNumbers) -> list[dict[str, Any]]:
             "mean D input": float(union.input.mean()),
             "dropped, output": float(1 - union.output.sum() / max(1, union.brought.sum())),
             "dropped, input": float(1 - union.input.sum() / max(1, union.brought.sum())),
-            "smallest singular value": float(union.smallest.min()),
+            "smallest singular value": float(np.nanmin(union.smallest)),
             "energy kept": float(union.kept.mean()),
             "matrices left out": int((union.brought == 0).sum()),
             "parameters of M": union.parameters,

@@ -28,9 +28,22 @@ def basis_topic(numbers: BasisNumbers) -> Topic:
             "layers below the mean get none and the budget is not spent), or so that the budget is spent exactly.",
             table_of(
                 summary,
-                f"Means over matrices. Dropped: share of the directions brought that merging removes. Energy kept: of the "
-                f"attributes' shared updates. d = {numbers.budget}, half of what was mined, so that a layer can get more than "
-                "the mean.",
+                "Means over matrices. Brought: directions of all attributes together. Dropped: share of them that merging "
+                "removes. Smallest σ: of the bases side by side. Energy kept: of the attributes' shared updates. Left out: "
+                f"matrices to which no attribute brings a direction. d = {numbers.budget} is half of what was mined, so that a "
+                "layer can get more than the mean.",
+                {
+                    "dimensions": "dimensions",
+                    "mean brought": "brought",
+                    "mean D output": "D, output",
+                    "mean D input": "D, input",
+                    "dropped, output": "dropped, output",
+                    "dropped, input": "dropped, input",
+                    "smallest singular value": "smallest σ",
+                    "energy kept": "energy kept",
+                    "matrices left out": "left out",
+                    "parameters of M": "parameters",
+                },
             ),
             table_of(counts, "Trainable parameters of the matrices adapted here."),
         ],

@@ -37,9 +37,20 @@ def empirical_topic(comparison: Comparison) -> Topic:
             "attributes overlap as much as such groups do, the attribute makes no difference to the subspace.",
             table_of(
                 summary,
-                "Medians over the matrices of mean overlaps. Same above different: share of the matrices in which halves of "
-                "one attribute overlap more than halves of two in every division. Attributes below shuffled: share of the "
-                "matrices in which the attributes overlap less than groups with shuffled labels.",
+                "Medians over the matrices of mean overlaps, first between halves, then of all adapters. Same above different: "
+                "share of the matrices in which halves of one attribute overlap more than halves of two in every division. "
+                "Below shuffled: share of the matrices in which the attributes overlap less than groups with shuffled labels.",
+                {
+                    "side": "side",
+                    "halves of one attribute": "one attribute",
+                    "halves of two attributes": "two",
+                    "chance (halves)": "by chance",
+                    "same above different": "same above different",
+                    "attributes": "attributes",
+                    "shuffled labels": "shuffled",
+                    "attributes below shuffled": "below shuffled",
+                    "chance": "by chance",
+                },
             ),
         ],
         {

@@ -32,9 +32,16 @@ class Topic:
         return Section(self.title, [*self.text, *(plot(*figure) for figure in self.figures.values())])
 
 
-def table_of(rows: Sequence[Row], caption: str = "") -> Table:
-    """Rows with equal keys as a table of the page; numbers get three digits, shares stay shares."""
-    return Table(list(rows[0]), [[_text(value) for value in row.values()] for row in rows], caption)
+def table_of(rows: Sequence[Row], caption: str = "", columns: Mapping[str, str] | None = None) -> Table:
+    """Rows with equal keys as a table of the page, numbers with three digits.
+
+    Args:
+      rows: at least one.
+      caption: what the columns mean.
+      columns: key → heading of those to show; all under their own names if None. Files keep them all.
+    """
+    columns = {name: name for name in rows[0]} if columns is None else columns
+    return Table(list(columns.values()), [[_text(row[name]) for name in columns] for row in rows], caption)
 
 
 def _text(value: object) -> str:
