@@ -45,9 +45,9 @@ def controls_topic(numbers: ControlNumbers) -> Topic:
         "under a control as well does not come from the attribute.",
         table_of(
             summary,
-            "Drops: matrices with a drop at r, and its median size in decades, in the run and in the control. Remains: median of "
-            "control / run over the matrices in which the run has one. Outputs, inputs: how many times chance the control's subspace "
-            "and the run's overlap. Captured: share of the run's adapters' energy inside the control's subspace.",
+            "Drops: matrices with a drop at r, and its median size in decades, in the run and in the control. Remains: median "
+            "of control / run over the matrices in which the run has one. Outputs, inputs: how many times chance the control's "
+            "subspace and the run's overlap. Captured: share of the run's adapters' energy inside the control's subspace.",
             {
                 "attribute": "attribute",
                 "condition": "condition",

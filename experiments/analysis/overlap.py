@@ -4,7 +4,7 @@ The *overlap* of two d-dimensional subspaces is the mean squared cosine of their
 orthonormal bases U and U': the share of one subspace's energy that lies in the other; 1 if they are the same, 0 if they are
 orthogonal. The eigenvalues of Eq. 5 are 1 ± cos θ_i, so it is also their mean squared deviation from 1. Eq. 4's distance
 is the smallest of them, 1 − cos θ_1, and knows only the one best pair of directions; the overlap counts all. Two random
-subspaces of Rⁿ have the overlap d / n on average.
+subspaces of Rⁿ have the overlap d / n on average. A direction that a rank-deficient subspace lacks counts as orthogonal.
 """
 
 from __future__ import annotations
