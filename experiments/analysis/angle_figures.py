@@ -59,8 +59,8 @@ def angle_figures(angles: Angles) -> dict[str, tuple[Figure, str]]:
         figures[f"eigenvalues_{first}_{second}"] = (
             _draw_eigenvalues(angles, j),
             f"{first.capitalize()} against {second}: the 2d' generalised eigenvalues of Eq. 5 (1 ± cos θ of the principal "
-            "angles; 1: orthogonal), one curve for each matrix, from the first layer (dark) to the last (bright); outputs "
-            "above, inputs below. Dashed: median of random subspaces. " + _NULL,
+            "angles; 1: orthogonal), one curve for each matrix, from the first layer (violet) to the last (yellow); "
+            "outputs above, inputs below. Dashed: median of random subspaces. " + _NULL,
         )
     return figures
 

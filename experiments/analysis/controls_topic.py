@@ -30,8 +30,8 @@ def controls_topic(numbers: ControlNumbers) -> Topic:
     figures = {
         "controls_spectra": (
             _draw_spectra(numbers),
-            "Singular values of C in the first IRLS iteration over the largest, every matrix of a kind and every attribute. "
-            "Black: the runs under study. Red: the controls. Dotted: r.",
+            "Singular values of C in the first IRLS iteration over the largest, every matrix of a kind and every attribute: "
+            "the runs under study and the controls. Dotted: r.",
         ),
         "controls_drops": (
             _draw_drops(numbers),
@@ -72,7 +72,7 @@ def controls_topic(numbers: ControlNumbers) -> Topic:
         )
         figures["controls_overlap"] = (
             _draw_overlaps(numbers),
-            "Mean overlap between different attributes over the layers. Black: the runs under study. Red: the controls. "
+            "Mean overlap between different attributes over the layers, of the runs under study and of the controls. "
             "Dotted: chance.",
         )
     return Topic(

@@ -56,8 +56,8 @@ def empirical_topic(comparison: Comparison) -> Topic:
         {
             "same_attribute": (
                 _draw(comparison),
-                "Mean overlap over the layers. Green: the two halves of one attribute's adapters. Red: halves of different "
-                "attributes. Black: the attributes themselves, from all their adapters. Blue: groups of all adapters with "
+                "Mean overlap over the layers: of the two halves of one attribute's adapters, of halves of different "
+                "attributes, of the attributes themselves (from all their adapters), and of groups of all adapters with "
                 "shuffled labels, as large as the attributes. Bands: lowest and highest of the random draws. Dotted: chance, "
                 "d'/n. Overlap is the mean squared cosine of the principal angles; outputs above, inputs below.",
             )

@@ -142,7 +142,7 @@ def _under(numbers: ControlNumbers, name: str) -> str:
 def of_control(numbers: ControlNumbers, name: str) -> str:
     """How much of the overlap beyond chance, and of the run's own subspace, a condition keeps."""
     parts = [
-        f"{_portion(row['excess that remains'])} of the overlap between attributes beyond chance is there as well on the "
+        f"the overlap between attributes beyond chance is {_portion(row['excess that remains'])} that of the runs on the "
         f"{row['side']} side"
         for row in overlap_summary(numbers)
         if row["condition"] == name and row["excess that remains"] is not None
@@ -158,7 +158,7 @@ def of_control(numbers: ControlNumbers, name: str) -> str:
 
 
 def _portion(share: float) -> str:
-    return "nothing" if share < 0.005 else f"{share:.0%}" if share < 2 else f"{share:.0f} times as much"
+    return f"{max(share, 0):.0%} of" if share < 2 else f"{share:.0f} times"
 
 
 def conditions(numbers: ControlNumbers) -> list[str]:
