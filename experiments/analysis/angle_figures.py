@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import matplotlib
@@ -37,7 +36,11 @@ def angle_figures(angles: Angles) -> dict[str, tuple[Figure, str]]:
         ),
         "overlap_layers": (
             _draw_layers(
-                angles, lambda side, i: angles.sides[side].overlap[i], Chance.overlap_range, "overlap", logarithmic=True
+                angles,
+                lambda side, i: angles.sides[side].overlap[i],
+                lambda chance: chance.overlap_range,
+                "overlap",
+                logarithmic=True,
             ),
             "Overlap (mean squared cosine of the principal angles; 1: the same subspace) over the layers, one curve for each "
             "pair. The upper panels compare column spaces (outputs, the paper's), the lower ones row spaces (inputs). "
@@ -47,7 +50,7 @@ def angle_figures(angles: Angles) -> dict[str, tuple[Figure, str]]:
             _draw_layers(
                 angles,
                 lambda side, i: angles_of(angles.sides[side].eigenvalues[i])[:, 0],
-                _smallest_angle_range,
+                lambda chance: chance.smallest_angle_range,
                 "smallest angle, degrees",
                 logarithmic=False,
             ),
@@ -73,9 +76,8 @@ def _draw_eigenvalues(angles: Angles, pair: int) -> Figure:
             curves = [angles.sides[side].eigenvalues[i][pair] for i in members]
             chances = {(angles.matrices[i].size(side), angles.matrices[i].dim) for i in members}
             if len(chances) == 1:
-                null = angles.chance(members[0], side).eigenvalues
-                index = np.arange(1, null.shape[1] + 1)
-                low, median, high = np.quantile(null, (0.01, 0.5, 0.99), axis=0)
+                low, median, high = angles.chance(members[0], side).eigenvalue_quantiles
+                index = np.arange(1, median.size + 1)
                 panel.fill_between(index, low, high, color=CHANCE, alpha=0.3, lw=0)
                 panel.plot(index, median, "--", color="black", lw=0.7, zorder=3)
             points = [np.column_stack([np.arange(1, len(curve) + 1), curve]) for curve in curves]
@@ -88,17 +90,10 @@ def _draw_eigenvalues(angles: Angles, pair: int) -> Figure:
     return figure
 
 
-@functools.cache
-def _smallest_angle_range(chance: Chance) -> tuple[float, float]:
-    """Between which 98 % of the smallest angles of random subspaces lie, in degrees."""
-    low, high = np.quantile(angles_of(chance.eigenvalues)[:, 0], (0.01, 0.99))
-    return float(low), float(high)
-
-
 def _draw_layers(
     angles: Angles,
     values: Callable[[Side, int], np.ndarray],
-    chance_range: Callable[[Chance], tuple[float, float]],
+    chance_range: Callable[[Chance], np.ndarray],
     label: str,
     *,
     logarithmic: bool,

@@ -130,7 +130,7 @@ def eigenvalue_rows(angles: Angles) -> Iterator[dict[str, Any]]:
     """Fig. 6's numbers: one row for each side, matrix, pair and eigenvalue of Eq. 5, with chance's median beside it."""
     for side, found in angles.sides.items():
         for i, matrix in enumerate(angles.matrices):
-            median = np.median(angles.chance(i, side).eigenvalues, axis=0)
+            median = angles.chance(i, side).eigenvalue_quantiles[1]
             for j, (first, second) in enumerate(angles.pairs):
                 for index, value in enumerate(found.eigenvalues[i][j]):
                     yield {

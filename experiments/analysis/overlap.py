@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import jax
 import jax.numpy as jnp
@@ -100,10 +101,20 @@ class Chance:
     overlap: np.ndarray
     """(samples,), increasing; its mean is dim / n."""
 
-    def overlap_range(self) -> tuple[float, float]:
-        """Between which 98 % of random overlaps lie."""
-        low, high = np.quantile(self.overlap, (0.01, 0.99))
-        return float(low), float(high)
+    @cached_property
+    def overlap_range(self) -> np.ndarray:
+        """(2,): between which 98 % of random overlaps lie."""
+        return np.quantile(self.overlap, (0.01, 0.99))
+
+    @cached_property
+    def smallest_angle_range(self) -> np.ndarray:
+        """(2,): between which 98 % of the smallest angles lie, in degrees."""
+        return np.quantile(angles_of(self.eigenvalues)[:, 0], (0.01, 0.99))
+
+    @cached_property
+    def eigenvalue_quantiles(self) -> np.ndarray:
+        """(3, 2·dim): 1 %, 50 % and 99 % of every eigenvalue."""
+        return np.quantile(self.eigenvalues, (0.01, 0.5, 0.99), axis=0)
 
     def percentile(self, overlap: np.ndarray) -> np.ndarray:
         """0 to 100: the share of random pairs with a smaller overlap; ties count half."""

@@ -124,7 +124,7 @@ def test_chance_has_the_known_mean_and_spread(n, d):
     spread = np.sqrt(2 * (n - d) ** 2 / (n**2 * (n - 1) * (n + 2)))
     assert abs(chance.overlap.mean() - d / n) < 5 * spread / np.sqrt(SAMPLES)
     assert chance.overlap.std() == pytest.approx(spread, rel=0.05)
-    low, high = chance.overlap_range()
+    low, high = chance.overlap_range
     assert low < d / n < high and np.mean((chance.overlap >= low) & (chance.overlap <= high)) == pytest.approx(
         0.98, abs=2e-3
     )
