@@ -14,6 +14,9 @@ says how much memory XLA plans for it; nothing is allocated. Under a minute on t
 ``python -m experiments.benchmark training`` runs LoRA training steps: of nano, several adapters at once and one, with and
 without cached encoder tokens, and of VGGT-1B with random weights on two images of 224².
 
+``python -m experiments.benchmark analysis`` analyses the subspaces of four attributes of VGGT-1B's size (synthetic factors),
+report included. About a minute and 2 GB on two cores.
+
 ``python -m experiments.benchmark rendering`` renders scenes of both settings at 112², 224² and 518² on one core, and on all
 of them. About a minute.
 """
@@ -26,7 +29,7 @@ from absl import flags
 
 from weights_convert.command_line import run
 
-BENCHMARKS = ("subspace", "model", "memory", "training", "rendering")
+BENCHMARKS = ("subspace", "model", "memory", "training", "analysis", "rendering")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -35,13 +38,14 @@ def main(arguments: Sequence[str]) -> None:
             f"say what to measure, one of: {', '.join(BENCHMARKS)}; got {' '.join(arguments) or 'nothing'}"
         )
     # JAX starts only once the arguments are right
-    from experiments.benchmarks import model_forward, rendering, step_memory, subspace_mining, training
+    from experiments.benchmarks import analysis, model_forward, rendering, step_memory, subspace_mining, training
 
     reports = {
         "subspace": lambda: subspace_mining.report(iterations=flags.FLAGS.iterations),
         "model": model_forward.report,
         "memory": step_memory.report,
         "training": training.report,
+        "analysis": analysis.report,
         "rendering": lambda: rendering.report(flags.FLAGS.blender),
     }
     reports[arguments[0]]()

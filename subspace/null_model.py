@@ -27,17 +27,21 @@ def null_eigenvalues(n: int, d: int, d_prime: int, samples: int, key: PRNGKeyArr
             raise ValueError(f"{name} must lie between 1 and n={n}, got {value}")
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
-    return _null_eigenvalues(key, n=n, d=d, d_prime=d_prime, samples=samples)
+    outside = n - d  # only its smallest values shape the program: one compilation serves every large n
+    return _null_eigenvalues(key, outside, d=d, d_prime=d_prime, samples=samples, rows=min(outside, d_prime + 1))
 
 
 @one_blas_thread
-@partial(jax.jit, static_argnames=("n", "d", "d_prime", "samples"))
-def _null_eigenvalues(key: PRNGKeyArray, *, n: int, d: int, d_prime: int, samples: int) -> Array:
+@partial(jax.jit, static_argnames=("d", "d_prime", "samples", "rows"))
+def _null_eigenvalues(key: PRNGKeyArray, outside_rows, *, d: int, d_prime: int, samples: int, rows: int) -> Array:
     # By symmetry the first subspace may be spanned by the first d axes. A Gaussian n×d' matrix [X; Y] spans a uniform
     # second one, and its orthonormal frame has the upper part X (XᵀX + YᵀY)^-½, whose singular values are the cosines.
     key_inside, key_outside = jax.random.split(key)
     inside = jax.random.normal(key_inside, (samples, d, d_prime))
-    outside = _gaussian_triangle(key_outside, samples, n - d, d_prime)
+    if rows <= d_prime:
+        outside = jax.random.normal(key_outside, (samples, rows, d_prime))
+    else:
+        outside = _gaussian_triangle(key_outside, samples, outside_rows, d_prime)
     R = jnp.linalg.qr(jnp.concatenate([inside, outside], axis=1), mode="r")
     upper = jax.lax.linalg.triangular_solve(R, inside, left_side=False, lower=False)
     cosines = jnp.clip(jnp.linalg.svd(upper, compute_uv=False), 0, 1)
@@ -45,10 +49,8 @@ def _null_eigenvalues(key: PRNGKeyArray, *, n: int, d: int, d_prime: int, sample
     return jnp.sort(jnp.concatenate([1 - cosines, ones, 1 + cosines], axis=-1), axis=-1)
 
 
-def _gaussian_triangle(key: PRNGKeyArray, samples: int, rows: int, columns: int) -> Float[Array, "samples p columns"]:
-    """R of the QR of a Gaussian rows×columns matrix, or the matrix itself if it is not taller than wide."""
-    if rows <= columns:
-        return jax.random.normal(key, (samples, rows, columns))
+def _gaussian_triangle(key: PRNGKeyArray, samples: int, rows, columns: int) -> Float[Array, "samples columns columns"]:
+    """R of the QR of a Gaussian rows×columns matrix that is taller than wide; ``rows`` may be traced."""
     key_diagonal, key_above = jax.random.split(key)
     degrees = rows - jnp.arange(columns, dtype=jnp.result_type(float))
     diagonal = jnp.sqrt(jax.random.chisquare(key_diagonal, degrees, (samples, columns)))

@@ -1,0 +1,56 @@
+"""The adapted matrices as one list, and values by path as arrays over it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from experiments.mining.summary import group_of
+from subspace import LowRank
+from subspace.angles import Side
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One matrix of one layer, n outputs by m inputs, with a subspace of ``dim`` dimensions on each side."""
+
+    path: str
+    layer: int | None
+    """None for a matrix that is not part of a stack of layers."""
+    n: int
+    m: int
+    dim: int
+
+    @property
+    def group(self) -> str:
+        """Its kind, a panel of the figures: "frame qkv", "depth head, other"."""
+        return group_of(self.path)
+
+    def size(self, side: Side) -> int:
+        """Dimension of the space in which the subspaces of this side lie."""
+        return self.n if side == "output" else self.m
+
+
+def matrices_of(factors: Mapping[str, LowRank]) -> list[Matrix]:
+    """Every matrix of every layer, in the order of the mapping."""
+    found = []
+    for path, stack in factors.items():
+        *layers, n, m = stack.shape
+        found += [Matrix(path, index[0] if index else None, n, m, stack.rank) for index in np.ndindex(*layers)]
+    return found
+
+
+def over_matrices(values: Mapping[str, np.ndarray], trailing: int) -> np.ndarray:
+    """path → (*layers, *rest) with ``trailing`` axes in the rest, to one array (matrices, *rest)."""
+    parts = [np.asarray(value) for value in values.values()]
+    return np.concatenate([part.reshape(-1, *part.shape[part.ndim - trailing :]) for part in parts])
+
+
+def by_group(matrices: Sequence[Matrix]) -> dict[str, np.ndarray]:
+    """Kind of matrix → indices of its members, in order: the panels of a figure and the layers along its x-axis."""
+    groups: dict[str, list[int]] = {}
+    for i, matrix in enumerate(matrices):
+        groups.setdefault(matrix.group, []).append(i)
+    return {name: np.array(members) for name, members in groups.items()}

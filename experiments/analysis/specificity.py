@@ -1,0 +1,169 @@
+"""How much of an adapter's energy lies in the subspace of its own attribute, mined without it, and in those of the others?
+
+The test of disentanglement that matters to a user: if a subspace is the attribute's, an adapter of this attribute that it
+has not seen must lie in it more than in the subspaces of other attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from experiments.analysis.inputs import Inputs
+from experiments.analysis.matrices import Matrix, by_group, matrices_of, over_matrices
+from experiments.analysis.resampling import mine_members, room
+from subspace import LowRank
+
+MEASURES = ("both", "output", "input")
+"""‖UᵀdW V‖², ‖UᵀdW‖² and ‖dW V‖² over ‖dW‖²: inside on both sides, or on one."""
+EVERYTHING = "all matrices"
+
+
+@dataclass(frozen=True, eq=False)
+class Specificity:
+    """What :func:`measure_specificity` finds."""
+
+    names: list[str]
+    matrices: list[Matrix]
+    shares: dict[str, np.ndarray]
+    """attribute X → (k, matrices, attributes, 3): share, 0 to 1, of each adapter of X in the subspace of each attribute;
+    that of X itself is mined without the adapter. The last axis is :data:`MEASURES`."""
+    energies: dict[str, np.ndarray]
+    """attribute → (k, matrices): ‖dW‖² of its adapters."""
+    chance: np.ndarray
+    """(matrices, 3): what random subspaces of this size capture, d'²/(n·m), d'/n and d'/m."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shares:
+    """Shares of whole adapters over a set of matrices, weighted by energy."""
+
+    mean: np.ndarray
+    """(attributes, attributes, 3): adapters of the first, subspace of the second; mean over the adapters."""
+    spread: np.ndarray
+    """The same: standard deviation over the adapters."""
+    chance: np.ndarray
+    """(attributes, 3): for the adapters of each attribute."""
+    own_largest: np.ndarray
+    """(attributes,): adapters that lie more in their own attribute's subspace than in any other, on both sides."""
+    count: np.ndarray
+    """(attributes,): k."""
+
+
+def measure_specificity(inputs: Inputs, say: Callable[[str], None]) -> Specificity:
+    """Leave every adapter out once, and measure where it lies.
+
+    Args:
+      inputs: with adapters, at least two of each attribute.
+      say: gets a line before each attribute.
+    """
+    shares, energies = {}, {}
+    for which, (name, mined) in enumerate(inputs.attributes.items()):
+        count = len(mined.adapter_files)
+        say(f"{count} adapters of {name}, each left out once")
+        dims = room(inputs, count - 1)
+        own_shares, own_energies = [], []
+        for number in range(count):
+            adapter = mined.read_adapter(number)
+            without = mine_members(inputs, [(name, other) for other in range(count) if other != number], dims)
+            subspaces = [each.factors for each in inputs.attributes.values()]
+            subspaces[which] = without
+            captured = [captured_shares(adapter, subspace) for subspace in subspaces]
+            own_shares.append(
+                np.stack([over_matrices({path: found[path] for path in adapter}, 1) for found in captured], axis=1)
+            )
+            own_energies.append(over_matrices({path: energy(delta) for path, delta in adapter.items()}, 0))
+        shares[name], energies[name] = np.stack(own_shares), np.stack(own_energies)
+    matrices = matrices_of(inputs.first.factors)
+    sizes = np.array([(matrix.dim, matrix.n, matrix.m) for matrix in matrices], float)
+    output, input_ = sizes[:, 0] / sizes[:, 1], sizes[:, 0] / sizes[:, 2]
+    return Specificity(inputs.names, matrices, shares, energies, np.stack([output * input_, output, input_], axis=-1))
+
+
+def captured_shares(adapter: Mapping[str, LowRank], subspace: Mapping[str, LowRank]) -> dict[str, np.ndarray]:
+    """path → (*layers, 3): share of an adapter's energy inside canonical subspaces, by :data:`MEASURES`; 0 of a zero update."""
+    found = {}
+    for path, delta in adapter.items():
+        A, B = (np.asarray(side, np.float64) for side in (delta.A, delta.B))
+        inside_A, inside_B = (
+            _unit_columns(np.asarray(basis, np.float64)).mT @ side
+            for basis, side in ((subspace[path].A, A), (subspace[path].B, B))
+        )
+        gram_A, gram_B = A.mT @ A, B.mT @ B
+        inner_A, inner_B = inside_A.mT @ inside_A, inside_B.mT @ inside_B
+        parts = [
+            np.einsum("...ij,...ij->...", left, right)
+            for left, right in ((inner_A, inner_B), (inner_A, gram_B), (gram_A, inner_B))
+        ]
+        whole = np.einsum("...ij,...ij->...", gram_A, gram_B)
+        found[path] = np.stack(parts, axis=-1) / np.where(whole > 0, whole, 1)[..., None]
+    return found
+
+
+def energy(delta: LowRank) -> np.ndarray:
+    """‖dW‖² (*layers) of each matrix, in float64."""
+    A, B = (np.asarray(side, np.float64) for side in (delta.A, delta.B))
+    return np.einsum("...ij,...ij->...", A.mT @ A, B.mT @ B)
+
+
+def _unit_columns(columns: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(columns, axis=-2, keepdims=True)
+    return columns / np.where(norms > 0, norms, 1)
+
+
+def shares_by_kind(found: Specificity) -> dict[str, Shares]:
+    """:class:`Shares` over all matrices, then of each kind of matrix."""
+    everything = {EVERYTHING: np.arange(len(found.matrices))}
+    return {name: _over(found, members) for name, members in (everything | by_group(found.matrices)).items()}
+
+
+def _over(found: Specificity, members: np.ndarray) -> Shares:
+    mean, spread, chance, largest = [], [], [], []
+    for own, name in enumerate(found.names):
+        weights = found.energies[name][:, members]
+        total = np.sum(weights, axis=1, keepdims=True)
+        weights = weights / np.where(total > 0, total, 1)
+        shares = np.einsum("km,kmac->kac", weights, found.shares[name][:, members])  # (k, attributes, 3)
+        mean.append(shares.mean(axis=0))
+        spread.append(shares.std(axis=0))
+        chance.append(np.einsum("km,mc->c", weights, found.chance[members]) / len(weights))
+        largest.append(int((shares[:, :, 0].argmax(axis=1) == own).sum()))
+    count = np.array([len(found.energies[name]) for name in found.names])
+    return Shares(np.stack(mean), np.stack(spread), np.stack(chance), np.array(largest), count)
+
+
+def specificity_rows(kinds: Mapping[str, Shares], names: list[str]) -> Iterator[dict[str, Any]]:
+    """One row for each kind of matrix, attribute of the adapters, attribute of the subspace and measure."""
+    for kind, shares in kinds.items():
+        for i, adapters in enumerate(names):
+            for j, subspace in enumerate(names):
+                for c, measure in enumerate(MEASURES):
+                    yield {
+                        "matrices": kind,
+                        "adapters of": adapters,
+                        "subspace of": subspace,
+                        "sides": measure,
+                        "share": float(shares.mean[i, j, c]),
+                        "spread": float(shares.spread[i, j, c]),
+                        "chance": float(shares.chance[i, c]),
+                    }
+
+
+def adapter_rows(found: Specificity) -> Iterator[dict[str, Any]]:
+    """One row for each adapter, matrix and subspace."""
+    for name in found.names:
+        for k, (shares, energies) in enumerate(zip(found.shares[name], found.energies[name], strict=True)):
+            for i, matrix in enumerate(found.matrices):
+                for j, subspace in enumerate(found.names):
+                    yield {
+                        "adapters of": name,
+                        "adapter": k,
+                        "path": matrix.path,
+                        "layer": matrix.layer,
+                        "subspace of": subspace,
+                        **{f"share, {measure}": float(shares[i, j, c]) for c, measure in enumerate(MEASURES)},
+                        "energy": float(energies[i]),
+                    }

@@ -1,0 +1,121 @@
+"""``experiments.analyze``: from the folders of several attributes to the report, and bad input."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.experiments.analysis.planted import draw_adapters, draw_subspaces, write_run
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("geometry", "texture", "camera")
+SHAPES = {"aggregator.frame_blocks.attn.qkv": ((3,), 96, 64), "depth_head.conv": ((), 60, 48)}
+
+
+def run(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.analyze", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        timeout=600,
+    )
+
+
+def _write(folder, name, seed, **facts):
+    adapters = draw_adapters(seed, draw_subspaces(10 + seed, shapes=SHAPES), k=4, shapes=SHAPES)
+    return write_run(folder, name, adapters, **facts)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return [_write(folder / name, name, i, **{"input factors drawn": "independent"}) for i, name in enumerate(NAMES)]
+
+
+@pytest.fixture(scope="module")
+def result(folders, tmp_path_factory):
+    cwd = tmp_path_factory.mktemp("result")
+    control = _write(cwd / "control", "camera", 9, targets="shuffled", **{"input factors drawn": "independent"})
+    found = run(f"--subspaces={','.join(map(str, folders))}", f"--controls={control}", "--output=out", cwd=cwd)
+    return found, cwd / "out"
+
+
+def test_writes_report_figures_tables_and_numbers(result):
+    found, output = result
+    assert found.returncode == 0, found.stderr
+    assert {entry.name for entry in output.iterdir()} == {"report.html", "analysis.json", "figures", "tables"}
+    assert found.stdout.splitlines()[-1].startswith(f"wrote {output} in ")
+    names = {path.stem for path in (output / "figures").glob("*.png")}
+    assert names == {path.stem for path in (output / "figures").glob("*.pdf")}
+    assert names == {
+        "overlap_map",
+        "overlap_layers",
+        "smallest_angle",
+        *(f"eigenvalues_{pair}" for pair in ("geometry_texture", "geometry_camera", "texture_camera")),
+        "same_attribute",
+        "specificity",
+        "allocation",
+        "controls_spectra",
+        "controls_drops",
+    }
+    html = (output / "report.html").read_text()
+    assert html.count("<figure>") == len(names)
+    assert not re.search(r"(src|href)=\"(?!data:|#)", html) and "@import" not in html
+    for table in (output / "tables").glob("*.csv"):
+        rows = list(csv.DictReader(table.open()))
+        assert rows and all(None not in row and None not in row.values() for row in rows), table
+    with (output / "tables" / "angles.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 2 * 4 * 3
+
+
+def test_the_verdict_says_what_was_planted(result):
+    found, output = result
+    numbers = json.loads((output / "analysis.json").read_text())
+    assert numbers["verdict"] in found.stdout
+    assert (
+        "An attribute overlaps clearly more with itself than with others, so that orthogonality means"
+        in numbers["verdict"]
+    )
+    assert "Of 12 held-out adapters, 12 lie more in their own" in numbers["verdict"]
+    assert "With independent initialisation, shuffled targets" in numbers["verdict"]
+    assert numbers["The union as a basis"]["parameters"]["plain LoRA on every matrix"] == 4 * (3 * (96 + 64) + 60 + 48)
+
+
+def test_a_second_run_replaces_its_own_results_and_nothing_else(folders, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    found = run(f"--subspaces={','.join(map(str, folders))}", "--output=out", cwd=tmp_path)
+    assert found.returncode == 2 and "notes.txt" in found.stderr and found.stderr.count("\n") == 1
+    assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (lambda f, t: [], "--subspaces needs the folders of at least two attributes, with commas; got nothing"),
+        (lambda f, t: [f"--subspaces={f[0]}"], "at least two attributes, with commas; got only {0}"),
+        (lambda f, t: [f"--subspaces={f[0]},{f[0]}"], "both hold the attribute geometry"),
+        (lambda f, t: [f"--subspaces={f[0]},{t / 'absent'}"], "--subspaces: there is no folder"),
+        (
+            lambda f, t: [f"--subspaces={f[0]},{f[1]}", f"--controls={f[2]}"],
+            "holds the attribute camera, under study are",
+        ),
+        (lambda f, t: [f"--subspaces={f[0]},{f[1]}", "--seed=-1"], "--seed=-1"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, folders, tmp_path):
+    found = run(*arguments(folders, tmp_path), "--output=out", cwd=tmp_path)
+    assert found.returncode == 2 and message.format(folders[0]) in found.stderr, found.stderr
+    assert found.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_the_output_must_be_named(folders, tmp_path):
+    found = run(f"--subspaces={folders[0]},{folders[1]}", cwd=tmp_path)
+    assert found.returncode == 2 and "--output is missing" in found.stderr
