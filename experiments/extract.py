@@ -193,7 +193,10 @@ def main(_: Sequence[str]) -> None:
 if __name__ == "__main__":
     flags.DEFINE_enum("attribute", "geometry", list(ATTRIBUTES), "what varies within the data sets")
     flags.DEFINE_enum(
-        "setting", "object_centric", list(get_args(Setting)), "cameras around objects, or in a room: hardly moving, or about"
+        "setting",
+        "object_centric",
+        list(get_args(Setting)),
+        "cameras around objects, or in a room: hardly moving, or about",
     )
     flags.DEFINE_enum("preset", "nano", list(PRESETS), "nano: minutes on a CPU; vggt_1b: the paper's numbers")
     flags.DEFINE_string("weights", None, "a converted or official VGGT: a file, a folder, or hf:OWNER/NAME")
