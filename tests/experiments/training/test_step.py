@@ -46,7 +46,12 @@ def assert_close(found, expected, tolerance):
 
 
 def test_together_equals_each_alone_on_cached_tokens(together, trained, batches, quick_jit):
-    """Also: a batch with the encoder's tokens is the batch without them."""
+    """Also: a batch with the encoder's tokens is the batch without them.
+
+    Adam divides a gradient by its own size, so a number whose gradient is nothing but rounding moves as far as any other,
+    either way. Its moments are sums of gradients and have no such freedom; those of the third step depend on the adapters
+    that the first two made.
+    """
     _, state, frozen = together
     encode = quick_jit(lambda images: nnx.merge(tiny.draw_base()[0], frozen.base).aggregator.encode(images))
     with_tokens = [
@@ -62,7 +67,7 @@ def test_together_equals_each_alone_on_cached_tokens(together, trained, batches,
         for batch, (expected, metrics) in zip(with_tokens, trained, strict=True):
             alone, found = step(alone, frozen, of_adapter(batch, i))
             assert_close(found, of_adapter(metrics, i), 1e-4)
-            assert_close(alone.params, of_adapter(expected.params, i), 2e-4)
+            assert_close(alone.optimizer, of_adapter(expected.optimizer, i), 1e-5)
     first = of_adapter(state.params, 0)
     assert all(
         np.abs(a - b).max() > 1e-4
