@@ -158,13 +158,14 @@ def choose(given: Mapping[str, Any], store: Path) -> Choice:
     if "rank" in changes:
         changes["alpha"] = float(changes["rank"])
     adapters = tuple(given["adapters"] or ())
-    if given["weights"] is None and not adapters:
-        raise ValueError("--weights is missing: no weights are shipped with this version, see --help")
+    weights = given["weights"]
+    if weights is None and not adapters:
+        weights = preset.weights
     return Choice(
         attribute=given["attribute"],
         setting=given["setting"],
         preset=replace(preset, **changes),
-        weights=given["weights"],
+        weights=weights,
         k=preset.datasets[given["setting"]] if given["k"] is None else given["k"],
         alpha=given["alpha"],
         init=given["init"],
@@ -199,7 +200,12 @@ if __name__ == "__main__":
         "cameras around objects, or in a room: hardly moving, or about",
     )
     flags.DEFINE_enum("preset", "nano", list(PRESETS), "nano: minutes on a CPU; vggt_1b: the paper's numbers")
-    flags.DEFINE_string("weights", None, "a converted or official VGGT: a file, a folder, or hf:OWNER/NAME")
+    flags.DEFINE_string(
+        "weights",
+        None,
+        "the base model, a converted or official VGGT: a file, a folder, hf:OWNER/NAME, or nano, the small one that is shipped; "
+        "by default nano, or for vggt_1b hf:facebook/VGGT-1B",
+    )
     flags.DEFINE_integer("k", None, "data sets and adapters (nano 5, vggt_1b 5 or 10)", lower_bound=2)
     flags.DEFINE_integer("rank", None, "r of the adapters (nano 8, vggt_1b 16)", lower_bound=1)
     flags.DEFINE_integer("dim", None, "d' of the shared subspace, at most k·r (nano 8, vggt_1b 16)", lower_bound=1)

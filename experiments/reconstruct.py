@@ -23,9 +23,6 @@ from absl import flags
 
 from weights_convert.command_line import run
 
-DEFAULT_WEIGHTS: str | None = None
-"""What ``--weights`` is when it is not given."""
-
 OUTPUTS = frozenset({"points.ply", "points.glb", "cameras.json", "depth", "sparse", "overview.png"})
 
 
@@ -140,13 +137,10 @@ def main(_: Sequence[str]) -> None:
     for name in ("images", "output"):
         if not given[name].value:
             raise ValueError(f"--{name} is missing, see --help")
-    weights = given.weights or DEFAULT_WEIGHTS
-    if weights is None:
-        raise ValueError("--weights is missing: no weights are shipped with this version, see --help")
     line = reconstruct(
         given.images,
         Path(os.path.abspath(given.output)),
-        weights,
+        given.weights,
         mode=given.mode,
         resolution=given.resolution,
         confidence=given.confidence,
@@ -161,8 +155,9 @@ if __name__ == "__main__":
     flags.DEFINE_string("output", None, "folder to make; nothing is left there if anything fails")
     flags.DEFINE_string(
         "weights",
-        DEFAULT_WEIGHTS,
-        "a converted or official VGGT: a file, a folder, or hf:OWNER/NAME of the Hugging Face hub",
+        "nano",
+        "a converted or official VGGT: a file, a folder, hf:OWNER/NAME of the Hugging Face hub, or nano, the small model "
+        "that is shipped, which knows rendered rooms only",
     )
     flags.DEFINE_enum(
         "mode",
@@ -174,7 +169,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer(
         "resolution",
         None,
-        "side of the model's pictures in pixels, a multiple of its patches; by default what it was made for (518)",
+        "side of the model's pictures in pixels, a multiple of its patches; by default what it was made for (nano: 96, VGGT-1B: 518)",
         lower_bound=1,
     )
     flags.DEFINE_float(

@@ -11,9 +11,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+import vggt_jax
 from weights_convert.safetensors_file import TYPES, SafetensorsFile, Shape
 
 HUB = "hf:"
+SHIPPED = Path(vggt_jax.__file__).parent / "weights"
+"""A folder for each model that comes with this package; its name is the folder's."""
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
 _IN_FOLDERS = ("model.safetensors", INDEX, "weights.safetensors", "model.pt")
@@ -50,14 +53,15 @@ def open_source(source: str | Path) -> Source:
 
     Args:
         source: a safetensors file, an index of several (``model.safetensors.index.json``), a PyTorch file (.pt or .pth),
-            a folder with one of these, or ``hf:owner/name`` or ``hf:owner/name@revision``, which is downloaded
-            into Hugging Face's cache. A ``config.json`` beside the weights is read with them.
+            a folder with one of these, ``nano`` for the model that is shipped, or ``hf:owner/name`` or
+            ``hf:owner/name@revision``, which is downloaded into Hugging Face's cache. A ``config.json`` beside the weights
+            is read with them. A file or folder of one's own called ``nano`` is ``./nano``.
 
     Raises:
         ValueError: files that are cut off, corrupt or of another kind, and PyTorch files where PyTorch is missing.
         OSError: files that are missing or cannot be read or fetched.
     """
-    path = _fetch(str(source).removeprefix(HUB)) if str(source).startswith(HUB) else Path(source)
+    path = _located(str(source))
     if path.is_dir():
         folder = path
         path = next((folder / name for name in _IN_FOLDERS if (folder / name).is_file()), folder)
@@ -69,6 +73,17 @@ def open_source(source: str | Path) -> Source:
     if (path.parent / CONFIG).is_file():
         config = _json(path.parent / CONFIG)
     return Source(path, _open_tensors(path), config)
+
+
+def _located(source: str) -> Path:
+    if source.startswith(HUB):
+        return _fetch(source.removeprefix(HUB))
+    return SHIPPED / source if source in shipped_models() else Path(source)
+
+
+def shipped_models() -> list[str]:
+    """The names of the models that come with this package."""
+    return sorted(config.parent.name for config in SHIPPED.glob(f"*/{CONFIG}"))
 
 
 def _open_tensors(path: Path) -> Tensors:

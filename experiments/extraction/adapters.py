@@ -115,7 +115,7 @@ def make_adapters(
 
 def _identity(base: Base, data: Data, preset: Preset, init: Init, seed: int) -> dict[str, Any]:
     training = asdict(preset)
-    for name in ("datasets", "dim"):  # the subspace's, and what data.settings says already
+    for name in ("weights", "datasets", "dim"):  # what "base" and data.settings say already, and the subspace's
         del training[name]
     settings = data.settings
     return {

@@ -14,6 +14,8 @@ from vggt_jax.config import DType
 class Preset:
     """Everything that is not a choice of the experiment; no code depends on which preset it is."""
 
+    weights: str
+    """Of the base model, where no others are named."""
     resolution: int
     """Width and height of the pictures in pixels."""
     datasets: Mapping[Setting, int]
@@ -53,6 +55,7 @@ class Preset:
 
 PRESETS: Mapping[Literal["nano", "vggt_1b"], Preset] = {
     "nano": Preset(
+        weights="nano",
         resolution=96,
         datasets={"micro_baseline": 5, "object_centric": 5, "wide_baseline": 5},
         scenes=12,
@@ -73,6 +76,7 @@ PRESETS: Mapping[Literal["nano", "vggt_1b"], Preset] = {
         cache_tokens=True,
     ),
     "vggt_1b": Preset(
+        weights="hf:facebook/VGGT-1B",
         resolution=518,
         datasets={"micro_baseline": 5, "object_centric": 10, "wide_baseline": 10},
         scenes=200,

@@ -145,7 +145,7 @@ def test_colmap_model_projects_onto_the_pixels(result):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--images=nowhere", "--output=out"], "--weights is missing"),
+        (["--images=nowhere", "--output=out", "--weights=missing"], "no images at nowhere"),
         (["--output=out", f"--weights={WEIGHTS}"], "--images is missing"),
         (["--images=nowhere", "--output=out", f"--weights={WEIGHTS}"], "no images at nowhere"),
         (["--images=nowhere", "--output=out", "--confidence=101"], "flag --confidence=101"),
