@@ -203,8 +203,8 @@ if __name__ == "__main__":
     flags.DEFINE_string(
         "weights",
         None,
-        "the base model, a converted or official VGGT: a file, a folder, hf:OWNER/NAME, or nano, the small one that is shipped; "
-        "by default nano, or for vggt_1b hf:facebook/VGGT-1B",
+        "the base model, a converted or official VGGT: a file, a folder, hf:OWNER/NAME, or nano, the small one that is "
+        "shipped; by default nano, or for vggt_1b hf:facebook/VGGT-1B",
     )
     flags.DEFINE_integer("k", None, "data sets and adapters (nano 5, vggt_1b 5 or 10)", lower_bound=2)
     flags.DEFINE_integer("rank", None, "r of the adapters (nano 8, vggt_1b 16)", lower_bound=1)

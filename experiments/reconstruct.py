@@ -169,7 +169,8 @@ if __name__ == "__main__":
     flags.DEFINE_integer(
         "resolution",
         None,
-        "side of the model's pictures in pixels, a multiple of its patches; by default what it was made for (nano: 96, VGGT-1B: 518)",
+        "side of the model's pictures in pixels, a multiple of its patches; by default what it was made for (nano: 96, "
+        "VGGT-1B: 518)",
         lower_bound=1,
     )
     flags.DEFINE_float(
