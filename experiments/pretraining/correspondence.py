@@ -96,17 +96,44 @@ def matching_loss(
         grid: rows and columns of tokens.
         temperature: divisor of the cosines, positive.
     """
-    sources, targets = (jnp.asarray(side) for side in directed_pairs(features.shape[1]))
-    features = features * jax.lax.rsqrt(jnp.sum(features * features, axis=-1, keepdims=True) + 1e-6)
-    cosines = jnp.einsum("bnpc,bnqc->bnpq", features[:, sources], features[:, targets], precision="highest")
-    log_probability = jax.nn.log_softmax(cosines / temperature, axis=-1)
+    log_probability = log_match_probability(features, temperature)
     places = token_grid(*grid)
     apart = jnp.abs(truth.position[..., None, :] - places)
     label = jnp.prod(jnp.maximum(1 - apart, 0), axis=-1)
     label = label / jnp.maximum(jnp.sum(label, axis=-1, keepdims=True), 1e-6)
     loss = masked_mean(-jnp.sum(label * log_probability, axis=-1), truth.surface | truth.sky)
-    expected = jnp.einsum("bnpq,qc->bnpc", jnp.exp(log_probability), places, precision="highest")
-    return loss, share_found(expected, truth)
+    return loss, share_found(expected_position(log_probability, grid), truth)
+
+
+def log_match_probability(features: Float[Array, "b s p c"], temperature: Float[Array, ""]) -> Float[Array, "b n p q"]:
+    """For each token of the source view of :func:`directed_pairs`, which of the target view's tokens shows the same.
+
+    The softmax of the features' cosines divided by ``temperature``, as logarithms.
+    """
+    sources, targets = (jnp.asarray(side) for side in directed_pairs(features.shape[1]))
+    features = features * jax.lax.rsqrt(jnp.sum(features * features, axis=-1, keepdims=True) + 1e-6)
+    cosines = jnp.einsum("bnpc,bnqc->bnpq", features[:, sources], features[:, targets], precision="highest")
+    return jax.nn.log_softmax(cosines / temperature, axis=-1)
+
+
+def expected_position(log_probability: Float[Array, "b n p q"], grid: tuple[int, int]) -> Float[Array, "b n p 2"]:
+    """The soft-argmax over the target view's tokens, (column, row)."""
+    return jnp.einsum("bnpq,qc->bnpc", jnp.exp(log_probability), token_grid(*grid), precision="highest")
+
+
+def likeliest_position(
+    log_probability: Float[Array, "b n p q"], grid: tuple[int, int]
+) -> tuple[Float[Array, "b n p 2"], Float[Array, "b n p"]]:
+    """(column, row) of the match and the probability that it is there: the mean over the 3×3 tokens at the likeliest one.
+
+    Unlike :func:`expected_position` it does not lie between two places that look alike.
+    """
+    places = token_grid(*grid)
+    best = places[jnp.argmax(log_probability, axis=-1)]
+    near = jnp.max(jnp.abs(best[..., None, :] - places), axis=-1) <= 1
+    probability = jnp.where(near, jnp.exp(log_probability), 0)
+    mass = jnp.sum(probability, axis=-1)
+    return jnp.einsum("bnpq,qc->bnpc", probability, places, precision="highest") / mass[..., None], mass
 
 
 def share_found(position: Float[Array, "b n p 2"], truth: Matches) -> Float[Array, ""]:

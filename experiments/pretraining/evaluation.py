@@ -39,6 +39,8 @@ class Predicted:
     depths: Float[np.ndarray, "n 2 h w"]
     extrinsics: Float[np.ndarray, "n 2 3 4"]
     """World to camera, whatever the world."""
+    solved: Float[np.ndarray, "n 2 3 4"] | None = None
+    """The same from matched tokens and depth (:mod:`experiments.pretraining.matched_pose`), where that was asked for."""
 
 
 def held_out_pairs(scenes: Sequence[Scene], per_scene: int, seed: int) -> list[Scene]:
@@ -141,9 +143,10 @@ def evaluate(
         baselines: of the training scenes.
 
     Returns:
-        "model", "mean_depth", "constant" (depth 1 everywhere; no turn, the mean direction).
+        "model", "mean_depth", "constant" (depth 1 everywhere; no turn, the mean direction), and "solved", which has
+        pose metrics only, if the predictions have solved poses.
     """
-    depths, extrinsics, truths = [], [], []
+    depths, extrinsics, solved, truths = [], [], [], []
     for start in range(0, len(pairs), batch_size):
         some = list(pairs[start : start + batch_size])
         filler = replace(some[-1], valid=np.zeros_like(some[-1].valid))
@@ -151,6 +154,8 @@ def evaluate(
         predicted, truth = predict(batch), Truth.of(batch)
         depths.append(predicted.depths[: len(some)])
         extrinsics.append(predicted.extrinsics[: len(some)])
+        if predicted.solved is not None:
+            solved.append(predicted.solved[: len(some)])
         truths.append(Truth(*(getattr(truth, n)[: len(some)] for n in ("depths", "valid", "extrinsics"))))
     truth = joined(truths)
     still = np.broadcast_to(np.eye(3, 4), truth.extrinsics.shape).copy()
@@ -161,6 +166,7 @@ def evaluate(
             **depth_metrics(np.concatenate(depths), truth.depths, truth.valid),
             **pose_metrics(np.concatenate(extrinsics), truth.extrinsics),
         },
+        **({"solved": pose_metrics(np.concatenate(solved), truth.extrinsics)} if solved else {}),
         **{
             name: {
                 **depth_metrics(np.broadcast_to(guess, truth.depths.shape), truth.depths, truth.valid),

@@ -12,7 +12,13 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from experiments.pretraining.correspondence import matching_loss, share_in_place, true_matches
+from experiments.pretraining.correspondence import (
+    likeliest_position,
+    log_match_probability,
+    matching_loss,
+    share_in_place,
+    true_matches,
+)
 from experiments.training.batch import TrainingBatch
 from experiments.training.losses import Losses, Objective
 from experiments.training.normalization import normalize
@@ -108,7 +114,7 @@ def matching(helpers: Mapping[str, Array], outputs: Outputs, batch: TrainingBatc
     grid = (height // patch, width // patch)
     temperatures = jnp.exp(helpers["log_temperatures"])
     of_encoder = _normed(outputs.encoded) @ helpers["encoder_features"]
-    of_layer = _normed(outputs.patches[_MATCHED_LAYER]) @ helpers["layer_features"]
+    of_layer = _layer_features(helpers, outputs)
     encoder_loss, encoder_share = matching_loss(of_encoder, truth, grid, temperatures[0])
     layer_loss, layer_share = matching_loss(of_layer, truth, grid, temperatures[1])
     return {
@@ -118,6 +124,18 @@ def matching(helpers: Mapping[str, Array], outputs: Outputs, batch: TrainingBatc
         "matched_encoder": encoder_share,
         "matched_in_place": share_in_place(truth, grid),
     }
+
+
+def matched_positions(
+    helpers: Mapping[str, Array], outputs: Outputs, grid: tuple[int, int]
+) -> tuple[Float[Array, "b n p 2"], Float[Array, "b n p"]]:
+    """:func:`~experiments.pretraining.correspondence.likeliest_position` of the aggregator's tokens."""
+    temperature = jnp.exp(helpers["log_temperatures"][1])
+    return likeliest_position(log_match_probability(_layer_features(helpers, outputs), temperature), grid)
+
+
+def _layer_features(helpers: Mapping[str, Array], outputs: Outputs) -> Float[Array, "b s p c"]:
+    return _normed(outputs.patches[_MATCHED_LAYER]) @ helpers["layer_features"]
 
 
 def _token_points(

@@ -13,7 +13,14 @@ from flax import nnx
 
 from experiments.pretraining import evaluation
 from experiments.pretraining.initial import initial_model
-from experiments.pretraining.objective import forward, initial_helpers, matching, pretraining_loss
+from experiments.pretraining.matched_pose import solve_pairs
+from experiments.pretraining.objective import (
+    forward,
+    initial_helpers,
+    matched_positions,
+    matching,
+    pretraining_loss,
+)
 from experiments.pretraining.recipe import Recipe, Stage
 from experiments.pretraining.sampling import StageSampler, stacked
 from experiments.pretraining.scenes import Scene, Source, split
@@ -44,7 +51,7 @@ class Parameters:
 
 
 Evaluations = dict[str, dict[str, evaluation.Metrics]]
-"""Data set → "model" or a baseline → metric → value."""
+"""Data set → "model", "solved" (pose from matched tokens) or a baseline → metric → value."""
 
 
 class Pretraining:
@@ -101,21 +108,23 @@ class Pretraining:
         ]
 
     def evaluate(self, parameters: Parameters) -> Evaluations:
-        """On the held-out pairs of every data set."""
-        return self._evaluate(parameters, self._held_out)
+        """On the held-out pairs of every data set, with poses solved from matched tokens beside the camera head's."""
+        return self._evaluate(parameters, self._held_out, solve=True)
 
     def evaluate_on(self, parameters: Parameters, sources: Sequence[Source]) -> Evaluations:
         """On pairs of all scenes of other data sets, such as those of an attribute."""
         per_scene, seed = self.recipe.pairs_per_scene, self.recipe.seed
         pairs = {source.name: evaluation.held_out_pairs(source.scenes, per_scene, seed) for source in sources}
-        return self._evaluate(parameters, pairs)
+        return self._evaluate(parameters, pairs, solve=True)
 
-    def _evaluate(self, parameters: Parameters, pairs_by_name: Mapping[str, Sequence[Scene]]) -> Evaluations:
+    def _evaluate(
+        self, parameters: Parameters, pairs_by_name: Mapping[str, Sequence[Scene]], solve: bool
+    ) -> Evaluations:
         found = {}
         for name, pairs in pairs_by_name.items():
             matched: list[tuple[int, dict[str, float]]] = []
             found[name] = evaluation.evaluate(
-                self._predictor(parameters, matched), pairs, self._baselines, _EVALUATED_AT_ONCE
+                self._predictor(parameters, matched, solve), pairs, self._baselines, _EVALUATED_AT_ONCE
             )
             counts = [count for count, _ in matched]
             found[name]["model"] |= {
@@ -156,7 +165,7 @@ class Pretraining:
             LoopSettings(stage.steps, checkpoint_every=CHECKPOINT_EVERY, validate_every=VALIDATE_EVERY),
             self.folder / f"stage_{number}_{stage.name}",
             self._identity(number),
-            validate=lambda state: of_model(self.evaluate(after(state))),
+            validate=lambda state: of_model(self._evaluate(after(state), self._held_out, solve=False)),
         )
         return after(state)
 
@@ -175,18 +184,25 @@ class Pretraining:
         poses, depth = outputs.predictions.pose_enc, outputs.predictions.depth
         assert poses is not None and depth is not None
         terms = matching(helpers, outputs, batch, self._config.patch_size)
-        return depth[..., 0], decode_pose(poses, batch.image_size)[0], terms
+        height, width = (side // self._config.patch_size for side in batch.image_size)
+        extrinsics, intrinsics = decode_pose(poses, batch.image_size)
+        return depth[..., 0], extrinsics, intrinsics, matched_positions(helpers, outputs, (height, width)), terms
 
     def _predictor(
-        self, parameters: Parameters, matched: list[tuple[int, dict[str, float]]]
+        self, parameters: Parameters, matched: list[tuple[int, dict[str, float]]], solve: bool
     ) -> Callable[[TrainingBatch], evaluation.Predicted]:
         """Predictions, and on the way into ``matched`` for each batch its pairs and its shares of found tokens."""
 
         def predict(batch: TrainingBatch) -> evaluation.Predicted:
-            depths, extrinsics, terms = self._probe(parameters.parts, parameters.helpers, batch)
+            found = self._probe(parameters.parts, parameters.helpers, batch)
+            depths, extrinsics, intrinsics, (positions, weights), terms = jax.tree.map(np.asarray, found)
             shares = {name: float(value) for name, value in terms.items() if name.startswith("matched")}
             matched.append((int(np.any(batch.point_masks, axis=(1, 2, 3)).sum()), shares))
-            return evaluation.Predicted(np.asarray(depths), np.asarray(extrinsics))
+            solved = None
+            if solve:
+                patch = self._config.patch_size
+                solved = solve_pairs(depths, positions, weights, intrinsics, extrinsics, patch)
+            return evaluation.Predicted(depths, extrinsics, solved)
 
         return predict
 

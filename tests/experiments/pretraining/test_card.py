@@ -15,7 +15,14 @@ METRICS = {
     "abs_rel": 0.123, "delta": 0.456, "rotation": 7.8, "direction": 33.3, "matched": 0.61, "matched_encoder": 0.52,
     "matched_in_place": 0.19, "correlation_pitch": 0.71, "correlation_yaw": 0.05, "correlation_roll": -0.2,
 }  # fmt: skip
-EVALUATIONS = {"boxes": {"model": METRICS, "mean_depth": {**METRICS, "abs_rel": 0.408}, "constant": METRICS}}
+EVALUATIONS = {
+    "boxes": {
+        "model": METRICS,
+        "solved": {**METRICS, "rotation": 5.6, "direction": 28.9, "correlation_yaw": 0.83},
+        "mean_depth": {**METRICS, "abs_rel": 0.408},
+        "constant": METRICS,
+    }
+}
 DATA = [
     {
         "name": "boxes", "scenes": 4, "held_out": 1, "views": 6, "resolution": 16, "renderer": "exact",
@@ -60,6 +67,7 @@ def test_the_card_has_the_runs_numbers(written):
         "7.8°",
         "33.3°",
         "0.71, 0.05, -0.20",
+        "| 5.6° | 28.9° | 0.71, 0.83, -0.20 |",
         "61 %",
         "19 %",
         "`0123456789abcdef`",

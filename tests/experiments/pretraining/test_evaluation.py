@@ -79,8 +79,9 @@ def test_a_perfect_model_has_no_error_and_padding_does_not_count(pairs):
     def predict(batch):
         assert batch.images.shape[0] == 4
         truth = Truth.of(batch)
-        return Predicted(np.where(truth.valid, 3 * truth.depths, 1), batch.extrinsics)
+        return Predicted(np.where(truth.valid, 3 * truth.depths, 1), batch.extrinsics, solved=still)
 
+    still = np.broadcast_to(np.eye(3, 4), (4, 2, 3, 4))
     truth = Truth.of(stacked(pairs))
     found = evaluate(predict, pairs, Baselines.of(truth), batch_size=4)
     assert found["model"]["abs_rel"] < 1e-5 and found["model"]["delta"] == 1
@@ -88,6 +89,7 @@ def test_a_perfect_model_has_no_error_and_padding_does_not_count(pairs):
     assert found["model"]["rotation"] < 1e-2 and found["model"]["direction"] < 1e-1
     turns = [scene.turns[0, 1] for scene in pairs]
     assert found["constant"]["rotation"] == pytest.approx(np.median(turns), abs=1e-3)
+    assert found["solved"]["rotation"] == found["constant"]["rotation"] and "abs_rel" not in found["solved"]
     assert 0.01 < found["mean_depth"]["abs_rel"] < found["constant"]["abs_rel"]
     assert found["mean_depth"]["direction"] == found["constant"]["direction"] > 1
 
