@@ -3,7 +3,7 @@
 First the data, then the training; both go on where they stopped when they are called again. The names of the data sets end
 up in the model card::
 
-    python -m experiments.generate --attribute=mixed --setting=wide_baseline --datasets=1 --scenes=900 --views=6 \\
+    python -m experiments.generate --attribute=mixed --setting=wide_baseline --datasets=1 --scenes=700 --views=6 \\
         --resolution=96 --output=runs/data/wide
     python -m experiments.generate --attribute=mixed --setting=object_centric --datasets=1 --scenes=240 --views=12 \\
         --resolution=96 --output=runs/data/objects
