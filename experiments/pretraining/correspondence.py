@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float
 from experiments.training.batch import TrainingBatch
 from experiments.training.numerics import masked_mean
 from vggt_jax.geometry import project_points, unproject_depth
+from vggt_jax.matching import directed_pairs, expected_position, log_match_probability, token_grid
 
 DEPTH_TOLERANCE = 0.03
 """A point is seen in another view if its depth there differs from the depth map by less than this share of it."""
@@ -36,12 +37,6 @@ class Matches:
     """Whether both views see the token's point, which lies on a surface."""
     sky: Bool[Array, "b n p"]
     """Whether the token shows the sky in both views."""
-
-
-def directed_pairs(views: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Sources and targets: the first view to each other one and back."""
-    others = tuple(range(1, views))
-    return (0,) * len(others) + others, others + (0,) * len(others)
 
 
 def true_matches(batch: TrainingBatch, patch: int) -> Matches:
@@ -74,12 +69,6 @@ def true_matches(batch: TrainingBatch, patch: int) -> Matches:
     )
 
 
-def token_grid(height: int, width: int) -> Float[Array, "p 2"]:
-    """(column, row) of every token, row by row."""
-    columns, rows = jnp.meshgrid(jnp.arange(width), jnp.arange(height))
-    return jnp.stack([columns, rows], axis=-1).reshape(-1, 2).astype(jnp.float32)
-
-
 def matching_loss(
     features: Float[Array, "b s p c"],
     truth: Matches,
@@ -103,37 +92,6 @@ def matching_loss(
     label = label / jnp.maximum(jnp.sum(label, axis=-1, keepdims=True), 1e-6)
     loss = masked_mean(-jnp.sum(label * log_probability, axis=-1), truth.surface | truth.sky)
     return loss, share_found(expected_position(log_probability, grid), truth)
-
-
-def log_match_probability(features: Float[Array, "b s p c"], temperature: Float[Array, ""]) -> Float[Array, "b n p q"]:
-    """For each token of the source view of :func:`directed_pairs`, which of the target view's tokens shows the same.
-
-    The softmax of the features' cosines divided by ``temperature``, as logarithms.
-    """
-    sources, targets = (jnp.asarray(side) for side in directed_pairs(features.shape[1]))
-    features = features * jax.lax.rsqrt(jnp.sum(features * features, axis=-1, keepdims=True) + 1e-6)
-    cosines = jnp.einsum("bnpc,bnqc->bnpq", features[:, sources], features[:, targets], precision="highest")
-    return jax.nn.log_softmax(cosines / temperature, axis=-1)
-
-
-def expected_position(log_probability: Float[Array, "b n p q"], grid: tuple[int, int]) -> Float[Array, "b n p 2"]:
-    """The soft-argmax over the target view's tokens, (column, row)."""
-    return jnp.einsum("bnpq,qc->bnpc", jnp.exp(log_probability), token_grid(*grid), precision="highest")
-
-
-def likeliest_position(
-    log_probability: Float[Array, "b n p q"], grid: tuple[int, int]
-) -> tuple[Float[Array, "b n p 2"], Float[Array, "b n p"]]:
-    """(column, row) of the match and the probability that it is there: the mean over the 3×3 tokens at the likeliest one.
-
-    Unlike :func:`expected_position` it does not lie between two places that look alike.
-    """
-    places = token_grid(*grid)
-    best = places[jnp.argmax(log_probability, axis=-1)]
-    near = jnp.max(jnp.abs(best[..., None, :] - places), axis=-1) <= 1
-    probability = jnp.where(near, jnp.exp(log_probability), 0)
-    mass = jnp.sum(probability, axis=-1)
-    return jnp.einsum("bnpq,qc->bnpc", probability, places, precision="highest") / mass[..., None], mass
 
 
 def share_found(position: Float[Array, "b n p 2"], truth: Matches) -> Float[Array, ""]:

@@ -12,19 +12,14 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from experiments.pretraining.correspondence import (
-    likeliest_position,
-    log_match_probability,
-    matching_loss,
-    share_in_place,
-    true_matches,
-)
+from experiments.pretraining.correspondence import matching_loss, share_in_place, true_matches
 from experiments.training.batch import TrainingBatch
 from experiments.training.losses import Losses, Objective
 from experiments.training.normalization import normalize
 from experiments.training.numerics import bounded, length, masked_mean
 from experiments.training.step import LossFunction
 from vggt_jax import VGGT, Predictions, VGGTConfig
+from vggt_jax.matching import Matcher, normed
 
 FEATURES = 64
 """Channels of the features that are matched."""
@@ -113,8 +108,8 @@ def matching(helpers: Mapping[str, Array], outputs: Outputs, batch: TrainingBatc
     height, width = batch.image_size
     grid = (height // patch, width // patch)
     temperatures = jnp.exp(helpers["log_temperatures"])
-    of_encoder = _normed(outputs.encoded) @ helpers["encoder_features"]
-    of_layer = _layer_features(helpers, outputs)
+    of_encoder = normed(outputs.encoded) @ helpers["encoder_features"]
+    of_layer = matcher(helpers).features(outputs.patches)
     encoder_loss, encoder_share = matching_loss(of_encoder, truth, grid, temperatures[0])
     layer_loss, layer_share = matching_loss(of_layer, truth, grid, temperatures[1])
     return {
@@ -126,27 +121,15 @@ def matching(helpers: Mapping[str, Array], outputs: Outputs, batch: TrainingBatc
     }
 
 
-def matched_positions(
-    helpers: Mapping[str, Array], outputs: Outputs, grid: tuple[int, int]
-) -> tuple[Float[Array, "b n p 2"], Float[Array, "b n p"]]:
-    """:func:`~experiments.pretraining.correspondence.likeliest_position` of the aggregator's tokens."""
-    temperature = jnp.exp(helpers["log_temperatures"][1])
-    return likeliest_position(log_match_probability(_layer_features(helpers, outputs), temperature), grid)
-
-
-def _layer_features(helpers: Mapping[str, Array], outputs: Outputs) -> Float[Array, "b s p c"]:
-    return _normed(outputs.patches[_MATCHED_LAYER]) @ helpers["layer_features"]
+def matcher(helpers: Mapping[str, Array]) -> Matcher:
+    """The helper that is worth keeping: it finds the aggregator's tokens in other views."""
+    return Matcher(helpers["layer_features"], helpers["log_temperatures"][1], _MATCHED_LAYER)
 
 
 def _token_points(
     helpers: Mapping[str, Array], tokens: Float[Array, "b s p c2"], batch: TrainingBatch, patch: int
 ) -> Float[Array, ""]:
-    found = _normed(tokens) @ helpers["points"] + helpers["points_bias"]
+    found = normed(tokens) @ helpers["points"] + helpers["points_bias"]
     place = slice(patch // 2, None, patch)
     truth = batch.world_points[:, :, place, place].reshape(found.shape)
     return masked_mean(bounded(length(found - truth)), batch.point_masks[:, :, place, place].reshape(found.shape[:3]))
-
-
-def _normed(tokens: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
-    centred = tokens - tokens.mean(-1, keepdims=True)
-    return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5)

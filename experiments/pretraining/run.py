@@ -13,17 +13,11 @@ from flax import nnx
 
 from experiments.pretraining import evaluation
 from experiments.pretraining.initial import initial_model
-from experiments.pretraining.matched_pose import solve_pairs
-from experiments.pretraining.objective import (
-    forward,
-    initial_helpers,
-    matched_positions,
-    matching,
-    pretraining_loss,
-)
+from experiments.pretraining.objective import forward, initial_helpers, matcher, matching, pretraining_loss
 from experiments.pretraining.recipe import Recipe, Stage
 from experiments.pretraining.sampling import StageSampler, stacked
 from experiments.pretraining.scenes import Scene, Source, split
+from experiments.reconstruction.matched_pose import solve_views
 from experiments.training.batch import TrainingBatch
 from experiments.training.loop import LoopSettings, train
 from experiments.training.normalization import normalize
@@ -186,7 +180,7 @@ class Pretraining:
         terms = matching(helpers, outputs, batch, self._config.patch_size)
         height, width = (side // self._config.patch_size for side in batch.image_size)
         extrinsics, intrinsics = decode_pose(poses, batch.image_size)
-        return depth[..., 0], extrinsics, intrinsics, matched_positions(helpers, outputs, (height, width)), terms
+        return depth[..., 0], extrinsics, intrinsics, matcher(helpers)(outputs.patches, (height, width)), terms
 
     def _predictor(
         self, parameters: Parameters, matched: list[tuple[int, dict[str, float]]], solve: bool
@@ -201,7 +195,8 @@ class Pretraining:
             solved = None
             if solve:
                 patch = self._config.patch_size
-                solved = solve_pairs(depths, positions, weights, intrinsics, extrinsics, patch)
+                each = zip(depths, positions, weights, intrinsics, extrinsics, strict=True)
+                solved = np.stack([solve_views(*pair, patch) for pair in each])
             return evaluation.Predicted(depths, extrinsics, solved)
 
         return predict

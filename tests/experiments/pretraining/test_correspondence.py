@@ -5,17 +5,13 @@ from scipy.spatial.transform import Rotation
 
 from experiments.pretraining.correspondence import (
     Matches,
-    directed_pairs,
-    expected_position,
-    likeliest_position,
-    log_match_probability,
     matching_loss,
     share_found,
     share_in_place,
-    token_grid,
     true_matches,
 )
 from experiments.training.batch import TrainingBatch
+from vggt_jax.matching import directed_pairs, token_grid
 
 SIZE, PATCH, FOCAL, CENTRE = 32, 4, 40.0, 15.5
 GRID = SIZE // PATCH
@@ -130,21 +126,3 @@ def test_near_is_half_a_token():
     truth = Matches(jnp.zeros((1, 1, 4, 2)), jnp.asarray([[[True, True, True, False]]]), jnp.zeros((1, 1, 4), bool))
     guess = jnp.asarray([[[[0.3, 0.39], [0.31, 0.4], [0.0, 0.51], [0.0, 0.0]]]])
     np.testing.assert_allclose(share_found(guess, truth), 1 / 3, rtol=1e-6)
-
-
-def test_the_likeliest_position_ignores_a_second_place_that_looks_alike():
-    features = np.zeros((1, 2, GRID * GRID, 3), np.float32)
-    features[..., 0] = 1
-    features[0, 0, 0] = [0, 1, 0]
-    features[0, 1, GRID + 2] = [0, 1, 0]
-    features[0, 1, GRID + 3] = [0, 1, 0.2]
-    features[0, 1, -1] = [0, 1, 0.3]
-    log_probability = log_match_probability(jnp.asarray(features), jnp.asarray(0.02))
-    assert np.allclose(np.exp(log_probability).sum(-1), 1, atol=1e-5)
-    position, mass = (np.asarray(x)[0, 0, 0] for x in likeliest_position(log_probability, (GRID, GRID)))
-    cosines = np.array([1, 1 / np.sqrt(1.04), 1 / np.sqrt(1.09)])
-    weights = np.exp(cosines / 0.02)
-    np.testing.assert_allclose(mass, weights[:2].sum() / weights.sum(), rtol=1e-4)
-    np.testing.assert_allclose(position, [2 + weights[1] / weights[:2].sum(), 1], rtol=1e-4)
-    between = np.asarray(expected_position(log_probability, (GRID, GRID)))[0, 0, 0]
-    assert between[1] > 1.2

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from experiments.pretraining.matched_pose import solve_pairs, solve_pose
+from experiments.reconstruction.matched_pose import solve_pose, solve_views
 
 SIZE, PATCH = 96, 8
 K = np.array([[80.0, 0, 47.5], [0, 82.0, 47.5], [0, 0, 1]])
@@ -97,12 +97,22 @@ def test_nothing_to_go_by_is_refused():
         solve_pose(depths, pixels, matched, np.ones(depths.shape), np.stack([K, K]), STILL[:0], 4.0)
 
 
-def test_pairs_read_depth_and_matches_at_the_tokens():
-    poses = [a_pose(), a_pose((-3.0, 12.0, 0.0), (-0.2, 0.1, 0.1))]
-    matched = np.stack([(exact(pose)[2] - PATCH // 2) / PATCH for pose in poses])
-    depths = np.stack([wall(pose) for pose in poses])
-    intrinsics = np.broadcast_to(K, (2, 2, 3, 3))
-    guesses = np.broadcast_to(np.eye(3, 4), (2, 2, 3, 4))
-    found = solve_pairs(depths, matched, np.ones(matched.shape[:3]), intrinsics, guesses, PATCH)
-    np.testing.assert_array_equal(found[:, 0], guesses[:, 0])
-    np.testing.assert_allclose(found[:, 1], np.stack(poses), atol=1e-6)
+def test_every_view_is_solved_against_the_first():
+    """The first camera is not the world, and the last view has no matches."""
+    world_to_first = a_pose((5.0, 60.0, -7.0), (1.0, 2.0, 3.0))
+    poses = [a_pose(), a_pose((-3.0, 12.0, 0.0), (-0.2, 0.1, 0.1)), a_pose((1.0, 2.0, 3.0), (0.3, 0.2, 0.1))]
+    seen_by = [wall(pose) for pose in poses]
+    depths = np.stack([seen_by[0][0], *(both[1] for both in seen_by)])
+    matched = np.stack(
+        [(exact(pose)[2] - PATCH // 2) / PATCH for pose in poses], axis=1
+    )  # (direction, view, tokens, 2)
+    weights = np.ones(matched.shape[:3])
+    weights[:, 2] = 0
+    predicted = np.stack([world_to_first] * 4)
+    found = solve_views(depths, matched.reshape(6, -1, 2), weights.reshape(6, -1), np.stack([K] * 4), predicted, PATCH)
+    for view, pose in enumerate(poses[:2], start=1):
+        expected = np.concatenate(
+            [pose[:, :3] @ world_to_first[:, :3], pose[:, :3] @ world_to_first[:, 3:] + pose[:, 3:]], axis=1
+        )
+        np.testing.assert_allclose(found[view], expected, atol=1e-6)
+    np.testing.assert_allclose(found[[0, 3]], predicted[[0, 3]], atol=1e-12)

@@ -80,41 +80,47 @@ def _projected(points: Float[np.ndarray, "p 3"], matrix: Float[np.ndarray, "3 3"
     return rays[:, :2] / np.maximum(rays[:, 2:], _NEAREST)
 
 
-def solve_pairs(
-    depths: Float[np.ndarray, "n 2 h w"],
-    matched: Float[np.ndarray, "n 2 p 2"],
-    weights: Float[np.ndarray, "n 2 p"],
-    intrinsics: Float[np.ndarray, "n 2 3 3"],
-    extrinsics: Float[np.ndarray, "n 2 3 4"],
+def solve_views(
+    depths: Float[np.ndarray, "s h w"],
+    matched: Float[np.ndarray, "n p 2"],
+    weights: Float[np.ndarray, "n p"],
+    intrinsics: Float[np.ndarray, "s 3 3"],
+    extrinsics: Float[np.ndarray, "s 3 4"],
     patch: int,
-) -> Float[np.ndarray, "n 2 3 4"]:
-    """:func:`solve_pose` for N pairs of views, from no turn and from the pose that a camera head predicted.
+) -> Float[np.ndarray, "s 3 4"]:
+    """:func:`solve_pose` of every view against the first, from no turn and from what the camera head predicted.
 
     Args:
-        depths: predicted.
-        matched: (column, row) in tokens of the other view where each token of the first view and of the second lies.
-        weights: of the matches.
-        intrinsics: predicted.
-        extrinsics: predicted; the first camera is the world.
-        patch: side of a token in pixels.
+        depths: of S views, in one unit.
+        matched: (column, row) of each token's match, for the N pairs of :func:`vggt_jax.matching.directed_pairs`.
+        weights: of the matches; a view without any keeps its camera.
+        intrinsics: in pixels.
+        extrinsics: predicted, world to camera; the first one is kept.
+        patch: side of a token in pixels. A token's pixel is that at row and column ``patch // 2`` of its patch.
 
     Returns:
-        Extrinsics whose first camera is the world.
+        World to camera, float64.
     """
-    height, width = depths.shape[-2:]
+    views, height, width = depths.shape
     columns, rows = np.meshgrid(np.arange(width // patch), np.arange(height // patch))
     pixels = patch * np.stack([columns, rows], axis=-1).reshape(-1, 2) + patch // 2
-    at_tokens = depths[..., patch // 2 :: patch, patch // 2 :: patch].reshape(*depths.shape[:2], -1)
-    still = np.eye(3, 4)
-    found = np.broadcast_to(still, extrinsics.shape).copy()
-    for i, guess in enumerate(extrinsics[:, 1]):
-        found[i, 1] = solve_pose(
-            at_tokens[i],
+    at_tokens = depths[:, patch // 2 :: patch, patch // 2 :: patch].reshape(views, -1)
+    found = np.broadcast_to(np.eye(4), (views, 4, 4)).copy()
+    found[:, :3] = extrinsics
+    world_to_first, first_to_world = found[0].copy(), np.linalg.inv(found[0])
+    for view in range(1, views):
+        both, pairs = [0, view], [view - 1, views - 2 + view]
+        if not np.any(weights[pairs] > 0):
+            continue
+        solved = np.eye(4)
+        solved[:3] = solve_pose(
+            at_tokens[both],
             pixels,
-            patch * matched[i] + patch // 2,
-            weights[i],
-            intrinsics[i],
-            np.stack([still, guess]),
+            patch * matched[pairs] + patch // 2,
+            weights[pairs],
+            intrinsics[both],
+            np.stack([np.eye(3, 4), (found[view] @ first_to_world)[:3]]),
             patch * INLIER,
         )
-    return found
+        found[view] = solved @ world_to_first
+    return found[:, :3]
