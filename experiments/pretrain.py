@@ -12,9 +12,9 @@ up in the model card::
     python -m experiments.pretrain --output=runs/pretrain/nano/model \\
         --data=runs/data/wide/dataset_00,runs/data/objects/dataset_00,runs/data/micro/dataset_00
 
-The folder that it writes has the weights, their configuration, a model card and the evaluation that the card's tables are
-made of. An interrupted run ends in the same bits as one that was not. Several accelerators share each batch; a CPU's cores
-work on it as one device.
+The folder that it writes has the weights, their configuration, a matcher of tokens (which ``experiments.reconstruct
+--refine`` uses), a model card and the evaluation that the card's tables are made of. An interrupted run ends in the same
+bits as one that was not. Several accelerators share each batch; a CPU's cores work on it as one device.
 """
 
 from __future__ import annotations
@@ -82,7 +82,14 @@ def pretrain(
     parameters, evaluations = training()
     evaluations |= training.evaluate_on(parameters, others)
     size = card.write_model(
-        output, training.model(parameters), plan, training.described_data(), evaluations, without, compared
+        output,
+        training.model(parameters),
+        training.matcher(parameters),
+        plan,
+        training.described_data(),
+        evaluations,
+        without,
+        compared,
     )
     summary = "; ".join(
         f"{name}: AbsRel {found['model']['abs_rel']:.3f} (mean depth map {found['mean_depth']['abs_rel']:.3f}), "

@@ -34,6 +34,7 @@ def reconstruct(
     resolution: int | None = None,
     confidence: float = 50.0,
     colmap_points: int = 100_000,
+    refine: bool = False,
     overwrite: bool = False,
 ) -> str:
     """Run the command.
@@ -46,6 +47,7 @@ def reconstruct(
         resolution: side of the model's pictures in pixels; by default the one that the model was made for.
         confidence: percentile of the confidences of all views below which points are left out.
         colmap_points: largest number of points in the COLMAP model.
+        refine: solve the cameras again from matched tokens and depth, with a model that has a matcher.
         overwrite: replace an earlier reconstruction.
 
     Returns:
@@ -68,10 +70,12 @@ def reconstruct(
     with new_folder(output, overwrite, OUTPUTS) as folder:
         # JAX and the writers take seconds to import; bad arguments are refused before
         from experiments.reconstruction import colmap, overview, point_files, records
-        from experiments.reconstruction.inference import compile_forward, load_photos, scene_of
+        from experiments.reconstruction.inference import compile_forward, load_photos, refined, scene_of
         from experiments.reconstruction.placement import place
         from weights_convert import load_vggt
+        from weights_convert.matcher import load_matcher
 
+        matcher = load_matcher(weights) if refine else None
         with _stage(f"loading weights from {weights}"):
             model = load_vggt(weights, heads=("camera", "depth"))
         patch_size = model.config.patch_size
@@ -82,9 +86,13 @@ def reconstruct(
             pictures = load_photos(photos, mode, size, patch_size, folder)
             placements = place([(photo.width, photo.height) for photo in photos], mode, size, patch_size)
         with _stage(f"compiling for {len(photos)} × {pictures.shape[2]}×{pictures.shape[1]} pixels"):
-            forward = compile_forward(model, pictures.shape)
+            forward = compile_forward(model, pictures.shape, matcher)
         with _stage("running the model"):
-            scene = scene_of([photo.name for photo in photos], placements, pictures, *forward(pictures))
+            outputs = forward(pictures)
+            scene = scene_of([photo.name for photo in photos], placements, pictures, outputs)
+        if refine:
+            with _stage("refining the cameras"):
+                scene = refined(scene, outputs, patch_size)
 
         cloud = scene.cloud(confidence)
         threshold = scene.threshold(confidence)
@@ -94,6 +102,7 @@ def reconstruct(
             settings = {
                 "mode": mode,
                 "resolution": size,
+                "refined_from_matches": refine,
                 "confidence_percentile": confidence,
                 "confidence_threshold": threshold,
                 "points": len(cloud),
@@ -145,6 +154,7 @@ def main(_: Sequence[str]) -> None:
         resolution=given.resolution,
         confidence=given.confidence,
         colmap_points=given.colmap_points,
+        refine=given.refine,
         overwrite=given.overwrite,
     )
     print(line)
@@ -185,6 +195,12 @@ if __name__ == "__main__":
         100_000,
         "most points in the COLMAP model; more are thinned out at random, by a fixed seed",
         lower_bound=1,
+    )
+    flags.DEFINE_boolean(
+        "refine",
+        False,
+        "solve the cameras again from the patches that a matcher finds in other photos and from the depth; for models with a "
+        "matcher, such as nano, whose camera head is weak",
     )
     flags.DEFINE_boolean("overwrite", False, "replace an earlier reconstruction in the output folder")
     run(main)

@@ -19,6 +19,8 @@ from experiments.pretraining.recipe import Recipe
 from experiments.pretraining.run import Evaluations
 from vggt_jax import VGGT
 from vggt_jax.deltas import dotted
+from vggt_jax.matching import Matcher
+from weights_convert.matcher import MATCHER, save_matcher
 from weights_convert.pending import pending_output
 from weights_convert.sources import CONFIG
 
@@ -39,6 +41,7 @@ class Ablation:
 def write_model(
     output: Path,
     model: VGGT,
+    matcher: Matcher,
     recipe: Recipe,
     data: Sequence[Mapping[str, Any]],
     evaluations: Evaluations,
@@ -50,6 +53,7 @@ def write_model(
     Args:
         output: the folder to be.
         model: what was trained.
+        matcher: of its tokens, trained beside it.
         recipe: how.
         data: of each data set "name", "scenes", "views", "resolution", "held_out", "sha256", "renderer".
         evaluations: on held-out scenes.
@@ -67,6 +71,7 @@ def write_model(
     with pending_output(output, size) as folder:
         folder.mkdir()
         save_file(weights, folder / WEIGHTS)
+        save_matcher(folder / MATCHER, matcher)
         (folder / CONFIG).write_text(json.dumps(recipe.config.to_dict(), indent=2) + "\n", encoding="utf-8")
         (folder / EVALUATION).write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         (folder / CARD).write_text(card, encoding="utf-8")

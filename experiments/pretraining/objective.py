@@ -1,4 +1,4 @@
-"""What pre-training minimises: VGGT's losses and two helpers on tokens whose parameters are not shipped."""
+"""What pre-training minimises: VGGT's losses and two helpers on tokens."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from experiments.training.optimizer import make_optimizer
 from experiments.training.sharding import Placement, make_mesh
 from experiments.training.step import TrainingState, start, training_step
 from vggt_jax import VGGT
+from vggt_jax.matching import Matcher
 from vggt_jax.parameters import abstract_model
 from vggt_jax.pose_encoding import decode_pose
 
@@ -85,6 +86,10 @@ class Pretraining:
     def model(self, parameters: Parameters) -> VGGT:
         """The trained model, with the recipe's run-time choices."""
         return nnx.merge(nnx.graphdef(abstract_model(self.recipe.config)), nnx.State(parameters.parts))
+
+    def matcher(self, parameters: Parameters) -> Matcher:
+        """What finds the model's tokens in other views."""
+        return matcher(parameters.helpers)
 
     def described_data(self) -> list[dict[str, Any]]:
         """What the model card says about each data set."""

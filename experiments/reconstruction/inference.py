@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -13,14 +13,29 @@ from flax import nnx
 from jaxtyping import Array, Float
 from PIL import Image, ImageOps
 
+from experiments.reconstruction.matched_pose import solve_views
 from experiments.reconstruction.photos import UPRIGHT, Photo
 from experiments.reconstruction.placement import Placement
 from experiments.reconstruction.scene import Scene
 from vggt_jax import VGGT
+from vggt_jax.matching import Matcher, directed_pairs
 from vggt_jax.pose_encoding import decode_pose
 from vggt_jax.preprocessing import load_images
 
 Forward = Callable[[nnx.State, Float[Array, "1 views height width 3"]], tuple[Array, ...]]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the model says, in float32."""
+
+    pose_encodings: Float[np.ndarray, "views 9"]
+    depth: Float[np.ndarray, "views height width"]
+    confidence: Float[np.ndarray, "views height width"]
+    matched: Float[np.ndarray, "pairs tokens 2"] | None = None
+    """Where a matcher finds each token of one view in another, see :class:`vggt_jax.matching.Matcher`."""
+    probability: Float[np.ndarray, "pairs tokens"] | None = None
+    """Of these matches."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +45,9 @@ class Compiled:
     run: Forward
     params: nnx.State
 
-    def __call__(self, images: Float[np.ndarray, "views height width 3"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Pose encodings (views, 9), depths and confidences (both views, height, width), in float32."""
-        pose, depth, confidence = self.run(self.params, jnp.asarray(images)[None])
-        return np.asarray(pose[0]), np.asarray(depth[0, ..., 0]), np.asarray(confidence[0])
+    def __call__(self, images: Float[np.ndarray, "views height width 3"]) -> Outputs:
+        pose, depth, confidence, *matches = (np.asarray(x[0]) for x in self.run(self.params, jnp.asarray(images)[None]))
+        return Outputs(pose, depth[..., 0], confidence, *matches)
 
 
 def load_photos(
@@ -63,14 +77,19 @@ def load_photos(
                 path.unlink()
 
 
-def compile_forward(model: VGGT, shape: tuple[int, int, int, int]) -> Compiled:
-    """Compile camera and depth head for float32 images of the given shape (views, height, width, 3)."""
+def compile_forward(model: VGGT, shape: tuple[int, int, int, int], matcher: Matcher | None = None) -> Compiled:
+    """Compile camera and depth head, and the matcher, for float32 images of the given shape (views, height, width, 3)."""
     graphdef, params = nnx.split(model)
+    size, patch_size, first_patch = shape[1:3], model.config.patch_size, model.config.patch_start
+    grid = (size[0] // patch_size, size[1] // patch_size)
 
     def forward(params: nnx.State, images: Array) -> tuple[Array, ...]:
-        predictions = nnx.merge(graphdef, params)(images)
+        model = nnx.merge(graphdef, params)
+        tokens = model.aggregator(model.aggregator.encode(images), size, layers=model.config.layers)
+        predictions = model.read(tokens, size)
         found = (predictions.pose_enc, predictions.depth, predictions.depth_conf)
-        return tuple(array for array in found if array is not None)
+        matches = () if matcher is None else matcher(tokens[..., first_patch:, :], grid)
+        return (*(array for array in found if array is not None), *matches)
 
     images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     return Compiled(jax.jit(forward).lower(params, images).compile(), params)
@@ -80,15 +99,14 @@ def scene_of(
     names: Sequence[str],
     placements: Sequence[Placement],
     images: Float[np.ndarray, "views height width 3"],
-    pose_encodings: Float[np.ndarray, "views 9"],
-    depth: Float[np.ndarray, "views height width"],
-    confidence: Float[np.ndarray, "views height width"],
+    outputs: Outputs,
 ) -> Scene:
     """The scene that the model's predictions describe.
 
     Raises:
         ValueError: predictions that are not finite, or a field of view that no pinhole camera has.
     """
+    pose_encodings, depth, confidence = outputs.pose_encodings, outputs.depth, outputs.confidence
     for name, *arrays in zip(names, pose_encodings, depth, confidence, strict=True):
         if not all(np.isfinite(array).all() for array in arrays):
             raise ValueError(f"{name}: the model's predictions are not finite; are these weights trained?")
@@ -103,3 +121,17 @@ def scene_of(
     extrinsics, intrinsics = (np.asarray(array) for array in cameras)
     pictures = np.rint(images * 255).astype(np.uint8)
     return Scene(tuple(names), tuple(placements), pictures, depth, confidence, extrinsics, intrinsics)
+
+
+def refined(scene: Scene, outputs: Outputs, patch_size: int) -> Scene:
+    """The scene with the cameras that explain the token matches best, :func:`solve_views`; the first one stays.
+
+    Raises ValueError if ``outputs`` come without matches.
+    """
+    if outputs.matched is None or outputs.probability is None:
+        raise ValueError("refined needs the outputs of a model with a matcher")
+    is_photo = scene.is_photo[:, patch_size // 2 :: patch_size, patch_size // 2 :: patch_size]
+    sources, _ = directed_pairs(len(scene.names))
+    weights = outputs.probability * is_photo.reshape(len(is_photo), -1)[list(sources)]
+    extrinsics = solve_views(scene.depth, outputs.matched, weights, scene.intrinsics, scene.extrinsics, patch_size)
+    return replace(scene, extrinsics=extrinsics)

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from experiments.output_folder import new_folder
 from experiments.reconstruct import OUTPUTS, reconstruct
-from experiments.reconstruction.inference import load_photos, scene_of
+from experiments.reconstruction.inference import Outputs, load_photos, refined, scene_of
 from experiments.reconstruction.photos import find_photos
 from experiments.reconstruction.placement import place
 from vggt_jax.geometry import project_points, unproject_depth
@@ -294,8 +294,36 @@ def test_predictions_that_are_no_camera(index, value, message):
     poses[1, index] = value
     arrays = np.ones((2, 14, 14, 3), np.float32), poses, *np.ones((2, 2, 14, 14), np.float32)
     with pytest.raises(ValueError, match=message) as error:
-        scene_of(["a.jpg", "b.jpg"], place([(14, 14)] * 2, "crop", 14, 14), *arrays)
+        scene_of(["a.jpg", "b.jpg"], place([(14, 14)] * 2, "crop", 14, 14), arrays[0], Outputs(*arrays[1:]))
     assert str(error.value).startswith("b.jpg: ")
+
+
+def test_refined_cameras_are_those_that_explain_the_matches():
+    """A wall that the second camera sees from the side; the camera head claims that it did not move."""
+    size, patch, distance, shift = 64, 4, 2.0, 0.25
+    poses = np.zeros((2, 9), np.float32)
+    poses[:, 6:] = 1  # no turn; the field of view is one radian
+    focal = size / 2 / np.tan(0.5)
+    side = size // patch
+    grid = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1).reshape(1, -1, 2).astype(np.float32)
+    moved = np.array([focal * shift / distance / patch, 0])
+    matched = np.concatenate([grid + moved, grid - moved])
+    probability = ((matched >= 0) & (matched < side)).all(axis=-1).astype(np.float32)
+    matched[:, :side] += 5  # above the photo, in the frame that was added around it
+    depth = np.full((2, size, size), distance, np.float32)
+    placements = place([(64, 48)] * 2, "pad", size, patch)
+    outputs = Outputs(poses, depth, depth, matched, probability)
+    scene = scene_of(["a.png", "b.png"], placements, np.ones((2, size, size, 3), np.float32), outputs)
+    expected = np.stack([np.eye(3, 4)] * 2)
+    np.testing.assert_allclose(scene.extrinsics, expected, atol=1e-7)
+    expected[1, 0, 3] = shift
+    np.testing.assert_allclose(refined(scene, outputs, patch).extrinsics, expected, atol=1e-5)
+    with pytest.raises(ValueError, match="with a matcher"):
+        refined(scene, Outputs(poses, depth, depth), patch)
+
+
+def test_refine_needs_a_matcher(tmp_path, folder):
+    assert "has no matcher.safetensors beside its weights" in refused(tmp_path, folder, refine=True)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import jax.numpy as jnp
 import jinja2
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from flax import nnx
 from experiments.pretraining import card
 from experiments.pretraining.initial import initial_model
 from tests.experiments.pretraining import small
+from vggt_jax.matching import Matcher
 from weights_convert import load_vggt
+from weights_convert.matcher import load_matcher
 
 METRICS = {
     "abs_rel": 0.123, "delta": 0.456, "rotation": 7.8, "direction": 33.3, "matched": 0.61, "matched_encoder": 0.52,
@@ -23,6 +26,7 @@ EVALUATIONS = {
         "constant": METRICS,
     }
 }
+MATCHER = Matcher(jnp.ones((4, 3)), jnp.zeros(()), layer=1)
 DATA = [
     {
         "name": "boxes", "scenes": 4, "held_out": 1, "views": 6, "resolution": 16, "renderer": "exact",
@@ -36,7 +40,7 @@ def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model") / "nano"
     recipe = small.recipe()
     model = initial_model(recipe.config, 0)
-    size = card.write_model(folder, model, recipe, DATA, EVALUATIONS, "matching")
+    size = card.write_model(folder, model, MATCHER, recipe, DATA, EVALUATIONS, "matching")
     return folder, model, size
 
 
@@ -51,11 +55,13 @@ def test_the_folder_is_a_model_that_loads(written):
     assert size == sum(4 * leaf[...].size for _, leaf in nnx.to_flat_state(nnx.state(model)))
     assert {path.name for path in folder.iterdir()} == {
         "weights.safetensors",
+        "matcher.safetensors",
         "config.json",
         "README.md",
         "evaluation.json",
     }
     assert not [path for path in folder.parent.iterdir() if path != folder]
+    np.testing.assert_array_equal(load_matcher(folder).kernel, MATCHER.kernel)
 
 
 def test_the_card_has_the_runs_numbers(written):
@@ -101,4 +107,4 @@ def test_another_evaluation_is_refused(tmp_path):
 
 def test_nothing_is_overwritten(written):
     with pytest.raises(FileExistsError, match="exists already"):
-        card.write_model(written[0], written[1], small.recipe(), DATA, EVALUATIONS, None)
+        card.write_model(written[0], written[1], MATCHER, small.recipe(), DATA, EVALUATIONS, None)

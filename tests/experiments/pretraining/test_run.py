@@ -26,7 +26,13 @@ def finished(tmp_path_factory):
     training = run.Pretraining(small.recipe(3), [small.source()], folder / "run")
     parameters, evaluations = training()
     write_model(
-        folder / "model", training.model(parameters), training.recipe, training.described_data(), evaluations, None
+        folder / "model",
+        training.model(parameters),
+        training.matcher(parameters),
+        training.recipe,
+        training.described_data(),
+        evaluations,
+        None,
     )
     return folder, parameters, evaluations
 

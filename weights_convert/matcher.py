@@ -1,0 +1,40 @@
+"""The file beside a model's weights that finds its tokens in other views."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import save_file
+
+from vggt_jax.matching import Matcher
+from weights_convert.safetensors_file import SafetensorsFile
+from weights_convert.sources import open_source
+
+MATCHER = "matcher.safetensors"
+_LAYER = "layer"
+
+
+def save_matcher(path: Path, matcher: Matcher) -> None:
+    """Writes ``matcher`` as float32; raises OSError if that fails."""
+    arrays = {"kernel": np.asarray(matcher.kernel), "log_temperature": np.asarray(matcher.log_temperature)}
+    save_file(arrays, path, metadata={_LAYER: str(matcher.layer)})
+
+
+def load_matcher(source: str | Path) -> Matcher:
+    """The matcher beside the weights at ``source``, anything that :func:`weights_convert.load_vggt` takes.
+
+    Raises:
+        ValueError: there is none, or its file is damaged.
+        OSError: a file that cannot be read or fetched.
+    """
+    path = open_source(source).path.parent / MATCHER
+    if not path.is_file():
+        raise ValueError(f"{source}: has no {MATCHER} beside its weights; models of experiments.pretrain have")
+    file = SafetensorsFile(path)
+    try:
+        arrays = {name: jnp.asarray(file.read(name), jnp.float32) for name in file.tensors}
+        return Matcher.from_arrays(arrays, int(file.metadata.get(_LAYER, "none")))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
