@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -107,8 +106,3 @@ def _draw_curves(events: Sequence[dict[str, Any]], names: Sequence[str]) -> Draw
     panel.spines[["top", "right"]].set_visible(False)
     panel.legend(fontsize=8, frameon=False, ncol=2)
     return figure
-
-
-def folder_facts(data: Data, adapters: Adapters, output: Path) -> dict[str, str]:
-    """Where the intermediate results lie."""
-    return {"data sets": str(data.folder), "adapters": str(adapters.folder), "this folder": str(output)}
