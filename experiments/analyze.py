@@ -87,10 +87,9 @@ def analyze(subspaces: Sequence[Path], controls: Sequence[Path], output: Path, s
 
 def _origin(mined: MinedAttribute) -> str:
     origin = mined.origin
-    drawn = mined.facts.get("input factors drawn")
-    return f"{mined.folder}: k = {len(origin.adapters)}, d' = {origin.dim}, α = {origin.alpha:g}" + (
-        f", input factors drawn: {drawn}" if drawn else ""
-    )
+    named = [f"{name}: {mined.facts[name]}" for name in ("input factors drawn", "targets") if name in mined.facts]
+    numbers = [f"k = {len(origin.adapters)}", f"d' = {origin.dim}", f"α = {origin.alpha:g}"]
+    return f"{mined.folder}: {', '.join([*numbers, *named])}"
 
 
 def _say(line: str) -> None:

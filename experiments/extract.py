@@ -3,7 +3,8 @@
 ``python -m experiments.extract --attribute=geometry`` renders k data sets, trains k adapters of the base model at once,
 mines their shared subspace in every adapted matrix (IRLS, Eq. 1–3 of the paper) and writes ``subspace.safetensors``, the
 adapters, ``metrics.jsonl``, ``summary.json``, figures and ``report.html``. With ``--adapters=A,B,…`` it takes finished
-adapters instead, this project's or PEFT's, of any model.
+adapters instead, this project's or PEFT's, of any model. ``--init=shared`` and ``--targets=shuffled`` make controls for
+``experiments.analyze``: what remains under them is not the attribute's.
 
 Interrupted, it goes on where it stopped; a changed setting redoes only what depends on it, and other commands find the same
 data sets and adapters again (``--store``).
@@ -22,6 +23,7 @@ from absl import flags
 
 from experiments.extraction.choice import ATTRIBUTES, Choice, choose
 from experiments.extraction.presets import PRESETS
+from experiments.extraction.targets import Targets
 from experiments.synthetic.schema import Setting
 from weights_convert.command_line import run
 
@@ -87,12 +89,8 @@ def _say(line: str) -> None:
 
 def main(_: Sequence[str]) -> None:
     given = flags.FLAGS.flag_values_dict()
-    store = Path(given["store"])
-    choice = choose(given, store)
-    output = given["output"] or store / "extract" / (
-        "imported" if choice.adapters else f"{choice.attribute}_{choice.setting}_{given['preset']}"
-    )
-    extract(choice, Path(os.path.abspath(output)))
+    choice = choose(given, Path(given["store"]))
+    extract(choice, Path(os.path.abspath(given["output"] or choice.default_output)))
 
 
 if __name__ == "__main__":
@@ -120,6 +118,13 @@ if __name__ == "__main__":
         "independent",
         ["independent", "shared"],
         "the adapters' random input factors: drawn for each, or one draw for all, which by itself makes them share one side",
+    )
+    flags.DEFINE_enum(
+        "targets",
+        "true",
+        list(get_args(Targets)),
+        "what adapters are trained towards: the truth of the scene in the images, or, as a control, that of a scene of "
+        "another data set",
     )
     flags.DEFINE_list("adapters", None, "finished adapters instead of training: files, or PEFT folders, with commas")
     flags.DEFINE_integer("seed", 0, "of data, factors and batches", lower_bound=0)

@@ -29,4 +29,4 @@ class Source:
     metrics: Path | None = None
     """The training's log, copied too."""
     learned: str | None = None
-    """In one sentence, how much the adapters learned."""
+    """In words, how much the adapters learned."""

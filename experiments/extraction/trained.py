@@ -38,7 +38,7 @@ def train_adapters(choice: Choice, say: Callable[[str], None]) -> Source:
         choice.workers,
         choice.blender,
     )
-    trained = make_adapters(choice.store, base, data, choice.preset, choice.init, choice.seed, say)
+    trained = make_adapters(choice.store, base, data, choice.preset, choice.init, choice.targets, choice.seed, say)
     deltas = stacked_deltas(trained.adapters)
     return Source(
         deltas,
@@ -46,12 +46,14 @@ def train_adapters(choice: Choice, say: Callable[[str], None]) -> Source:
         {
             "setting": choice.setting,
             "input factors drawn": choice.init,
+            "targets": choice.targets,
             "seed": str(choice.seed),
             "data sets": str(data.folder),
             "trained adapters": str(trained.folder),
             **{f"preset: {name}": str(value) for name, value in asdict(choice.preset).items() if name != "datasets"},
         },
-        f"The {choice.attribute} subspace of {base.identity.name}",
+        f"The {choice.attribute} subspace of {base.identity.name}"
+        + (", shuffled targets" if choice.targets == "shuffled" else ""),
         [data_section(data), training_section(trained)],
         {name: trained.folder / f"{name}.safetensors" for name in deltas},
         trained.folder / "metrics.jsonl",
