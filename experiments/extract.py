@@ -16,15 +16,14 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from absl import flags
 
-from experiments.extraction.choice import ATTRIBUTES, Choice, choose
-from experiments.extraction.presets import PRESETS
+from experiments.extraction.choice import ATTRIBUTES, Choice, choose, define_flags
 from experiments.extraction.targets import Targets
-from experiments.synthetic.schema import Setting
 from weights_convert.command_line import run
 
 if TYPE_CHECKING:
@@ -56,11 +55,9 @@ def extract(choice: Choice, output: Path) -> None:
     mined = mine(stacks, choice.preset.dim, alpha=choice.alpha)
     summaries = rows(mined)
     facts = {
-        "attribute": choice.attribute,
-        "exponent α": f"{choice.alpha:g}",
-        **source.facts,
+        **choice.settings,
+        **source.folders,
         "base model": source.base,
-        "d'": str(choice.preset.dim),
         "k": str(len(source.deltas)),
         "seconds": f"{time.perf_counter() - start:.0f}",
     }
@@ -71,6 +68,33 @@ def extract(choice: Choice, output: Path) -> None:
         print(source.learned)
     print(verdict(summaries))
     print(f"wrote {output} in {time.perf_counter() - start:.0f} s; open {output}/report.html")
+
+
+def extract_missing(choices: Sequence[Choice]) -> list[Path]:
+    """Run the command for every choice whose default folder does not hold its results yet.
+
+    Args:
+        choices: of adapters to train, all on one base model.
+
+    Returns:
+        The folders, in the same order.
+
+    Raises:
+        ValueError, OSError: as :func:`extract`.
+    """
+    from experiments.extraction.base import load_base
+    from experiments.extraction.results import holds_results
+
+    assert choices[0].weights is not None
+    base = load_base(choices[0].weights, choices[0].preset).label
+    outputs = [Path(os.path.abspath(choice.default_output)) for choice in choices]
+    for number, (choice, output) in enumerate(zip(choices, outputs, strict=True), start=1):
+        if holds_results(output, {**choice.settings, "base model": base}):
+            _say(f"{number} of {len(choices)}: found in {output}")
+        else:
+            _say(f"{number} of {len(choices)}: extracting {output}")
+            extract(choice, output)
+    return outputs
 
 
 def _find_adapters(choice: Choice) -> Source:
@@ -89,25 +113,13 @@ def _say(line: str) -> None:
 
 def main(_: Sequence[str]) -> None:
     given = flags.FLAGS.flag_values_dict()
-    choice = choose(given, Path(given["store"]))
+    choice = choose(**{name: given[name] for name in signature(choose).parameters})
     extract(choice, Path(os.path.abspath(given["output"] or choice.default_output)))
 
 
 if __name__ == "__main__":
     flags.DEFINE_enum("attribute", "geometry", list(ATTRIBUTES), "what varies within the data sets")
-    flags.DEFINE_enum(
-        "setting",
-        "object_centric",
-        list(get_args(Setting)),
-        "cameras around objects, or in a room: hardly moving, or about",
-    )
-    flags.DEFINE_enum("preset", "nano", list(PRESETS), "nano: minutes on a CPU; vggt_1b: the paper's numbers")
-    flags.DEFINE_string(
-        "weights",
-        None,
-        "the base model, a converted or official VGGT: a file, a folder, hf:OWNER/NAME, or nano, the small one that is "
-        "shipped; by default nano, or for vggt_1b hf:facebook/VGGT-1B",
-    )
+    define_flags()
     flags.DEFINE_integer("k", None, "data sets and adapters (nano 5, vggt_1b 5 or 10)", lower_bound=2)
     flags.DEFINE_integer("rank", None, "r of the adapters (nano 8, vggt_1b 16)", lower_bound=1)
     flags.DEFINE_integer("dim", None, "d' of the shared subspace, at most k·r (nano 8, vggt_1b 16)", lower_bound=1)
@@ -128,7 +140,6 @@ if __name__ == "__main__":
     )
     flags.DEFINE_list("adapters", None, "finished adapters instead of training: files, or PEFT folders, with commas")
     flags.DEFINE_integer("seed", 0, "of data, factors and batches", lower_bound=0)
-    flags.DEFINE_string("store", "runs", "folder of data sets and adapters, shared by commands")
     flags.DEFINE_string("output", None, "folder of the results; by default below the store, replaced if it is there")
     flags.DEFINE_integer("workers", None, "Blender processes; by default one for each core", lower_bound=1)
     flags.DEFINE_string("blender", None, "an installed Blender, or a Python with bpy; by default uv makes one")

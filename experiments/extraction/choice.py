@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from experiments.extraction.presets import PRESETS, Preset
+from absl import flags
+
+from experiments.extraction.presets import PRESETS, Preset, PresetName
 from experiments.extraction.targets import Targets
 from experiments.synthetic.schema import Attribute, Setting
 from vggt_jax.adapters import Init
+
+flags.disclaim_key_flags()  # they are those of the command that calls define_flags, whose --help shows them
 
 ATTRIBUTES: tuple[Attribute, ...] = ("texture", "geometry", "camera", "lighting")
 
@@ -21,7 +25,7 @@ class Choice:
 
     attribute: Attribute
     setting: Setting
-    preset_name: str
+    preset_name: PresetName
     preset: Preset
     """The preset of that name, with the changes that were asked for."""
     weights: str | None
@@ -39,6 +43,22 @@ class Choice:
     blender: str | None
 
     @property
+    def settings(self) -> dict[str, str]:
+        """What the results depend on besides the base model, in the words of their summary."""
+        found = {"attribute": self.attribute, "exponent α": f"{self.alpha:g}", "d'": str(self.preset.dim)}
+        if self.adapters:
+            return {**found, "adapters": ", ".join(self.adapters)}
+        return {
+            **found,
+            "k": str(self.k),
+            "setting": self.setting,
+            "input factors drawn": self.init,
+            "targets": self.targets,
+            "seed": str(self.seed),
+            **{f"preset: {name}": str(value) for name, value in asdict(self.preset).items() if name != "datasets"},
+        }
+
+    @property
     def default_output(self) -> Path:
         """Where the results lie if nothing else is said: below the store, controls beside what they are controls of."""
         if self.adapters:
@@ -48,29 +68,64 @@ class Choice:
         return self.store / "extract" / "_".join(parts)
 
 
-def choose(given: Mapping[str, Any], store: Path) -> Choice:
-    """The command's flags as one value."""
-    preset = PRESETS[given["preset"]]
-    changes = {name: given[name] for name in ("rank", "dim", "steps") if given[name] is not None}
-    if "rank" in changes:
-        changes["alpha"] = float(changes["rank"])
-    adapters = tuple(given["adapters"] or ())
-    weights = given["weights"]
+def choose(
+    *,
+    attribute: Attribute,
+    setting: Setting,
+    preset: PresetName,
+    store: str,
+    weights: str | None = None,
+    k: int | None = None,
+    rank: int | None = None,
+    dim: int | None = None,
+    steps: int | None = None,
+    alpha: float = 1.0,
+    init: Init = "independent",
+    targets: Targets = "true",
+    adapters: Sequence[str] | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    blender: str | None = None,
+) -> Choice:
+    """The command's flags of the same names as one value; None stands for the preset's own."""
+    plain = PRESETS[preset]
+    wanted: dict[str, Any] = {"rank": rank, "dim": dim, "steps": steps}
+    changes = {name: value for name, value in wanted.items() if value is not None}
+    if rank is not None:
+        changes["alpha"] = float(rank)
     if weights is None and not adapters:
-        weights = preset.weights
+        weights = plain.weights
     return Choice(
-        attribute=given["attribute"],
-        setting=given["setting"],
-        preset_name=given["preset"],
-        preset=replace(preset, **changes),
+        attribute=attribute,
+        setting=setting,
+        preset_name=preset,
+        preset=replace(plain, **changes),
         weights=weights,
-        k=preset.datasets[given["setting"]] if given["k"] is None else given["k"],
-        alpha=given["alpha"],
-        init=given["init"],
-        targets=given["targets"],
-        seed=given["seed"],
-        adapters=adapters,
-        store=store,
-        workers=given["workers"],
-        blender=given["blender"],
+        k=plain.datasets[setting] if k is None else k,
+        alpha=alpha,
+        init=init,
+        targets=targets,
+        seed=seed,
+        adapters=tuple(adapters or ()),
+        store=Path(store),
+        workers=workers,
+        blender=blender,
     )
+
+
+def define_flags() -> None:
+    """The flags that ``experiments.extract`` shares with commands that call it."""
+    flags.DEFINE_enum(
+        "setting",
+        "object_centric",
+        list(get_args(Setting)),
+        "cameras around objects, or in a room: hardly moving, or about",
+    )
+    flags.DEFINE_enum("preset", "nano", list(PRESETS), "nano: minutes on a CPU; vggt_1b: the paper's numbers")
+    flags.DEFINE_string(
+        "weights",
+        None,
+        "the base model, a converted or official VGGT: a file, a folder, hf:OWNER/NAME, or nano, the small one that is "
+        "shipped; by default nano, or for vggt_1b hf:facebook/VGGT-1B",
+    )
+    flags.DEFINE_string("store", "runs", "folder of data sets and adapters, shared by commands")

@@ -19,7 +19,7 @@ def import_adapters(choice: Choice) -> Source:
     """The adapters that ``--adapters`` names; raises as :func:`read_adapters`."""
     config = None if choice.weights is None else read_config(choice.weights)
     deltas, base = read_adapters(choice.adapters, config)
-    return Source(deltas, base, {"adapters": ", ".join(choice.adapters)}, "A shared subspace")
+    return Source(deltas, base, "A shared subspace")
 
 
 def read_adapters(paths: Sequence[str], config: VGGTConfig | None) -> tuple[dict[str, dict[str, LowRank]], str]:

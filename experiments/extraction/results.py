@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from experiments.data.files import read_json
 from experiments.extraction.source import Source
 from experiments.mining.files import Origin, save_subspace
 from experiments.mining.mine import Mined
@@ -16,7 +17,8 @@ from experiments.mining.report import compose, draw_figures, verdict
 from experiments.mining.summary import MatrixSummary
 from experiments.output_folder import new_folder
 
-OUTPUTS = frozenset({"subspace.safetensors", "adapters", "metrics.jsonl", "summary.json", "figures", "report.html"})
+SUMMARY = "summary.json"
+OUTPUTS = frozenset({"subspace.safetensors", "adapters", "metrics.jsonl", SUMMARY, "figures", "report.html"})
 
 
 def write_results(
@@ -52,7 +54,7 @@ def write_results(
         if source.learned is not None:
             summary["learned"] = source.learned
         summary["matrices"] = [asdict(row) for row in summaries]
-        (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+        (folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
         (folder / "figures").mkdir()
         figures = draw_figures(list(source.deltas), mined)
         for name, (drawing, _) in figures.items():
@@ -60,3 +62,14 @@ def write_results(
                 drawing.savefig(folder / "figures" / f"{name}.{form}", dpi=200)
         html = compose(source.title, mined, figures, source.sections, facts)
         (folder / "report.html").write_text(html, encoding="utf-8")
+
+
+def holds_results(output: Path, facts: Mapping[str, str]) -> bool:
+    """Whether ``output`` holds complete results whose summary states these facts, among others.
+
+    Raises ValueError for a summary that is damaged.
+    """
+    if not (output / SUMMARY).is_file():
+        return False
+    stored = read_json(output / SUMMARY).get("facts", {})
+    return all(stored.get(name) == value for name, value in facts.items())

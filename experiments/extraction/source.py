@@ -18,10 +18,10 @@ class Source:
     """Adapter → path → A (*layers, n, r), B (*layers, m, r)."""
     base: str
     """The base model's name and fingerprint."""
-    facts: Mapping[str, str]
-    """Settings, for summary and report."""
     title: str
     """Of the report."""
+    folders: Mapping[str, str] = field(default_factory=dict)
+    """What was made on the way, and where it lies, for summary and report."""
     sections: list[Section] = field(default_factory=list)
     """Of the report, before what was mined."""
     files: Mapping[str, Path] = field(default_factory=dict)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 
 from experiments.extraction.adapters import make_adapters, stacked_deltas
 from experiments.extraction.base import load_base
@@ -42,18 +41,13 @@ def train_adapters(choice: Choice, say: Callable[[str], None]) -> Source:
     deltas = stacked_deltas(trained.adapters)
     return Source(
         deltas,
-        f"{base.identity.name} ({base.identity.fingerprint})",
-        {
-            "setting": choice.setting,
-            "input factors drawn": choice.init,
-            "targets": choice.targets,
-            "seed": str(choice.seed),
-            "data sets": str(data.folder),
-            "trained adapters": str(trained.folder),
-            **{f"preset: {name}": str(value) for name, value in asdict(choice.preset).items() if name != "datasets"},
-        },
+        base.label,
         f"The {choice.attribute} subspace of {base.identity.name}"
         + (", shuffled targets" if choice.targets == "shuffled" else ""),
+        {
+            "data sets": str(data.folder),
+            "trained adapters": str(trained.folder),
+        },
         [data_section(data), training_section(trained)],
         {name: trained.folder / f"{name}.safetensors" for name in deltas},
         trained.folder / "metrics.jsonl",

@@ -4,12 +4,6 @@ import pytest
 
 from experiments.extraction.choice import choose
 
-GIVEN = {
-    "attribute": "camera", "setting": "object_centric", "preset": "nano", "weights": None, "k": None, "rank": None,
-    "dim": None, "steps": None, "alpha": 1.0, "init": "independent", "targets": "true", "seed": 0, "adapters": None,
-    "workers": None, "blender": None,
-}  # fmt: skip
-
 
 @pytest.mark.parametrize(
     ("changes", "name"),
@@ -22,4 +16,16 @@ GIVEN = {
     ],
 )
 def test_controls_do_not_take_the_folder_of_what_they_control(changes, name):
-    assert choose(GIVEN | changes, Path("runs")).default_output == Path("runs/extract") / name
+    choice = choose(attribute="camera", setting="object_centric", preset="nano", store="runs", **changes)
+    assert choice.default_output == Path("runs/extract") / name
+
+
+def test_changes_of_the_preset_are_among_the_settings():
+    def settings(**changes):
+        return choose(attribute="camera", setting="object_centric", preset="nano", store="runs", **changes).settings
+
+    plain = settings()
+    assert plain["input factors drawn"] == "independent" and plain["targets"] == "true" and plain["k"] == "5"
+    changed = {name for name, value in settings(rank=4).items() if value != plain[name]}
+    assert changed == {"preset: rank", "preset: alpha"}
+    assert {name for name, value in settings(dim=4).items() if value != plain[name]} == {"d'", "preset: dim"}
