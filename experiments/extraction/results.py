@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.data.files import read_json
+from experiments.disk_space import named_if_full
 from experiments.extraction.source import Source
 from experiments.mining.files import Origin, save_subspace
 from experiments.mining.mine import Mined
@@ -43,7 +44,7 @@ def write_results(
         ValueError: the folder holds something that is not of this command.
         OSError: it cannot be written.
     """
-    with new_folder(output, True, OUTPUTS) as folder:
+    with named_if_full(output), new_folder(output, True, OUTPUTS) as folder:
         save_subspace(folder / "subspace.safetensors", mined.subspaces, origin)
         (folder / "adapters").mkdir()
         for name, file in source.files.items():
