@@ -6,6 +6,10 @@ matrix on the output and the input side with each other and with chance, and wri
 tables (CSV) and ``analysis.json``. Where the folders hold their adapters, subspaces are also mined from halves of them, from
 shuffled labels, and without one: does an attribute overlap with itself, and does a held-out adapter lie in it?
 ``--controls`` adds folders of the same attributes under other conditions. About a minute; several with the adapters of VGGT-1B.
+
+``python -m experiments.analyze --all`` first extracts what is missing for the four attributes (``--setting``, ``--preset``,
+``--weights``, ``--store`` as in ``experiments.extract``, whose folders, data sets and adapters it finds again), and
+``--all --controls=shared,shuffled`` the controls too, each of which trains as long again on the same data sets.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from experiments.extraction.choice import define_flags
 from weights_convert.command_line import run
 
 if TYPE_CHECKING:
@@ -87,10 +92,9 @@ def analyze(subspaces: Sequence[Path], controls: Sequence[Path], output: Path, s
 
 def _origin(mined: MinedAttribute) -> str:
     origin = mined.origin
-    drawn = mined.facts.get("input factors drawn")
-    return f"{mined.folder}: k = {len(origin.adapters)}, d' = {origin.dim}, α = {origin.alpha:g}" + (
-        f", input factors drawn: {drawn}" if drawn else ""
-    )
+    named = [f"{name}: {mined.facts[name]}" for name in ("input factors drawn", "targets") if name in mined.facts]
+    numbers = [f"k = {len(origin.adapters)}", f"d' = {origin.dim}", f"α = {origin.alpha:g}"]
+    return f"{mined.folder}: {', '.join([*numbers, *named])}"
 
 
 def _say(line: str) -> None:
@@ -99,22 +103,48 @@ def _say(line: str) -> None:
 
 def main(_: Sequence[str]) -> None:
     given = flags.FLAGS.flag_values_dict()
-    if given["output"] is None:
-        raise ValueError("--output is missing: the folder to write")
-    subspaces, controls = ([Path(folder) for folder in given[name]] for name in ("subspaces", "controls"))
-    analyze(subspaces, controls, Path(os.path.abspath(given["output"])), given["seed"])
+    output = given["output"]
+    if given["all"]:
+        if given["subspaces"]:
+            raise ValueError("--all finds the folders itself: leave --subspaces out")
+        output = output or Path(given["store"]) / "analyze" / f"{given['setting']}_{given['preset']}"
+    else:
+        for name in ("setting", "preset", "weights", "store"):
+            if flags.FLAGS[name].present:
+                raise ValueError(f"--{name} is of use only with --all")
+        if output is None:
+            raise ValueError("--output is missing: the folder to write")
+    output = Path(os.path.abspath(output))
+    if given["all"]:
+        from experiments.analysis.extracted import find_or_extract
+        from experiments.analysis.report import OUTPUTS
+        from experiments.output_folder import check_free
+
+        check_free(output, True, OUTPUTS)  # before hours of rendering and training
+        extraction = (given[name] for name in ("setting", "preset", "weights", "store", "controls"))
+        subspaces, controls = find_or_extract(*extraction)
+    else:
+        subspaces, controls = ([Path(folder) for folder in given[name]] for name in ("subspaces", "controls"))
+    analyze(subspaces, controls, output, given["seed"])
 
 
 if __name__ == "__main__":
     flags.DEFINE_list(
         "subspaces", [], "folders of experiments.extract with commas, one for each attribute, at least two"
     )
+    flags.DEFINE_boolean(
+        "all", False, "extract what is missing for texture, geometry, camera and lighting first, and analyse these"
+    )
     flags.DEFINE_list(
         "controls",
         [],
         "further folders of attributes under study, mined with another --init or with shuffled targets: how much of the drop "
-        "at r and of the overlap is there as well?",
+        "at r and of the overlap is there as well? With --all also the names shared (one draw of the input factors) and "
+        "shuffled (targets of other scenes), which are extracted for all attributes where they are missing",
     )
-    flags.DEFINE_string("output", None, "folder of the results, replaced if it is there")
+    define_flags()
+    flags.DEFINE_string(
+        "output", None, "folder of the results, replaced if it is there; with --all by default below the store"
+    )
     flags.DEFINE_integer("seed", 0, "of the random subspaces, halves and labels", lower_bound=0)
     run(main)

@@ -31,7 +31,8 @@ class MinedAttribute:
     ranks: dict[str, int]
     """path → r of the adapters."""
     facts: dict[str, str]
-    """Settings as the run's summary states them; "input factors drawn" is missing for imported adapters."""
+    """Settings as the run's summary states them; "input factors drawn" and "targets" are missing for imported
+    adapters, "targets" also for runs of true ones before there were others."""
     adapter_files: tuple[Path, ...]
     """The k adapters in the order of the weights; none where the folder keeps no copies (imported ones)."""
 

@@ -17,6 +17,7 @@ from experiments.extraction.base import Base
 from experiments.extraction.data import Data
 from experiments.extraction.presets import Preset
 from experiments.extraction.store import stage_folder
+from experiments.extraction.targets import Targets, shuffled
 from experiments.training.batch import TrainingBatch
 from experiments.training.feature_cache import FeatureCache, encoder_hash, frozen_encoder
 from experiments.training.loop import LoopSettings, train
@@ -47,10 +48,19 @@ class Adapters:
     """Loss and its terms of the base model on each adapter's held-out scenes, (k, scenes)."""
     after: dict[str, np.ndarray]
     """The same with the adapter."""
+    targets: Targets
+    """Of training; ``before`` and ``after`` are of true pairs whatever they were."""
 
 
 def make_adapters(
-    store: Path, base: Base, data: Data, preset: Preset, init: Init, seed: int, say: Callable[[str], None]
+    store: Path,
+    base: Base,
+    data: Data,
+    preset: Preset,
+    init: Init,
+    targets: Targets,
+    seed: int,
+    say: Callable[[str], None],
 ) -> Adapters:
     """Train the k adapters, or go on where an earlier run stopped, or load them if they are finished.
 
@@ -60,7 +70,9 @@ def make_adapters(
         data: k data sets.
         preset: rank, steps, learning rate and so on.
         init: whether the k input factors are drawn independently or all the same.
-        seed: of the factors and of the batches.
+        targets: "shuffled" trains on images with the truth of other scenes (:func:`experiments.extraction.targets.shuffled`);
+            the held-out scenes keep their own.
+        seed: of the factors, of the batches and of shuffled targets.
         say: gets a line when something long begins.
 
     Raises:
@@ -70,7 +82,7 @@ def make_adapters(
     maker = LoRA(adaptable(abstract_model(base.config)), preset.rank, preset.alpha)
     numbers = list(data.training)
     names = [f"{data.settings.attribute}_{number:02d}" for number in numbers]
-    identity = _identity(base, data, preset, init, seed)
+    identity = _identity(base, data, preset, init, targets, seed)
     folder = stage_folder(store, "adapters", f"{data.settings.attribute}_{data.settings.setting}", identity)
     files = {name: folder / f"{name}.safetensors" for name in names}
     if not (folder / DONE).exists():
@@ -88,12 +100,13 @@ def make_adapters(
             most=preset.most_views,
             multiple=placement.mesh.shape["data"],
         )
+        scenes = shuffled(data.training, seed) if targets == "shuffled" else data.training
         before = held_out(first)
         last = train(
             training_step(loss, optimizer),
             first,
             frozen,
-            BatchSampler(data.training, preset.images, counts, seed, encode=encode),
+            BatchSampler(scenes, preset.images, counts, seed, encode=encode),
             placement,
             LoopSettings(preset.steps, max(1, preset.steps // _CHECKPOINTS), max(1, preset.steps // _CHECKPOINTS)),
             folder,
@@ -101,7 +114,13 @@ def make_adapters(
             validate=lambda state: {name: value.mean(axis=1) for name, value in held_out(state).items()},
         )
         after = held_out(last)
-        about = {"attribute": data.settings.attribute, "setting": data.settings.setting, "init": init, "seed": seed}
+        about = {
+            "attribute": data.settings.attribute,
+            "setting": data.settings.setting,
+            "init": init,
+            "targets": targets,
+            "seed": seed,
+        }
         for i, path in enumerate(files.values()):
             deltas = maker.deltas(jax.tree.map(lambda leaf, i=i: jnp.asarray(np.asarray(leaf)[i]), last.params))
             save_adapter(path, Adapter(deltas, base.identity, maker.scale, {**about, "dataset": numbers[i]}))
@@ -110,10 +129,12 @@ def make_adapters(
         say(f"{len(names)} trained adapters found in {folder}")
     record = read_json(folder / DONE)
     before, after = ({name: np.array(value) for name, value in record[when].items()} for when in ("before", "after"))
-    return Adapters(folder, {name: load_adapter(path, base.identity) for name, path in files.items()}, before, after)
+    adapters = {name: load_adapter(path, base.identity) for name, path in files.items()}
+    return Adapters(folder, adapters, before, after, targets)
 
 
-def _identity(base: Base, data: Data, preset: Preset, init: Init, seed: int) -> dict[str, Any]:
+def _identity(base: Base, data: Data, preset: Preset, init: Init, targets: Targets, seed: int) -> dict[str, Any]:
+    """Everything that the adapters depend on; true targets are not named, as they were before there were others."""
     training = asdict(preset)
     for name in ("weights", "datasets", "dim"):  # what "base" and data.settings say already, and the subspace's
         del training[name]
@@ -126,6 +147,7 @@ def _identity(base: Base, data: Data, preset: Preset, init: Init, seed: int) -> 
         "preset": training,
         "init": init,
         "seed": seed,
+        **({} if targets == "true" else {"targets": targets}),
     }
 
 

@@ -25,6 +25,11 @@ class Base:
     def config(self) -> VGGTConfig:
         return self.identity.config
 
+    @property
+    def label(self) -> str:
+        """Name and fingerprint, as results name their base."""
+        return f"{self.identity.name} ({self.identity.fingerprint})"
+
 
 def load_base(weights: str, preset: Preset) -> Base:
     """The model at ``weights`` with the heads that the paper trains (camera and depth), ready for the preset's images.

@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiments.extraction.choice import Choice
+from experiments.extraction.source import Source
 from subspace import LowRank
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import load_adapter
+from weights_convert import read_config
 from weights_convert.peft import CONFIG as PEFT_CONFIG
 from weights_convert.peft import read_peft
+
+
+def import_adapters(choice: Choice) -> Source:
+    """The adapters that ``--adapters`` names; raises as :func:`read_adapters`."""
+    config = None if choice.weights is None else read_config(choice.weights)
+    deltas, base = read_adapters(choice.adapters, config)
+    return Source(deltas, base, "A shared subspace")
 
 
 def read_adapters(paths: Sequence[str], config: VGGTConfig | None) -> tuple[dict[str, dict[str, LowRank]], str]:

@@ -53,7 +53,8 @@ class Preset:
     """Keep the frozen encoder's tokens of every image, where that fits."""
 
 
-PRESETS: Mapping[Literal["nano", "vggt_1b"], Preset] = {
+PresetName = Literal["nano", "vggt_1b"]
+PRESETS: Mapping[PresetName, Preset] = {
     "nano": Preset(
         weights="nano",
         resolution=96,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,6 +41,7 @@ def training_section(adapters: Adapters) -> Section:
     """Held-out losses before and after, and the curves of all adapters."""
     names = list(adapters.adapters)
     before, after = adapters.before["loss"], adapters.after["loss"]
+    pairs = ", with their own truth" if adapters.targets == "shuffled" else ""
     rows = [
         [
             name,
@@ -59,25 +59,30 @@ def training_section(adapters: Adapters) -> Section:
             Table(
                 ["adapter", "base model", "with adapter", "change", "scenes improved"],
                 rows,
-                "VGGT's training loss on the held-out scenes of the adapter's own data set: mean ± spread over the scenes.",
+                f"VGGT's training loss on the held-out scenes of the adapter's own data set{pairs}: mean ± spread over the "
+                "scenes.",
             ),
             plot(
                 _draw_curves(read_metrics(adapters.folder / "metrics.jsonl"), names),
-                "Loss of every adapter. Thin: each training step, smoothed over 2 % of the steps. Dots: held-out scenes.",
+                "Loss of every adapter. Thin: each training step, smoothed over 2 % of the steps. Dots: held-out "
+                f"scenes{pairs}.",
             ),
         ],
     )
 
 
 def learned(adapters: Adapters) -> str:
-    """One sentence: by how much the adapters beat the base on scenes that they have not seen."""
+    """By how much the adapters beat the base on scenes that they have not seen, and whether they are a control."""
     before, after = adapters.before["loss"], adapters.after["loss"]
     gains = [_gain(b, a) for b, a in zip(before, after, strict=True)]
     improved = sum(gain < 0 for gain in gains)
-    return (
+    words = (
         f"On held-out scenes of its own data set, {improved} of {len(gains)} adapters have a lower loss than the base model: "
         f"{np.mean(gains):+.1%} on average ({min(gains):+.1%} to {max(gains):+.1%})."
     )
+    if adapters.targets == "shuffled":
+        return f"A control: trained on images with the truth of other scenes, measured on true pairs. {words}"
+    return words
 
 
 def _gain(before: np.ndarray, after: np.ndarray) -> float:
@@ -107,8 +112,3 @@ def _draw_curves(events: Sequence[dict[str, Any]], names: Sequence[str]) -> Draw
     panel.spines[["top", "right"]].set_visible(False)
     panel.legend(fontsize=8, frameon=False, ncol=2)
     return figure
-
-
-def folder_facts(data: Data, adapters: Adapters, output: Path) -> dict[str, str]:
-    """Where the intermediate results lie."""
-    return {"data sets": str(data.folder), "adapters": str(adapters.folder), "this folder": str(output)}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import cast
@@ -10,6 +13,7 @@ from typing import cast
 import jax
 import orbax.checkpoint as ocp
 
+from experiments.disk_space import DiskFullError, named_if_full, tells_of_full_disk
 from experiments.training.step import TrainingState
 
 
@@ -24,17 +28,24 @@ class Checkpoints:
         if keep < 1:
             raise ValueError(f"keep must be at least 1, got {keep}")
         self._folder = folder.absolute()
-        for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
-            shutil.rmtree(
-                unfinished
-            )  # orbax's own clean-up removes nested folders side by side, and may trip over itself
+        self._remove_unfinished()  # orbax's own clean-up removes nested folders side by side, and may trip over itself
         # Saving in the background would read arrays whose memory the next step reuses.
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False)
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def save(self, state: TrainingState) -> None:
-        """Writes ``state`` under its step, which must be a new one."""
-        self._manager.save(int(state.step), args=ocp.args.StandardSave(state), force=True)
+        """Writes ``state`` under its step, which must be a new one.
+
+        Raises OSError if the disk is full; nothing half-written is left then.
+        """
+        if shutil.disk_usage(self._folder).free < sum(leaf.nbytes for leaf in jax.tree.leaves(state)):
+            raise DiskFullError(self._folder)
+        try:
+            with named_if_full(self._folder), _full_disk_unlogged():
+                self._manager.save(int(state.step), args=ocp.args.StandardSave(state), force=True)
+        except BaseException:
+            self._remove_unfinished(ignore_errors=True)  # a thread of orbax may still be at it
+            raise
 
     def restore(self, like: TrainingState) -> TrainingState | None:
         """The newest state, with the types, shapes and shardings of ``like``; None where there is none.
@@ -57,6 +68,10 @@ class Checkpoints:
         """The steps that are kept, ascending."""
         return sorted(self._manager.all_steps())
 
+    def _remove_unfinished(self, *, ignore_errors: bool = False) -> None:
+        for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(unfinished, ignore_errors)
+
     def close(self) -> None:
         self._manager.close()
 
@@ -65,3 +80,18 @@ class Checkpoints:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
         self.close()
+
+
+@contextmanager
+def _full_disk_unlogged() -> Iterator[None]:
+    """Every thread of orbax logs with a traceback that the disk is full, besides raising it."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        return not tells_of_full_disk(record.getMessage())
+
+    log = logging.getLogger("absl")
+    log.addFilter(keep)
+    try:
+        yield
+    finally:
+        log.removeFilter(keep)

@@ -7,6 +7,7 @@ import json
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
 
@@ -15,6 +16,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Float32, UInt8
 
+from experiments.disk_space import named_if_full
 from vggt_jax import VGGTConfig
 
 
@@ -23,7 +25,8 @@ class FeatureCache:
 
     The least recently used leave the memory beyond ``memory_bytes``; with a ``folder`` all are also written there, in
     NumPy's format under the image's hash (74 kB for an image of the nano preset, 5.6 MB for VGGT-1B at
-    518×518), and found again by later runs. A file that is damaged is written anew.
+    518×518), and found again by later runs. A file that is damaged is written anew. The oldest files leave the folder
+    beyond ``disk_bytes``.
     """
 
     def __init__(
@@ -32,14 +35,21 @@ class FeatureCache:
         *,
         folder: Path | None = None,
         memory_bytes: int = 1 << 30,
+        disk_bytes: int = 10 << 30,
     ):
         self._encode, self._folder, self._capacity = encode, folder, memory_bytes
         self._memory: OrderedDict[str, np.ndarray] = OrderedDict()
         self._bytes = 0
+        self._disk_capacity = disk_bytes
+        self._files = _by_age(folder)
+        self._disk_bytes = sum(self._files.values())
         self._lock = Lock()
 
     def __call__(self, images: UInt8[np.ndarray, "n h w 3"]) -> Float32[np.ndarray, "n p c"]:
-        """Tokens of the images, of which those not seen before are encoded. Raises OSError if they cannot be written."""
+        """Tokens of the images, of which those not seen before are encoded.
+
+        Raises OSError if they cannot be written, naming the folder if the disk is full.
+        """
         keys = [hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest() for image in images]
         found = {key: tokens for key in set(keys) if (tokens := self._find(key)) is not None}
         new = {key: i for i, key in enumerate(keys) if key not in found}
@@ -76,16 +86,45 @@ class FeatureCache:
     def _write(self, key: str, tokens: np.ndarray) -> None:
         if self._folder is None:
             return
+        content = BytesIO()
+        np.save(content, tokens)  # to a file it would say how much was written, and not why no more was
         path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        with temporary.open("wb") as file:
-            np.save(file, tokens)
-        temporary.replace(path)
+        with named_if_full(self._folder):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                temporary.write_bytes(content.getbuffer())
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        self._make_room(path, content.tell())
+
+    def _make_room(self, new: Path, size: int) -> None:
+        """Delete the oldest files until all fit together, ``new`` included; other processes may delete them too."""
+        with self._lock:
+            self._disk_bytes += size - self._files.pop(new, 0)
+            self._files[new] = size
+            while self._disk_bytes > self._disk_capacity:
+                oldest = next(iter(self._files))
+                self._disk_bytes -= self._files.pop(oldest)
+                oldest.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         assert self._folder is not None
         return self._folder / key[:2] / f"{key}.npy"
+
+
+def _by_age(folder: Path | None) -> dict[Path, int]:
+    """File → bytes, the oldest first."""
+    found = []
+    for path in () if folder is None else folder.glob("*/*.npy"):
+        try:
+            status = path.stat()
+        except FileNotFoundError:  # another process made room
+            continue
+        found.append((status.st_mtime_ns, path, status.st_size))
+    return {path: size for _, path, size in sorted(found)}
 
 
 def frozen_encoder(

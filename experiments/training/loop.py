@@ -15,6 +15,8 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from experiments.data.files import write_bytes
+from experiments.disk_space import named_if_full
 from experiments.training.batch import TrainingBatch
 from experiments.training.checkpoints import Checkpoints
 from experiments.training.input_pipeline import prefetched
@@ -75,7 +77,7 @@ def train(
 
     Raises:
         ValueError: ``folder`` holds another run, or an adapter's loss is not finite for too many steps in a row.
-        OSError: ``folder`` cannot be written.
+        OSError: ``folder`` cannot be written. A full disk is named, and leaves a run that can go on.
     """
     writes = jax.process_index() == 0
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +85,7 @@ def train(
         _check_identity(folder / "run.json", identity)
     state, frozen = placement.state(state), placement.frozen(frozen)
     compiled = placement.compile(step, state)
-    with ExitStack() as stack:
+    with named_if_full(folder), ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints", keep=settings.keep))
         state = checkpoints.restore(state) or state
         first = int(state.step)
@@ -164,9 +166,7 @@ def _check_identity(path: Path, identity: Mapping[str, Any]) -> None:
     """Writes ``identity`` to ``path``, or raises ValueError if another one is there."""
     identity = json.loads(json.dumps(identity))
     if not path.exists():
-        temporary = path.with_name(path.name + ".partial")
-        temporary.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        write_bytes(path, (json.dumps(identity, indent=2) + "\n").encode())
         return
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.data.files import write_bytes
+
 
 class MetricsLog:
     """``path`` opened to go on after ``step``: what was logged later, by steps that will be taken again, is removed.
@@ -23,9 +25,7 @@ class MetricsLog:
     def __init__(self, path: Path, step: int):
         self.path = path
         lines = [line for line in _complete_lines(path) if _step(path, line) <= step]
-        temporary = path.with_name(path.name + ".partial")
-        temporary.write_text("".join(lines), encoding="utf-8")
-        temporary.replace(path)
+        write_bytes(path, "".join(lines).encode())
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:

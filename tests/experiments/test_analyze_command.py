@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments.extraction.base import load_base
+from experiments.extraction.choice import ATTRIBUTES, choose
+from experiments.extraction.presets import PRESETS
 from tests.experiments.analysis.planted import draw_adapters, draw_subspaces, write_run
 
 ROOT = Path(__file__).parents[2]
@@ -108,12 +111,38 @@ def test_a_second_run_replaces_its_own_results_and_nothing_else(folders, tmp_pat
             "holds the attribute camera, under study are",
         ),
         (lambda f, t: [f"--subspaces={f[0]},{f[1]}", "--seed=-1"], "--seed=-1"),
+        (lambda f, t: [f"--subspaces={f[0]},{f[1]}", "--preset=nano"], "--preset is of use only with --all"),
+        (lambda f, t: ["--all", f"--subspaces={f[0]}"], "--all finds the folders itself: leave --subspaces out"),
+        (lambda f, t: ["--all", "--controls=shared,share"], "--controls: there is no folder share"),
+        (lambda f, t: ["--all", f"--weights={t / 'absent'}"], "absent"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, folders, tmp_path):
     found = run(*arguments(folders, tmp_path), "--output=out", cwd=tmp_path)
     assert found.returncode == 2 and message.format(folders[0]) in found.stderr, found.stderr
     assert found.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_all_analyses_what_the_store_holds(tmp_path):
+    weights = ROOT / "tests" / "fixtures" / "vggt_small"
+    base = load_base(str(weights), PRESETS["vggt_1b"])
+    for i, attribute in enumerate(ATTRIBUTES):
+        choice = choose(attribute=attribute, setting="object_centric", preset="vggt_1b", store=tmp_path / "store")
+        adapters = draw_adapters(i, draw_subspaces(10 + i, shapes=SHAPES), k=4, shapes=SHAPES)
+        facts = {**choice.settings, "base model": base.label}
+        write_run(choice.default_output, attribute, adapters, base=base.identity, **facts)
+    found = run("--all", "--preset=vggt_1b", f"--weights={weights}", "--store=store", cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert [line.split(":")[0] for line in found.stderr.splitlines()[:4]] == [f"{i} of 4" for i in range(1, 5)]
+    assert "extracting" not in found.stderr
+    output = tmp_path / "store" / "analyze" / "object_centric_vggt_1b"
+    assert found.stdout.splitlines()[-1].startswith(f"wrote {output} in ")
+    assert {path.name for path in (tmp_path / "store").iterdir()} == {"extract", "analyze"}
+
+
+def test_help_shows_the_flags_of_the_extraction(tmp_path):
+    shown = run("--help", cwd=tmp_path).stdout
+    assert all(f"--{name}: " in shown for name in ("setting", "preset", "weights", "store", "controls"))
 
 
 def test_the_output_must_be_named(folders, tmp_path):

@@ -106,7 +106,7 @@ def draw_subspaces(seed, dim=4, shapes=SHAPES):
     return found
 
 
-def write_run(folder: Path, attribute, adapters, dim=4, base=BASE, **facts):
+def write_run(folder: Path, attribute, adapters, /, dim=4, base=BASE, **facts):
     """A complete folder with adapters: mined, stored and summarised by the project's own functions."""
     named = {f"{attribute}_{i:02d}": adapter for i, adapter in enumerate(adapters)}
     mined = mine(stack_adapters(named), dim)

@@ -1,10 +1,14 @@
+import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from flax import nnx
 
+from experiments.disk_space import DiskFullError
 from experiments.training.feature_cache import FeatureCache, encoder_hash, frozen_encoder
 from tests.experiments.training import tiny
 
@@ -73,6 +77,45 @@ def test_damaged_file_is_written_anew(tmp_path, damage):
     victim.write_bytes(damage or whole[:-5])
     np.testing.assert_array_equal(FeatureCache(Counting(), folder=tmp_path)(images), expected)
     assert victim.read_bytes() == whole
+
+
+def test_the_oldest_files_leave_a_full_folder(tmp_path):
+    images = draw(6)
+    tokens = Counting()(images)
+
+    def kept():
+        """Image → its file."""
+        found = {path: np.load(path) for path in tmp_path.rglob("*.npy")}
+        return {i: path for i in range(6) for path, stored in found.items() if np.array_equal(stored, tokens[i])}
+
+    FeatureCache(Counting(), folder=tmp_path)(images[:4])
+    for i, path in kept().items():
+        os.utime(path, (1000 + i, 1000 + i))
+    limit = sum(path.stat().st_size for path in kept().values())
+    cache = FeatureCache(Counting(), folder=tmp_path, disk_bytes=limit)
+    cache(images[4:5])
+    assert set(kept()) == {1, 2, 3, 4}
+    cache(images[5:])
+    assert set(kept()) == {2, 3, 4, 5}
+    cache(images[:1])
+    assert set(kept()) == {0, 3, 4, 5}
+
+
+def test_full_disk_is_named_and_leaves_nothing_half_written(tmp_path, monkeypatch):
+    write = Path.write_bytes
+
+    def full(path, content):
+        write(path, bytes(content)[:20])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    images, encode = draw(2), Counting()
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_bytes", full)
+        with pytest.raises(DiskFullError, match=f"^{tmp_path}: no space left on device"):
+            FeatureCache(encode, folder=tmp_path)(images)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    np.testing.assert_array_equal(FeatureCache(encode, folder=tmp_path)(images), Counting()(images))
+    assert len(list(tmp_path.rglob("*.npy"))) == 2
 
 
 def test_threads_share_it():

@@ -1,18 +1,23 @@
 """Runs that are interrupted, refused and watched."""
 
+import errno
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
+from orbax.checkpoint import CheckpointManager
 
+from experiments.disk_space import DiskFullError
 from experiments.training.checkpoints import Checkpoints
 from experiments.training.loop import LoopSettings
 from experiments.training.metrics_log import read_metrics
@@ -101,6 +106,45 @@ def test_killed_while_it_saves(tmp_path, whole):
         assert checkpoints.steps() == [2]
     assert_same_end(tmp_path, short_run.run(tmp_path), whole)
     assert not any("tmp" in path.name for path in (tmp_path / "checkpoints").iterdir())
+
+
+def test_full_disk_is_named_and_the_run_goes_on(tmp_path, whole, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    save = Checkpoints.save
+
+    def saving(self, state):
+        with monkeypatch.context() as disk:
+            if int(state.step) == 4:  # everything is written, and cannot get its name
+                disk.setattr(os, "rename", full)
+                disk.setattr(os, "replace", full)
+            save(self, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", saving)
+        with pytest.raises(DiskFullError, match=r"checkpoints: no space left on device; make some") as error:
+            short_run.run(tmp_path)
+    assert isinstance(error.value.__cause__, OSError) and "\n" not in str(error.value)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["2"]
+    assert_same_end(tmp_path, short_run.run(tmp_path), whole)
+
+
+def test_a_checkpoint_that_cannot_fit_is_not_begun(tmp_path, monkeypatch):
+    usage = SimpleNamespace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(CheckpointManager, "save", lambda *_, **__: pytest.fail("begun"))
+    with pytest.raises(DiskFullError, match="checkpoints: no space left on device"):
+        short_run.run(tmp_path)
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_full_disk_elsewhere_keeps_its_name(tmp_path):
+    def batches(step):
+        raise DiskFullError(Path("store/tokens"))
+
+    with pytest.raises(DiskFullError, match="store/tokens: no space left on device"):
+        short_run.run(tmp_path, batches=batches)
 
 
 @pytest.mark.slow

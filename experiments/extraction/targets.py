@@ -1,0 +1,57 @@
+"""What adapters are trained towards: the truth of the scene in the images, or, as a control, that of another scene."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from experiments.data.dataset import StoredScene, Views
+
+Targets = Literal["true", "shuffled"]
+
+
+@dataclass(frozen=True)
+class MispairedScene:
+    """The images of one scene with depth, validity and cameras of another, view by view."""
+
+    pictured: StoredScene
+    truth: StoredScene
+
+    @property
+    def num_views(self) -> int:
+        return min(self.pictured.num_views, self.truth.num_views)
+
+    def load(self, view_indices: Sequence[int]) -> Views:
+        """Read views; raises as :meth:`StoredScene.load`."""
+        return replace(self.truth.load(view_indices), images=self.pictured.load(view_indices).images)
+
+
+def shuffled(datasets: Mapping[int, Sequence[StoredScene]], seed: int) -> dict[int, list[MispairedScene]]:
+    """Every scene with the truth of a scene of the next data set, the last's with that of the first.
+
+    Within a data set of the texture or the lighting all scenes have one truth, so that shuffling there would change
+    nothing. This keeps what an adapter's targets are like (one data set, in which the attribute varies) and that no two
+    adapters have the same ones; only what they have to do with the images goes.
+
+    Args:
+        datasets: number → scenes, at least two data sets.
+        seed: of the scenes' order; the same seed gives the same pairs. Each truth is used equally often, as far as the
+            numbers of scenes allow.
+
+    Raises:
+        ValueError: a single data set, in which there may be no other truth.
+    """
+    if len(datasets) < 2:
+        raise ValueError(f"shuffled targets need at least two data sets, got {len(datasets)}")
+    numbers = list(datasets)
+    found = {}
+    for number, other in zip(numbers, [*numbers[1:], numbers[0]], strict=True):
+        truths = datasets[other]
+        order = np.random.default_rng([seed, number]).permutation(len(truths))
+        found[number] = [
+            MispairedScene(scene, truths[order[i % len(order)]]) for i, scene in enumerate(datasets[number])
+        ]
+    return found

@@ -1,0 +1,31 @@
+from pathlib import Path
+
+import pytest
+
+from experiments.extraction.choice import choose
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "camera_object_centric_nano"),
+        ({"init": "shared"}, "camera_object_centric_nano_shared_init"),
+        ({"targets": "shuffled"}, "camera_object_centric_nano_shuffled_targets"),
+        ({"init": "shared", "targets": "shuffled"}, "camera_object_centric_nano_shared_init_shuffled_targets"),
+        ({"adapters": ["a", "b"]}, "imported"),
+    ],
+)
+def test_controls_do_not_take_the_folder_of_what_they_control(changes, name):
+    choice = choose(attribute="camera", setting="object_centric", preset="nano", store="runs", **changes)
+    assert choice.default_output == Path("runs/extract") / name
+
+
+def test_changes_of_the_preset_are_among_the_settings():
+    def settings(**changes):
+        return choose(attribute="camera", setting="object_centric", preset="nano", store="runs", **changes).settings
+
+    plain = settings()
+    assert plain["input factors drawn"] == "independent" and plain["targets"] == "true" and plain["k"] == "5"
+    changed = {name for name, value in settings(rank=4).items() if value != plain[name]}
+    assert changed == {"preset: rank", "preset: alpha"}
+    assert {name for name, value in settings(dim=4).items() if value != plain[name]} == {"d'", "preset: dim"}

@@ -1,0 +1,152 @@
+"""Adapters trained on the truth of other scenes: which scenes are paired, what a step then sees, what names the adapters."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.data.dataset import Views
+from experiments.data.manifest import Settings
+from experiments.extraction import adapters
+from experiments.extraction.base import Base
+from experiments.extraction.data import Data
+from experiments.extraction.presets import PRESETS
+from experiments.extraction.report import learned
+from experiments.extraction.targets import shuffled
+from tests.experiments.training import tiny
+from vggt_jax.adapters import BaseModel
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Every array of view v says which data set, scene and view it is of."""
+
+    dataset: int
+    number: int
+    num_views: int = 8
+
+    @property
+    def folder(self):
+        return Path(f"scene_{self.number:04d}")
+
+    def load(self, view_indices):
+        marks = np.array([1 + 100 * self.dataset + 10 * self.number + view for view in view_indices], np.float32)
+        s = len(marks)
+        maps = np.broadcast_to(marks[:, None, None], (s, 4, 4))
+        return Views(
+            images=np.broadcast_to(marks[:, None, None, None].astype(np.uint8), (s, 4, 4, 3)),
+            depths=maps,
+            valid=maps > 0,
+            normals=np.zeros((s, 4, 4, 3), np.float16),
+            object_ids=np.zeros((s, 4, 4), np.uint16),
+            glass=maps < 0,
+            intrinsics=marks[:, None, None] * np.eye(3, dtype=np.float32),
+            extrinsics=marks[:, None, None] * np.eye(3, 4, dtype=np.float32),
+        )
+
+
+def scenes(*counts):
+    return {i: [Scene(i, j) for j in range(count)] for i, count in enumerate(counts)}
+
+
+def pairs(datasets, seed=0) -> dict[int, list[tuple[Any, Any]]]:
+    return {
+        number: [(scene.pictured, scene.truth) for scene in found] for number, found in shuffled(datasets, seed).items()
+    }
+
+
+def test_every_image_gets_the_truth_of_another_data_set_and_every_truth_is_used_once():
+    found = pairs(scenes(5, 5, 5))
+    for number, own in found.items():
+        assert [pictured for pictured, _ in own] == scenes(5, 5, 5)[number]
+        assert {truth.dataset for _, truth in own} == {(number + 1) % 3}
+        assert len({truth.number for _, truth in own}) == 5
+
+
+def test_pairs_depend_on_the_seed_alone():
+    assert pairs(scenes(6, 6)) == pairs(scenes(6, 6))
+    assert pairs(scenes(6, 6)) != pairs(scenes(6, 6), seed=1)
+    orders = [[truth.number for _, truth in own] for own in pairs(scenes(6, 6)).values()]
+    assert orders[0] != orders[1]
+
+
+def test_data_sets_may_differ_in_size():
+    found = pairs(scenes(5, 2))
+    assert sorted(truth.number for _, truth in found[0]) == [0, 0, 0, 1, 1]
+    assert len(found[1]) == 2
+
+
+def test_one_data_set_has_no_other_truth():
+    with pytest.raises(ValueError, match="at least two data sets, got 1"):
+        shuffled(scenes(4), 0)
+
+
+def test_views_are_the_images_of_one_scene_and_everything_else_of_the_other():
+    scene = shuffled(scenes(3, 3), 0)[0][1]
+    views = scene.load([5, 2])
+    np.testing.assert_array_equal(views.images[:, 0, 0, 0], [16, 13])  # scene 1 of data set 0
+    truth = scene.truth.load([5, 2])
+    for name in ("depths", "valid", "intrinsics", "extrinsics", "world_points"):
+        np.testing.assert_array_equal(getattr(views, name), getattr(truth, name))
+    assert views.depths[0, 0, 0] >= 100 and scene.num_views == 8
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """``trained(targets)``: the adapters of a run whose steps are left out, and what it was given."""
+    graphdef, params = tiny.draw_base()
+    base = Base(BaseModel.of("tiny", tiny.CONFIG, params), graphdef, params)
+    settings = Settings(attribute="lighting", setting="object_centric", seed=0, views=8, resolution=16, samples=1)
+    data = Data(tmp_path / "data", settings, training=scenes(4, 4), held_out=scenes(2, 2))
+    given = SimpleNamespace()
+
+    def train(step, state, frozen, make_batch, placement, settings, folder, identity, *, validate):
+        folder.mkdir(parents=True)
+        given.batch, given.identity = make_batch(0), identity
+        return state
+
+    class HeldOut:
+        def __init__(self, loss, frozen, data, preset, encode):
+            given.held_out = data.held_out
+
+        def __call__(self, state):
+            return {"loss": np.ones((2, 2))}
+
+    monkeypatch.setattr(adapters, "train", train)
+    monkeypatch.setattr(adapters, "_HeldOut", HeldOut)
+    monkeypatch.setattr(adapters, "_encoder", lambda base, store: None)
+
+    def run(targets):
+        made = adapters.make_adapters(
+            tmp_path, base, data, PRESETS["nano"], "independent", targets, seed=0, say=lambda line: None
+        )
+        return made, given
+
+    return run
+
+
+def test_only_shuffled_targets_enter_the_identity_and_only_training_sees_them(trained):
+    true, given = trained("true")
+    identity = given.identity
+    assert "targets" not in identity and given.held_out == scenes(2, 2)
+    marks = np.rint(given.batch.images[..., 0, 0, 0] * 255)
+    np.testing.assert_array_equal(given.batch.depths[..., 0, 0], marks)
+
+    control, given = trained("shuffled")
+    assert given.identity == {**identity, "targets": "shuffled"} and control.folder != true.folder
+    assert given.held_out == scenes(2, 2)
+    np.testing.assert_array_equal(np.rint(given.batch.images[..., 0, 0, 0] * 255), marks)  # the same images
+    depths = given.batch.depths[..., 0, 0]
+    np.testing.assert_array_equal(depths // 100, 1 - marks // 100)
+    np.testing.assert_array_equal(depths % 10, marks % 10)
+    np.testing.assert_array_equal(given.batch.extrinsics[..., 0, 0], depths)
+
+
+def test_a_control_says_that_it_is_one(trained):
+    assert "control" not in learned(trained("true")[0])
+    assert learned(trained("shuffled")[0]).startswith(
+        "A control: trained on images with the truth of other scenes, measured on true pairs. On held-out scenes"
+    )
