@@ -1,0 +1,114 @@
+"""``experiments.extract`` from nothing to the report, with the shipped model and real pictures: a few steps are enough."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.mining.files import load_subspace
+from experiments.training.metrics_log import read_metrics
+from vggt_jax.adapters import load_adapter
+
+ROOT = Path(__file__).parents[3]
+SMALL = ("--attribute=lighting", "--k=2", "--rank=4", "--steps=3", "--store=store")
+
+pytestmark = pytest.mark.slow
+
+
+def run(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.extract", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        timeout=900,
+    )
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("extract")
+    process = run(*SMALL, "--dim=4", cwd=folder)
+    assert process.returncode == 0, process.stderr[-2000:]
+    return folder, process
+
+
+OUTPUT = Path("store") / "extract" / "lighting_object_centric_nano"
+
+
+def test_what_it_says(first):
+    folder, process = first
+    assert "base model: nano" in process.stderr and "training 2 adapters at once, 3 steps" in process.stderr
+    assert "On held-out scenes of its own data set, " in process.stdout
+    assert process.stdout.splitlines()[-1].startswith(f"wrote {folder / OUTPUT} in ")
+
+
+def test_what_it_writes(first):
+    folder, _ = first
+    output = folder / OUTPUT
+    assert {path.name for path in output.iterdir()} == {
+        "subspace.safetensors", "adapters", "metrics.jsonl", "summary.json", "figures", "report.html",
+    }  # fmt: skip
+    stored = load_subspace(output / "subspace.safetensors")
+    assert stored.origin.attribute == "lighting" and stored.origin.dim == 4
+    assert stored.origin.base.startswith("nano (")
+    path = "aggregator.frame_blocks.attn.qkv"
+    factors, sizes = stored.factors[path], stored.statistics[path]["singular_values"]
+    assert factors.A.shape == (5, 384, 4) and factors.B.shape == (5, 128, 4)
+    for side in (factors.A, factors.B):  # U Σ^½ and V Σ^½
+        gram = np.einsum("lid,lie->lde", side, side)
+        np.testing.assert_allclose(gram, sizes[:, None] * np.eye(4), atol=1e-4 * sizes.max())
+    adapters = [load_adapter(path) for path in sorted((output / "adapters").iterdir())]
+    assert [adapter.about["dataset"] for adapter in adapters] == [0, 1]
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["facts"]["input factors drawn"] == "independent" and len(summary["matrices"]) >= 40
+    steps = [event["step"] for event in read_metrics(output / "metrics.jsonl") if event["kind"] == "training"]
+    assert steps == [1, 2, 3]
+    page = (output / "report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "") and page.count("data:image") >= 4
+
+
+def test_another_dim_trains_nothing(first):
+    folder, _ = first
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in (folder / "store").rglob("*.safetensors")
+        if "extract" not in path.parts
+    }
+    process = run(*SMALL, "--dim=2", "--output=other", cwd=folder)
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert "2 trained adapters found in" in process.stderr and "training 2" not in process.stderr
+    assert load_subspace(folder / "other" / "subspace.safetensors").origin.dim == 2
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dim=9"], "dim"),
+        (["--weights=nowhere"], "nowhere: no such file or folder"),
+        (["--attribute=colour"], "--attribute=colour"),
+        (["--k=1"], "--k=1"),
+    ],
+)
+def test_bad_settings_are_one_line_and_leave_nothing(first, tmp_path, arguments, message):
+    process = run(*SMALL, *arguments, cwd=tmp_path)
+    assert process.returncode == 2 and process.stdout == ""
+    assert message in process.stderr.splitlines()[-1] and "Traceback" not in process.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_damaged_adapter_is_named(first, tmp_path):
+    folder, _ = first
+    shutil.copytree(folder / "store", tmp_path / "store")
+    (damaged,) = (tmp_path / "store" / "adapters").rglob("lighting_01.safetensors")
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    process = run(*SMALL, "--dim=4", cwd=tmp_path)
+    assert process.returncode == 2 and "lighting_01.safetensors" in process.stderr.splitlines()[-1]
+    assert "Traceback" not in process.stderr
