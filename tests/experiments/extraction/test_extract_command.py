@@ -1,10 +1,7 @@
 """``experiments.extract`` from nothing to the report, with the shipped model and real pictures: a few steps are enough."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,29 +9,18 @@ import pytest
 
 from experiments.mining.files import load_subspace
 from experiments.training.metrics_log import read_metrics
+from tests.experiments.extraction.command import run
 from vggt_jax.adapters import load_adapter
 
-ROOT = Path(__file__).parents[3]
 SMALL = ("--attribute=lighting", "--k=2", "--rank=4", "--steps=3", "--store=store")
 
 pytestmark = pytest.mark.slow
 
 
-def run(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.extract", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
-        timeout=900,
-    )
-
-
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
     folder = tmp_path_factory.mktemp("extract")
-    process = run(*SMALL, "--dim=4", cwd=folder)
+    process = run(*SMALL, "--dim=4", cwd=folder, timeout=900)
     assert process.returncode == 0, process.stderr[-2000:]
     return folder, process
 

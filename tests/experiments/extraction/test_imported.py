@@ -1,10 +1,6 @@
 """``experiments.extract``: adapters of other tools and of any model, from folders to the report; bad settings."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,22 +8,11 @@ from safetensors.numpy import save_file
 
 from experiments.mining.files import load_subspace
 from subspace import LowRank
+from tests.experiments.extraction.command import ROOT, run
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import Adapter, BaseModel, save_adapter
 
-ROOT = Path(__file__).parents[3]
 MODULES = ("blocks.0.attn.qkv", "blocks.1.attn.qkv")
-
-
-def run(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.extract", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
-        timeout=300,
-    )
 
 
 def peft_folder(folder, seed, rank=4, modules=MODULES):
