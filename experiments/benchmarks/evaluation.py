@@ -37,11 +37,13 @@ def report() -> None:
     aligned = Cloud(similarity(points))
     _timed("search tree of the prediction", lambda: aligned.tree)
     _timed("accuracy, completeness, normals", lambda: compare(aligned, cloud, *queries))
-    own, true_own = (x.camera_points[0].reshape(-1, 3) for x in (predicted, truth))
     some = spread(np.arange(SIZE**2))
-    _timed("alignment of one depth map", lambda: fit_scale_shift(own[some], true_own[some]))
+    own = [x.camera_points(0, some) for x in (predicted, truth)]
+    _timed("alignment of one depth map", lambda: fit_scale_shift(*own))
     sampled = _timed("the scene as a whole", lambda: evaluate_scene(predicted, truth, mask)).metrics
-    complete = _timed("the same, all points looked up", lambda: evaluate_scene(predicted, truth, mask, None)).metrics
+    complete = _timed(
+        "the same, all points looked up", lambda: evaluate_scene(predicted, truth, mask, exact=True)
+    ).metrics
     for name, value in complete.points.__dict__.items():
         print(f"    {name:<28} {value:.6f}, of the sample {sampled.points.__dict__[name] / value - 1:+.2%}")
     print(f"  peak memory {machine.peak_memory() / 1e9:.2f} GB")

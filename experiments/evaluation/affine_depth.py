@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.optimize import minimize_scalar
+from scipy.optimize import golden
 
 ANCHORS = 64 * 64
 """Pixels of a view that the alignment is computed from, as in MoGe's evaluation; errors are taken on all."""
@@ -86,13 +86,8 @@ def fit_scale_shift(
     anchored = _best_anchor(residuals)
     near = 0.1 * abs(anchored.scale) or 0.1
     # For one scale the best translation of each axis is a weighted median, hence one of the anchors' on that axis.
-    found = minimize_scalar(
-        lambda scale: residuals.at(scale)[0].min(axis=1).sum(),
-        bracket=(anchored.scale - near, anchored.scale + near),
-        method="golden",
-        options={"xtol": 1e-9},
-    )
-    scale = float(found.x)
+    bracket = (anchored.scale - near, anchored.scale + near)
+    scale = np.asarray(golden(lambda scale: residuals.at(scale)[0].min(axis=1).sum(), brack=bracket, tol=1e-9)).item()
     losses, _ = residuals.at(scale)
     shift = (residuals.truth - scale * residuals.predicted)[range(3), losses.argmin(axis=1)]
     optimal = ScaleShift(scale, shift, float(losses.min(axis=1).sum()))

@@ -52,8 +52,7 @@ def register(
         tolerance: stop when an iteration changes both fitness and rmse (in the target's unit) by less.
     """
     motion, moved, converged, done = Similarity.identity(), source, False, 0
-    neighbours = _Neighbours(target, len(source))
-    near, index, fitness, rmse = neighbours.within(threshold, moved)
+    near, index, fitness, rmse = _match(moved, target, threshold)
     for done in range(1, iterations + 1):
         try:
             update = fit_similarity(moved[near], target.data[index], with_scale=False)
@@ -63,35 +62,19 @@ def register(
         motion = update.after(motion)
         moved = motion(source)
         before = fitness, rmse
-        near, index, fitness, rmse = neighbours.within(threshold, moved)
+        near, index, fitness, rmse = _match(moved, target, threshold)
         if abs(fitness - before[0]) < tolerance and abs(rmse - before[1]) < tolerance:
             converged = True
             break
     return Registration(motion, fitness, rmse, done, converged)
 
 
-class _Neighbours:
-    """Nearest points of the target, looked up again only for points that may have got another one.
-
-    Let a point's nearest neighbours have been at distances d₁ ≤ d₂ when it was looked up. While it has moved by less than
-    (d₂ − d₁) / 2 since, the first is still the nearest. ICP's later steps are small, so most of the look-ups are saved.
-    """
-
-    def __init__(self, target: KDTree, count: int) -> None:
-        self._target = target
-        self._index = np.zeros(count, np.intp)
-        self._looked_up_at = np.zeros((count, 3))
-        self._reach = np.full(count, -1.0)
-
-    def within(
-        self, threshold: float, points: Float[np.ndarray, "n 3"]
-    ) -> tuple[Bool[np.ndarray, " n"], Int[np.ndarray, " m"], float, float]:
-        """Which points have a neighbour so near, the neighbours' numbers, fitness and rmse."""
-        stale = np.linalg.norm(points - self._looked_up_at, axis=1) >= self._reach
-        distances, index = self._target.query(points[stale], k=[1, 2], workers=-1)
-        self._index[stale], self._looked_up_at[stale] = index[:, 0], points[stale]
-        self._reach[stale] = (distances[:, 1] - distances[:, 0]) / 2
-        squares = np.sum((points - self._target.data[self._index]) ** 2, axis=1)
-        near = squares < threshold**2
-        rmse = float(np.sqrt(np.mean(squares[near]))) if near.any() else 0.0
-        return near, self._index[near], float(near.mean()), rmse
+def _match(
+    points: Float[np.ndarray, "n 3"], target: KDTree, threshold: float
+) -> tuple[Bool[np.ndarray, " n"], Int[np.ndarray, " m"], float, float]:
+    """Which points have a neighbour, the neighbours' numbers, fitness and rmse."""
+    distance, index = target.query(points, distance_upper_bound=threshold, workers=-1)
+    distance, index = np.asarray(distance), np.asarray(index)
+    near = np.isfinite(distance)
+    rmse = float(np.sqrt(np.mean(distance[near] ** 2))) if near.any() else 0.0
+    return near, index[near], float(near.mean()), rmse

@@ -37,8 +37,8 @@ class Cloud:
         Open3D's ``estimate_normals`` has it.
         """
         count = min(NEIGHBOURS, len(self))
-        _, around = self.tree.query(self.points[index], k=np.arange(1, count + 1), workers=-1)
-        near = self.points[around]
+        _, around = self.tree.query(self.points[index], k=count, workers=-1)
+        near = self.points[np.reshape(around, (len(index), count))]
         near -= near.mean(axis=1, keepdims=True)
         return np.linalg.eigh(near.transpose(0, 2, 1) @ near)[1][..., 0]
 
@@ -93,8 +93,8 @@ def compare(
     accuracy, accuracy_index = truth.tree.query(predicted.points[from_predicted], workers=-1)
     completeness, completeness_index = predicted.tree.query(truth.points[from_truth], workers=-1)
     agreement = (
-        _agreement(predicted, from_predicted, truth, accuracy_index),
-        _agreement(truth, from_truth, predicted, completeness_index),
+        _agreement(predicted, from_predicted, truth, np.asarray(accuracy_index)),
+        _agreement(truth, from_truth, predicted, np.asarray(completeness_index)),
     )
     return PointMetrics(
         accuracy=float(np.mean(accuracy)),

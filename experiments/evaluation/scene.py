@@ -6,14 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from experiments.data.geometry import unproject
 from experiments.evaluation.affine_depth import depth_metrics, fit_scale_shift, spread
 from experiments.evaluation.point_metrics import NEIGHBOURS, Cloud, PointMetrics, align, choose, compare
 
-QUERIES = 50_000
-"""Points of each cloud whose nearest in the other one are looked up, if it has more."""
+EXACT = 50_000
+"""Scenes of so many pixels are measured completely …"""
+QUERIES = 20_000
+"""… of larger ones, so many points of each cloud are drawn, whose nearest in the other one are looked up."""
 _FEWEST = 3
 """Pixels that a view needs for metrics of its depth."""
 
@@ -34,11 +36,11 @@ class Reconstruction:
         """Every pixel's point in the world, float64."""
         return unproject(self.depths, self.extrinsics, self.intrinsics)
 
-    @property
-    def camera_points(self) -> Float[np.ndarray, "s h w 3"]:
-        """Every pixel's point in its camera's frame, float64."""
-        own = np.broadcast_to(np.eye(3, 4), self.extrinsics.shape)
-        return unproject(self.depths, own, self.intrinsics)
+    def camera_points(self, view: int, pixels: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 3"]:
+        """Points of some pixels, numbered row by row, in their camera's frame, float64."""
+        row, column = np.divmod(pixels, self.depths.shape[2])
+        rays = np.stack([column, row, np.ones_like(row)], axis=1) @ np.linalg.inv(self.intrinsics[view].astype(float)).T
+        return rays * self.depths[view].ravel()[pixels, None]
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def evaluate_scene(
     predicted: Reconstruction,
     truth: Reconstruction,
     mask: Bool[np.ndarray, "s h w"],
-    queries: int | None = QUERIES,
+    exact: bool = False,
     seed: int = 0,
 ) -> Evaluated:
     """Align and measure the pixels of ``mask``, nothing else.
@@ -93,8 +95,9 @@ def evaluate_scene(
         predicted: in any world and unit.
         truth: of the same views.
         mask: pixels with a true depth.
-        queries: look up so many points of each cloud at most, drawn at random; the mean distances then have a standard
-            error, of well below 1 % for the default. Neighbours always come from whole clouds. None: all points.
+        exact: look up all points, however many. Otherwise scenes of more than :data:`EXACT` pixels are sampled: ICP and
+            the point metrics ask for the neighbours of :data:`QUERIES` points of each cloud (all points are there to be
+            found), which gives mean distances a standard error of below 1 %; the same pixels are drawn for all models.
         seed: of that draw.
 
     Raises:
@@ -113,7 +116,8 @@ def evaluate_scene(
         raise ValueError("a true depth in the mask is not a positive number")
 
     rng = np.random.default_rng(seed)
-    from_predicted, from_truth = (choose(pixels, queries, rng) for _ in range(2))
+    most = None if exact or pixels <= EXACT else QUERIES
+    from_predicted, from_truth = (choose(pixels, most, rng) for _ in range(2))
     points, true_points = predicted.points, truth.points
     true_cloud = Cloud(true_points[mask])
     similarity, registration = align(points[mask], true_cloud, from_predicted)
@@ -142,15 +146,14 @@ def evaluate_scene(
 
 def _depth_errors(predicted: Reconstruction, truth: Reconstruction, mask: Bool[np.ndarray, "s h w"]) -> list[float]:
     """AbsRel and δ after MoGe's alignment, and after the best one; means over the views that show something."""
-    points, true_points = (x.camera_points.reshape(len(mask), -1, 3) for x in (predicted, truth))
 
     def errors(view: int) -> list[float]:
         pixels = np.flatnonzero(mask[view])
         some = spread(pixels)
         found = []
-        for fit in fit_scale_shift(points[view, some], true_points[view, some]):
-            aligned = fit.scale * points[view, pixels, 2] + fit.shift[2]
-            metrics = depth_metrics(aligned, true_points[view, pixels, 2])
+        for fit in fit_scale_shift(predicted.camera_points(view, some), truth.camera_points(view, some)):
+            aligned, true = fit.scale * predicted.depths[view].ravel() + fit.shift[2], truth.depths[view].ravel()
+            metrics = depth_metrics(aligned[pixels], true[pixels])
             found += [metrics.abs_rel, metrics.delta]
         return found
 

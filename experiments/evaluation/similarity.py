@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-_FLAT = 1e-12
-"""Second singular value of a covariance, relative to the first, at which points lie on a line."""
+_FLAT = 1e-14
+"""Second singular value of a covariance, relative to the points' distances from the origin, that is rounding only."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ def fit_similarity(
     from_source, from_target = source - source_mean, target - target_mean
     covariance = (share[:, None] * from_target).T @ from_source
     U, sigma, Vt = np.linalg.svd(covariance)
-    if sigma[1] <= _FLAT * sigma[0]:
+    sizes = [np.sqrt(share @ np.sum(points**2, axis=1)) for points in (source, target)]
+    if sigma[1] <= _FLAT * sizes[0] * sizes[1]:
         raise ValueError("the points of one side lie on a line or coincide: no rotation can be told from them")
     signs = np.array([1.0, 1.0, np.sign(np.linalg.det(U) * np.linalg.det(Vt))])
     rotation = (U * signs) @ Vt
