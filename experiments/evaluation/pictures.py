@@ -20,6 +20,8 @@ _SIDE = np.radians(25)
 _ABOVE = np.radians(15)
 """… and from above it."""
 _COLOURS = "inferno"
+_WIDTH = 11.0
+"""Inches."""
 
 
 def draw_scene(
@@ -41,8 +43,6 @@ def draw_scene(
     heat = (255 * colormaps[_COLOURS](scale(errors[mask]))[:, :3]).astype(np.uint8)
     views = np.unique(np.linspace(0, len(mask) - 1, _MOST_VIEWS).round().astype(int))
 
-    figure = Figure(figsize=(11, 3.6 + 8 / max(len(views), 4)), layout="constrained")
-    halves = figure.subfigures(2, 1, squeeze=False, height_ratios=[3.4, 8 / max(len(views), 4)])[:, 0]
     frame = _frame(extrinsics[0])
     true_points, points = (each[mask] @ frame.T for each in (evaluated.truth, evaluated.aligned))
     low, high = np.percentile(true_points[:, :2], (0.5, 99.5), axis=0)
@@ -50,6 +50,10 @@ def draw_scene(
     low, high = low - margin, high + margin
     cell = (high - low).max() / _CELLS
     size = np.maximum(np.ceil((high - low) / cell).astype(int), 1)
+
+    upper, lower = _WIDTH / 3 * size[1] / size[0] + 0.3, 2 * _WIDTH / max(len(views), 4)
+    figure = Figure(figsize=(_WIDTH, upper + lower), layout="constrained")
+    halves = figure.subfigures(2, 1, squeeze=False, height_ratios=[upper, lower])[:, 0]
     clouds = (
         ("truth", true_points, images[mask]),
         ("prediction, aligned", points, images[mask]),
