@@ -17,6 +17,9 @@ without cached encoder tokens, and of VGGT-1B with random weights on two images 
 ``python -m experiments.benchmark analysis`` analyses the subspaces of four attributes of VGGT-1B's size (synthetic factors),
 report included. About a minute and 2 GB on two cores.
 
+``python -m experiments.benchmark evaluation`` computes the metrics of a scene of 8 views of 518², as ``experiments.evaluate``
+does by default and with every point looked up. A few minutes and 2 GB, nearly all for the latter.
+
 ``python -m experiments.benchmark rendering`` renders scenes of both settings at 112², 224² and 518² on one core, and on all
 of them. About a minute.
 """
@@ -29,7 +32,7 @@ from absl import flags
 
 from weights_convert.command_line import run
 
-BENCHMARKS = ("subspace", "model", "memory", "training", "analysis", "rendering")
+BENCHMARKS = ("subspace", "model", "memory", "training", "analysis", "evaluation", "rendering")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -38,7 +41,15 @@ def main(arguments: Sequence[str]) -> None:
             f"say what to measure, one of: {', '.join(BENCHMARKS)}; got {' '.join(arguments) or 'nothing'}"
         )
     # JAX starts only once the arguments are right
-    from experiments.benchmarks import analysis, model_forward, rendering, step_memory, subspace_mining, training
+    from experiments.benchmarks import (
+        analysis,
+        evaluation,
+        model_forward,
+        rendering,
+        step_memory,
+        subspace_mining,
+        training,
+    )
 
     reports = {
         "subspace": lambda: subspace_mining.report(iterations=flags.FLAGS.iterations),
@@ -46,6 +57,7 @@ def main(arguments: Sequence[str]) -> None:
         "memory": step_memory.report,
         "training": training.report,
         "analysis": analysis.report,
+        "evaluation": evaluation.report,
         "rendering": lambda: rendering.report(flags.FLAGS.blender),
     }
     reports[arguments[0]]()

@@ -15,10 +15,10 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patheffects import withStroke
 
 from experiments.reconstruction.scene import FRUSTUM_EDGES, PointCloud, Scene
+from experiments.reports.point_picture import paint
 
 _MOST_VIEWS = 6
 _DEPTH_COLOURS, _CONFIDENCE_COLOURS = "turbo", "viridis"
-_BACKGROUND = (255, 255, 255)
 _UP_WEIGHT = 0.02
 _PANEL_ASPECT = 1.25
 """Width by height of a rendered view."""
@@ -97,21 +97,7 @@ def _render(axes: Axes, scene: Scene, cloud: PointCloud, frame: Float[np.ndarray
     low, high = (low + high) / 2 - half, (low + high) / 2 + half
     cell = (high - low).max() / _GRID
     size = np.maximum(np.ceil((high - low) / cell).astype(int), 1)
-
-    picture = np.full((size[1], size[0], 3), _BACKGROUND, dtype=np.uint8)
-    place = np.floor((points[:, :2] - low) / cell).astype(int)
-    shown = np.flatnonzero(((place >= 0) & (place < size)).all(axis=1))
-    shown = shown[np.argsort(-points[shown, 2])]  # the nearest is painted last
-    nearest = np.full(size[::-1], -1)
-    nearest[place[shown, 1], place[shown, 0]] = np.arange(len(shown))
-    shown = shown[np.sort(nearest[nearest >= 0])]
-    radius = int(np.clip(0.5 * np.sqrt(picture.shape[0] * picture.shape[1] / max(len(shown), 1)), 1, 3))
-    for row in range(-radius, radius + 1):
-        for column in range(-radius, radius + 1):
-            at = place[shown] + (column, row)
-            inside = ((at >= 0) & (at < size)).all(axis=1)
-            picture[at[inside, 1], at[inside, 0]] = cloud.colours[shown[inside]]
-
+    picture = paint(points, cloud.colours, low, cell, size)
     extent = (low[0], low[0] + size[0] * cell, low[1], low[1] + size[1] * cell)
     axes.imshow(picture, origin="lower", extent=extent, interpolation="nearest")
     halo = [withStroke(linewidth=2, foreground="white")]

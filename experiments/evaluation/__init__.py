@@ -1,0 +1,14 @@
+"""How good a reconstruction is, by the field's protocols.
+
+Point maps: every pixel's depth is unprojected with the predicted cameras. The prediction is brought onto the truth by
+Umeyama's similarity over corresponding pixels of all views (:mod:`~experiments.evaluation.similarity`), then by
+point-to-point ICP (:mod:`~experiments.evaluation.icp`); accuracy, completeness and normal consistency are taken between
+the two clouds (:mod:`~experiments.evaluation.point_metrics`), without a filter on confidence.
+
+Depth maps: each view is aligned on its own, with one scale and one translation of its unprojected points
+(:mod:`~experiments.evaluation.affine_depth`); AbsRel and δ < 1.25 are taken on the aligned depths.
+
+Both are computed inside a mask, by scene, and averaged over scenes (:mod:`~experiments.evaluation.results`), whose
+differences between two methods are bootstrapped in pairs (:mod:`~experiments.evaluation.bootstrap`). Everything is NumPy
+in double precision: a model is only run by :mod:`~experiments.evaluation.predictions`.
+"""

@@ -1,0 +1,97 @@
+"""Is one method better than another? Paired bootstrap over scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from experiments.evaluation.results import METRICS, SceneKey
+
+RESAMPLES = 10_000
+_BATCH = 1_000
+"""Resamples drawn at a time, which bounds the memory."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of a metric's mean over scenes, second method minus first."""
+
+    first: float
+    second: float
+    low: float
+    """95 % percentile interval of the difference …"""
+    high: float
+    p: float
+    """Two-sided: twice the share of resamples in which the difference has the other sign or none, at most 1."""
+
+    @property
+    def mean(self) -> float:
+        return self.second - self.first
+
+
+def paired_bootstrap(
+    first: Float[np.ndarray, " scenes"], second: Float[np.ndarray, " scenes"], seed: int = 0, resamples: int = RESAMPLES
+) -> Difference:
+    """Draw scenes with replacement, both methods' values together (Efron and Tibshirani, 1993; percentile interval).
+
+    Args:
+        first: a metric by scene.
+        second: of the same scenes, in the same order.
+        seed: of the draws.
+        resamples: how many; the smallest p that can be told is 2 / (resamples + 1).
+
+    Raises:
+        ValueError: fewer than two scenes, or not the same number.
+    """
+    if first.shape != second.shape or first.ndim != 1 or len(first) < 2:
+        raise ValueError(f"a paired comparison needs two scenes at least, got {first.shape} and {second.shape}")
+    rng, difference = np.random.default_rng(seed), second - first
+    drawn = np.concatenate(
+        [
+            difference[rng.integers(len(difference), size=(min(_BATCH, resamples - start), len(difference)))].mean(
+                axis=1
+            )
+            for start in range(0, resamples, _BATCH)
+        ]
+    )
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    tail = (1 + min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))) / (1 + resamples)
+    return Difference(float(first.mean()), float(second.mean()), float(low), float(high), float(min(1, 2 * tail)))
+
+
+def compare_results(
+    first: Mapping[SceneKey, Mapping[str, float]], second: Mapping[SceneKey, Mapping[str, float]], seed: int = 0
+) -> dict[str, Difference]:
+    """Every metric of two results, by its name; all are resampled with the same scenes.
+
+    Raises:
+        ValueError: the results are not of the same scenes, or of one only.
+    """
+    if alone := sorted(first.keys() ^ second.keys()):
+        raise ValueError(f"the results are not of the same scenes: {'/'.join(alone[0])} is in one of them only")
+
+    def column(result: Mapping[SceneKey, Mapping[str, float]], name: str) -> np.ndarray:
+        return np.array([result[key][name] for key in first])
+
+    return {
+        metric.name: paired_bootstrap(column(first, metric.name), column(second, metric.name), seed)
+        for metric in METRICS
+    }
+
+
+def table(differences: Mapping[str, Difference]) -> str:
+    """For the terminal, one line for each metric."""
+    lines = [f"{'':<28} {'first':>10} {'second':>10} {'difference':>11}   95 % interval            p"]
+    for metric in METRICS:
+        found = differences[metric.name]
+        verdict = ""
+        if found.low > 0 or found.high < 0:
+            verdict = "  second is better" if found.mean * metric.better > 0 else "  first is better"
+        lines.append(
+            f"{metric.title:<28} {found.first:>10.5f} {found.second:>10.5f} {found.mean:>+11.5f}   "
+            f"[{found.low:+.5f}, {found.high:+.5f}]  {found.p:.4f}{verdict}"
+        )
+    return "\n".join(lines)

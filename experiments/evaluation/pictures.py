@@ -1,0 +1,83 @@
+"""What a reconstruction looks like beside the truth, and where it is wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from experiments.evaluation.scene import Evaluated
+from experiments.reports.point_picture import paint
+
+_MOST_VIEWS = 6
+_CELLS = 320
+"""Along the longer side of a rendered cloud."""
+_SIDE = np.radians(25)
+"""How far the clouds are seen from the side of the first camera …"""
+_ABOVE = np.radians(15)
+"""… and from above it."""
+_COLOURS = "inferno"
+_WIDTH = 11.0
+"""Inches."""
+
+
+def draw_scene(
+    evaluated: Evaluated, images: UInt8[np.ndarray, "s h w 3"], extrinsics: Float[np.ndarray, "s 3 4"]
+) -> Figure:
+    """Clouds above (truth, aligned prediction, prediction coloured by error), views with their error maps below.
+
+    A pixel's error is the distance of its aligned point from its true point, in the truth's unit; the scale ends at the
+    95th percentile. All clouds are seen from one place, beside and above the first camera.
+
+    Args:
+        evaluated: from :func:`experiments.evaluation.scene.evaluate_scene`.
+        images: of the views, sRGB.
+        extrinsics: of the true cameras.
+    """
+    mask = evaluated.mask
+    errors = np.where(mask, np.linalg.norm(evaluated.aligned - evaluated.truth, axis=-1), np.nan)
+    scale = Normalize(0, float(np.nanpercentile(errors, 95)) or 1.0)
+    heat = (255 * colormaps[_COLOURS](scale(errors[mask]))[:, :3]).astype(np.uint8)
+    views = np.unique(np.linspace(0, len(mask) - 1, _MOST_VIEWS).round().astype(int))
+
+    frame = _frame(extrinsics[0])
+    true_points, points = (each[mask] @ frame.T for each in (evaluated.truth, evaluated.aligned))
+    low, high = np.percentile(true_points[:, :2], (0.5, 99.5), axis=0)
+    margin = 0.05 * (high - low).max()
+    low, high = low - margin, high + margin
+    cell = (high - low).max() / _CELLS
+    size = np.maximum(np.ceil((high - low) / cell).astype(int), 1)
+
+    upper, lower = _WIDTH / 3 * size[1] / size[0] + 0.3, 2 * _WIDTH / max(len(views), 4)
+    figure = Figure(figsize=(_WIDTH, upper + lower), layout="constrained")
+    halves = figure.subfigures(2, 1, squeeze=False, height_ratios=[upper, lower])[:, 0]
+    clouds = (
+        ("truth", true_points, images[mask]),
+        ("prediction, aligned", points, images[mask]),
+        ("prediction, by error", points, heat),
+    )
+    for axes, (title, cloud, colours) in zip(halves[0].subplots(1, 3), clouds, strict=True):
+        axes.imshow(paint(cloud, colours, low, cell, size), origin="lower", interpolation="nearest")
+        axes.set_title(title, fontsize=9)
+    grid = halves[1].subplots(2, len(views), squeeze=False)
+    for column, view in enumerate(views):
+        grid[0, column].imshow(images[view])
+        grid[1, column].imshow(errors[view], cmap=_COLOURS, norm=scale)
+    for axes in [*halves[0].axes, *grid.flat]:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_color("0.8")
+    bar = halves[1].colorbar(ScalarMappable(scale, _COLOURS), ax=grid, extend="max", fraction=0.02)
+    bar.set_label("error (unit of the truth)", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    return figure
+
+
+def _frame(extrinsics: Float[np.ndarray, "3 4"]) -> Float[np.ndarray, "3 3"]:
+    """Directions right, up and away of somebody who stands beside and above a camera and looks where it does."""
+    turn = np.array([[np.cos(_SIDE), 0, np.sin(_SIDE)], [0, 1, 0], [-np.sin(_SIDE), 0, np.cos(_SIDE)]])
+    dive = np.array([[1, 0, 0], [0, np.cos(_ABOVE), -np.sin(_ABOVE)], [0, np.sin(_ABOVE), np.cos(_ABOVE)]])
+    right, down, away = dive @ turn @ extrinsics[:, :3]
+    return np.stack([right, -down, away])

@@ -1,0 +1,115 @@
+"""Depth maps and cameras to evaluate: of a model with or without an adapter, or stored."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, UInt8
+
+from experiments.evaluation.scene import Reconstruction
+from subspace import LowRank
+from vggt_jax.adapters import BaseModel, load_adapter
+from vggt_jax.pose_encoding import decode_pose
+from weights_convert import load_vggt, read_config, read_peft
+
+
+class Model:
+    """A base model, with an adapter or without.
+
+    Args:
+        weights: what :func:`weights_convert.load_vggt` takes.
+        adapter: a file of :func:`vggt_jax.adapters.save_adapter` or a PEFT folder; none by default.
+
+    Raises:
+        ValueError: unusable weights, or an adapter of another model.
+        OSError: a file that cannot be read.
+    """
+
+    def __init__(self, weights: str, adapter: Path | None = None) -> None:
+        config = replace(read_config(weights), heads=("camera", "depth"))
+        graphdef, self._parameters = nnx.split(load_vggt(weights, config=config))
+        name = Path(weights).name if Path(weights).exists() else weights
+        self.identity = BaseModel.of(name, config, self._parameters)
+        self._deltas: Mapping[str, LowRank] = {}
+        if adapter is not None and adapter.is_dir():
+            self._deltas = read_peft(adapter, config)
+        elif adapter is not None:
+            self._deltas = load_adapter(adapter, self.identity).deltas
+
+        @jax.jit
+        def forward(
+            parameters: nnx.State, deltas: Mapping[str, LowRank], images: Float[Array, "1 s h w 3"]
+        ) -> tuple[Array | None, Array | None]:
+            predictions = nnx.merge(graphdef, parameters)(images, deltas=deltas or None)
+            return predictions.pose_enc, predictions.depth
+
+        self._forward = forward
+
+    def check(self, resolution: int) -> None:
+        """ValueError if pictures of this width and height do not consist of whole patches."""
+        patch = self.identity.config.patch_size
+        if resolution % patch:
+            raise ValueError(
+                f"pictures of {resolution} pixels do not consist of {self.identity.name}'s patches of {patch} pixels"
+            )
+
+    def __call__(self, images: UInt8[np.ndarray, "s h w 3"]) -> Reconstruction:
+        """What the model makes of all views together; depths and cameras may not be finite."""
+        pose, depth = self._forward(self._parameters, self._deltas, jnp.asarray(images[None], jnp.float32) / 255)
+        assert pose is not None and depth is not None
+        with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
+            extrinsics, intrinsics = decode_pose(jnp.asarray(np.asarray(pose[0]), jnp.float64), images.shape[1:3])
+        return Reconstruction(np.asarray(depth[0, ..., 0]), np.asarray(extrinsics), np.asarray(intrinsics))
+
+
+def check_cameras(predicted: Reconstruction) -> None:
+    """ValueError if the cameras are none, as those of an untrained model can be."""
+    focal = predicted.intrinsics[:, [0, 1], [0, 1]]
+    if not (np.isfinite(predicted.extrinsics).all() and np.isfinite(focal).all() and (focal > 0).all()):
+        raise ValueError("the predicted cameras are no pinhole cameras; are these weights trained?")
+
+
+def prediction_file(folder: Path, dataset: str, scene: str) -> Path:
+    """Where a scene's prediction is stored."""
+    return folder / dataset / f"{scene}.npz"
+
+
+def save_prediction(path: Path, predicted: Reconstruction, views: Sequence[int]) -> None:
+    """Write ``depths`` (s, h, w), ``extrinsics`` (s, 3, 4), ``intrinsics`` (s, 3, 3) and ``views`` (s,)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        path,
+        depths=predicted.depths,
+        extrinsics=predicted.extrinsics,
+        intrinsics=predicted.intrinsics,
+        views=np.array(views),
+    )
+
+
+def load_prediction(path: Path, views: Sequence[int], size: tuple[int, int]) -> Reconstruction:
+    """What :func:`save_prediction` wrote, by this program or another.
+
+    Raises:
+        ValueError: the file is damaged, lacks an array, or is of other views or another size than ``views`` and ``size``.
+        OSError: it cannot be read.
+    """
+    names = ("depths", "extrinsics", "intrinsics", "views")
+    try:
+        with np.load(path) as stored:
+            depths, extrinsics, intrinsics, stored_views = (np.asarray(stored[name]) for name in names)
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} holds no prediction: {error}") from None
+    if stored_views.tolist() != list(views):
+        raise ValueError(f"{path} is of views {stored_views.tolist()}, not {list(views)}; see --views")
+    expected = {"depths": (len(views), *size), "extrinsics": (len(views), 3, 4), "intrinsics": (len(views), 3, 3)}
+    for (name, shape), array in zip(expected.items(), (depths, extrinsics, intrinsics), strict=True):
+        if array.shape != shape:
+            raise ValueError(f"{path}: {name} must have shape {shape}, got {array.shape}")
+    return Reconstruction(depths, extrinsics, intrinsics)

@@ -1,0 +1,128 @@
+"""The files that ``experiments.evaluate`` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from experiments.data.files import write_json
+from experiments.evaluation.results import METRICS, SceneKey, csv_of, means
+from experiments.evaluation.scene import SceneMetrics
+from experiments.reports.page import Section, Table, photograph, render
+
+OUTPUTS = frozenset({"scenes.csv", "summary.json", "report.html", "pictures", "predictions"})
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that was measured."""
+
+    scenes: Mapping[SceneKey, SceneMetrics]
+    skipped: Mapping[SceneKey, str]
+    """Why a scene was left out."""
+    views: Mapping[str, Sequence[int]]
+    """Evaluated, by data set."""
+    settings: Mapping[str, Any]
+
+
+def summary(results: Results) -> dict[str, Any]:
+    """``summary.json``: means over scenes, overall and by data set, and what they were made of."""
+    rows = {key: metrics.row() for key, metrics in results.scenes.items()}
+    datasets = dict.fromkeys(dataset for dataset, _ in rows)
+    return {
+        "scenes": len(rows),
+        "mean": means(list(rows.values())),
+        "by_dataset": {name: means([row for key, row in rows.items() if key[0] == name]) for name in datasets},
+        "not_converged": sum(not metrics.icp_converged for metrics in results.scenes.values()),
+        "skipped": {"/".join(key): reason for key, reason in results.skipped.items()},
+        "views": {name: list(views) for name, views in results.views.items()},
+        "settings": dict(results.settings),
+    }
+
+
+def table(results: Results) -> str:
+    """Means over scenes for the terminal."""
+    found = summary(results)["mean"]
+    return "\n".join(f"{metric.title:<28} {found[metric.name]:>10.5f}" for metric in METRICS)
+
+
+def extremes(scenes: Mapping[SceneKey, SceneMetrics]) -> dict[SceneKey, str]:
+    """The scenes with the best, median and worst accuracy, and what they are; fewer if there are fewer scenes."""
+    order = sorted(scenes, key=lambda key: scenes[key].points.accuracy)
+    places = {0: "best", len(order) // 2: "median", len(order) - 1: "worst"}
+    if len(order) == 1:
+        places = {0: "only"}
+    return {order[place]: f"{what} accuracy" for place, what in sorted(places.items())}
+
+
+def write_results(folder: Path, title: str, results: Results, pictures: Mapping[SceneKey, Figure]) -> None:
+    """Write ``scenes.csv``, ``summary.json``, ``pictures/*.png`` and ``report.html``.
+
+    Raises OSError if the folder cannot be written.
+    """
+    (folder / "scenes.csv").write_text(csv_of(results.scenes), encoding="utf-8")
+    numbers = summary(results)
+    write_json(folder / "summary.json", numbers)
+    (folder / "pictures").mkdir()
+    shown = []
+    names = extremes(results.scenes)
+    for key, drawing in pictures.items():
+        file = folder / "pictures" / f"{'_'.join(key)}.png"
+        drawing.savefig(file, dpi=110)
+        metrics = results.scenes[key]
+        caption = (
+            f"{'/'.join(key)}, {names[key]}: Acc {metrics.points.accuracy:.4f}, Comp {metrics.points.completeness:.4f}, "
+            f"AbsRel {metrics.abs_rel:.4f}. Above, from the side: truth, prediction after alignment, and coloured by error. "
+            "Below: views, and the distance of each pixel's point from the true one."
+        )
+        shown.append(photograph(file, caption))
+    html = render(title, _words(numbers), [*_tables(results, numbers), Section("Pictures", shown)], _facts(numbers))
+    (folder / "report.html").write_text(html, encoding="utf-8")
+
+
+def _words(numbers: Mapping[str, Any]) -> str:
+    mean = numbers["mean"]
+    words = (
+        f"Over {numbers['scenes']} scene(s): accuracy {mean['accuracy']:.4f}, completeness {mean['completeness']:.4f} (unit of "
+        f"the truth), normal consistency {mean['normal_consistency']:.3f}; AbsRel {mean['abs_rel']:.4f}, "
+        f"{mean['delta']:.1%} of depths within 1.25."
+    )
+    if numbers["skipped"]:
+        words += f" {len(numbers['skipped'])} scene(s) were left out."
+    return words
+
+
+def _tables(results: Results, numbers: Mapping[str, Any]) -> list[Section]:
+    headings = [metric.title for metric in METRICS]
+
+    def cells(values: Mapping[str, float]) -> list[str]:
+        return [f"{values[metric.name]:.4f}" for metric in METRICS]
+
+    rows = [[name, *cells(values)] for name, values in numbers["by_dataset"].items()]
+    rows.append(["all", *cells(numbers["mean"])])
+    each = [["/".join(key), *cells(metrics.row())] for key, metrics in results.scenes.items()]
+    spread = np.array([[metrics.row()[metric.name] for metric in METRICS] for metrics in results.scenes.values()])
+    each.append(["standard deviation", *(f"{value:.4f}" for value in spread.std(axis=0))])
+    caption = (
+        "Acc: distance of predicted points from the truth, Comp: of true points from the prediction, after a similarity over "
+        "corresponding pixels and ICP. NC: |cosine| of normals. AbsRel, δ: of depth, each view aligned in scale and "
+        "translation as MoGe does; and by the best alignment there is."
+    )
+    sections = [
+        Section("Means over scenes", [Table(["data set", *headings], rows, caption)]),
+        Section("Scenes", [Table(["scene", *headings], each, "All that was measured is in scenes.csv.")]),
+    ]
+    if results.skipped:
+        left_out = [["/".join(key), reason] for key, reason in results.skipped.items()]
+        sections.append(Section("Left out", [Table(["scene", "why"], left_out)]))
+    return sections
+
+
+def _facts(numbers: Mapping[str, Any]) -> dict[str, str]:
+    views = {f"views of {name}": ", ".join(map(str, views)) for name, views in numbers["views"].items()}
+    return {**{name: str(value) for name, value in numbers["settings"].items()}, **views}

@@ -1,0 +1,82 @@
+"""Figures of many scenes: a CSV with a row for each, their means, and how results read on paper."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from experiments.evaluation.scene import SceneMetrics
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a figure is called and read."""
+
+    name: str
+    """Column of the CSV."""
+    title: str
+    better: int
+    """1 if larger is better, −1 if smaller is."""
+
+
+METRICS = (
+    Metric("accuracy", "Acc ↓", -1),
+    Metric("accuracy_median", "Acc, median ↓", -1),
+    Metric("completeness", "Comp ↓", -1),
+    Metric("completeness_median", "Comp, median ↓", -1),
+    Metric("normal_consistency", "NC ↑", 1),
+    Metric("normal_consistency_median", "NC, median ↑", 1),
+    Metric("abs_rel", "AbsRel ↓", -1),
+    Metric("delta", "δ < 1.25 ↑", 1),
+    Metric("abs_rel_optimal", "AbsRel, best alignment ↓", -1),
+    Metric("delta_optimal", "δ < 1.25, best alignment ↑", 1),
+)
+"""What is averaged over scenes and compared, in this order."""
+_KEYS = ("dataset", "scene")
+
+SceneKey = tuple[str, str]
+"""Data set and scene."""
+
+
+def csv_of(scenes: Mapping[SceneKey, SceneMetrics]) -> str:
+    """One row for each scene, with everything that was measured; numbers read back exactly."""
+    buffer = io.StringIO()
+    rows = [dict(zip(_KEYS, key, strict=True)) | metrics.row() for key, metrics in scenes.items()]
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def read_csv(path: Path) -> dict[SceneKey, dict[str, float]]:
+    """The :data:`METRICS` of each scene of a CSV that :func:`csv_of` made.
+
+    Args:
+        path: the file, or a folder of ``experiments.evaluate`` with ``scenes.csv``.
+
+    Raises:
+        ValueError: it is no such file, or empty.
+        OSError: it cannot be read.
+    """
+    file = path / "scenes.csv" if path.is_dir() else path
+    try:
+        with file.open(encoding="utf-8", newline="") as opened:
+            rows = {
+                (row["dataset"], row["scene"]): {metric.name: float(row[metric.name]) for metric in METRICS}
+                for row in csv.DictReader(opened)
+            }
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ValueError(f"{file} is no scenes.csv of experiments.evaluate: {error}") from None
+    if not rows:
+        raise ValueError(f"{file} has no scenes")
+    return rows
+
+
+def means(scenes: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean over scenes of each of the :data:`METRICS`."""
+    return {metric.name: float(np.mean([scene[metric.name] for scene in scenes])) for metric in METRICS}

@@ -1,0 +1,166 @@
+"""One scene's metrics, from depth maps and cameras."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from experiments.data.geometry import unproject
+from experiments.evaluation.affine_depth import depth_metrics, fit_scale_shift, spread
+from experiments.evaluation.point_metrics import NEIGHBOURS, Cloud, PointMetrics, align, choose, compare
+
+EXACT = 50_000
+"""Scenes of so many pixels are measured completely …"""
+QUERIES = 20_000
+"""… of larger ones, so many points of each cloud are drawn, whose nearest in the other one are looked up."""
+_FEWEST = 3
+"""Pixels that a view needs for metrics of its depth."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Depth maps and cameras (OpenCV; the centre of the upper left pixel is (0, 0)) of S views."""
+
+    depths: Float[np.ndarray, "s h w"]
+    """z in the camera."""
+    extrinsics: Float[np.ndarray, "s 3 4"]
+    """World to camera, whatever the world and its unit."""
+    intrinsics: Float[np.ndarray, "s 3 3"]
+    """In pixels."""
+
+    @property
+    def points(self) -> Float[np.ndarray, "s h w 3"]:
+        """Every pixel's point in the world, float64."""
+        return unproject(self.depths, self.extrinsics, self.intrinsics)
+
+    def camera_points(self, view: int, pixels: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 3"]:
+        """Points of some pixels, numbered row by row, in their camera's frame, float64."""
+        row, column = np.divmod(pixels, self.depths.shape[2])
+        rays = np.stack([column, row, np.ones_like(row)], axis=1) @ np.linalg.inv(self.intrinsics[view].astype(float)).T
+        return rays * self.depths[view].ravel()[pixels, None]
+
+
+@dataclass(frozen=True)
+class SceneMetrics:
+    """A scene's figures; lengths in the truth's unit. Depth errors are means over views."""
+
+    points: PointMetrics
+    abs_rel: float
+    """After MoGe's alignment of each view …"""
+    delta: float
+    abs_rel_optimal: float
+    """… and after the best alignment there is by the same loss."""
+    delta_optimal: float
+    pixels: int
+    """In the mask, over all views."""
+    queries: int
+    """Points of each cloud that were looked up: all of the pixels, or a sample."""
+    scale: float
+    """Of the alignment: the prediction's unit in the truth's."""
+    icp_fitness: float
+    """Share of points within ICP's threshold of the truth."""
+    icp_iterations: int
+    icp_converged: bool
+
+    def row(self) -> dict[str, float | int | bool]:
+        """All figures by name, in their order."""
+        everything = asdict(self)
+        return {**everything.pop("points"), **everything}
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """A scene's metrics with what there is to see."""
+
+    metrics: SceneMetrics
+    aligned: Float[np.ndarray, "s h w 3"]
+    """Predicted points in the truth's world."""
+    truth: Float[np.ndarray, "s h w 3"]
+    mask: Bool[np.ndarray, "s h w"]
+
+
+def evaluate_scene(
+    predicted: Reconstruction,
+    truth: Reconstruction,
+    mask: Bool[np.ndarray, "s h w"],
+    exact: bool = False,
+    seed: int = 0,
+) -> Evaluated:
+    """Align and measure the pixels of ``mask``, nothing else.
+
+    Args:
+        predicted: in any world and unit.
+        truth: of the same views.
+        mask: pixels with a true depth.
+        exact: look up all points, however many. Otherwise scenes of more than :data:`EXACT` pixels are sampled: ICP and
+            the point metrics ask for the neighbours of :data:`QUERIES` points of each cloud (all points are there to be
+            found), which gives mean distances a standard error of below 1 %; the same pixels are drawn for all models.
+        seed: of that draw.
+
+    Raises:
+        ValueError: shapes that differ, fewer than 30 pixels in the mask, a depth in it that is not finite, a true one that
+            is not positive, or points that determine no alignment.
+    """
+    shapes = {predicted.depths.shape, truth.depths.shape, mask.shape}
+    if len(shapes) != 1:
+        raise ValueError(f"prediction, truth and mask must be of the same views, got {sorted(shapes)}")
+    pixels = int(mask.sum())
+    if pixels < NEIGHBOURS:
+        raise ValueError(f"only {pixels} pixels to evaluate, {NEIGHBOURS} are needed")
+    if not np.isfinite(predicted.depths[mask]).all():
+        raise ValueError("a predicted depth is not finite")
+    if not (truth.depths[mask] > 0).all() or not np.isfinite(truth.depths[mask]).all():
+        raise ValueError("a true depth in the mask is not a positive number")
+
+    rng = np.random.default_rng(seed)
+    most = None if exact or pixels <= EXACT else QUERIES
+    from_predicted, from_truth = (choose(pixels, most, rng) for _ in range(2))
+    points, true_points = predicted.points, truth.points
+    true_cloud = Cloud(true_points[mask])
+    similarity, registration = align(points[mask], true_cloud, from_predicted)
+    aligned = similarity(points)
+    point_metrics = compare(Cloud(aligned[mask]), true_cloud, from_predicted, from_truth)
+    depth_errors = _depth_errors(predicted, truth, mask)
+    return Evaluated(
+        SceneMetrics(
+            points=point_metrics,
+            abs_rel=depth_errors[0],
+            delta=depth_errors[1],
+            abs_rel_optimal=depth_errors[2],
+            delta_optimal=depth_errors[3],
+            pixels=pixels,
+            queries=len(from_predicted),
+            scale=similarity.scale,
+            icp_fitness=registration.fitness,
+            icp_iterations=registration.iterations,
+            icp_converged=registration.converged,
+        ),
+        aligned,
+        true_points,
+        mask,
+    )
+
+
+def _depth_errors(predicted: Reconstruction, truth: Reconstruction, mask: Bool[np.ndarray, "s h w"]) -> list[float]:
+    """AbsRel and δ after MoGe's alignment, and after the best one; means over the views that show something."""
+
+    def errors(view: int) -> list[float]:
+        pixels = np.flatnonzero(mask[view])
+        some = spread(pixels)
+        found = []
+        for fit in fit_scale_shift(predicted.camera_points(view, some), truth.camera_points(view, some)):
+            aligned, true = fit.scale * predicted.depths[view].ravel() + fit.shift[2], truth.depths[view].ravel()
+            metrics = depth_metrics(aligned[pixels], true[pixels])
+            found += [metrics.abs_rel, metrics.delta]
+        return found
+
+    shown = [view for view in range(len(mask)) if np.count_nonzero(mask[view]) >= _FEWEST]
+    if not shown:
+        raise ValueError(f"no view shows {_FEWEST} pixels to evaluate")
+    with (
+        ThreadPoolExecutor() as threads
+    ):  # sorting, which takes most of the time, runs outside of the interpreter's lock
+        return np.mean(list(threads.map(errors, shown)), axis=0).tolist()

@@ -1,0 +1,81 @@
+"""Similarity transforms, and the one that fits two lists of corresponding points best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+_FLAT = 1e-14
+"""Second singular value of a covariance, relative to the points' distances from the origin, that is rounding only."""
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """x ↦ scale · rotation @ x + translation."""
+
+    scale: float
+    rotation: Float[np.ndarray, "3 3"]
+    """Orthogonal, determinant 1."""
+    translation: Float[np.ndarray, "3"]
+
+    @classmethod
+    def identity(cls) -> Similarity:
+        return cls(1.0, np.eye(3), np.zeros(3))
+
+    def __call__(self, points: Float[np.ndarray, "*points 3"]) -> Float[np.ndarray, "*points 3"]:
+        """Every point's image, float64."""
+        return points @ (self.scale * self.rotation).T + self.translation
+
+    def after(self, first: Similarity) -> Similarity:
+        """``self.after(first)(x)`` is ``self(first(x))``."""
+        return Similarity(self.scale * first.scale, self.rotation @ first.rotation, self(first.translation))
+
+
+def fit_similarity(
+    source: Float[np.ndarray, "points 3"],
+    target: Float[np.ndarray, "points 3"],
+    weights: Float[np.ndarray, " points"] | None = None,
+    with_scale: bool = True,
+) -> Similarity:
+    """The similarity T that minimises Σ wᵢ |T(sourceᵢ) − targetᵢ|², in closed form.
+
+    S. Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 1991. Never a
+    reflection, whatever the points.
+
+    Args:
+        source: points.
+        target: as many, in the same order, in any unit.
+        weights: not negative; all equal by default.
+        with_scale: False fits a rigid motion.
+
+    Raises:
+        ValueError: the shapes differ, a value is not finite, weights are negative, or the points that have a weight do not
+            determine a rotation, because fewer than three are left or those of one side lie on a line.
+    """
+    if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 3:
+        raise ValueError(f"source and target must both have shape (points, 3), got {source.shape} and {target.shape}")
+    source, target = source.astype(np.float64), target.astype(np.float64)
+    share = np.ones(len(source)) if weights is None else np.asarray(weights, np.float64)
+    if share.shape != source.shape[:1]:
+        raise ValueError(f"weights must have shape ({len(source)},), got {share.shape}")
+    if not (np.isfinite(source).all() and np.isfinite(target).all() and np.isfinite(share).all()):
+        raise ValueError("points and weights must be finite")
+    if (share < 0).any():
+        raise ValueError("weights must not be negative")
+    if np.count_nonzero(share) < 3:
+        raise ValueError(f"a similarity needs three points at least, got {np.count_nonzero(share)}")
+    share = share / share.sum()
+
+    source_mean, target_mean = share @ source, share @ target
+    from_source, from_target = source - source_mean, target - target_mean
+    covariance = (share[:, None] * from_target).T @ from_source
+    U, sigma, Vt = np.linalg.svd(covariance)
+    sizes = [np.sqrt(share @ np.sum(points**2, axis=1)) for points in (source, target)]
+    if sigma[1] <= _FLAT * sizes[0] * sizes[1]:
+        raise ValueError("the points of one side lie on a line or coincide: no rotation can be told from them")
+    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(U) * np.linalg.det(Vt))])
+    rotation = (U * signs) @ Vt
+    scale = float(sigma @ signs / (share @ np.sum(from_source**2, axis=1))) if with_scale else 1.0
+    return Similarity(scale, rotation, target_mean - scale * rotation @ source_mean)

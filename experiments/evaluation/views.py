@@ -1,0 +1,55 @@
+"""Which views of a scene are evaluated: committed lists, so that results of different days can be compared."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import msgspec
+
+
+class ViewList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An entry of ``views.json``."""
+
+    of: int
+    """Views of a scene that the list was made for."""
+    views: tuple[int, ...]
+    """In the order in which the model sees them; the first is its reference."""
+    what: str
+
+
+@cache
+def view_lists() -> dict[str, ViewList]:
+    """The committed lists by name."""
+    return msgspec.json.decode(Path(__file__).with_name("views.json").read_bytes(), type=dict[str, ViewList])
+
+
+def choose_views(asked_for: str | None, num_views: int) -> tuple[int, ...]:
+    """The views to evaluate of scenes with ``num_views`` views.
+
+    Args:
+        asked_for: the name of a committed list, or numbers with commas; by default the list made for so many views.
+
+    Raises:
+        ValueError: there is no such list, or it does not suit the scenes.
+    """
+    lists = view_lists()
+    if asked_for is None:
+        for found in lists.values():
+            if found.of == num_views:
+                return found.views
+        raise ValueError(f"no list of views was made for scenes with {num_views}; name one, or numbers, by --views")
+    if asked_for in lists:
+        views = lists[asked_for].views
+    else:
+        try:
+            views = tuple(int(number) for number in asked_for.split(","))
+        except ValueError:
+            raise ValueError(
+                f"--views={asked_for} is none of {', '.join(lists)}, nor numbers with commas between them"
+            ) from None
+    if len(set(views)) != len(views):
+        raise ValueError(f"--views={asked_for} names a view twice")
+    if missing := [view for view in views if not 0 <= view < num_views]:
+        raise ValueError(f"--views={asked_for}: the scenes have views 0 to {num_views - 1}, not {missing[0]}")
+    return views

@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from experiments.evaluation.views import choose_views, view_lists
+from experiments.extraction.presets import PRESETS
+
+
+def test_committed_lists_fit_their_scenes_and_are_told_apart_by_size():
+    lists = view_lists()
+    assert len({found.of for found in lists.values()}) == len(lists)
+    for name, found in lists.items():
+        assert choose_views(name, found.of) == choose_views(None, found.of) == found.views
+        assert found.views[0] == 0 and list(found.views) == sorted(set(found.views))
+    assert lists["video"].views == tuple(range(0, 42, 6)) and len(lists["circle"].views) == 8
+
+
+@pytest.mark.parametrize("name", ["nano", "vggt_1b"])
+def test_lists_of_the_presets_are_the_sequences_that_are_held_out(name):
+    preset = PRESETS[name]
+    expected = np.linspace(0, preset.views, preset.held_out_views, endpoint=False).astype(int)
+    assert view_lists()[name].of == preset.views and view_lists()[name].views == tuple(expected)
+
+
+def test_numbers_keep_their_order():
+    assert choose_views("5,0,2", 6) == (5, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "count", "message"),
+    [
+        (None, 9, "no list of views was made for scenes with 9"),
+        ("circle", 8, "views 0 to 7, not 12"),
+        ("0,9", 9, "views 0 to 8, not 9"),
+        ("0,-1", 9, "not -1"),
+        ("1,1", 9, "twice"),
+        ("round", 9, "none of nano, video"),
+    ],
+)
+def test_what_is_refused(asked_for, count, message):
+    with pytest.raises(ValueError, match=message):
+        choose_views(asked_for, count)

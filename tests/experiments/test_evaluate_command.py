@@ -1,0 +1,231 @@
+"""``experiments.evaluate``: from a model or stored predictions to the report, comparisons, and bad input."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from safetensors.numpy import save_file
+
+from experiments.data.dataset import Dataset
+from experiments.evaluate import compare, evaluate
+from experiments.evaluation.predictions import Model, load_prediction, prediction_file, save_prediction
+from experiments.evaluation.results import METRICS, read_csv
+from experiments.evaluation.scene import Reconstruction, evaluate_scene
+from experiments.synthetic import runs
+from experiments.synthetic.pool import LocalPool
+from subspace import LowRank
+from tests.experiments.synthetic.small_scenes import COMMAND, SETTINGS, SIZE, VIEWS, make_scene
+from tests.experiments.training import tiny
+from vggt_jax.adapters import Adapter, BaseModel, save_adapter
+from vggt_jax.deltas import dotted, merge
+from vggt_jax.pose_encoding import decode_pose
+from weights_convert import load_vggt
+
+ROOT = Path(__file__).parents[2]
+ALL_VIEWS = ",".join(map(str, range(VIEWS)))
+QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+QKV = "aggregator.frame_blocks.attn.qkv"
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.evaluate", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": ".", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK_COMPILATION},
+        timeout=600,
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    output = tmp_path_factory.mktemp("data") / "out"
+    runs.generate(output, SETTINGS, 1, 3, lambda: make_scene, lambda: LocalPool(COMMAND, 1))
+    return output / "dataset_00"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A tiny random model whose fields of view are those of cameras."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    folder.mkdir()
+    tensors = {dotted(keys): np.asarray(leaf[...]) for keys, leaf in nnx.to_flat_state(tiny.draw_base()[1])}
+    (bias,) = (name for name, value in tensors.items() if name.startswith("camera_head") and value.shape == (9,))
+    tensors[bias] = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1], np.float32)
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(tiny.CONFIG.to_dict()))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def adapter(weights, tmp_path_factory):
+    rng = np.random.default_rng(0)
+    delta = LowRank(*(jnp.asarray(rng.normal(size=(4, n, 2)), jnp.float32) for n in (24, 8)))
+    path = tmp_path_factory.mktemp("adapters") / "texture.safetensors"
+    save_adapter(path, Adapter({QKV: delta}, Model(str(weights)).identity))
+    return path, delta
+
+
+def perfect(folder, data, noise=0.0, seed=0):
+    """Stored predictions: the truth in another frame and unit, with errors."""
+    rng = np.random.default_rng(seed)
+    for scene in Dataset(data):
+        views = scene.load()
+        extrinsics = np.concatenate([views.extrinsics[..., :3], views.extrinsics[..., 3:] / 3], axis=-1)
+        depths = views.depths / 3 * np.exp(noise * rng.normal(size=views.depths.shape))
+        path = prediction_file(folder, data.name, scene.folder.name)
+        save_prediction(path, Reconstruction(depths, extrinsics, views.intrinsics), range(VIEWS))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(data, tmp_path_factory):
+    """Results of good and of worse predictions."""
+    folder = tmp_path_factory.mktemp("results")
+    for name, noise in (("good", 0.01), ("worse", 0.05)):
+        evaluate([data], folder / name, predictions=perfect(folder / f"of {name}", data, noise), views=ALL_VIEWS)
+    return folder
+
+
+def test_model_with_adapter_from_the_command_line(data, weights, adapter, tmp_path):
+    output, (path, delta) = tmp_path / "out", adapter
+    process = run(
+        f"--data={data}", f"--weights={weights}", f"--adapter={path}", f"--output={output}", f"--views={ALL_VIEWS}",
+        "--held_out=2", "--save_predictions",
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    assert "2 scene(s)" in process.stdout and "report.html" in process.stdout
+    assert list(tmp_path.iterdir()) == [output]
+    assert {entry.name for entry in output.iterdir()} == {
+        "scenes.csv", "summary.json", "report.html", "pictures", "predictions",
+    }  # fmt: skip
+    with (output / "scenes.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["scene"] for row in rows] == ["scene_0001", "scene_0002"]
+
+    # what was predicted is what the merged weights predict
+    graphdef, base = nnx.split(load_vggt(str(weights)))
+    views = Dataset(data)[2].load()
+    images = jnp.asarray(views.images[None], jnp.float32) / 255
+    predict = jax.jit(lambda base: nnx.merge(graphdef, base)(images), compiler_options=tiny.QUICK)
+    expected = predict(merge(base, {QKV: delta}))
+    extrinsics, intrinsics = decode_pose(expected.pose_enc[0], (SIZE, SIZE))
+    stored = load_prediction(output / "predictions" / "dataset_00" / "scene_0002.npz", range(VIEWS), (SIZE, SIZE))
+    np.testing.assert_allclose(stored.depths, expected.depth[0, ..., 0], rtol=1e-4)
+    np.testing.assert_allclose(stored.extrinsics, extrinsics, atol=1e-4)
+    np.testing.assert_allclose(stored.intrinsics, intrinsics, rtol=1e-4)
+    # and what was measured, what evaluate_scene says about it
+    truth = Reconstruction(views.depths, views.extrinsics, views.intrinsics)
+    for name, value in evaluate_scene(stored, truth, views.valid).metrics.row().items():
+        assert rows[1][name] == str(value) or float(rows[1][name]) == pytest.approx(value, rel=1e-6)
+
+    again = tmp_path / "again"
+    evaluate([data], again, predictions=output / "predictions", views=ALL_VIEWS, held_out=2)
+    assert (again / "scenes.csv").read_text() == (output / "scenes.csv").read_text()
+
+
+def test_summary_and_report(results, data):
+    output = results / "good"
+    summary = json.loads((output / "summary.json").read_text())
+    scenes = read_csv(output)
+    assert list(scenes) == [("dataset_00", f"scene_000{i}") for i in range(3)]
+    for metric in METRICS:
+        mean = np.mean([scene[metric.name] for scene in scenes.values()])
+        assert summary["mean"][metric.name] == summary["by_dataset"]["dataset_00"][metric.name] == pytest.approx(mean)
+    assert summary["views"] == {"dataset_00": [0, 1, 2]} and summary["scenes"] == 3 and not summary["skipped"]
+    assert 0 < summary["mean"]["abs_rel"] < 0.02 and summary["mean"]["delta"] == 1
+    assert len(list((output / "pictures").iterdir())) == 3
+    page = (output / "report.html").read_text()
+    assert page.count("data:image/png") == 3 and "worst accuracy" in page and "http" not in page
+    assert str(data.parent) not in page
+
+
+def test_glass_only(data, tmp_path):
+    predictions = perfect(tmp_path / "of", data)
+    evaluate([data], tmp_path / "out", predictions=predictions, views=ALL_VIEWS, mask="glass")
+    with (tmp_path / "out" / "scenes.csv").open() as file:
+        pixels = [int(row["pixels"]) for row in csv.DictReader(file)]
+    assert pixels == [int((scene.load().glass & scene.load().valid).sum()) for scene in Dataset(data)]
+
+
+def test_comparison(results):
+    lines = compare(results / "good", results / "worse" / "scenes.csv").splitlines()
+    assert lines[0].startswith("3 scenes")
+    for name in ("Acc ↓", "Comp ↓", "AbsRel ↓"):
+        assert "first is better" in next(line for line in lines if line.startswith(name))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--data is missing"),
+        (["--data={data}"], "--output is missing"),
+        (["--data={tmp}/none", "--output={tmp}/out"], "is no finished data set"),
+        (["--compare={tmp}/a"], "two results"),
+        (["--mask=sky"], "flag --mask=sky"),
+    ],
+)
+def test_bad_arguments_are_one_line_and_status_two(arguments, message, data, tmp_path):
+    process = run(*(argument.format(data=data, tmp=tmp_path) for argument in arguments))
+    assert process.returncode == 2 and process.stdout == ""
+    assert message in process.stderr and process.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def refused(data, tmp_path, **settings):
+    with pytest.raises((ValueError, OSError)) as error:
+        evaluate([data], tmp_path / "results" / "out", **{"views": ALL_VIEWS, **settings})
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "results" / "out").exists() and not list(tmp_path.rglob("*.partial"))
+    return str(error.value)
+
+
+def test_what_is_refused(data, weights, adapter, tmp_path):
+    assert "no list of views was made for scenes with 3" in refused(data, tmp_path, views=None)
+    assert "--held_out=4 asks for more" in refused(data, tmp_path, held_out=4)
+    assert "missing" in refused(data, tmp_path, weights=str(tmp_path / "missing"))
+    assert "--adapter does not go with them" in refused(data, tmp_path, predictions=tmp_path, adapter=adapter[0])
+    other = tmp_path / "other.safetensors"
+    save_adapter(other, Adapter({QKV: adapter[1]}, BaseModel("other", "0" * 16, tiny.CONFIG)))
+    assert "other" in refused(data, tmp_path, weights=str(weights), adapter=other)
+    model = Model(str(weights))
+    with pytest.raises(ValueError, match="pictures of 18 pixels do not consist of tiny's patches of 4 pixels"):
+        model.check(18)
+
+
+def test_bad_predictions_are_named(data, tmp_path):
+    predictions = perfect(tmp_path / "of", data)
+    path = prediction_file(predictions, "dataset_00", "scene_0001")
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    assert "not [0, 2]" in refused(data, tmp_path, predictions=predictions, views="0,2")
+    for changed, message in (
+        ({"depths": arrays["depths"][:, 1:]}, "depths must have shape (3, 20, 20), got (3, 19, 20)"),
+        ({"depths": np.full_like(arrays["depths"], np.nan)}, "dataset_00/scene_0001: a predicted depth is not finite"),
+        ({"intrinsics": -arrays["intrinsics"]}, "no pinhole cameras"),
+    ):
+        np.savez(path, **{**arrays, **changed})
+        assert message in refused(data, tmp_path, predictions=predictions)
+    path.write_bytes(b"nothing")
+    assert "holds no prediction" in refused(data, tmp_path, predictions=predictions)
+    path.unlink()
+    assert "scene_0001.npz" in refused(data, tmp_path, predictions=predictions)
+
+
+def test_results_that_cannot_be_compared(results, tmp_path):
+    file = tmp_path / "scenes.csv"
+    for content in ("dataset,scene\na,b\n", "", "a\n1\n"):
+        file.write_text(content)
+        with pytest.raises(ValueError, match=r"scenes\.csv"):
+            compare(results / "good", file)
+    with pytest.raises(OSError, match="missing"):
+        compare(results / "good", tmp_path / "missing")
