@@ -49,7 +49,7 @@ def test_what_it_writes(first):
     assert factors.A.shape == (5, 384, 4) and factors.B.shape == (5, 128, 4)
     for side in (factors.A, factors.B):  # U Σ^½ and V Σ^½
         gram = np.einsum("lid,lie->lde", side, side)
-        np.testing.assert_allclose(gram, sizes[:, None] * np.eye(4), atol=1e-4 * sizes.max())
+        np.testing.assert_allclose(gram, sizes[:, None, :4] * np.eye(4), atol=1e-4 * sizes.max())
     adapters = [load_adapter(path) for path in sorted((output / "adapters").iterdir())]
     assert [adapter.about["dataset"] for adapter in adapters] == [0, 1]
     summary = json.loads((output / "summary.json").read_text())
