@@ -80,11 +80,11 @@ def test_many_points_against_every_anchors_weighted_median():
 @pytest.mark.parametrize("seed", range(3))
 def test_known_scale_and_shift_are_recovered_among_strays(seed):
     predicted, truth = views(seed, 500, 0.0, strays=0.3)
+    clean = np.abs(predicted - (truth - [0.1, -0.2, 0.6]) / 1.7).max(axis=1) < 1e-9
     for fit in fit_scale_shift(predicted, truth):
         assert fit.scale == pytest.approx(1.7, rel=1e-6)
         np.testing.assert_allclose(fit.shift, [0.1, -0.2, 0.6], atol=1e-6)
-    clean = np.abs(predicted - (truth - [0.1, -0.2, 0.6]) / 1.7).max(axis=1) < 1e-9
-    np.testing.assert_allclose(fit(predicted)[clean], truth[clean], atol=1e-6)
+        np.testing.assert_allclose(fit(predicted)[clean], truth[clean], atol=1e-6)
 
 
 def test_a_mirrored_prediction_has_a_negative_scale():
