@@ -70,9 +70,10 @@ class RankAllocation:
 
     def init(self, params: Mapping[str, Triplets]) -> Allocated:
         """The state before the first step."""
-        zeros = jax.tree.map(jnp.zeros_like, dict(params))
+        # not the same arrays twice, which a step could not reuse the memory of
+        sensitivity, uncertainty = (jax.tree.map(jnp.zeros_like, dict(params)) for _ in range(2))
         kept = {path: jnp.ones(own.Lambda.shape, bool) for path, own in params.items()}
-        return Allocated(jnp.zeros((), jnp.int32), zeros, zeros, kept)
+        return Allocated(jnp.zeros((), jnp.int32), sensitivity, uncertainty, kept)
 
     def update(
         self, params: Mapping[str, Triplets], gradients: Mapping[str, Triplets], state: Allocated
