@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
 from flax import nnx
+from jaxtyping import Array
 
-from vggt_jax.deltas import Deltas, dotted
+from vggt_jax.deltas import Deltas, dotted, kernel_matrix
 from vggt_jax.layers import Conv, Linear
 
 ADAPTABLE_PARTS = ("aggregator.frame_blocks", "aggregator.global_blocks", "camera_head", "depth_head")
@@ -48,6 +49,13 @@ def adaptable(model: nnx.Module) -> dict[str, Matrix]:
             *window, inputs, n = module.kernel.shape
             found[path] = Matrix((), n, inputs * prod(window), ConvGeometry(window[0], module.stride, module.padding))
     return dict(sorted(found.items()))
+
+
+def weights_of(base: nnx.State, matrices: Mapping[str, Matrix]) -> Iterator[tuple[str, Array]]:
+    """Path and weights (*stack, n, m) of the matrices, one by one, from the parameters that ``nnx.split(model)`` gives."""
+    leaves = {dotted(keys): leaf for keys, leaf in nnx.to_flat_state(base)}
+    for path, matrix in matrices.items():
+        yield path, kernel_matrix(leaves[path + ".kernel"][...], conv=matrix.conv is not None)
 
 
 def check(deltas: Deltas, matrices: Mapping[str, Matrix]) -> None:

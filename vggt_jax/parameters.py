@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Literal, get_args
@@ -14,7 +14,11 @@ from vggt_jax.config import VGGTConfig
 from vggt_jax.deltas import dotted
 from vggt_jax.model import VGGT
 
-Method = Literal["full", "lora", "pissa", "adalora", "subspace"]
+Method = Literal["full", "lora", "pissa", "adalora", "psv", "subspace"]
+
+
+_WITH_M: tuple[Method, ...] = ("psv", "subspace")
+"""Methods that train an M between fixed bases."""
 
 
 def abstract_model(config: VGGTConfig) -> VGGT:
@@ -57,15 +61,15 @@ def trainable_parameters(
 
     ``full`` trains every parameter of ``parts`` and ignores ``rank``. ``lora`` and ``pissa`` train r·(n + m) numbers
     for each of their matrices; ``adalora`` r·(n + m + 1) for each linear layer, as it has no form for convolutions.
-    ``subspace`` trains one M for each matrix, square of side min(``rank``, n, m) (``rank`` is the bases' dimension,
-    4·d for four attributes), and a plain LoRA of ``plain_rank`` on the matrices of ``plain_parts``, which no other
-    method has.
+    ``subspace`` and ``psv`` train one M for each matrix, square of side min(``rank``, n, m) (``rank`` is the bases'
+    dimension, 4·d for four attributes), and a plain LoRA of ``plain_rank`` on the matrices of ``plain_parts``, which no
+    other method has.
 
     Raises ValueError for an unknown method or part and a rank below 1.
     """
     if method not in get_args(Method):
         raise ValueError(f"method {method!r} is not one of {', '.join(get_args(Method))}")
-    if method != "subspace":
+    if method not in _WITH_M:
         plain_parts = ()
     for part in (*parts, *plain_parts):
         if part not in ADAPTABLE_PARTS:
@@ -88,8 +92,16 @@ def trainable_parameters(
     return ParameterCount(counts)
 
 
+def by_part(numbers: Mapping[str, int]) -> ParameterCount:
+    """Numbers of parameters by path, summed over each adaptable part that has any."""
+    counts: dict[str, int] = {}
+    for path, count in numbers.items():
+        counts[_part(path)] = counts.get(_part(path), 0) + count
+    return ParameterCount({part: counts[part] for part in ADAPTABLE_PARTS if part in counts})
+
+
 def _per_matrix(method: Method, rank: int, matrix: Matrix) -> int:
-    if method == "subspace":
+    if method in _WITH_M:
         return min(rank, matrix.n, matrix.m) ** 2
     if method == "adalora":
         return rank * (matrix.n + matrix.m + 1) if matrix.conv is None else 0

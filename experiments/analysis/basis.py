@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
 from experiments.analysis.inputs import Inputs
 from experiments.analysis.matrices import Matrix, matrices_of, over_matrices
@@ -105,13 +106,29 @@ def measure_basis(inputs: Inputs) -> BasisNumbers:
 def _allocated(inputs: Inputs, path: str, allocate: Allocate) -> np.ndarray:
     """(attributes, *layers): d_l of each attribute, at most what was mined."""
     available = inputs.first.factors[path].rank
-    layers = inputs.first.factors[path].shape[:-2]
-    chosen = []
-    for mined in inputs.attributes.values():
-        ranks = effective_rank(jnp.atleast_2d(mined.statistics[path]["singular_values"])).reshape(-1)
-        found = allocate(ranks, max(1, available // 2), available)
-        chosen.append(np.minimum(np.asarray(found), available).reshape(layers))
-    return np.stack(chosen)
+    budget = max(1, available // 2)
+    return np.stack(
+        [
+            layer_dims(mined.statistics[path]["singular_values"], allocate, budget, available)
+            for mined in inputs.attributes.values()
+        ]
+    )
+
+
+def layer_dims(
+    singular_values: Float[np.ndarray, "*layers p"], allocate: Allocate, budget: int, available: int
+) -> Int[np.ndarray, "*layers"]:
+    """d_l of one attribute in every layer of a stack, from the spectra of its C; at most what was mined.
+
+    Args:
+        singular_values: of C.
+        allocate: one of :data:`STRATEGIES`.
+        budget: mean dimension that may be spent, at most ``available``.
+        available: d' of the mined subspace.
+    """
+    ranks = effective_rank(jnp.atleast_2d(singular_values)).reshape(-1)
+    found = np.asarray(allocate(ranks, budget, available))
+    return np.minimum(found, available).reshape(np.shape(singular_values)[:-1])
 
 
 def _merged(factors: Mapping[str, Mapping[str, LowRank]], dims: Mapping[str, np.ndarray]) -> Union:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
-from experiments.benchmarks.lora_step import LoRAStep, batch_shapes
+from experiments.benchmarks.adapter_step import AdapterStep, batch_shapes, lora
 from vggt_jax import VGGTConfig
+from vggt_jax.adapters import Maker
 
 RANK, SIDE, FRAMES_CHUNK = 16, 518, 4
+LORA = partial(lora, rank=RANK)
 CASES = ((4, 8, True, 80), (4, 8, False, 80), (1, 8, True, 24))
 """Sequences, images of each, rematerialisation, and the GPU's GB that it should fit."""
 
@@ -32,15 +36,17 @@ def report() -> None:
         )
 
 
-def planned(sequences: int, frames: int, remat: bool) -> tuple[int, int]:
+def planned(
+    sequences: int, frames: int, remat: bool, make_maker: Callable[[VGGTConfig], Maker] = LORA
+) -> tuple[int, int]:
     """Bytes of a step's arguments and of all else that it holds at once."""
     config = replace(
         VGGTConfig.vggt_1b(), heads=("camera", "depth"), dtype="bfloat16", remat=remat, frames_chunk=FRAMES_CHUNK
     )
-    lora = LoRAStep.of(config, RANK)
-    base = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16), lora.parameters)
-    step = jax.jit(lora.step, donate_argnums=0)
-    lowered = step.lower(lora.state, lora.frozen(base), batch_shapes(1, sequences, frames, SIDE, None))
+    adapter = AdapterStep.of(config, make_maker(config))
+    base = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16), adapter.parameters)
+    step = jax.jit(adapter.step, donate_argnums=0)
+    lowered = step.lower(adapter.state, adapter.frozen(base), batch_shapes(1, sequences, frames, SIDE, None))
     analysis = lowered.compile().memory_analysis()
     if analysis is None:
         raise RuntimeError("this backend of XLA does not say how much memory it plans")

@@ -9,10 +9,11 @@ from functools import partial
 from typing import Any
 
 from experiments.benchmarks import flops, machine
-from experiments.benchmarks.lora_step import LoRAStep, batch_shapes, random_batch
+from experiments.benchmarks.adapter_step import AdapterStep, batch_shapes, lora, random_batch
 from experiments.benchmarks.model_forward import random_parameters
 from experiments.training.sharding import Placement, make_mesh
 from vggt_jax import VGGTConfig
+from vggt_jax.adapters import Maker
 
 K, SEQUENCES, VIEWS = 5, 2, 4
 """Of a step of nano's adapters: those of ``experiments.extract``."""
@@ -49,7 +50,9 @@ def report() -> None:
     for name, (adapters, cached) in cases.items():
         tokens = ((side // nano.patch_size) ** 2, nano.width) if cached else None
         config = replace(nano, heads=("camera", "depth"))
-        found[name] = machine.in_own_process(_measure, config, 8, (adapters, SEQUENCES, VIEWS, side, tokens), RUNS)
+        found[name] = machine.in_own_process(
+            measure, config, partial(lora, rank=8), (adapters, SEQUENCES, VIEWS, side, tokens), RUNS
+        )
         _row(name, found[name], adapters * SEQUENCES * VIEWS)
     together, alone = (found[name].run_s for name in list(cases)[::2])
     print(f"  {K} in turn take {K * alone * 1e3:.0f} ms: at once is {K * alone / together:.2f} times as fast")
@@ -57,7 +60,7 @@ def report() -> None:
     print("\nLoRA of VGGT-1B (r = 16, random weights), 1 × 2 images of 224², float32, blocks recomputed")
     _head()
     config = replace(VGGTConfig.vggt_1b(), heads=("camera", "depth"), remat=True)
-    _row("1 adapter", machine.in_own_process(_measure, config, 16, (1, 1, 2, 224, None), 1), 2)
+    _row("1 adapter", machine.in_own_process(measure, config, partial(lora, rank=16), (1, 1, 2, 224, None), 1), 2)
     print(f"  the official PyTorch model, elsewhere, nothing recomputed: {OFFICIAL}", flush=True)
 
 
@@ -75,16 +78,26 @@ def _row(name: str, found: Measured, images: int) -> None:
     )
 
 
-def _measure(config: VGGTConfig, rank: int, shape: tuple[Any, ...], runs: int) -> Measured:
-    lora = LoRAStep.of(config, rank, adapters=shape[0])
+def measure(
+    config: VGGTConfig, make_maker: Callable[[VGGTConfig], Maker], shape: tuple[Any, ...], runs: int
+) -> Measured:
+    """A step of ``shape[0]`` adapters on a model with random weights, in this process.
+
+    Args:
+        config: of the model.
+        make_maker: of the adapters.
+        shape: what :func:`experiments.benchmarks.adapter_step.batch_shapes` takes.
+        runs: steps to take after the first, of which the quickest counts.
+    """
+    adapter = AdapterStep.of(config, make_maker(config), adapters=shape[0])
     batch = random_batch(batch_shapes(*shape))
-    frozen = lora.frozen(random_parameters(lora.parameters))
-    operations = flops.count(lora.step, lora.state, lora.frozen(lora.parameters), batch)
+    frozen = adapter.frozen(random_parameters(adapter.parameters))
+    operations = flops.count(adapter.step, adapter.state, adapter.frozen(adapter.parameters), batch)
     placement = Placement(make_mesh())
-    state = placement.state(lora.new_state(shape[0]))
+    state = placement.state(adapter.new_state(shape[0]))
     frozen, batch = placement.frozen(frozen), placement.batch(batch)
     start = time.perf_counter()
-    compiled = placement.compile(lora.step, state).lower(state, frozen, batch).compile()  # pyright: ignore
+    compiled = placement.compile(adapter.step, state).lower(state, frozen, batch).compile()  # pyright: ignore
     compile_s = time.perf_counter() - start
     step = _repeated(partial(compiled), state, frozen, batch)
     run_s = min(machine.once(step) for _ in range(runs + 1))

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.data.dataset import training_arrays
 from experiments.data.files import read_json, write_json
 from experiments.extraction.base import Base
 from experiments.extraction.data import Data
@@ -19,13 +18,14 @@ from experiments.extraction.presets import Preset
 from experiments.extraction.store import stage_folder
 from experiments.extraction.targets import Targets, shuffled
 from experiments.training.batch import TrainingBatch
-from experiments.training.feature_cache import FeatureCache, encoder_hash, frozen_encoder
+from experiments.training.feature_cache import token_cache
+from experiments.training.held_out import HeldOutLoss, evenly_spaced
 from experiments.training.loop import LoopSettings, train
 from experiments.training.losses import Objective
 from experiments.training.optimizer import OptimizerSettings, make_optimizer
 from experiments.training.sampling import BatchSampler, Encode, view_counts
 from experiments.training.sharding import Placement, make_mesh
-from experiments.training.step import AdaptedBase, TrainingState, adapter_loss, start, training_step
+from experiments.training.step import AdaptedBase, adapter_loss, start, training_step
 from subspace import LowRank
 from vggt_jax.adaptable import adaptable
 from vggt_jax.adapters import Adapter, Init, LoRA, initialize, load_adapter, save_adapter
@@ -87,10 +87,10 @@ def make_adapters(
     files = {name: folder / f"{name}.safetensors" for name in names}
     if not (folder / DONE).exists():
         say(f"training {len(names)} adapters at once, {preset.steps} steps of {preset.images} images each")
-        encode = _encoder(base, store) if preset.cache_tokens else None
+        encode = token_cache(store, base.graphdef, base.config, base.parameters) if preset.cache_tokens else None
         frozen = AdaptedBase(base.parameters, maker)
         loss = adapter_loss(base.graphdef, Objective())
-        held_out = _HeldOut(loss, frozen, data, preset, encode)
+        held_out = HeldOutLoss(loss, frozen, _held_out_batches(data, preset, encode))
         optimizer = make_optimizer(OptimizerSettings(preset.steps, preset.peak_rate))
         first = start(initialize(maker, jax.random.key(seed), len(names), init), optimizer)
         placement = Placement(make_mesh())
@@ -151,43 +151,12 @@ def _identity(base: Base, data: Data, preset: Preset, init: Init, targets: Targe
     }
 
 
-def _encoder(base: Base, store: Path) -> Encode:
-    folder = store / "tokens" / encoder_hash(base.config, base.parameters)[:12]
-    return FeatureCache(frozen_encoder(base.graphdef, base.parameters), folder=folder)
-
-
-class _HeldOut:
-    """State of training → loss and terms of every adapter on its own held-out scenes, (k, scenes)."""
-
-    def __init__(self, loss: Any, frozen: AdaptedBase, data: Data, preset: Preset, encode: Encode | None):
-        self._frozen = frozen
-        self._batches = [
-            _sequence([scenes[i] for scenes in data.held_out.values()], preset.held_out_views, encode)
-            for i in range(preset.held_out)
-        ]
-
-        @jax.jit
-        def measure(params: Any, frozen: AdaptedBase, batch: TrainingBatch) -> dict[str, jax.Array]:
-            values, terms = jax.vmap(loss, in_axes=(0, None, 0))(params, frozen, batch)
-            return {"loss": values, **terms}
-
-        self._measure = measure
-
-    def __call__(self, state: TrainingState) -> dict[str, np.ndarray]:
-        params = jax.device_put(state.params, jax.devices()[0])
-        each = [jax.device_get(self._measure(params, self._frozen, batch)) for batch in self._batches]
-        return {name: np.stack([values[name] for values in each], axis=1) for name in each[0]}
-
-
-def _sequence(scenes: list[Any], views: int, encode: Encode | None) -> TrainingBatch:
-    """One sequence of evenly spaced views of each data set's scene, (k, 1, S, …)."""
-    loaded = [scene.load(np.linspace(0, scene.num_views, views, endpoint=False).astype(int)) for scene in scenes]
-    arrays = {name: jnp.asarray(value[:, None]) for name, value in training_arrays(loaded).items()}
-    tokens = None
-    if encode is not None:
-        found = encode(np.concatenate([each.images for each in loaded]))
-        tokens = jnp.asarray(found.reshape(len(scenes), 1, views, *found.shape[1:]))
-    return TrainingBatch(**arrays, patch_tokens=tokens)
+def _held_out_batches(data: Data, preset: Preset, encode: Encode | None) -> list[TrainingBatch]:
+    """Of each held-out scene of all data sets a batch."""
+    return [
+        evenly_spaced([scenes[i] for scenes in data.held_out.values()], preset.held_out_views, encode)
+        for i in range(preset.held_out)
+    ]
 
 
 def _lists(values: Mapping[str, np.ndarray]) -> dict[str, list[list[float]]]:

@@ -156,3 +156,9 @@ def encoder_hash(config: VGGTConfig, base: nnx.State) -> str:
         values: Float[np.ndarray, "..."] = np.asarray(leaf)
         digest.update(repr((values.shape, str(values.dtype))).encode() + values.tobytes())
     return digest.hexdigest()
+
+
+def token_cache(store: Path, graphdef: nnx.GraphDef, config: VGGTConfig, base: nnx.State) -> FeatureCache:
+    """The tokens of a model's encoder, kept below the folder ``store`` for every run with the same encoder."""
+    folder = store / "tokens" / encoder_hash(config, base)[:12]
+    return FeatureCache(frozen_encoder(graphdef, base), folder=folder)

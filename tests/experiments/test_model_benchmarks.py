@@ -4,8 +4,10 @@ import pytest
 from flax import nnx
 
 from experiments.benchmarks import model_forward, step_memory
+from experiments.benchmarks.adapter_step import AdapterStep, subspace_form
 from vggt_jax import VGGTConfig
-from vggt_jax.parameters import abstract_model
+from vggt_jax.adapters import trained_numbers
+from vggt_jax.parameters import abstract_model, trainable_parameters
 
 
 def test_random_weights_keep_the_size_of_activations():
@@ -19,6 +21,21 @@ def test_random_weights_keep_the_size_of_activations():
             assert 0.9 < np.abs(values).max() * np.sqrt(inputs) <= 1, keys
         else:
             assert (values == 1).all(), keys
+
+
+def test_bases_of_the_benchmark_are_orthonormal_and_can_be_abstract():
+    config = VGGTConfig.nano()
+    real, abstract = (subspace_form(config, 16, abstract=is_abstract) for is_abstract in (False, True))
+    expected = trainable_parameters(config, "subspace", 16, plain_parts=()).total
+    assert sum(trained_numbers(real).values()) == sum(trained_numbers(abstract).values()) == expected
+    for path, basis in real.bases.items():
+        for side in "AB":
+            columns, shapes = getattr(basis, side), getattr(abstract.bases[path], side)
+            assert (columns.shape, columns.dtype) == (shapes.shape, shapes.dtype)
+            gram = np.asarray(columns).mT @ np.asarray(columns)
+            np.testing.assert_allclose(gram, np.broadcast_to(np.eye(gram.shape[-1]), gram.shape), atol=1e-5)
+    state = AdapterStep.of(config, abstract).state
+    assert state.params["aggregator.frame_blocks.attn.qkv"].shape[-2:] == (16, 16)
 
 
 @pytest.mark.slow

@@ -109,6 +109,7 @@ def test_adaptable_matrices_of_the_full_model():
         ("lora", 16, 16_336_192),
         ("pissa", 16, 16_336_192),
         ("adalora", 1, 932_070),
+        ("psv", 16, 3_814_630),
         ("subspace", 16, 3_814_630),
         ("subspace", 32, 3_998_182),
         ("subspace", 64, 4_729_318),

@@ -1,29 +1,45 @@
 """Adapters beside a base model: what is trained, what it does to the weights, and how it is kept.
 
 * :mod:`vggt_jax.adapters.maker`: the interface, several makers at once, k adapters at once, which matrices
-* :mod:`vggt_jax.adapters.lora`, :mod:`~vggt_jax.adapters.pissa`, :mod:`~vggt_jax.adapters.subspace_form`: the makers
+* :mod:`vggt_jax.adapters.lora`, :mod:`~vggt_jax.adapters.pissa`, :mod:`~vggt_jax.adapters.adalora`,
+  :mod:`~vggt_jax.adapters.subspace_form`: the makers
+* :mod:`vggt_jax.adapters.rank_allocation`: which triplets of an AdaLoRA stay
+* :mod:`vggt_jax.adapters.principal_basis`: a basis for the subspace form from the model's own weights
+* :mod:`vggt_jax.adapters.count`: how many numbers a maker trains
 * :mod:`vggt_jax.adapters.file`: adapters on disk
 """
 
+from vggt_jax.adapters.adalora import AdaLoRA, Triplets, orthogonality
+from vggt_jax.adapters.count import trained_numbers
 from vggt_jax.adapters.file import Adapter, BaseModel, fingerprint, load_adapter, save_adapter
 from vggt_jax.adapters.lora import LoRA
 from vggt_jax.adapters.maker import Combined, Init, Maker, initialize, select
 from vggt_jax.adapters.pissa import PiSSA, principal_part
+from vggt_jax.adapters.principal_basis import principal_bases
+from vggt_jax.adapters.rank_allocation import Allocated, RankAllocation, triplet_scores
 from vggt_jax.adapters.subspace_form import SubspaceForm
 
 __all__ = [
+    "AdaLoRA",
     "Adapter",
+    "Allocated",
     "BaseModel",
     "Combined",
     "Init",
     "LoRA",
     "Maker",
     "PiSSA",
+    "RankAllocation",
     "SubspaceForm",
+    "Triplets",
     "fingerprint",
     "initialize",
     "load_adapter",
+    "orthogonality",
+    "principal_bases",
     "principal_part",
     "save_adapter",
     "select",
+    "trained_numbers",
+    "triplet_scores",
 ]

@@ -13,8 +13,7 @@ from jaxtyping import Array, Float, Key
 
 from subspace import LowRank
 from subspace.threads import one_blas_thread
-from vggt_jax.adaptable import Matrix
-from vggt_jax.deltas import dotted, kernel_matrix
+from vggt_jax.adaptable import Matrix, weights_of
 
 
 @jax.tree_util.register_dataclass
@@ -37,12 +36,7 @@ class PiSSA:
         """
         if wrong := [path for path, matrix in matrices.items() if not 1 <= rank <= min(matrix.n, matrix.m)]:
             raise ValueError(f"rank {rank} is not between 1 and the smaller side of {', '.join(wrong)}")
-        kernels = {dotted(keys): leaf for keys, leaf in nnx.to_flat_state(base)}
-        initial = {}
-        for path, matrix in matrices.items():
-            weights = kernel_matrix(kernels[path + ".kernel"][...], conv=matrix.conv is not None)
-            initial[path] = principal_part(weights, rank)
-        return cls(initial)
+        return cls({path: principal_part(weights, rank) for path, weights in weights_of(base, matrices)})
 
     def init(self, key: Key[Array, ""]) -> dict[str, LowRank]:
         """A₀ and B₀; nothing is drawn."""
@@ -60,16 +54,19 @@ def principal_part(weights: Float[Array, "*layers n m"], rank: int) -> LowRank:
     """
     if weights.shape[-2] > weights.shape[-1]:
         return principal_part(weights.mT, rank).mT
-    return _principal_part(weights, rank=rank)
+    U, V_sigma = principal_directions(weights, rank=rank)
+    root = jnp.sqrt(jnp.linalg.norm(V_sigma, axis=-2, keepdims=True))
+    return LowRank(U * root, V_sigma / jnp.where(root > 0, root, 1))
 
 
 @one_blas_thread
 @partial(jax.jit, static_argnames="rank")
-def _principal_part(weights: Float[Array, "*layers n m"], *, rank: int) -> LowRank:
+def principal_directions(
+    weights: Float[Array, "*layers n m"], *, rank: int
+) -> tuple[Float[Array, "*layers n rank"], Float[Array, "*layers m rank"]]:
+    """U and V Σ of the leading singular directions of matrices with n ≤ m; float32."""
     with jax.default_matmul_precision("highest"):
         W = weights.astype(jnp.float32)
         _, vectors = jnp.linalg.eigh(W @ W.mT)  # in ascending order
         U = vectors[..., ::-1][..., :rank]
-        V_sigma = W.mT @ U
-    root = jnp.sqrt(jnp.linalg.norm(V_sigma, axis=-2, keepdims=True))
-    return LowRank(U * root, V_sigma / jnp.where(root > 0, root, 1))
+        return U, W.mT @ U

@@ -109,15 +109,16 @@ def trained(tmp_path, monkeypatch):
         return state
 
     class HeldOut:
-        def __init__(self, loss, frozen, data, preset, encode):
-            given.held_out = data.held_out
+        def __init__(self, loss, frozen, batches):
+            given.held_out = batches
 
         def __call__(self, state):
             return {"loss": np.ones((2, 2))}
 
     monkeypatch.setattr(adapters, "train", train)
-    monkeypatch.setattr(adapters, "_HeldOut", HeldOut)
-    monkeypatch.setattr(adapters, "_encoder", lambda base, store: None)
+    monkeypatch.setattr(adapters, "HeldOutLoss", HeldOut)
+    monkeypatch.setattr(adapters, "_held_out_batches", lambda data, preset, encode: data.held_out)
+    monkeypatch.setattr(adapters, "token_cache", lambda store, graphdef, config, base: None)
 
     def run(targets):
         made = adapters.make_adapters(

@@ -1,7 +1,5 @@
 """Makers of adapters: what they start from, what they train, and several at once."""
 
-from math import prod
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,11 +9,22 @@ from flax import nnx
 from subspace import Basis, LowRank, merge_subspaces
 from vggt_jax import VGGTConfig, merge
 from vggt_jax.adaptable import adaptable
-from vggt_jax.adapters import Combined, LoRA, PiSSA, SubspaceForm, initialize, principal_part, select
-from vggt_jax.parameters import adaptable_matrices
+from vggt_jax.adapters import (
+    AdaLoRA,
+    Combined,
+    LoRA,
+    PiSSA,
+    SubspaceForm,
+    initialize,
+    principal_bases,
+    principal_part,
+    select,
+    trained_numbers,
+)
+from vggt_jax.parameters import adaptable_matrices, by_part, trainable_parameters
 from weights_convert.names import to_official
 
-KINDS = ("lora", "pissa", "subspace", "combined")
+KINDS = ("lora", "pissa", "subspace", "psv", "combined")
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +61,7 @@ def makers(base, matrices):
         "lora": lora,
         "pissa": PiSSA.of(base[1], matrices, rank=3),
         "subspace": SubspaceForm(bases),
+        "psv": SubspaceForm(principal_bases(base[1], matrices, 12)),
         "combined": Combined((SubspaceForm(bases), heads)),
     }
 
@@ -205,6 +215,31 @@ def test_pissa_names_the_matrices_that_are_too_small(base, matrices):
         PiSSA.of(base[1], matrices, rank=10)
 
 
+def test_principal_bases_are_the_leading_singular_vectors_of_the_weights(base, makers, matrices):
+    """Also where a matrix has fewer than D = 12 rows or columns: then D is what it has."""
+    official = to_official(base[1])
+    for path, basis in makers["psv"].bases.items():
+        layer = (2,) if matrices[path].stack else ()
+        name = path.replace("frame_blocks", "frame_blocks.2") + ".weight"
+        W = official[name].reshape(len(official[name]), -1)
+        side = min(12, *W.shape)
+        assert basis.A.shape[-1] == basis.B.shape[-1] == side
+        assert (np.asarray(basis.output_rank) == side).all() and basis.input_rank.shape == matrices[path].stack
+        u, _, vt = np.linalg.svd(W)
+        for found, expected in ((basis.A[layer], u[:, :side]), (basis.B[layer], vt[:side].T)):
+            np.testing.assert_allclose(np.asarray(found).T @ found, np.eye(side), atol=1e-5)
+            np.testing.assert_allclose(np.abs(np.asarray(found).T @ expected), np.eye(side), atol=5e-3)
+
+
+def test_principal_bases_stay_orthonormal_where_the_weights_have_lower_rank(base, matrices):
+    zero = jax.tree.map(jnp.zeros_like, base[1])
+    for basis in principal_bases(zero, matrices, 3).values():
+        for side in (basis.A, basis.B):
+            np.testing.assert_allclose(side.mT @ side, np.broadcast_to(np.eye(3), (*side.shape[:-2], 3, 3)), atol=1e-6)
+    with pytest.raises(ValueError, match="dim must be at least 1, got 0"):
+        principal_bases(zero, matrices, 0)
+
+
 def test_patterns_choose_matrices():
     found = adaptable_matrices(VGGTConfig.nano())
     assert set(select(found, ["aggregator.*"])) == {path for path in found if path.startswith("aggregator.")}
@@ -215,26 +250,35 @@ def test_patterns_choose_matrices():
         select(found, ["aggregator.*", "point_head.*"])
 
 
-def count(maker):
-    return sum(prod(leaf.shape) for leaf in jax.tree.leaves(jax.eval_shape(maker.init, jax.random.key(0))))
-
-
-def test_counts_of_the_papers_tables():
-    """Trained numbers at VGGT-1B's size, as the paper's tables print them."""
+@pytest.mark.parametrize("rank", [16, 32, 64, 128, 256])
+def test_counts_of_the_papers_tables(rank):
+    """Trained numbers at VGGT-1B's size, as REFERENCE and the paper's Tables 1 to 3 have them."""
     config = VGGTConfig.vggt_1b()
     matrices = adaptable_matrices(config)
-    assert count(LoRA(matrices, 16, 16.0)) == 16_336_192
+    lora = LoRA(matrices, rank, float(rank))
+    assert by_part(trained_numbers(lora)) == trainable_parameters(config, "lora", rank)
+    assert sum(trained_numbers(lora).values()) == 16_336_192 * rank // 16
+    adalora = AdaLoRA(matrices, rank, float(rank))
+    assert (
+        sum(trained_numbers(adalora).values()) == trainable_parameters(config, "adalora", rank).total == 932_070 * rank
+    )
+
     heads = LoRA(select(matrices, ["camera_head.*", "depth_head.*"]), 16, 16.0)
-    assert count(heads) == 3_753_280
-
-    def subspace_form(dim, matrices):
-        return SubspaceForm({path: abstract_basis(matrix, dim) for path, matrix in matrices.items()})
-
+    assert sum(trained_numbers(heads).values()) == 3_753_280
+    ours = Combined((SubspaceForm({path: abstract_basis(matrix, rank) for path, matrix in matrices.items()}), heads))
     expected = {16: 3_814_630, 32: 3_998_182, 64: 4_729_318, 128: 7_653_862, 256: 19_302_886}
-    for dim, total in expected.items():
-        assert count(Combined((subspace_form(dim, matrices), heads))) == total
-    blocks = select(matrices, ["aggregator.*"])
-    assert count(Combined((subspace_form(256, blocks), heads))) == 16_336_192
+    assert by_part(trained_numbers(ours)) == trainable_parameters(config, "subspace", rank)
+    assert sum(trained_numbers(ours).values()) == expected[rank]
+    if rank == 256:
+        blocks = {path: abstract_basis(matrix, rank) for path, matrix in select(matrices, ["aggregator.*"]).items()}
+        assert sum(trained_numbers(Combined((SubspaceForm(blocks), heads))).values()) == 16_336_192
+
+
+def test_layers_of_a_smaller_basis_train_fewer_numbers(matrices):
+    path = "aggregator.frame_blocks.attn.qkv"
+    part = LowRank(*(jnp.ones((4, s, 3)) * jnp.eye(s, 3) for s in (matrices[path].n, matrices[path].m)))
+    basis = merge_subspaces({"texture": part}, {"texture": jnp.array([0, 1, 2, 3])})
+    assert trained_numbers(SubspaceForm({path: basis})) == {path: 0 + 1 + 4 + 9}
 
 
 def abstract_basis(matrix, dim):
@@ -244,4 +288,5 @@ def abstract_basis(matrix, dim):
     def of(*shape):
         return jax.ShapeDtypeStruct((*matrix.stack, *shape), jnp.float32)
 
-    return Basis(of(matrix.n, side), of(matrix.m, side), of(), of(), of(side), of(side))
+    ranks = np.full(matrix.stack, side)
+    return Basis(of(matrix.n, side), of(matrix.m, side), ranks, ranks, of(side), of(side))

@@ -1,4 +1,4 @@
-"""The training step that the benchmarks of time and of memory share: LoRA of a VGGT with the paper's losses and AdamW."""
+"""The training step that the benchmarks of time and of memory share: adapters of a VGGT, the paper's losses and AdamW."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from experiments.training.batch import TrainingBatch
@@ -14,13 +15,14 @@ from experiments.training.losses import Objective
 from experiments.training.optimizer import OptimizerSettings, make_optimizer
 from experiments.training.sharding import Step
 from experiments.training.step import AdaptedBase, TrainingState, adapter_loss, start, training_step
+from subspace import Basis
 from vggt_jax import VGGTConfig
-from vggt_jax.adapters import LoRA, initialize
+from vggt_jax.adapters import LoRA, Maker, SubspaceForm, initialize
 from vggt_jax.parameters import abstract_model, adaptable_matrices
 
 
 @dataclass(frozen=True, eq=False)
-class LoRAStep:
+class AdapterStep:
     """A step of k adapters, and the shapes of what it takes."""
 
     step: Step
@@ -28,17 +30,16 @@ class LoRAStep:
     """Abstract; :meth:`new_state` makes a real one."""
     parameters: nnx.State
     """Abstract, float32."""
-    maker: LoRA
+    maker: Maker
     _optimizer: Any
 
     @classmethod
-    def of(cls, config: VGGTConfig, rank: int, adapters: int = 1) -> LoRAStep:
-        """LoRA with rank = alpha on all matrices that the paper adapts."""
+    def of(cls, config: VGGTConfig, maker: Maker, adapters: int = 1) -> AdapterStep:
+        """``adapters`` of ``maker``, whose constants may be abstract, on a VGGT."""
         graphdef, parameters = nnx.split(abstract_model(config))
-        maker = LoRA(adaptable_matrices(config), rank, rank)
         optimizer = make_optimizer(OptimizerSettings(24_000))
         step = training_step(adapter_loss(graphdef, Objective()), optimizer)
-        state = jax.eval_shape(lambda: _start(maker, optimizer, adapters))
+        state = jax.eval_shape(lambda maker: _start(maker, optimizer, adapters), maker)
         return cls(step, state, parameters, maker, optimizer)
 
     def new_state(self, adapters: int = 1) -> TrainingState:
@@ -49,7 +50,33 @@ class LoRAStep:
         return AdaptedBase(parameters, self.maker)
 
 
-def _start(maker: LoRA, optimizer: Any, adapters: int) -> TrainingState:
+def lora(config: VGGTConfig, rank: int) -> LoRA:
+    """With rank = alpha, on all matrices that the paper adapts."""
+    return LoRA(adaptable_matrices(config), rank, rank)
+
+
+def subspace_form(config: VGGTConfig, dim: int, *, abstract: bool = False) -> SubspaceForm:
+    """An M of side min(``dim``, n, m) on all matrices that the paper adapts, between random orthonormal bases.
+
+    With ``abstract`` there are shapes in the place of bases.
+    """
+    rng = np.random.default_rng(0)
+
+    def columns(*shape: int) -> Any:
+        if abstract:
+            return jax.ShapeDtypeStruct(shape, jnp.float32)
+        return jnp.asarray(np.linalg.qr(rng.standard_normal(shape, np.float32))[0])
+
+    bases = {}
+    for path, matrix in adaptable_matrices(config).items():
+        side = min(dim, matrix.n, matrix.m)
+        ranks, spectrum = jnp.full(matrix.stack, side), jnp.ones((*matrix.stack, side))
+        A, B = (columns(*matrix.stack, rows, side) for rows in (matrix.n, matrix.m))
+        bases[path] = Basis(A, B, ranks, ranks, spectrum, spectrum)
+    return SubspaceForm(bases)
+
+
+def _start(maker: Maker, optimizer: Any, adapters: int) -> TrainingState:
     return start(initialize(maker, jax.random.key(0), adapters, "independent"), optimizer)
 
 

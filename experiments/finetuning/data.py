@@ -1,0 +1,69 @@
+"""What is fine-tuned on, and the scenes that are kept to validate on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.data.dataset import Dataset, StoredScene
+from experiments.training.sampling import Scene
+
+
+@dataclass(frozen=True, eq=False)
+class TuningData:
+    """Scenes of one or more data sets, all with pictures of one size."""
+
+    training: Sequence[Scene]
+    validation: Sequence[Scene]
+    validation_names: Sequence[str]
+    """For the results."""
+    resolution: int
+    """Width and height of the pictures, pixels."""
+    sha256: dict[str, str]
+    """Data set → hash of all its scenes' files."""
+
+
+def read_data(folders: Sequence[Path], held_out: int) -> TuningData:
+    """Data sets that ``experiments.generate`` wrote; nothing but their manifests is read.
+
+    Args:
+        folders: of the data sets.
+        held_out: how many scenes at the end of each are for validation only.
+
+    Raises:
+        ValueError: no finished data set, one that is given twice or empty or has nothing left to train on, pictures of
+            several sizes.
+        OSError: a manifest that cannot be read.
+    """
+    training: list[StoredScene] = []
+    validation: list[StoredScene] = []
+    hashes: dict[str, str] = {}
+    resolutions: dict[int, Path] = {}
+    for folder in folders:
+        dataset = Dataset(folder)
+        if len(dataset) <= held_out:
+            raise ValueError(
+                f"{folder}: has {len(dataset)} scenes, nothing to train on beside {held_out} held-out ones"
+            )
+        digest = _sha256(dataset)
+        if digest in hashes.values():
+            raise ValueError(f"--data: {folder} is there twice")
+        hashes[str(folder)] = digest
+        resolutions[dataset.manifest.settings.resolution] = folder
+        training += dataset.scenes[: len(dataset) - held_out]
+        validation += dataset.scenes[len(dataset) - held_out :]
+    if len(resolutions) > 1:
+        named = ", ".join(f"{folder} has {size} pixels" for size, folder in resolutions.items())
+        raise ValueError(f"--data: pictures must be of one size, {named}")
+    (resolution,) = resolutions
+    names = [f"{scene.folder.parent.name}/{scene.folder.name}" for scene in validation]
+    return TuningData(training, validation, names, resolution, hashes)
+
+
+def _sha256(dataset: Dataset) -> str:
+    digest = hashlib.sha256()
+    for scene, record in dataset.manifest.scenes.items():
+        digest.update("".join(f"{scene}/{name} {value}\n" for name, value in sorted(record.files.items())).encode())
+    return digest.hexdigest()

@@ -1,0 +1,84 @@
+"""A tiny model, scenes and a preset for fine-tuning that ends in seconds."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.data.dataset import Views
+from experiments.extraction.base import Base
+from experiments.extraction.presets import PRESETS
+from experiments.finetuning.choice import choose
+from experiments.finetuning.data import TuningData
+from subspace import LowRank
+from tests.experiments.analysis.planted import write_subspace
+from tests.experiments.pretraining.small import box_scene
+from tests.experiments.training import tiny
+from vggt_jax.adaptable import adaptable
+from vggt_jax.adapters import BaseModel
+from vggt_jax.parameters import abstract_model
+
+MATRICES = ("aggregator.*.attn.*", "camera_head.*", "depth_head.projects.0")
+"""Of the tiny model; all would take longer to compile."""
+PRESET = replace(
+    PRESETS["nano"], resolution=16, steps=3, images=4, fewest_views=2, most_views=2, held_out_views=2, held_out=2, rank=2,
+    alpha=2.0, dim=2, peak_rate=0.1, cache_tokens=False,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BoxScene:
+    """A scene as a data set on disk has them."""
+
+    number: int
+    num_views: int = 4
+
+    def load(self, view_indices):
+        scene = box_scene(self.number, self.num_views)
+        chosen = list(view_indices)
+        maps = scene.depths[chosen]
+        return Views(
+            images=scene.images[chosen],
+            depths=maps,
+            valid=scene.valid[chosen],
+            normals=np.zeros((*maps.shape, 3), np.float16),
+            object_ids=np.zeros(maps.shape, np.uint16),
+            glass=np.zeros(maps.shape, bool),
+            intrinsics=scene.intrinsics[chosen],
+            extrinsics=scene.extrinsics[chosen],
+        )
+
+
+def base(seed=0):
+    graphdef, params = tiny.draw_base(seed)
+    return Base(BaseModel.of("tiny", tiny.CONFIG, params), graphdef, params)
+
+
+def data():
+    return TuningData(
+        [BoxScene(i) for i in range(3)], [BoxScene(5), BoxScene(6)], ["boxes/5", "boxes/6"], 16, {"boxes": "ab"}
+    )
+
+
+def choice(method, store, **settings):
+    settings = {"matrices": MATRICES, **({"target_rank": 1} if method == "adalora" else {}), **settings}
+    return replace(choose(method=method, data=["boxes"], store=str(store), **settings), preset=PRESET)
+
+
+def matrices():
+    return adaptable(abstract_model(tiny.CONFIG))
+
+
+def subspace_folder(folder: Path, attribute, seed, dim=2, base=None, spectra=None, only=None):
+    """What ``experiments.extract`` writes, of the tiny model's matrices; directions are drawn."""
+    rng = np.random.default_rng(seed)
+
+    def columns(matrix, side):
+        size = min(dim, matrix.n, matrix.m)
+        return jnp.asarray(np.linalg.qr(rng.normal(size=(*matrix.stack, side, size)))[0], jnp.float32)
+
+    chosen = {path: x for path, x in matrices().items() if only is None or path in only}
+    found = {path: LowRank(columns(matrix, matrix.n), columns(matrix, matrix.m)) for path, matrix in chosen.items()}
+    name = "tiny (0123456789abcdef)" if base is None else base.label
+    return write_subspace(folder, attribute, found, rank=2, base=name, spectra=spectra)
