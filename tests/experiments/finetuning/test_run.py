@@ -21,6 +21,8 @@ from tests.experiments.finetuning import small
 from vggt_jax.adapters import load_adapter, select
 from weights_convert import load_vggt
 
+pytestmark = pytest.mark.slow  # three trainings of a tiny model: two minutes, nearly all compilation
+
 
 @pytest.fixture(scope="module", autouse=True)
 def quickly_compiled():
