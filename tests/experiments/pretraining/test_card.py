@@ -80,6 +80,7 @@ def test_the_card_has_the_runs_numbers(written):
     ):
         assert number in text
     assert f"{written[2] // 4:,} parameters" in text and "16×16" in text
+    assert "does not see the turn" in text  # 7.8° in place of 7.8°
     assert "What the ingredients bring" not in text and "{" not in text and "nan" not in text
 
 
@@ -97,6 +98,8 @@ def test_ablations_are_read_back(written):
     text = card.render_card(replace(small.recipe(), augmentation=None), DATA, EVALUATIONS, [ablation], 1)
     assert "| without matching, 4 steps | boxes | 0.123 | 0.456 | 7.8° | 33.3° | 61 % |" in text
     assert "mirrored" not in text
+    seeing = {"boxes": {**EVALUATIONS["boxes"], "mean_depth": {**METRICS, "rotation": 20.0}}}
+    assert "does not see the turn" not in card.render_card(small.recipe(), DATA, seeing, [], 1)
 
 
 def test_another_evaluation_is_refused(tmp_path):
