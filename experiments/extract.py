@@ -123,7 +123,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer("k", None, "data sets and adapters (nano 5, vggt_1b 5 or 10)", lower_bound=2)
     flags.DEFINE_integer("rank", None, "r of the adapters (nano 8, vggt_1b 16)", lower_bound=1)
     flags.DEFINE_integer("dim", None, "d' of the shared subspace, at most k·r (nano 8, vggt_1b 16)", lower_bound=1)
-    flags.DEFINE_integer("steps", None, "training steps of each adapter (nano 150, vggt_1b 24,000)", lower_bound=1)
+    flags.DEFINE_integer("steps", None, "training steps of each adapter (nano 100, vggt_1b 24,000)", lower_bound=1)
     flags.DEFINE_float("alpha", 1.0, "exponent of Eq. 1 in (0, 2]: 1 is robust to outliers, 2 is the plain mean")
     flags.DEFINE_enum(
         "init",

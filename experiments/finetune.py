@@ -116,7 +116,7 @@ if __name__ == "__main__":
         "subspace, psv: patterns of the matrices that get a plain LoRA beside M, '' for none; by default camera_head.* and "
         "depth_head.*",
     )
-    flags.DEFINE_integer("steps", None, "training steps (nano 150, vggt_1b 24,000)", lower_bound=1)
+    flags.DEFINE_integer("steps", None, "training steps (nano 100, vggt_1b 24,000)", lower_bound=1)
     flags.DEFINE_float("peak_rate", None, "learning rate after the warm-up (nano 1e-3, vggt_1b 1e-5)", lower_bound=0)
     flags.DEFINE_integer(
         "held_out", None, "scenes at the end of each data set to validate on (nano 4, vggt_1b 8)", lower_bound=0
