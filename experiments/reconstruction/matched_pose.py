@@ -12,6 +12,9 @@ from scipy.spatial.transform import Rotation
 
 INLIER = 0.5
 """Tokens: residuals much larger than this hardly count."""
+AGREEING = 0.2
+"""Share of the matches' weight within an inlier's distance below which a solution is not believed. On 200 pairs of nano's rooms
+it brought the mean error of the rotation from 14.6° to 8.5°; nearly all solutions below it were wrong, nearly none above."""
 _NEAREST = 1e-3
 """Depth in units of the scene's; what is nearer or behind the camera is put there."""
 
@@ -24,7 +27,7 @@ def solve_pose(
     intrinsics: Float[np.ndarray, "2 3 3"],
     starts: Float[np.ndarray, "n 3 4"],
     inlier: float,
-) -> Float[np.ndarray, "3 4"]:
+) -> tuple[Float[np.ndarray, "3 4"], float]:
     """The second camera seen from the first (OpenCV, in the unit of ``depths``) that explains the matches best.
 
     Every token's point, from its own view's depth, is projected into the other view and compared with the token's match
@@ -40,6 +43,9 @@ def solve_pose(
         starts: rotations and translations to begin with, at least one.
         inlier: residual in pixels beyond which a match counts less and less.
 
+    Returns:
+        The pose, and the share of the matches' weight whose residuals are below ``inlier``.
+
     Raises:
         ValueError: no match has a weight, or there is no start.
     """
@@ -54,7 +60,7 @@ def solve_pose(
     )
     scale = np.sqrt(weights.astype(np.float64))[..., None]
 
-    def residuals(pose: np.ndarray) -> np.ndarray:
+    def distances(pose: np.ndarray) -> np.ndarray:
         rotation, translation = Rotation.from_rotvec(pose[:3]).as_matrix(), pose[3:]
         found = np.stack(
             [
@@ -62,17 +68,26 @@ def solve_pose(
                 _projected((second - translation) @ rotation, intrinsics[0]),
             ]
         )
-        return (scale * (found - matched)).ravel()
+        return found - matched
 
     solutions = []
     for start in starts:
         pose = np.concatenate([Rotation.from_matrix(start[:, :3]).as_rotvec(), start[:, 3]])
         for loss in ("soft_l1", "cauchy"):
-            solution = least_squares(residuals, pose, loss=loss, f_scale=inlier, max_nfev=50, x_scale="jac")
+            solution = least_squares(
+                lambda pose: (scale * distances(pose)).ravel(),
+                pose,
+                loss=loss,
+                f_scale=inlier,
+                max_nfev=50,
+                x_scale="jac",
+            )
             pose = solution.x
         solutions.append((solution.cost, pose))
     _, pose = min(solutions, key=lambda pair: pair[0])
-    return np.concatenate([Rotation.from_rotvec(pose[:3]).as_matrix(), pose[3:, None]], axis=1)
+    agree = np.linalg.norm(distances(pose), axis=-1) < inlier
+    matrix = np.concatenate([Rotation.from_rotvec(pose[:3]).as_matrix(), pose[3:, None]], axis=1)
+    return matrix, float(weights[agree].sum() / weights.sum())
 
 
 def _projected(points: Float[np.ndarray, "p 3"], matrix: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "p 2"]:
@@ -93,7 +108,7 @@ def solve_views(
     Args:
         depths: of S views, in one unit.
         matched: (column, row) of each token's match, for the N pairs of :func:`vggt_jax.matching.directed_pairs`.
-        weights: of the matches; a view without any keeps its camera.
+        weights: of the matches; a view keeps its camera where there are none or fewer than :data:`AGREEING` agree.
         intrinsics: in pixels.
         extrinsics: predicted, world to camera; the first one is kept.
         patch: side of a token in pixels. A token's pixel is that at row and column ``patch // 2`` of its patch.
@@ -113,7 +128,7 @@ def solve_views(
         if not np.any(weights[pairs] > 0):
             continue
         solved = np.eye(4)
-        solved[:3] = solve_pose(
+        solved[:3], agreeing = solve_pose(
             at_tokens[both],
             pixels,
             patch * matched[pairs] + patch // 2,
@@ -122,5 +137,6 @@ def solve_views(
             np.stack([np.eye(3, 4), (found[view] @ first_to_world)[:3]]),
             patch * INLIER,
         )
-        found[view] = solved @ world_to_first
+        if agreeing >= AGREEING:
+            found[view] = solved @ world_to_first
     return found[:, :3]

@@ -54,8 +54,9 @@ def turn_between(a, b):
 def test_exact_matches_give_the_exact_pose(degrees):
     pose = a_pose(degrees)
     pixels, depths, matched = exact(pose)
-    found = solve_pose(depths, pixels, matched, np.ones(depths.shape), np.stack([K, K]), STILL, PATCH / 2)
+    found, agreeing = solve_pose(depths, pixels, matched, np.ones(depths.shape), np.stack([K, K]), STILL, PATCH / 2)
     np.testing.assert_allclose(found, pose, atol=1e-6)
+    assert agreeing == 1
 
 
 def test_a_third_of_wrong_matches_and_noise_hardly_matter():
@@ -65,8 +66,9 @@ def test_a_third_of_wrong_matches_and_noise_hardly_matter():
     matched = matched + rng.normal(scale=1.0, size=matched.shape)
     wrong = rng.uniform(size=depths.shape) < 0.33
     matched[wrong] = rng.uniform(0, SIZE, size=(wrong.sum(), 2))
-    found = solve_pose(depths, pixels, matched, np.ones(depths.shape), np.stack([K, K]), STILL, PATCH / 2)
+    found, agreeing = solve_pose(depths, pixels, matched, np.ones(depths.shape), np.stack([K, K]), STILL, PATCH / 2)
     assert turn_between(found, pose) < 1.0
+    assert 0.6 < agreeing < 0.72
     np.testing.assert_allclose(found[:, 3], pose[:, 3], atol=0.05)
 
 
@@ -76,8 +78,9 @@ def test_matches_without_weight_do_not_count():
     weights = np.ones(depths.shape)
     weights[:, ::2] = 0
     matched[:, ::2] += 30
-    found = solve_pose(depths, pixels, matched, weights, np.stack([K, K]), STILL, PATCH / 2)
+    found, agreeing = solve_pose(depths, pixels, matched, weights, np.stack([K, K]), STILL, PATCH / 2)
     np.testing.assert_allclose(found, pose, atol=1e-6)
+    assert agreeing == 1
 
 
 def test_the_start_with_the_lowest_cost_wins():
@@ -85,7 +88,7 @@ def test_the_start_with_the_lowest_cost_wins():
     pixels, depths, matched = exact(pose)
     near = a_pose((0.0, 150.0, 0.0), (0.1, 0.0, 3.8))
     starts = np.stack([STILL[0], near])
-    found = solve_pose(depths, pixels, matched, np.ones(depths.shape), np.stack([K, K]), starts, PATCH / 2)
+    found, _ = solve_pose(depths, pixels, matched, np.ones(depths.shape), np.stack([K, K]), starts, PATCH / 2)
     np.testing.assert_allclose(found, pose, atol=1e-5)
 
 
@@ -116,3 +119,12 @@ def test_every_view_is_solved_against_the_first():
         )
         np.testing.assert_allclose(found[view], expected, atol=1e-6)
     np.testing.assert_allclose(found[[0, 3]], predicted[[0, 3]], atol=1e-12)
+
+
+def test_matches_that_contradict_each_other_leave_the_camera():
+    rng = np.random.default_rng(0)
+    depths = wall(a_pose())
+    matched = rng.uniform(0, SIZE // PATCH, size=(2, (SIZE // PATCH) ** 2, 2))
+    predicted = np.stack([np.eye(3, 4), a_pose((0.0, 20.0, 0.0))])
+    found = solve_views(depths, matched, np.ones(matched.shape[:2]), np.stack([K, K]), predicted, PATCH)
+    np.testing.assert_allclose(found, predicted, atol=1e-12)
