@@ -57,11 +57,13 @@ def write_results(
         summary["matrices"] = [asdict(row) for row in summaries]
         (folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
         (folder / "figures").mkdir()
-        figures = draw_figures(list(source.deltas), mined)
+        figures = draw_figures(list(source.deltas), mined, summaries)
         for name, (drawing, _) in figures.items():
+            drawing.draw_without_rendering()
+            drawing.set_layout_engine("none")  # it stays as it is: solving it takes longer than drawing
             for form in ("png", "pdf"):
                 drawing.savefig(folder / "figures" / f"{name}.{form}", dpi=200)
-        html = compose(source.title, mined, figures, source.sections, facts)
+        html = compose(source.title, summaries, figures, source.sections, facts)
         (folder / "report.html").write_text(html, encoding="utf-8")
 
 

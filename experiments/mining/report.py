@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure as Drawing
 
 from experiments.mining.mine import Mined
-from experiments.mining.summary import MatrixSummary, rows, short_table
+from experiments.mining.summary import MatrixSummary, short_table
 from experiments.reports.page import Section, Table, plot, render
 from experiments.reports.spectra import draw_energy, draw_spectra, draw_weights
 
@@ -46,9 +46,10 @@ def print_table(summaries: Sequence[MatrixSummary]) -> str:
     return "\n".join(lines)
 
 
-def draw_figures(adapters: Sequence[str], mined: Mined) -> dict[str, tuple[Drawing, str]]:
+def draw_figures(
+    adapters: Sequence[str], mined: Mined, summaries: Sequence[MatrixSummary]
+) -> dict[str, tuple[Drawing, str]]:
     """The figures by file name, each with its caption; ``adapters`` are the names in the order of the weights."""
-    summaries = rows(mined)
     spectra = {path: np.asarray(found.initial_singular_values) for path, found in mined.subspaces.items()}
     return {
         "energy": (
@@ -72,7 +73,7 @@ def draw_figures(adapters: Sequence[str], mined: Mined) -> dict[str, tuple[Drawi
 
 def compose(
     title: str,
-    mined: Mined,
+    summaries: Sequence[MatrixSummary],
     figures: Mapping[str, tuple[Drawing, str]],
     before: Sequence[Section],
     facts: Mapping[str, str],
@@ -81,12 +82,11 @@ def compose(
 
     Args:
       title: of the page.
-      mined: what was found.
+      summaries: what was found, :func:`experiments.mining.summary.rows`.
       figures: of :func:`draw_figures`.
       before: sections on data and training, which come first.
       facts: settings and versions.
     """
-    summaries = rows(mined)
     table = Table(
         ["matrices", "count", "pattern", "captured", "held out", "chance", "lowest k · weight"],
         [

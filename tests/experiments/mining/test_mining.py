@@ -147,7 +147,8 @@ def test_file_round_trip_and_refusals(mined, tmp_path):
 
 
 def test_the_report_stands_alone(mined):
-    html = compose("Geometry", mined, draw_figures(NAMES, mined), [], {"rank": "4", "<b>": "&"})
+    summaries = rows(mined)
+    html = compose("Geometry", summaries, draw_figures(NAMES, mined, summaries), [], {"rank": "4", "<b>": "&"})
     assert not re.search(r"(src|href)=\"(?!data:|#)", html) and "@import" not in html
     assert html.count("<figure>") == 3 and "&lt;b&gt;" in html
     for row in short_table(rows(mined)):
