@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Key
 
 from subspace import LowRank
 from vggt_jax.adaptable import Matrix
+from vggt_jax.adapters.maker import check_scale
 
 _INITIAL_STD = 0.02
 
@@ -48,10 +49,7 @@ class AdaLoRA:
     alpha: float = field(metadata={"static": True})
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"rank must be at least 1, got {self.rank}")
-        if not self.alpha > 0:
-            raise ValueError(f"alpha must be positive, got {self.alpha}")
+        check_scale(self.rank, self.alpha)
         linear = {path: matrix for path, matrix in self.matrices.items() if matrix.conv is None}
         if not linear:
             raise ValueError("matrices: AdaLoRA needs a linear layer, it has no form for convolutions")

@@ -14,6 +14,7 @@ from jaxtyping import Array, Key
 
 from subspace import LowRank
 from vggt_jax.adaptable import Matrix
+from vggt_jax.adapters.maker import check_scale
 
 
 @jax.tree_util.register_dataclass
@@ -32,10 +33,7 @@ class LoRA:
     alpha: float = field(metadata={"static": True})
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"rank must be at least 1, got {self.rank}")
-        if not self.alpha > 0:
-            raise ValueError(f"alpha must be positive, got {self.alpha}")
+        check_scale(self.rank, self.alpha)
         object.__setattr__(self, "matrices", FrozenDict(self.matrices))  # jit needs static fields that hash
 
     @property

@@ -100,3 +100,11 @@ def select(matrices: Mapping[str, Matrix], patterns: Sequence[str]) -> dict[str,
         raise ValueError(f"patterns: {', '.join(empty)} match none of the {len(matrices)} adaptable matrices")
     chosen = set().union(*matched.values())
     return {path: matrix for path, matrix in matrices.items() if path in chosen}
+
+
+def check_scale(rank: int, alpha: float) -> None:
+    """Raises ValueError unless alpha / rank is a scale: a rank of at least 1 and a positive alpha."""
+    if rank < 1:
+        raise ValueError(f"rank must be at least 1, got {rank}")
+    if not alpha > 0:
+        raise ValueError(f"alpha must be positive, got {alpha}")
