@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -17,20 +18,71 @@ MANIFEST = "manifest.json"
 CONTACT_SHEET = "contact_sheet.png"
 FORMAT_VERSION = 1
 
+Task = Literal["faces", "humans", "glass"]
+"""Of the paper's Section 5: flat prints of faces, clothed humans, transparent objects."""
+Split = Literal["train", "test", "cross_domain"]
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+
+class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
     """What decides about every byte of a scene, together with the numbers of the data set and of the scene."""
+
+    views: int
+    """Of every scene."""
+    resolution: int
+    """Width and height in pixels."""
+
+
+class Settings(_Settings, frozen=True, kw_only=True, tag="attribute"):
+    """Of data sets in which one attribute varies (``experiments.generate``)."""
 
     attribute: Attribute
     setting: Setting
     seed: int
-    views: int
-    resolution: int
-    """Width and height in pixels."""
     samples: int
     """Paths per pixel."""
     textures: str | None = None
     """Folder of the user's own textures."""
+
+    @property
+    def title(self) -> str:
+        """What the scenes are, for people."""
+        return f"{self.attribute} {self.setting}"
+
+
+class TaskSettings(_Settings, frozen=True, kw_only=True, tag="task"):
+    """Of the rendered stand-in for a downstream task's data (``experiments.prepare``)."""
+
+    task: Task
+    split: Split
+    seed: int
+    samples: int
+    """Paths per pixel."""
+    meshes: str | None = None
+    """Folder of the user's own textured meshes, which are rendered in place of the stand-in's."""
+
+    @property
+    def title(self) -> str:
+        """What the scenes are, for people."""
+        return f"{self.task} {self.split}"
+
+
+class RecordedSettings(_Settings, frozen=True, kw_only=True, tag="recorded"):
+    """Of scenes that were recorded with a camera, and converted (``experiments.prepare --source``)."""
+
+    task: Task
+    split: Split
+    layout: str
+    """Of the source: "clearpose", "captures"."""
+    source: str
+    """Its folder's name."""
+
+    @property
+    def title(self) -> str:
+        """What the scenes are, for people."""
+        return f"{self.task} {self.split} ({self.source})"
+
+
+AnySettings = Settings | TaskSettings | RecordedSettings
 
 
 class FailedScene(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,7 +97,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """``manifest.json``. A data set without it is not finished."""
 
     format: int = FORMAT_VERSION
-    settings: Settings
+    settings: AnySettings
     dataset: int
     """Which of the data sets of its attribute, from 0."""
     counts: dict[str, int]
@@ -70,7 +122,11 @@ def scene_name(scene: int) -> str:
 
 
 def write_manifest(
-    folder: Path, settings: Settings, dataset: int, scenes: Mapping[str, SceneRecord], failed: tuple[FailedScene, ...]
+    folder: Path,
+    settings: AnySettings,
+    dataset: int,
+    scenes: Mapping[str, SceneRecord],
+    failed: tuple[FailedScene, ...],
 ) -> Manifest:
     """Summarise the records of all scenes; the contact sheet must be there.
 

@@ -79,7 +79,7 @@ def read_source(
     with ThreadPoolExecutor(_THREADS) as pool:
         scenes = list(progress(pool.map(_read, dataset), len(dataset)))
     return Source(
-        f"{stored.attribute} {stored.setting} {dataset.manifest.dataset}",
+        f"{stored.title} {dataset.manifest.dataset}",
         scenes,
         digest.hexdigest(),
         dataset.manifest.versions["renderer"],

@@ -20,8 +20,8 @@ from experiments.data.contact_sheet import dataset_panel, draw_sheet
 from experiments.data.manifest import (
     CONTACT_SHEET,
     MANIFEST,
+    AnySettings,
     FailedScene,
-    Settings,
     read_manifest,
     scene_name,
     write_manifest,
@@ -65,7 +65,7 @@ class Outcome:
 
 def generate(
     output: Path,
-    settings: Settings,
+    settings: AnySettings,
     datasets: int,
     scenes: int,
     scene_maker: Callable[[], SceneMaker],
@@ -127,7 +127,7 @@ class _Rendering:
     """Renders what is missing, in rounds: the later ones take other specifications for the scenes that failed."""
 
     sets: list[_DataSet]
-    settings: Settings
+    settings: AnySettings
     scenes: int
     make_scene: SceneMaker
     pool: Executor
@@ -177,10 +177,10 @@ class _Rendering:
         return self.sets[place[0]].folder / scene_name(place[1])
 
 
-def _finish(dataset: _DataSet, settings: Settings) -> None:
+def _finish(dataset: _DataSet, settings: AnySettings) -> None:
     """Write contact sheet and manifest."""
     records = {scene_name(scene): record for scene, record in sorted(dataset.scenes.items())}
-    title = f"{settings.attribute} varies, {settings.setting}, data set {dataset.number}"
+    title = f"{settings.title}, data set {dataset.number}"
     sheet = io.BytesIO()
     draw_sheet([[dataset_panel(dataset.folder, list(records), settings.views, title)]]).save(sheet, "PNG")
     files.write_bytes(dataset.folder / CONTACT_SHEET, sheet.getvalue())
@@ -248,7 +248,7 @@ def _check_specs(dataset: _DataSet, make_scene: SceneMaker) -> None:
         raise ValueError(f"{spec} is not what this version makes of these settings and textures: name another --output")
 
 
-def _check_settings(output: Path, settings: Settings) -> None:
+def _check_settings(output: Path, settings: AnySettings) -> None:
     """A folder that is not empty must have been made with the same settings."""
     if not (output / _SETTINGS).exists():
         others = sorted(entry.name for entry in output.iterdir() if not entry.name.startswith("."))
@@ -263,7 +263,7 @@ def _check_settings(output: Path, settings: Settings) -> None:
             )
 
 
-def _begin(output: Path, settings: Settings, sets: list[_DataSet]) -> None:
+def _begin(output: Path, settings: AnySettings, sets: list[_DataSet]) -> None:
     files.write_json(output / _SETTINGS, msgspec.to_builtins(settings))
     for dataset in sets:
         dataset.folder.mkdir(exist_ok=True)

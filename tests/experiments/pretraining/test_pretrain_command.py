@@ -40,7 +40,7 @@ def test_a_data_set_is_read_whole_and_only_at_the_models_resolution(tmp_path, mo
 
         def __init__(self, folder):
             record = type("Record", (), {"files": {"cameras.json": "ab"}})
-            settings = type("Settings", (), {"attribute": "mixed", "setting": "object_centric", "resolution": 16})
+            settings = type("Settings", (), {"title": "mixed object_centric", "resolution": 16})
             self.manifest = type(
                 "Manifest",
                 (),
