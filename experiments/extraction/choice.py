@@ -64,6 +64,8 @@ class Choice:
         if self.adapters:
             return self.store / "extract" / "imported"
         parts = [self.attribute, self.setting, self.preset_name]
+        plain = PRESETS[self.preset_name]
+        parts += [f"r{self.preset.rank}"] * (self.preset.rank != plain.rank)
         parts += ["shared_init"] * (self.init == "shared") + ["shuffled_targets"] * (self.targets == "shuffled")
         return self.store / "extract" / "_".join(parts)
 

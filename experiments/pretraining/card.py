@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -17,6 +16,7 @@ from safetensors.numpy import save_file
 
 from experiments.pretraining.recipe import Recipe
 from experiments.pretraining.run import Evaluations
+from experiments.revision import commit
 from vggt_jax import VGGT
 from vggt_jax.deltas import dotted
 from vggt_jax.matching import Matcher
@@ -121,15 +121,3 @@ def render_card(
         parameters=parameters,
         commit=commit(),
     )
-
-
-def commit() -> str:
-    """The commit of the code that runs, with "modified" where files differ from it; "unknown" outside of git."""
-    try:
-        here = Path(__file__).parent
-        options = {"cwd": here, "capture_output": True, "text": True, "check": True}
-        revision = subprocess.run(["git", "rev-parse", "HEAD"], **options).stdout.strip()
-        changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], **options).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return f"{revision} (modified)" if changed else revision

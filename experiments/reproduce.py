@@ -1,0 +1,136 @@
+"""The paper's tables, made again: every row fine-tuned and evaluated, beside what the paper prints.
+
+``python -m experiments.reproduce --table=2`` renders the task's data, mines the subspaces, chooses each method's learning
+rate on validation scenes, fine-tunes and evaluates every row that has no record yet, and writes ``table_2.md``, ``.tex``,
+``.csv``, a page (``README.md``) that also says which of the paper's claims hold, and ``records/`` with everything that was
+measured. Tables share runs; ``--table=all`` runs each once. Interrupted, it goes on where it stopped; after every run the
+tables are written anew.
+
+With ``--preset=nano`` a table is hours on two CPU cores, with ranks and dimensions scaled to the model and rendered
+stand-ins for the data. ``--preset=vggt_1b`` is the paper's experiment. ``--dry_run`` prints what would be run and what it
+costs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from absl import flags
+
+from experiments.extraction.presets import PRESETS, PresetName
+from experiments.reproduction.plan import Plan, describe, make_plan
+from experiments.reproduction.rows import TableName
+from experiments.reproduction.scale import SCALES
+from weights_convert.command_line import run
+
+RECORDS = "records"
+TABLES: tuple[TableName, ...] = get_args(TableName)
+
+
+def reproduce(
+    plan: Plan,
+    preset: PresetName,
+    weights: str,
+    store: Path,
+    output: Path,
+    command: str,
+    workers: int | None = None,
+    blender: str | None = None,
+) -> str:
+    """Run the command.
+
+    Args:
+        plan: what :func:`experiments.reproduction.plan.make_plan` returned.
+        preset: of data, extraction and fine-tuning.
+        weights: of the base model.
+        store: of data sets, adapters and runs, shared with other commands.
+        output: of tables and records; what has a record there is not run again.
+        command: for the page, how it was made.
+        workers: Blender processes.
+        blender: an installed Blender.
+
+    Returns:
+        The tables, and one line that says what was written.
+
+    Raises:
+        ValueError, OSError: what is wrong with records, data, weights or the disk.
+    """
+    from tqdm import tqdm
+
+    from experiments.extraction.base import load_base
+    from experiments.reproduction.data import Materials
+    from experiments.reproduction.execution import Execution
+    from experiments.reproduction.results import PAGE, write_results
+    from experiments.reproduction.tables import markdown, measure
+
+    base = load_base(weights, PRESETS[preset])
+    materials = Materials(preset, plan.scale, weights, store, _say, workers, blender)
+    execute = Execution(plan, preset, weights, base, materials, store, output / RECORDS, _say)
+    done = execute.found()
+    missing = [each for each in plan.runs if each not in done]
+    for each in tqdm(missing, "runs", unit="run", disable=None):
+        done[each] = execute(each)
+        write_results(output, plan, done, command)
+    write_results(output, plan, done, command)
+    tables = [
+        f"Table {table.name}. {table.title}\n\n{markdown(measure(table, plan.scale, plan.seeds, done))}"
+        for table in plan.tables
+    ]
+    return "\n".join(
+        [*tables, f"wrote {len(plan.tables)} table(s) of {len(done)} runs to {output}; see {output / PAGE}"]
+    )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main(_: Sequence[str]) -> None:
+    given = flags.FLAGS
+    names: list[TableName] = list(TABLES) if given.table == "all" else [given.table]
+    try:
+        seeds = [int(seed) for seed in given.seeds]
+    except ValueError:
+        raise ValueError(f"--seeds={','.join(given.seeds)}: numbers with commas between them, such as 0,1,2") from None
+    if not seeds or min(seeds) < 0:
+        raise ValueError("--seeds: name at least one seed, none below 0")
+    plan = make_plan(names, seeds, SCALES[given.preset])
+    for line in describe(plan):
+        _say(line)
+    if given.dry_run:
+        print("\n".join(each.name for each in plan.runs))
+        return
+    import jax
+
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "attribute-subspaces" / "xla"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    weights = PRESETS[given.preset].weights if given.weights is None else given.weights
+    output = Path(given.output or f"results/{given.preset}")
+    asked = f"--table={given.table} --preset={given.preset} --seeds={','.join(map(str, seeds))}"
+    command = f"python -m experiments.reproduce {asked}"
+    print(reproduce(plan, given.preset, weights, Path(given.store), output, command, given.workers, given.blender))
+
+
+if __name__ == "__main__":
+    flags.DEFINE_enum("table", "2", [*TABLES, "all"], "the paper's table; s1 is the supplement's")
+    flags.DEFINE_enum("preset", "nano", list(PRESETS), "nano: hours on a CPU; vggt_1b: the paper's experiment")
+    flags.DEFINE_list("seeds", ["0"], "of fine-tuning (what is drawn, order of the data), with commas")
+    flags.DEFINE_string(
+        "weights",
+        None,
+        "the base model, as for experiments.extract; by default nano, or for vggt_1b hf:facebook/VGGT-1B",
+    )
+    flags.DEFINE_string("store", "runs", "folder of data sets, adapters and runs, shared by commands")
+    flags.DEFINE_string(
+        "output", None, "folder of tables and records, by default results/PRESET; completed if it is there"
+    )
+    flags.DEFINE_boolean("dry_run", False, "print the runs and what they cost, and stop")
+    flags.DEFINE_integer("workers", None, "Blender processes; by default one for each core", lower_bound=1)
+    flags.DEFINE_string(
+        "blender", None, "an installed Blender 4.5 or 5.0, or a Python with bpy; by default uv makes an environment"
+    )
+    run(main)

@@ -1,0 +1,133 @@
+"""Do the paper's claims hold? Each as paired comparisons of two rows over the same test scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from experiments.data.manifest import Split
+from experiments.evaluation.bootstrap import Difference, paired_bootstrap
+from experiments.evaluation.results import METRICS
+from experiments.reproduction.paper import printed
+from experiments.reproduction.plan import run_of
+from experiments.reproduction.records import Record
+from experiments.reproduction.rows import TABLES, Row, TableName
+from experiments.reproduction.scale import Scale
+from experiments.reproduction.tables import Records
+
+SIMILAR = 0.05
+"""Two rows are alike if the whole interval of their difference is within this share of the first one's mean."""
+_BETTER = {metric.name: metric.better for metric in METRICS}
+Reading = Literal["yes", "no, the opposite", "undecided"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """``first`` is better than ``second`` (or, if ``alike``, as good), rows of one table by the paper's labels."""
+
+    words: str
+    table: TableName
+    first: str
+    second: str
+    alike: bool = False
+
+
+CLAIMS = (
+    Claim("Ours beats LoRA with a quarter of its parameters", "1", "Ours (d=16)", "LoRA (rank=16)"),
+    Claim("Ours beats PiSSA with a quarter of its parameters", "1", "Ours (d=16)", "PiSSA (rank=16)"),
+    Claim("Ours beats full fine-tuning", "1", "Ours (d=16)", "Full"),
+    Claim("LoRA overfits as its rank grows", "1", "LoRA (rank=16)", "LoRA (rank=128)"),
+    Claim("PiSSA overfits as its rank grows", "1", "PiSSA (rank=16)", "PiSSA (rank=128)"),
+    Claim("Ours beats LoRA at about its number of parameters", "2", "Ours (d=64)", "LoRA (rank=16)"),
+    Claim("Ours beats LoRA with half of its parameters", "2", "Ours (d=32)", "LoRA (rank=16)"),
+    Claim("Ours beats PiSSA at about its number of parameters", "2", "Ours (d=64)", "PiSSA (rank=16)"),
+    Claim("Ours beats full fine-tuning", "2", "Ours (d=64)", "Full"),
+    Claim("Ours improves as d grows", "2", "Ours (d=64)", "Ours (d=16)"),
+    Claim("Ours beats the base model", "2", "Ours (d=64)", "VGGT"),
+    Claim("LoRA overfits as its rank grows", "2", "LoRA (rank=64)", "LoRA (rank=256)"),
+    Claim("PiSSA degrades as its rank grows", "2", "PiSSA (rank=16)", "PiSSA (rank=256)"),
+    Claim("Ours beats LoRA at equal numbers of parameters", "3", "Ours", "LoRA (rank=16)"),
+    Claim("Ours beats AdaLoRA at about its number of parameters", "3", "Ours", "AdaLoRA (rank=16)"),
+    Claim("Mined directions beat singular vectors where there are few", "4", "Ours (d=16)", "PSV (d=64)"),
+    Claim("Mined directions beat singular vectors where there are many", "4", "Ours (d=64)", "PSV (d=256)"),
+    Claim("The rank of the mined adapters hardly matters", "5", "r=64 (d=64)", "r=16 (d=64)", alike=True),
+    Claim(
+        "Allocation by effective rank is as good as uniform", "s1", "Importance (d=64)", "Uniform (d=64)", alike=True
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What our runs say about a claim, for one metric of one test set."""
+
+    claim: Claim
+    rows: tuple[str, str]
+    """Labels at our scale."""
+    split: Split
+    metric: str
+    difference: Difference
+    """Of the metric's mean, the first row minus the second, over scenes; each scene's value is its mean over seeds."""
+    seeds: int
+    scenes: int
+    reading: Reading
+    printed: Reading
+    """What the paper's two figures say by themselves; it gives no spread."""
+
+
+def examine(scale: Scale, seeds: Sequence[int], records: Records, tables: Sequence[TableName]) -> list[Finding]:
+    """All claims about ``tables`` whose rows have been measured."""
+    return [finding for claim in CLAIMS if claim.table in tables for finding in _examine(claim, scale, seeds, records)]
+
+
+def _examine(claim: Claim, scale: Scale, seeds: Sequence[int], records: Records) -> Iterator[Finding]:
+    table = TABLES[claim.table]
+    rows = [next(row for row in table.rows if row.label == label) for label in (claim.first, claim.second)]
+    found = [_records(row, claim.table, scale, seeds, records) for row in rows]
+    if not all(found):
+        return
+    values = [printed()[claim.table][row.label].values for row in rows]
+    column = 0
+    for split, metrics in table.tests:
+        for metric in metrics:
+            first, second = (_by_scene(each, split, metric) for each in found)
+            difference = paired_bootstrap(second, first)
+            yield Finding(
+                claim,
+                (scale.label(rows[0]), scale.label(rows[1])),
+                split,
+                metric,
+                difference,
+                min(map(len, found)),
+                len(first),
+                _read(claim, metric, difference.low, difference.high, float(second.mean())),
+                _read(claim, metric, *[values[0][column] - values[1][column]] * 2, values[1][column]),
+            )
+            column += 1
+
+
+def _read(claim: Claim, metric: str, low: float, high: float, reference: float) -> Reading:
+    """Of the interval of a difference."""
+    if claim.alike:
+        margin = SIMILAR * abs(reference)
+        if -margin < low and high < margin:
+            return "yes"
+        return "no, the opposite" if low > margin or high < -margin else "undecided"
+    low, high = sorted((low * _BETTER[metric], high * _BETTER[metric]))
+    if low > 0:
+        return "yes"
+    return "no, the opposite" if high < 0 else "undecided"
+
+
+def _records(row: Row, table: TableName, scale: Scale, seeds: Sequence[int], records: Records) -> list[Record]:
+    runs = dict.fromkeys(run_of(row, TABLES[table], scale, seed) for seed in seeds)
+    return [records[run] for run in runs if run in records]
+
+
+def _by_scene(records: Sequence[Record], split: Split, metric: str) -> np.ndarray:
+    """(scenes,): a metric's mean over the seeds."""
+    names = sorted(records[0].tests[split])
+    return np.mean([[record.tests[split][name][metric] for name in names] for record in records], axis=0)

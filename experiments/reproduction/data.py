@@ -1,0 +1,64 @@
+"""The tasks' data sets and the attributes' subspaces, made when a run needs them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.data.dataset import Dataset
+from experiments.data.manifest import Split, Task
+from experiments.extract import extract_missing
+from experiments.extraction.choice import choose
+from experiments.extraction.presets import PresetName
+from experiments.prepare import prepare_default
+from experiments.reproduction.plan import Subspaces
+from experiments.reproduction.scale import Scale
+from experiments.synthetic.runs import dataset_name
+
+
+@dataclass(frozen=True)
+class Materials:
+    """Makes what is missing and finds the rest below ``store``.
+
+    Args:
+        preset: of data and extraction.
+        scale: what the paper's sizes become.
+        weights: of the base model.
+        store: of data sets, adapters and subspaces, shared with the other commands.
+        announce: gets a line when something long begins.
+        workers: Blender processes; by default one for each core.
+        blender: see :func:`experiments.synthetic.blender_command.worker_command`.
+    """
+
+    preset: PresetName
+    scale: Scale
+    weights: str
+    store: Path
+    announce: Callable[[str], object]
+    workers: int | None = None
+    blender: str | None = None
+
+    def dataset(self, task: Task, split: Split) -> Dataset:
+        """The data set of a task; raises what :mod:`experiments.prepare` raises."""
+        folder = prepare_default(task, split, self.preset, self.store, self.workers, self.blender, self.announce)
+        return Dataset(folder / dataset_name(0))
+
+    def subspaces(self, wanted: Subspaces) -> tuple[Path, ...]:
+        """One folder of ``experiments.extract`` for each attribute; raises what :func:`experiments.extract.extract` raises."""
+        choices = [
+            choose(
+                attribute=attribute,
+                setting=wanted.setting,
+                preset=self.preset,
+                store=str(self.store),
+                weights=self.weights,
+                rank=self.scale.size(wanted.mined_rank),
+                dim=self.scale.size(self.scale.mined_dim),
+                workers=self.workers,
+                blender=self.blender,
+            )
+            for attribute in wanted.attributes
+        ]
+        return tuple(Path(os.path.abspath(path)) for path in extract_missing(choices))

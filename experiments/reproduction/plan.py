@@ -1,0 +1,146 @@
+"""The runs that some tables need, each once, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from experiments.data.manifest import Split, Task
+from experiments.reproduction.rows import TABLES, Row, Table, TableName
+from experiments.reproduction.scale import Scale
+from experiments.synthetic.schema import Attribute, Setting
+from vggt_jax.parameters import Method
+
+
+@dataclass(frozen=True)
+class Subspaces:
+    """What is mined for the rows of one method."""
+
+    attributes: tuple[Attribute, ...]
+    setting: Setting
+    mined_rank: int
+    """The paper's."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A fine-tuning and its evaluation on the task's test sets; rows of several tables may stand for the same one."""
+
+    task: Task
+    method: Method | None
+    """None: nothing is trained."""
+    size: int
+    """The paper's, as all sizes here."""
+    matrices: tuple[str, ...]
+    plain: tuple[str, ...]
+    subspaces: Subspaces | None
+    allocation: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What its record's file is called: different for different runs of one scale."""
+        if self.method is None:
+            return f"{self.task}_base"
+        parts = [self.task, self.method]
+        if self.method != "full":
+            parts.append(f"{self.size}")
+        if self.subspaces is not None:
+            parts += [f"r{self.subspaces.mined_rank}", *([self.allocation] * (self.allocation != "uniform"))]
+        parts += ["blocks"] * (self.matrices != ("*",))
+        return "_".join([*parts, f"seed{self.seed}"])
+
+
+def run_of(row: Row, table: Table, scale: Scale, seed: int) -> Run:
+    """The run behind a row."""
+    subspaces = None
+    if row.method == "subspace":
+        subspaces = Subspaces(table.attributes, table.setting, row.mined_rank or scale.mined_rank)
+    with_m = row.method in ("subspace", "psv")
+    return Run(
+        task=table.task,
+        method=row.method,
+        size=0 if row.method in (None, "full") else row.size,
+        matrices=row.matrices,
+        plain=row.plain if with_m else (),
+        subspaces=subspaces,
+        allocation=row.allocation if subspaces else "",
+        seed=0 if row.method is None else seed,
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that some tables need for some seeds."""
+
+    tables: tuple[Table, ...]
+    seeds: tuple[int, ...]
+    scale: Scale
+
+    @property
+    def runs(self) -> list[Run]:
+        """Each once: seed by seed, so that one seed's tables are there first."""
+        return list(
+            dict.fromkeys(
+                run_of(row, table, self.scale, seed)
+                for seed in self.seeds
+                for table in self.tables
+                for row in table.rows
+            )
+        )
+
+    @property
+    def tests(self) -> list[tuple[Task, Split]]:
+        """The test sets of all tables."""
+        return list(dict.fromkeys((table.task, split) for table in self.tables for split, _ in table.tests))
+
+    @property
+    def extractions(self) -> list[tuple[Attribute, Setting, int]]:
+        """(attribute, setting, the paper's r) of every subspace."""
+        needed = dict.fromkeys(run.subspaces for run in self.runs if run.subspaces is not None)
+        return list(dict.fromkeys((name, each.setting, each.mined_rank) for each in needed for name in each.attributes))
+
+    @property
+    def searches(self) -> dict[tuple[Task, Method], Run]:
+        """(task, method) → the run whose rates are compared: the method's first, with the first seed."""
+        found: dict[tuple[Task, Method], Run] = {}
+        for run in self.runs:
+            if run.method is not None:
+                found.setdefault((run.task, run.method), run)
+        return found
+
+    def trainings(self) -> int:
+        """Fine-tunings, those that are only there to compare learning rates included."""
+        trained = [run for run in self.runs if run.method is not None]
+        return len(trained) + len(self.searches) * (len(self.scale.rates) - 1)
+
+    def hours(self) -> float:
+        """Of the scale's machine, if nothing has been done before."""
+        minutes = self.trainings() * self.scale.minutes + len(self.extractions) * self.scale.extraction_minutes
+        return minutes / 60
+
+
+def make_plan(names: Sequence[TableName], seeds: Sequence[int], scale: Scale) -> Plan:
+    """The plan for tables of these names."""
+    return Plan(tuple(TABLES[name] for name in names), tuple(dict.fromkeys(seeds)), scale)
+
+
+def describe(plan: Plan) -> Iterator[str]:
+    """What is about to happen, line by line."""
+    scale = plan.scale
+    for table in plan.tables:
+        yield f"Table {table.name}: {table.title}; {len(table.rows)} rows"
+    rates = f"{len(scale.rates)} learning rates for each of {len(plan.searches)} methods and tasks, " * (
+        len(scale.rates) > 1
+    )
+    yield (
+        f"{len(plan.extractions)} subspaces, {rates}{plan.trainings()} fine-tunings for seed(s) "
+        f"{', '.join(map(str, plan.seeds))}"
+    )
+    yield f"about {_time(plan.hours())} on {scale.machine}, less what has been done already"
+
+
+def _time(hours: float) -> str:
+    if hours < 2:
+        return f"{60 * hours:.0f} minutes"
+    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.0f} days"

@@ -1,0 +1,72 @@
+"""What a run leaves: one JSON file, small enough to commit, from which tables are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from experiments.data.files import read_json, write_json
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A finished run."""
+
+    run: dict[str, Any]
+    """What was asked for, see :class:`experiments.reproduction.plan.Run`; sizes are the paper's."""
+    sizes: dict[str, int]
+    """The sizes that were used."""
+    base: str
+    """Name and fingerprint of the model."""
+    commit: str
+    parameters: int
+    """Trained."""
+    rate: float | None
+    """Peak learning rate."""
+    steps: int
+    training_seconds: float
+    evaluation_seconds: float
+    data: dict[str, str]
+    """Training and test sets → sha256 of all files."""
+    facts: dict[str, str]
+    validation: dict[str, float]
+    """Mean loss on validation scenes "before" and "after"."""
+    tests: dict[str, dict[str, dict[str, float]]]
+    """Test set → scene → metric → value."""
+
+
+class RateSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The learning rates that were compared for a method on a task."""
+
+    run: dict[str, Any]
+    losses: dict[str, float]
+    """Rate → mean loss on validation scenes after training."""
+    chosen: float
+
+
+def read(path: Path, kind: type[Any]) -> Any | None:
+    """A :class:`Record` or :class:`RateSearch`, None if there is none.
+
+    Raises:
+        ValueError: the file is damaged.
+        OSError: it cannot be read.
+    """
+    if not path.exists():
+        return None
+    try:
+        return msgspec.convert(read_json(path), kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{path} is no record of experiments.reproduce: {error}; delete it to run it again") from None
+
+
+def write(path: Path, record: Record | RateSearch) -> None:
+    """Atomically. Raises OSError if the folder cannot be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, msgspec.to_builtins(record))
+
+
+def scene_means(scenes: Mapping[str, Mapping[str, float]], metric: str) -> float:
+    """Mean of a metric over the scenes of a test set."""
+    return sum(scene[metric] for scene in scenes.values()) / len(scenes)

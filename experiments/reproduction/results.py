@@ -1,0 +1,94 @@
+"""The folder of results: tables in three formats, claims, and a page that shows all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from experiments.data.files import write_bytes
+from experiments.data.manifest import Split
+from experiments.reproduction.claims import SIMILAR, Finding, examine
+from experiments.reproduction.plan import Plan
+from experiments.reproduction.tables import Measured, Records, csv_of, latex, markdown, measure
+
+PAGE = "README.md"
+_TEMPLATE = "page.md.jinja"
+_METRICS = {
+    "accuracy": "Acc",
+    "completeness": "Comp",
+    "normal_consistency": "NC",
+    "abs_rel": "AbsRel",
+    "delta": "δ",
+}
+_SPLITS: dict[Split, str] = {"train": "training", "test": "test", "cross_domain": "cross-domain"}
+
+
+@dataclass(frozen=True)
+class ClaimLine:
+    """A line of the table of claims."""
+
+    table: str
+    words: str
+    rows: str
+    split: str
+    readings: tuple[str, ...]
+    """Of each metric: ours, and what the paper's figures say."""
+
+
+def write_results(folder: Path, plan: Plan, records: Records, command: str) -> None:
+    """``table_N.md``, ``.tex`` and ``.csv`` of every table, and the page; complete or not.
+
+    Raises OSError if the folder cannot be written.
+    """
+    measured = [measure(table, plan.scale, plan.seeds, records) for table in plan.tables]
+    for each in measured:
+        for suffix, make in (("md", markdown), ("tex", latex), ("csv", csv_of)):
+            write_bytes(folder / f"table_{each.table.name}.{suffix}", make(each).encode())
+    findings = examine(plan.scale, plan.seeds, records, [table.name for table in plan.tables])
+    write_bytes(folder / PAGE, _page(plan, measured, findings, records, command).encode())
+
+
+def _page(plan: Plan, measured: Sequence[Measured], findings: Sequence[Finding], records: Records, command: str) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    return environment.get_template(_TEMPLATE).render(
+        plan=plan,
+        command=command,
+        tables=[(each.table, markdown(each)) for each in measured],
+        claims=_lines(findings),
+        similar=SIMILAR,
+        done=len(records),
+        all=len(plan.runs),
+        bases=sorted({record.base for record in records.values()}),
+        commits=sorted({record.commit for record in records.values()}),
+        rates=sorted({(run.task, run.method, record.rate) for run, record in records.items() if run.method}),
+        hours=sum(record.training_seconds + record.evaluation_seconds for record in records.values()) / 3600,
+    )
+
+
+def _lines(findings: Sequence[Finding]) -> list[ClaimLine]:
+    """One line for each claim and test set."""
+    groups: dict[tuple[str, str, str, Split], list[Finding]] = {}
+    for finding in findings:
+        claim = finding.claim
+        groups.setdefault((claim.table, claim.words, " · ".join(finding.rows), finding.split), []).append(finding)
+    return [
+        ClaimLine(table, words, rows, _SPLITS[split], tuple(_reading(finding) for finding in found))
+        for (table, words, rows, split), found in groups.items()
+    ]
+
+
+def _reading(finding: Finding) -> str:
+    difference = finding.difference
+    share = difference.mean / abs(difference.first)
+    low, high = (bound / abs(difference.first) for bound in (difference.low, difference.high))
+    return f"{_METRICS[finding.metric]}: {finding.reading} ({share:+.1%} [{low:+.1%}, {high:+.1%}]; paper: {finding.printed})"

@@ -1,0 +1,28 @@
+"""Records of runs that never ran, with figures that are chosen."""
+
+import numpy as np
+
+from experiments.evaluation.results import METRICS
+from experiments.reproduction.plan import make_plan
+from experiments.reproduction.records import Record
+from experiments.reproduction.scale import SCALES
+
+SCENES = [f"scene_{i:04d}" for i in range(12)]
+
+
+def plan(*tables, seeds=(0,), preset="nano"):
+    return make_plan(tables, seeds, SCALES[preset])
+
+
+def record(run, level, splits=("test", "cross_domain"), noise=0.0, parameters=1000, seconds=60.0):
+    """All figures of scene i are ``level`` (1 + i / 100), but for seeds' noise."""
+    rng = np.random.default_rng(run.seed)
+    draws = 1 + noise * rng.standard_normal(len(SCENES))
+    scenes = {
+        name: {metric.name: level * (1 + i / 100) * draws[i] for metric in METRICS} for i, name in enumerate(SCENES)
+    }
+    return Record(
+        run={"seed": run.seed}, sizes={}, base="nano (ab)", commit="c0ffee", parameters=parameters, rate=1e-3, steps=100,
+        training_seconds=seconds, evaluation_seconds=1.0, data={}, facts={}, validation={},
+        tests={split: scenes for split in splits},
+    )  # fmt: skip

@@ -1,0 +1,62 @@
+"""Readings of claims on planted figures."""
+
+import pytest
+
+from experiments.reproduction.claims import CLAIMS, examine
+from experiments.reproduction.paper import printed
+from experiments.reproduction.plan import run_of
+from experiments.reproduction.rows import TABLES
+from tests.experiments.reproduction.planted import plan, record
+
+
+def findings(name, levels, seeds=(0,), noise=0.0):
+    wanted = plan(name, seeds=seeds)
+    rows = {row.label: row for row in TABLES[name].rows}
+    records = {}
+    for label, level in levels.items():
+        for seed in seeds:
+            run = run_of(rows[label], TABLES[name], wanted.scale, seed)
+            records[run] = record(run, level, noise=noise)
+    return examine(wanted.scale, seeds, records, [name])
+
+
+def readings(found):
+    return {(each.split, each.metric): each.reading for each in found}
+
+
+def test_claims_name_rows_of_their_tables():
+    for claim in CLAIMS:
+        assert {claim.first, claim.second} <= printed()[claim.table].keys(), claim
+
+
+def test_better_means_smaller_distances_and_larger_consistency():
+    found = readings(findings("3", {"Ours": 0.01, "LoRA (rank=16)": 0.02}))
+    assert found == {
+        ("test", "accuracy"): "yes", ("test", "completeness"): "yes", ("test", "normal_consistency"): "no, the opposite"
+    }  # fmt: skip
+
+
+def test_what_scenes_disagree_about_is_undecided():
+    found = findings("3", {"Ours": 0.01, "LoRA (rank=16)": 0.01}, noise=0.0)
+    assert set(readings(found).values()) == {"undecided"}
+
+
+def test_difference_is_the_first_row_minus_the_second_over_scenes():
+    (first, *_) = findings("3", {"Ours": 0.01, "LoRA (rank=16)": 0.02}, seeds=(0, 1))
+    assert first.difference.mean < 0 and first.difference.first == pytest.approx(0.02 * 1.055)
+    assert (first.scenes, first.seeds, first.rows) == (12, 2, ("Ours (d=8)", "LoRA (rank=2)"))
+
+
+@pytest.mark.parametrize(("ratio", "expected"), [(1.01, "yes"), (1.2, "no, the opposite")])
+def test_alike_is_a_claim_about_the_whole_interval(ratio, expected):
+    found = readings(findings("s1", {"Importance (d=64)": 0.01 * ratio, "Uniform (d=64)": 0.01}))
+    assert set(found.values()) == {expected}
+
+
+def test_the_papers_own_figures_are_read_the_same_way():
+    found = {(f.split, f.metric): f.printed for f in findings("2", {"Ours (d=64)": 1, "LoRA (rank=256)": 1, "VGGT": 1})}
+    assert found["test", "accuracy"] == found["cross_domain", "normal_consistency"] == "yes"
+
+
+def test_claims_with_a_row_that_has_not_been_measured_are_left_out():
+    assert findings("3", {"Ours": 0.01}) == []

@@ -1,0 +1,46 @@
+"""What is run: each run once, seeds in turn, one search of a learning rate for each method."""
+
+from experiments.reproduction.plan import describe, run_of
+from experiments.reproduction.rows import TABLES
+from tests.experiments.reproduction.planted import plan
+
+
+def test_tables_share_runs_and_names_tell_them_apart():
+    everything = plan(*TABLES, seeds=(0, 1))
+    rows = sum(len(table.rows) for table in TABLES.values())
+    # Ours (d=16, 32, 64) stands in Tables 2, 4, s1 and 5, (d=8) in 4 and 5; nano's main subspaces are those of r = 64.
+    assert len(plan(*TABLES).runs) == rows - 3 * 3 - 1
+    assert len(everything.runs) == 2 * len(plan(*TABLES).runs) - 3  # the base models need no second seed
+    assert len({run.name for run in everything.runs}) == len(everything.runs)
+    first = len(plan(*TABLES).runs)
+    assert {run.seed for run in everything.runs[:first]} == {0}
+
+
+def test_rows_of_table_5_and_2_are_the_same_run_only_for_the_adapters_of_the_main_tables():
+    scale = plan("2").scale
+    by_label = {row.label: run_of(row, TABLES[name], scale, 0) for name in ("2", "5") for row in TABLES[name].rows}
+    assert by_label["Ours (d=16)"] == by_label["r=64 (d=16)"] != by_label["r=16 (d=16)"]
+
+
+def test_a_methods_rates_are_compared_on_its_first_row():
+    found = plan("1", "3").searches
+    assert {key: run.size for key, run in found.items()} == {
+        ("faces", "full"): 0, ("faces", "lora"): 16, ("faces", "pissa"): 16, ("faces", "subspace"): 8,
+        ("glass", "full"): 0, ("glass", "lora"): 16, ("glass", "adalora"): 16, ("glass", "subspace"): 64,
+    }  # fmt: skip
+
+
+def test_the_cost_counts_searches_and_extractions():
+    nano = plan("1")
+    assert nano.trainings() == 12 + 4 * 2 and len(nano.extractions) == 2
+    lines = list(describe(nano))
+    assert "2 subspaces, 3 learning rates for each of 4 methods and tasks, 20 fine-tunings for seed(s) 0" in lines
+    assert lines[-1].startswith("about 48 minutes on two CPU cores")
+    paper = plan("1", preset="vggt_1b")
+    assert paper.trainings() == 12  # the paper's learning rate, no search
+    assert "days on one H200" in list(describe(paper))[-1]
+
+
+def test_subspaces_are_mined_where_the_table_says():
+    assert plan("1").extractions == [("texture", "micro_baseline", 64), ("geometry", "micro_baseline", 64)]
+    assert len(plan("5").extractions) == 8

@@ -1,0 +1,80 @@
+"""Tables of planted records: means, spread, marks, units, and what is missing."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from experiments.reproduction.plan import run_of
+from experiments.reproduction.rows import TABLES
+from experiments.reproduction.tables import csv_of, latex, markdown, measure
+from tests.experiments.reproduction.planted import plan, record
+
+MEAN = 1 + np.mean(np.arange(12)) / 100
+LEVELS = {"VGGT": 0.03, "Full": 0.01, "LoRA (rank=16)": 0.02}
+
+
+def measured(levels=LEVELS, seeds=(0,), name="2", **more):
+    wanted = plan(name, seeds=seeds)
+    records = {}
+    for row in TABLES[name].rows:
+        for seed in seeds if row.label in levels else ():
+            run = run_of(row, TABLES[name], wanted.scale, seed)
+            records[run] = record(run, levels[row.label], **more)
+    return measure(TABLES[name], wanted.scale, seeds, records)
+
+
+def cells(text, label):
+    line = next(line for line in text.splitlines() if line.startswith(f"| {label} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_figures_are_means_over_scenes_in_the_columns_unit_beside_the_papers():
+    text = markdown(measured())
+    heading = text.splitlines()[0]
+    assert "test Acc ↓ (cm)" in heading and "cross-domain NC ↑ (%)" in heading
+    row = cells(text, "VGGT")
+    assert row[3] == f"{100 * 0.03 * MEAN:.2f}" and row[1] == row[2] == "–"
+    assert row[-7:] == ["VGGT", "2.816", "1.911", "91.51", "3.103", "2.122", "92.81"]
+    assert cells(text, "LoRA (rank=2)")[1:3] == ["1,000", "1.0"]
+    assert cells(text, "Ours (d=8)")[1:9] == ["–"] * 8
+
+
+def test_best_and_second_best_are_marked_by_what_is_better():
+    text = markdown(measured())
+    full, lora, base = cells(text, "Full"), cells(text, "LoRA (rank=2)"), cells(text, "VGGT")
+    assert full[3].startswith("**") and lora[3].startswith("<u>") and not base[3].startswith(("**", "<u>"))
+    assert base[5].startswith("**") and lora[5].startswith("<u>")  # normal consistency: larger is better
+
+
+def test_a_single_method_is_not_called_best():
+    assert "**" not in markdown(measured({"Full": 0.01}))
+
+
+def test_spread_is_the_standard_deviation_over_seeds():
+    found = measured({"LoRA (rank=16)": 0.02}, seeds=(0, 1, 2), noise=0.1)
+    means = [100 * np.mean([scene["accuracy"] for scene in r.tests["test"].values()]) for r in found.lines[2].records]
+    expected = f"{np.mean(means):.2f} ± {np.std(means, ddof=1):.2f}"
+    assert cells(markdown(found), "LoRA (rank=2)")[3] == expected
+
+
+def test_latex_has_a_line_for_each_row_and_escapes():
+    text = latex(measured(name="1"))
+    lines = text.splitlines()
+    columns = lines[0].count("r") - 1 + 1
+    assert lines[0].startswith(r"\begin{tabular}{l") and lines[-1] == r"\end{tabular}"
+    body = [line for line in lines if line.endswith(r"\\")]
+    assert len(body) == len(TABLES["1"].rows) + 1
+    assert len({line.count(" & ") for line in body}) == 1 and columns > 1
+    assert r"\%" in text and "↓" not in text and r"\textbf{" in text
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_csv_holds_every_figure_and_the_papers(name):
+    found = measured({TABLES[name].rows[0].label: 0.5}, name=name)
+    rows = list(csv.DictReader(io.StringIO(csv_of(found))))
+    ours = [row for row in rows if row["seed"] == "0"]
+    assert len(ours) == len(found.columns)
+    assert all(float(row["mean over scenes"]) == pytest.approx(0.5 * MEAN, rel=1e-5) for row in ours)
+    assert len(rows) - len(ours) == len(TABLES[name].rows) * len(found.columns)
