@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from experiments.evaluation.results import SceneKey
     from experiments.evaluation.scene import Evaluated, Reconstruction
 
-MASKS = ("valid", "glass")
+MASKS = ("valid", "glass", "task")
 
 
 def evaluate(
@@ -57,7 +57,8 @@ def evaluate(
         predictions: a folder of stored predictions, in place of a model.
         views: see :func:`experiments.evaluation.views.choose_views`.
         held_out: only so many of each data set's last scenes.
-        mask: ``"valid"``, all pixels with a surface, or ``"glass"``, those with a transparent one.
+        mask: ``"valid"``, all pixels with a surface, ``"glass"``, those with a transparent one, or ``"task"``, those of the
+            masks that are stored with the scenes (all pixels of a view without one).
         exact: see :func:`experiments.evaluation.scene.evaluate_scene`.
         save_predictions: keep what the model predicted, in the form that ``predictions`` takes.
         overwrite: replace an earlier result.
@@ -190,7 +191,7 @@ def _last(dataset: Dataset, count: int | None) -> list[StoredScene]:
 
 
 def _mask_of(views: Views, mask: str) -> np.ndarray:
-    return views.valid & views.glass if mask == "glass" else views.valid
+    return {"valid": views.valid, "glass": views.valid & views.glass, "task": views.mask}[mask]
 
 
 def _say(line: str) -> None:
@@ -248,7 +249,13 @@ if __name__ == "__main__":
         "only so many of each data set's last scenes, which experiments.extract does not train on; by default all",
         lower_bound=1,
     )
-    flags.DEFINE_enum("mask", "valid", MASKS, "pixels that count: all with a surface, or those with a transparent one")
+    flags.DEFINE_enum(
+        "mask",
+        "valid",
+        MASKS,
+        "pixels that count: all with a surface, those with a transparent one, or those of the masks that are stored with the "
+        "scenes, such as the faces on printed pictures (all of a scene without masks)",
+    )
     flags.DEFINE_boolean(
         "exact",
         False,

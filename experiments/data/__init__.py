@@ -14,6 +14,7 @@ A data set is a folder of public formats::
                              the pixel and with the materials' relief, 0 where not valid
                              object_id (H, W) uint16, place in the spec's objects plus one, 0 where not valid
                              glass (H, W) bool, where the first surface belongs to a transparent object
+                             mask (H, W) bool, optional: valid pixels that count when the task is evaluated
         record.json          sha256 of the files above, how long they took, attempts that failed before
 
 :class:`~experiments.data.dataset.Dataset` reads it. Each view is a pair of files, so a few views of a long scene are read

@@ -34,6 +34,8 @@ class Views:
     """Place in the scene's objects plus one; 0 where not valid."""
     glass: Bool[np.ndarray, "s h w"]
     """Where the surface, whose depth and normal these are, is transparent."""
+    mask: Bool[np.ndarray, "s h w"]
+    """Valid pixels that count when the scene's task is evaluated: all of them where no mask is stored."""
     intrinsics: Float[np.ndarray, "s 3 3"]
     """In pixels; the centre of the upper left pixel is (0, 0)."""
     extrinsics: Float[np.ndarray, "s 3 4"]
@@ -69,7 +71,7 @@ class StoredScene:
             view_indices: which, in this order; all by default.
 
         Raises:
-            ValueError: there is no such view, or a file is damaged.
+            ValueError: there is no such view, a file is damaged, or a depth is not finite or negative.
             OSError: a file cannot be read.
         """
         indices = range(self.num_views) if view_indices is None else [int(view) for view in view_indices]
@@ -88,6 +90,7 @@ class StoredScene:
             normals=stacked["normal"],
             object_ids=stacked["object_id"],
             glass=stacked["glass"],
+            mask=stacked["mask"],
             intrinsics=intrinsics[list(indices)].astype(np.float32),
             extrinsics=extrinsics[list(indices)].astype(np.float32),
         )
@@ -106,9 +109,14 @@ class StoredScene:
         image, arrays = (self.folder / name for name in view_files(view))
         try:
             with Image.open(image) as picture, np.load(arrays) as stored:
-                return {"image": np.asarray(picture), **stored}
+                loaded = {"image": np.asarray(picture), **stored}
+            loaded["mask"] = loaded["valid"] & loaded.get("mask", True)
+            is_depth = bool((np.isfinite(loaded["depth"]) & (loaded["depth"] >= 0)).all())
         except (ValueError, SyntaxError, EOFError, KeyError, zipfile.BadZipFile) as error:
             raise ValueError(f"{self.folder}: view {view} is damaged: {error}") from None
+        if not is_depth:
+            raise ValueError(f"{arrays} has a depth that is not finite or negative")
+        return loaded
 
 
 class Dataset:

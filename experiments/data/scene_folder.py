@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,12 @@ def camera_arrays(cameras: schema.Cameras) -> tuple[np.ndarray, np.ndarray]:
     return np.array(intrinsics, np.float64), np.array(extrinsics, np.float64)
 
 
-def write_views(folder: Path, scene: schema.Scene, read: Callable[[int], Passes]) -> None:
+def write_views(
+    folder: Path,
+    scene: schema.Scene,
+    read: Callable[[int], Passes],
+    mask: Callable[[int, Passes], Bool[np.ndarray, "h w"]] | None = None,
+) -> None:
     """Write everything about a scene but its record.
 
     Args:
@@ -69,6 +74,8 @@ def write_views(folder: Path, scene: schema.Scene, read: Callable[[int], Passes]
         scene: what was rendered.
         read: the passes of a view. Called twice for each view, as the exposure depends on all of them and long scenes
             need not fit into memory.
+        mask: of a view, given its passes: the pixels that count when the scene's task is evaluated; none are stored by
+            default. Pixels without a surface never count.
 
     Raises:
         ValueError: passes of the wrong size, black or not finite, or with objects that the scene does not have.
@@ -85,10 +92,29 @@ def write_views(folder: Path, scene: schema.Scene, read: Callable[[int], Passes]
         passes = read(view)
         _check(scene, passes, view)
         brightness.append(luminance(passes.color[passes.valid]))
-        _write_arrays(folder / view_files(view)[1], passes, is_glass)
+        arrays = {
+            "depth": passes.depth,
+            "valid": passes.valid,
+            "normal": passes.normal.astype(np.float16),
+            "object_id": passes.object_id,
+            "glass": is_glass[passes.object_id],
+        }
+        if mask is not None:
+            arrays["mask"] = passes.valid & mask(view, passes)
+        write_arrays(folder / view_files(view)[1], arrays)
     white = white_level(brightness, scene.render.exposure_percentile)
     for view in views:
         Image.fromarray(to_srgb(read(view).color, white)).save(folder / view_files(view)[0])
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write the arrays of a view; see :mod:`experiments.data` for their names.
+
+    Raises OSError if it cannot be written.
+    """
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    path.write_bytes(content.getvalue())  # at once, as zipfile seeks back and forth
 
 
 def write_record(folder: Path, **measured: Any) -> SceneRecord:
@@ -153,16 +179,3 @@ def _check(scene: schema.Scene, passes: Passes, view: int) -> None:
         raise ValueError(f"view {view} was rendered with {passes.depth.shape} pixels in place of {expected}")
     if passes.object_id.max(initial=0) > len(scene.objects):
         raise ValueError(f"view {view} shows object {passes.object_id.max()} of {len(scene.objects)}")
-
-
-def _write_arrays(path: Path, passes: Passes, is_glass: Bool[np.ndarray, " ids"]) -> None:
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        depth=passes.depth,
-        valid=passes.valid,
-        normal=passes.normal.astype(np.float16),
-        object_id=passes.object_id,
-        glass=is_glass[passes.object_id],
-    )
-    path.write_bytes(content.getvalue())  # at once, as zipfile seeks back and forth

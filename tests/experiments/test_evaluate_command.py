@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -155,6 +156,20 @@ def test_glass_only(data, tmp_path):
     with (tmp_path / "out" / "scenes.csv").open() as file:
         pixels = [int(row["pixels"]) for row in csv.DictReader(file)]
     assert pixels == [int((scene.load().glass & scene.load().valid).sum()) for scene in Dataset(data)]
+
+
+def test_stored_mask_only(data, tmp_path):
+    copy = shutil.copytree(data, tmp_path / "dataset_00")
+    left = np.arange(SIZE) < SIZE // 2
+    for path in (copy / "scene_0001" / "arrays").iterdir():
+        with np.load(path) as stored:
+            arrays = dict(stored)
+        np.savez_compressed(path, **arrays, mask=np.broadcast_to(left, arrays["valid"].shape))
+    evaluate([copy], tmp_path / "out", predictions=perfect(tmp_path / "of", copy), views=ALL_VIEWS, mask="task")
+    with (tmp_path / "out" / "scenes.csv").open() as file:
+        pixels = [int(row["pixels"]) for row in csv.DictReader(file)]
+    counted = [scene.load().valid & (left | (number != 1)) for number, scene in enumerate(Dataset(copy))]
+    assert pixels == [int(count.sum()) for count in counted]
 
 
 def test_comparison(results):
