@@ -31,7 +31,7 @@ class Views:
     normals: Float16[np.ndarray, "s h w 3"]
     """In the camera's frame (OpenCV), of unit length; 0 where not valid."""
     object_ids: UInt16[np.ndarray, "s h w"]
-    """Place in the scene's objects plus one; 0 where not valid."""
+    """Place in the scene's objects plus one, or the label that a recording gives; 0 where not valid."""
     glass: Bool[np.ndarray, "s h w"]
     """Where the surface, whose depth and normal these are, is transparent."""
     mask: Bool[np.ndarray, "s h w"]
@@ -56,8 +56,16 @@ class StoredScene:
 
     @property
     def spec(self) -> schema.Scene:
-        """The complete description, see :mod:`experiments.synthetic.schema`."""
-        return schema.from_json((self.folder / "spec.json").read_bytes())
+        """The complete description, see :mod:`experiments.synthetic.schema`.
+
+        Raises:
+            ValueError: there is none, as the scene was recorded; or it is damaged.
+            OSError: it cannot be read.
+        """
+        path = self.folder / "spec.json"
+        if not path.is_file():
+            raise ValueError(f"{self.folder} was recorded, not rendered: it has no spec.json")
+        return schema.from_json(path.read_bytes())
 
     def cameras(self) -> tuple[Float[np.ndarray, "v 3 3"], Float[np.ndarray, "v 3 4"]]:
         """Intrinsics and extrinsics of all views, float64."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +81,13 @@ def write_views(
         ValueError: passes of the wrong size, black or not finite, or with objects that the scene does not have.
         OSError: the folder cannot be written.
     """
-    (folder / "images").mkdir()
-    (folder / "arrays").mkdir()
+    make_folders(folder)
     (folder / "spec.json").write_bytes(schema.to_json(scene))
-    files.write_json(folder / "cameras.json", _cameras_json(scene.cameras))
+    intrinsics, extrinsics = camera_arrays(scene.cameras)
+    cameras = [
+        {"intrinsics": k.tolist(), "world_to_camera": e.tolist()} for k, e in zip(intrinsics, extrinsics, strict=True)
+    ]
+    write_cameras(folder, scene.cameras.width, scene.cameras.height, cameras)
     is_glass = np.array([False, *(_is_glass(scene, item) for item in scene.objects)])
     brightness = []
     views = range(len(scene.cameras.views))
@@ -105,6 +108,33 @@ def write_views(
     white = white_level(brightness, scene.render.exposure_percentile)
     for view in views:
         Image.fromarray(to_srgb(read(view).color, white)).save(folder / view_files(view)[0])
+
+
+def make_folders(folder: Path) -> None:
+    """The folders of :func:`view_files`, in a scene's empty one."""
+    (folder / "images").mkdir()
+    (folder / "arrays").mkdir()
+
+
+def write_cameras(folder: Path, width: int, height: int, views: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``cameras.json``.
+
+    Args:
+        folder: of the scene.
+        width: of the pictures, pixels.
+        height: likewise.
+        views: ``intrinsics`` and ``world_to_camera`` of each as nested lists, see :data:`CAMERA_CONVENTIONS`, and what else
+            there is to say about it.
+
+    Raises OSError if it cannot be written.
+    """
+    content = {
+        "conventions": CAMERA_CONVENTIONS,
+        "width": width,
+        "height": height,
+        "views": [dict(view) for view in views],
+    }
+    files.write_json(folder / "cameras.json", content)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -158,19 +188,6 @@ def find_damage(folder: Path, record: SceneRecord, everything: bool) -> str | No
 
 def _is_glass(scene: schema.Scene, item: schema.Object) -> bool:
     return scene.materials[item.material % len(scene.materials)].transmission > 0
-
-
-def _cameras_json(cameras: schema.Cameras) -> dict[str, Any]:
-    intrinsics, extrinsics = camera_arrays(cameras)
-    return {
-        "conventions": CAMERA_CONVENTIONS,
-        "width": cameras.width,
-        "height": cameras.height,
-        "views": [
-            {"intrinsics": k.tolist(), "world_to_camera": e.tolist()}
-            for k, e in zip(intrinsics, extrinsics, strict=True)
-        ],
-    }
 
 
 def _check(scene: schema.Scene, passes: Passes, view: int) -> None:
