@@ -8,7 +8,7 @@ from scipy.io import savemat
 from scipy.spatial.transform import Rotation
 
 from experiments.data.geometry import unproject
-from tests.experiments.analytic_scene import HALF, render, ring
+from tests.experiments.analytic_scene import HALF, SKY_DEPTH, render, ring
 
 WIDTH, HEIGHT = 64, 48
 GLASS, OPAQUE = 5, 70
@@ -24,6 +24,18 @@ def centred(camera):
     return camera.intrinsics - np.array([[0, 0, (WIDTH - HEIGHT) // 2], [0, 0, 0], [0, 0, 0]])
 
 
+def measure(extrinsics, intrinsics, width, height):
+    """Colours and depth; the sky has none."""
+    colour, depth, _ = render(extrinsics, intrinsics, width, height)
+    return colour, np.where(depth < SKY_DEPTH, depth, 0)
+
+
+def distance_to_surface(points):
+    """Of points in the world (n, 3)."""
+    box = np.abs((np.abs(points) - HALF).max(axis=-1))
+    return np.minimum(box, np.abs(points[:, 1] - HALF[1]))
+
+
 def camera_to_world(camera):
     rotation, translation = np.split(camera.extrinsics, [3], axis=1)
     return np.concatenate([rotation.T, -rotation.T @ translation], axis=1)
@@ -31,10 +43,10 @@ def camera_to_world(camera):
 
 def labels(camera):
     """The box is of glass, half of the floor an opaque object."""
-    depth = render(*camera)[1]
+    depth = measure(*camera)[1]
     point = unproject(depth, camera.extrinsics, camera.intrinsics)
-    box = (np.abs(point) < HALF + 1e-6).all(-1)
-    return np.where(box, GLASS, np.where((point[..., 0] > 1) & (depth < 19), OPAQUE, 0))
+    box = (depth > 0) & (np.abs(point) < HALF + 1e-6).all(-1)
+    return np.where(box, GLASS, np.where((point[..., 0] > 1) & (depth > 0), OPAQUE, 0))
 
 
 def write_depth(path, depth):
@@ -45,7 +57,7 @@ def write_clearpose(folder, count, factor=1000):
     folder.mkdir(parents=True)
     metadata = {}
     for number, camera in enumerate(cameras(count)):
-        colour, depth, _ = render(*camera)
+        colour, depth = measure(*camera)
         Image.fromarray(colour).save(folder / f"{number:06d}-color.png")
         Image.fromarray(np.rint(factor * depth).astype(np.uint16)).save(folder / f"{number:06d}-depth_true.png")
         Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint16)).save(folder / f"{number:06d}-depth.png")
@@ -67,7 +79,7 @@ def write_capture(folder, count, poses=True, suffix=".png"):
         (folder / name).mkdir(parents=True)
     views = cameras(count)
     for number, camera in enumerate(views):
-        colour, depth, _ = render(*camera)
+        colour, depth = measure(*camera)
         name = f"frame_{number:03d}"
         Image.fromarray(colour).save(folder / "rgb" / f"{name}.png")
         if suffix == ".png":
@@ -88,7 +100,7 @@ def write_stray(folder, count):
         (folder / name).mkdir(parents=True)
     views, rows = cameras(count), ["timestamp, frame, x, y, z, qx, qy, qz, qw"]
     for number, camera in enumerate(views):
-        colour, depth, _ = render(*camera)
+        colour, depth = measure(*camera)
         Image.fromarray(colour).save(folder / "rgb" / f"{number:06d}.png")
         write_depth(folder / "depth" / f"{number:06d}.png", depth[2::4, 2::4])
         confidence = np.full((HEIGHT // 4, WIDTH // 4), 2, np.uint8)

@@ -13,8 +13,7 @@ from experiments.data.dataset import Dataset
 from experiments.data.manifest import RecordedSettings
 from experiments.tasks.clearpose import TRAINING
 from experiments.tasks.recorded import convert
-from tests.experiments.analytic_scene import render
-from tests.experiments.tasks.recordings import GLASS, HEIGHT, OPAQUE, cameras, centred, labels, write_clearpose
+from tests.experiments.tasks.recordings import GLASS, HEIGHT, OPAQUE, cameras, centred, labels, measure, write_clearpose
 
 FRAMES = 5
 
@@ -51,16 +50,17 @@ def test_every_pixel_is_where_it_was(dataset):
             np.testing.assert_allclose(views.extrinsics[place], camera.extrinsics, atol=1e-6)
             np.testing.assert_allclose(views.intrinsics[place], centred(camera), rtol=1e-6)
             # the truth, traced through the cropped camera: nothing of the conversion is in it
-            colour, depth, _ = render(camera.extrinsics, centred(camera), HEIGHT, HEIGHT)
+            colour, depth = measure(camera.extrinsics, centred(camera), HEIGHT, HEIGHT)
             np.testing.assert_array_equal(views.images[place], colour)
             np.testing.assert_allclose(views.depths[place], depth, atol=0.00051)
-            assert views.valid[place].all() and views.mask[place].all()
+            np.testing.assert_array_equal(views.valid[place], depth > 0)
+            np.testing.assert_array_equal(views.mask[place], depth > 0)
 
 
 def test_points_of_different_views_agree(dataset):
     views = dataset[0].load()
     agreement = cross_view_agreement(views)
-    assert agreement.share > 0.97 and agreement.co_visible > 500
+    assert agreement.share > 0.99 and agreement.co_visible > 500
 
 
 def test_labels_are_ids_and_glass_is_what_the_owners_call_transparent(dataset):
@@ -76,8 +76,9 @@ def test_smaller_pictures(source, tmp_path):
     views = Dataset(tmp_path / "out" / "dataset_00")[0].load()
     assert views.images.shape == (3, 12, 12, 3)
     camera = cameras(FRAMES)[2]
-    exact = render(camera.extrinsics, views.intrinsics[1], 12, 12)[1]
-    assert np.median(np.abs(views.depths[1] / exact - 1)) < 0.02
+    exact = measure(camera.extrinsics, views.intrinsics[1], 12, 12)[1]
+    both = views.valid[1] & (exact > 0)
+    assert both.mean() > 0.5 and np.median(np.abs(views.depths[1] / np.where(both, exact, 1) - 1)[both]) < 0.02
 
 
 def test_what_the_manifest_says(dataset):
