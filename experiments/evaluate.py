@@ -1,14 +1,15 @@
 """How good are depth and point clouds of a model, with an adapter or without, on data sets with known truth?
 
 ``python -m experiments.evaluate --weights=nano --adapter=adapter.safetensors --data=geometry/dataset_00 --output=result``
-runs the model on the scenes of data sets of ``experiments.generate`` and writes
+runs the model on the scenes of data sets and writes
 
 - ``scenes.csv``: accuracy, completeness, normal consistency (means and medians), AbsRel and δ < 1.25 of every scene;
 - ``summary.json``: their means, settings and views, and the scenes that were left out;
 - ``report.html``, ``pictures/``: predicted against true clouds and error maps of the best, median and worst scene.
 
-``--predictions=FOLDER`` evaluates stored depth maps and cameras in place of a model. ``--compare=first,second`` tells two
-results apart by a paired bootstrap over their scenes. A scene of 8 × 518² points takes seconds, beside the model.
+``--predictions=FOLDER`` evaluates stored depth maps and cameras in place of a model. Of recorded data sets without poses,
+only depth is evaluated. ``--compare=first,second`` tells two results apart by a paired bootstrap over their scenes. A scene
+of 8 × 518² points takes seconds, beside the model.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,12 +28,13 @@ from weights_convert.command_line import run
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.figure import Figure
 
     from experiments.data.dataset import Dataset, StoredScene, Views
     from experiments.evaluation.results import SceneKey
-    from experiments.evaluation.scene import Evaluated, Reconstruction
+    from experiments.evaluation.scene import Reconstruction, SceneMetrics
 
-MASKS = ("valid", "glass")
+MASKS = ("valid", "glass", "task")
 
 
 def evaluate(
@@ -57,7 +60,8 @@ def evaluate(
         predictions: a folder of stored predictions, in place of a model.
         views: see :func:`experiments.evaluation.views.choose_views`.
         held_out: only so many of each data set's last scenes.
-        mask: ``"valid"``, all pixels with a surface, or ``"glass"``, those with a transparent one.
+        mask: ``"valid"``, all pixels with a surface, ``"glass"``, those with a transparent one, or ``"task"``, those of the
+            masks that are stored with the scenes (all pixels of a view without one).
         exact: see :func:`experiments.evaluation.scene.evaluate_scene`.
         save_predictions: keep what the model predicted, in the form that ``predictions`` takes.
         overwrite: replace an earlier result.
@@ -82,14 +86,15 @@ def evaluate(
         names = [dataset.folder.as_posix().strip("/").replace("/", "_") for dataset in datasets]
     chosen = [choose_views(views, dataset.manifest.settings.views) for dataset in datasets]
     scenes = [_last(dataset, held_out) for dataset in datasets]
+    without_poses = [name for name, dataset in zip(names, datasets, strict=True) if not dataset.manifest.has_poses]
 
     with new_folder(output, overwrite, _outputs()) as folder:
         from tqdm import tqdm
 
         from experiments.evaluation import predictions as stored
-        from experiments.evaluation.pictures import draw_scene
+        from experiments.evaluation.pictures import draw_depth, draw_scene
         from experiments.evaluation.report import Results, extremes, table, write_results
-        from experiments.evaluation.scene import NEIGHBOURS, Reconstruction, evaluate_scene
+        from experiments.evaluation.scene import NEIGHBOURS, Reconstruction, evaluate_depth, evaluate_scene
 
         predict = _predictor(weights, adapter, predictions, datasets)
         work = {
@@ -98,7 +103,9 @@ def evaluate(
             for scene in each
         }
 
-        def measure(key: SceneKey, loaded: Views, indices: Sequence[int], keep: bool) -> Evaluated:
+        def measure(
+            key: SceneKey, loaded: Views, indices: Sequence[int], keep: bool
+        ) -> tuple[SceneMetrics, Callable[[], Figure]]:
             try:
                 predicted = predict(key, indices, loaded.images)
                 if keep:
@@ -106,7 +113,12 @@ def evaluate(
                     stored.save_prediction(path, predicted, indices)
                 stored.check_cameras(predicted)
                 truth = Reconstruction(loaded.depths, loaded.extrinsics, loaded.intrinsics)
-                return evaluate_scene(predicted, truth, _mask_of(loaded, mask), exact)
+                counted = _mask_of(loaded, mask)
+                if key[0] in without_poses:
+                    metrics = evaluate_depth(predicted, truth, counted)
+                    return metrics, partial(draw_depth, predicted, truth, counted, loaded.images)
+                found = evaluate_scene(predicted, truth, counted, exact)
+                return found.metrics, partial(draw_scene, found, loaded.images, loaded.extrinsics)
             except ValueError as error:
                 raise ValueError(f"{'/'.join(key)}: {error}") from None
 
@@ -117,7 +129,7 @@ def evaluate(
             if pixels < NEIGHBOURS:
                 skipped[key] = f"{pixels} pixels to evaluate"
             else:
-                measured[key] = measure(key, loaded, indices, save_predictions).metrics
+                measured[key], _ = measure(key, loaded, indices, save_predictions)
         if not measured:
             raise ValueError(f"no scene has {NEIGHBOURS} pixels to evaluate, see --mask={mask}")
         settings = {
@@ -128,13 +140,12 @@ def evaluate(
             "held_out": held_out,
             "seconds": round(time.perf_counter() - start, 1),
         }
-        results = Results(measured, skipped, dict(zip(names, chosen, strict=True)), settings)
+        results = Results(measured, skipped, dict(zip(names, chosen, strict=True)), settings, without_poses)
         drawings = {}
         for key in extremes(measured):  # once more: the clouds of all scenes would fill the memory
             scene, indices = work[key]
-            loaded = scene.load(indices)
-            evaluated = measure(key, loaded, indices, False)
-            drawings[key] = draw_scene(evaluated, loaded.images, loaded.extrinsics)
+            _, draw = measure(key, scene.load(indices), indices, False)
+            drawings[key] = draw()
         write_results(folder, "How good is the reconstruction?", results, drawings)
     left_out = f", {len(skipped)} left out" if skipped else ""
     return (
@@ -190,7 +201,7 @@ def _last(dataset: Dataset, count: int | None) -> list[StoredScene]:
 
 
 def _mask_of(views: Views, mask: str) -> np.ndarray:
-    return views.valid & views.glass if mask == "glass" else views.valid
+    return {"valid": views.valid, "glass": views.valid & views.glass, "task": views.mask}[mask]
 
 
 def _say(line: str) -> None:
@@ -239,8 +250,8 @@ if __name__ == "__main__":
     flags.DEFINE_string(
         "views",
         None,
-        "views of each scene to evaluate, together: nano, video, circle, vggt_1b (committed lists), or numbers with commas; by "
-        "default the list made for scenes with so many views",
+        "views of each scene to evaluate, together: nano, video, captures, circle, vggt_1b (committed lists), or numbers with "
+        "commas; by default the list made for scenes with so many views, video for those with 42",
     )
     flags.DEFINE_integer(
         "held_out",
@@ -248,7 +259,13 @@ if __name__ == "__main__":
         "only so many of each data set's last scenes, which experiments.extract does not train on; by default all",
         lower_bound=1,
     )
-    flags.DEFINE_enum("mask", "valid", MASKS, "pixels that count: all with a surface, or those with a transparent one")
+    flags.DEFINE_enum(
+        "mask",
+        "valid",
+        MASKS,
+        "pixels that count: all with a surface, those with a transparent one, or those of the masks that are stored with the "
+        "scenes, such as the faces on printed pictures (all of a scene without masks)",
+    )
     flags.DEFINE_boolean(
         "exact",
         False,

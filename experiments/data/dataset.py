@@ -31,9 +31,11 @@ class Views:
     normals: Float16[np.ndarray, "s h w 3"]
     """In the camera's frame (OpenCV), of unit length; 0 where not valid."""
     object_ids: UInt16[np.ndarray, "s h w"]
-    """Place in the scene's objects plus one; 0 where not valid."""
+    """Place in the scene's objects plus one, or the label that a recording gives; 0 where not valid."""
     glass: Bool[np.ndarray, "s h w"]
     """Where the surface, whose depth and normal these are, is transparent."""
+    mask: Bool[np.ndarray, "s h w"]
+    """Valid pixels that count when the scene's task is evaluated: all of them where no mask is stored."""
     intrinsics: Float[np.ndarray, "s 3 3"]
     """In pixels; the centre of the upper left pixel is (0, 0)."""
     extrinsics: Float[np.ndarray, "s 3 4"]
@@ -54,8 +56,16 @@ class StoredScene:
 
     @property
     def spec(self) -> schema.Scene:
-        """The complete description, see :mod:`experiments.synthetic.schema`."""
-        return schema.from_json((self.folder / "spec.json").read_bytes())
+        """The complete description, see :mod:`experiments.synthetic.schema`.
+
+        Raises:
+            ValueError: there is none, as the scene was recorded; or it is damaged.
+            OSError: it cannot be read.
+        """
+        path = self.folder / "spec.json"
+        if not path.is_file():
+            raise ValueError(f"{self.folder} was recorded, not rendered: it has no spec.json")
+        return schema.from_json(path.read_bytes())
 
     def cameras(self) -> tuple[Float[np.ndarray, "v 3 3"], Float[np.ndarray, "v 3 4"]]:
         """Intrinsics and extrinsics of all views, float64."""
@@ -69,7 +79,7 @@ class StoredScene:
             view_indices: which, in this order; all by default.
 
         Raises:
-            ValueError: there is no such view, or a file is damaged.
+            ValueError: there is no such view, a file is damaged, or a depth is not finite or negative.
             OSError: a file cannot be read.
         """
         indices = range(self.num_views) if view_indices is None else [int(view) for view in view_indices]
@@ -88,6 +98,7 @@ class StoredScene:
             normals=stacked["normal"],
             object_ids=stacked["object_id"],
             glass=stacked["glass"],
+            mask=stacked["mask"],
             intrinsics=intrinsics[list(indices)].astype(np.float32),
             extrinsics=extrinsics[list(indices)].astype(np.float32),
         )
@@ -106,9 +117,14 @@ class StoredScene:
         image, arrays = (self.folder / name for name in view_files(view))
         try:
             with Image.open(image) as picture, np.load(arrays) as stored:
-                return {"image": np.asarray(picture), **stored}
+                loaded = {"image": np.asarray(picture), **stored}
+            loaded["mask"] = loaded["valid"] & loaded.get("mask", True)
+            is_depth = bool((np.isfinite(loaded["depth"]) & (loaded["depth"] >= 0)).all())
         except (ValueError, SyntaxError, EOFError, KeyError, zipfile.BadZipFile) as error:
             raise ValueError(f"{self.folder}: view {view} is damaged: {error}") from None
+        if not is_depth:
+            raise ValueError(f"{arrays} has a depth that is not finite or negative")
+        return loaded
 
 
 class Dataset:

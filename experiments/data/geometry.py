@@ -8,6 +8,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+_SAME_SURFACE = 0.05
+"""Neighbouring pixels whose depths differ by more, relatively, do not show one smooth surface."""
+
 
 def unproject(
     depths: Float[np.ndarray, "*batch h w"],
@@ -32,3 +35,28 @@ def project(
     with np.errstate(divide="ignore", invalid="ignore"):
         pixels = (in_camera @ intrinsics.T.astype(np.float64))[..., :2] / depth[..., None]
     return np.where(depth[..., None] > 0, pixels, np.nan), depth
+
+
+def normals_from_depth(
+    depths: Float[np.ndarray, "h w"], intrinsics: Float[np.ndarray, "3 3"]
+) -> Float[np.ndarray, "h w 3"]:
+    """Unit normals in the camera's frame, turned to the camera: across the points of a pixel's four neighbours.
+
+    They are 0 where the depth of the pixel or of one of these neighbours is 0, or theirs differ by more than 5 % from its:
+    across the edge of an object there is no normal.
+
+    Args:
+        depths: z, 0 where unknown.
+        intrinsics: in pixels; the centre of the upper left one is (0, 0).
+    """
+    points = unproject(depths, np.eye(3, 4), intrinsics)
+    inner = depths[1:-1, 1:-1]
+    known = inner > 0
+    for neighbour in (depths[1:-1, :-2], depths[1:-1, 2:], depths[:-2, 1:-1], depths[2:, 1:-1]):
+        known &= (neighbour > 0) & (np.abs(neighbour - inner) <= _SAME_SURFACE * inner)
+    across, down = points[1:-1, 2:] - points[1:-1, :-2], points[2:, 1:-1] - points[:-2, 1:-1]
+    normals = np.cross(down, across)  # y points down: this order looks to the camera
+    length = np.linalg.norm(normals, axis=-1, keepdims=True)
+    found = np.zeros((*depths.shape, 3))
+    found[1:-1, 1:-1] = np.where(known[..., None], normals / np.maximum(length, np.finfo(float).tiny), 0)
+    return found

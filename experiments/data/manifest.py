@@ -75,6 +75,10 @@ class RecordedSettings(_Settings, frozen=True, kw_only=True, tag="recorded"):
     """Of the source: "clearpose", "captures"."""
     source: str
     """Its folder's name."""
+    scenes: tuple[str, ...]
+    """Of the source, by their folders in it; ``scene_0000`` is the first."""
+    poses: bool
+    """Whether it is known where the cameras stood. Otherwise all stand at the origin, and only depth can be evaluated."""
 
     @property
     def title(self) -> str:
@@ -114,6 +118,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def requested_scenes(self) -> int:
         """Scenes that were asked for, those that failed included."""
         return len(self.scenes) + len(self.failed)
+
+    @property
+    def has_poses(self) -> bool:
+        """Whether the extrinsics of the cameras are known."""
+        return not isinstance(self.settings, RecordedSettings) or self.settings.poses
 
 
 def scene_name(scene: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,12 @@ def camera_arrays(cameras: schema.Cameras) -> tuple[np.ndarray, np.ndarray]:
     return np.array(intrinsics, np.float64), np.array(extrinsics, np.float64)
 
 
-def write_views(folder: Path, scene: schema.Scene, read: Callable[[int], Passes]) -> None:
+def write_views(
+    folder: Path,
+    scene: schema.Scene,
+    read: Callable[[int], Passes],
+    mask: Callable[[int, Passes], Bool[np.ndarray, "h w"]] | None = None,
+) -> None:
     """Write everything about a scene but its record.
 
     Args:
@@ -69,15 +74,20 @@ def write_views(folder: Path, scene: schema.Scene, read: Callable[[int], Passes]
         scene: what was rendered.
         read: the passes of a view. Called twice for each view, as the exposure depends on all of them and long scenes
             need not fit into memory.
+        mask: of a view, given its passes: the pixels that count when the scene's task is evaluated; none are stored by
+            default. Pixels without a surface never count.
 
     Raises:
         ValueError: passes of the wrong size, black or not finite, or with objects that the scene does not have.
         OSError: the folder cannot be written.
     """
-    (folder / "images").mkdir()
-    (folder / "arrays").mkdir()
+    make_folders(folder)
     (folder / "spec.json").write_bytes(schema.to_json(scene))
-    files.write_json(folder / "cameras.json", _cameras_json(scene.cameras))
+    intrinsics, extrinsics = camera_arrays(scene.cameras)
+    cameras = [
+        {"intrinsics": k.tolist(), "world_to_camera": e.tolist()} for k, e in zip(intrinsics, extrinsics, strict=True)
+    ]
+    write_cameras(folder, scene.cameras.width, scene.cameras.height, cameras)
     is_glass = np.array([False, *(_is_glass(scene, item) for item in scene.objects)])
     brightness = []
     views = range(len(scene.cameras.views))
@@ -85,10 +95,56 @@ def write_views(folder: Path, scene: schema.Scene, read: Callable[[int], Passes]
         passes = read(view)
         _check(scene, passes, view)
         brightness.append(luminance(passes.color[passes.valid]))
-        _write_arrays(folder / view_files(view)[1], passes, is_glass)
+        arrays = {
+            "depth": passes.depth,
+            "valid": passes.valid,
+            "normal": passes.normal.astype(np.float16),
+            "object_id": passes.object_id,
+            "glass": is_glass[passes.object_id],
+        }
+        if mask is not None:
+            arrays["mask"] = passes.valid & mask(view, passes)
+        write_arrays(folder / view_files(view)[1], arrays)
     white = white_level(brightness, scene.render.exposure_percentile)
     for view in views:
         Image.fromarray(to_srgb(read(view).color, white)).save(folder / view_files(view)[0])
+
+
+def make_folders(folder: Path) -> None:
+    """The folders of :func:`view_files`, in a scene's empty one."""
+    (folder / "images").mkdir()
+    (folder / "arrays").mkdir()
+
+
+def write_cameras(folder: Path, width: int, height: int, views: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``cameras.json``.
+
+    Args:
+        folder: of the scene.
+        width: of the pictures, pixels.
+        height: likewise.
+        views: ``intrinsics`` and ``world_to_camera`` of each as nested lists, see :data:`CAMERA_CONVENTIONS`, and what else
+            there is to say about it.
+
+    Raises OSError if it cannot be written.
+    """
+    content = {
+        "conventions": CAMERA_CONVENTIONS,
+        "width": width,
+        "height": height,
+        "views": [dict(view) for view in views],
+    }
+    files.write_json(folder / "cameras.json", content)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write the arrays of a view; see :mod:`experiments.data` for their names.
+
+    Raises OSError if it cannot be written.
+    """
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    path.write_bytes(content.getvalue())  # at once, as zipfile seeks back and forth
 
 
 def write_record(folder: Path, **measured: Any) -> SceneRecord:
@@ -134,35 +190,9 @@ def _is_glass(scene: schema.Scene, item: schema.Object) -> bool:
     return scene.materials[item.material % len(scene.materials)].transmission > 0
 
 
-def _cameras_json(cameras: schema.Cameras) -> dict[str, Any]:
-    intrinsics, extrinsics = camera_arrays(cameras)
-    return {
-        "conventions": CAMERA_CONVENTIONS,
-        "width": cameras.width,
-        "height": cameras.height,
-        "views": [
-            {"intrinsics": k.tolist(), "world_to_camera": e.tolist()}
-            for k, e in zip(intrinsics, extrinsics, strict=True)
-        ],
-    }
-
-
 def _check(scene: schema.Scene, passes: Passes, view: int) -> None:
     expected = (scene.cameras.height, scene.cameras.width)
     if passes.depth.shape != expected:
         raise ValueError(f"view {view} was rendered with {passes.depth.shape} pixels in place of {expected}")
     if passes.object_id.max(initial=0) > len(scene.objects):
         raise ValueError(f"view {view} shows object {passes.object_id.max()} of {len(scene.objects)}")
-
-
-def _write_arrays(path: Path, passes: Passes, is_glass: Bool[np.ndarray, " ids"]) -> None:
-    content = io.BytesIO()
-    np.savez_compressed(
-        content,
-        depth=passes.depth,
-        valid=passes.valid,
-        normal=passes.normal.astype(np.float16),
-        object_id=passes.object_id,
-        glass=is_glass[passes.object_id],
-    )
-    path.write_bytes(content.getvalue())  # at once, as zipfile seeks back and forth

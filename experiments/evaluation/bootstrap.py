@@ -65,10 +65,10 @@ def paired_bootstrap(
 def compare_results(
     first: Mapping[SceneKey, Mapping[str, float]], second: Mapping[SceneKey, Mapping[str, float]], seed: int = 0
 ) -> dict[str, Difference]:
-    """Every metric of two results, by its name; all are resampled with the same scenes.
+    """Every metric that both results have of all scenes, by its name; all are resampled with the same scenes.
 
     Raises:
-        ValueError: the results are not of the same scenes, or of one only.
+        ValueError: the results are not of the same scenes, or of one only, or have no metric in common.
     """
     if alone := sorted(first.keys() ^ second.keys()):
         raise ValueError(f"the results are not of the same scenes: {'/'.join(alone[0])} is in one of them only")
@@ -76,16 +76,19 @@ def compare_results(
     def column(result: Mapping[SceneKey, Mapping[str, float]], name: str) -> np.ndarray:
         return np.array([result[key][name] for key in first])
 
-    return {
-        metric.name: paired_bootstrap(column(first, metric.name), column(second, metric.name), seed)
-        for metric in METRICS
-    }
+    columns = {metric.name: (column(first, metric.name), column(second, metric.name)) for metric in METRICS}
+    measured = {name: both for name, both in columns.items() if not np.isnan(both).any()}
+    if not measured:
+        raise ValueError("the results have no metric of all scenes in common")
+    return {name: paired_bootstrap(*both, seed) for name, both in measured.items()}
 
 
 def table(differences: Mapping[str, Difference]) -> str:
     """For the terminal, one line for each metric."""
     lines = [f"{'':<28} {'first':>10} {'second':>10} {'difference':>11}   95 % interval            p"]
     for metric in METRICS:
+        if metric.name not in differences:
+            continue
         found = differences[metric.name]
         verdict = ""
         if found.low > 0 or found.high < 0:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from experiments.evaluation.scene import Evaluated
+from experiments.evaluation.scene import FEWEST, Evaluated, Reconstruction, align_depth
 from experiments.reports.point_picture import paint
 
 _MOST_VIEWS = 6
@@ -72,6 +72,49 @@ def draw_scene(
     bar = halves[1].colorbar(ScalarMappable(scale, _COLOURS), ax=grid, extend="max", fraction=0.02)
     bar.set_label("error (unit of the truth)", fontsize=8)
     bar.ax.tick_params(labelsize=7)
+    return figure
+
+
+def draw_depth(
+    predicted: Reconstruction,
+    truth: Reconstruction,
+    mask: Bool[np.ndarray, "s h w"],
+    images: UInt8[np.ndarray, "s h w 3"],
+) -> Figure:
+    """Views, their true depth, the predicted one after the alignment of each view, and the relative difference.
+
+    Args:
+        predicted: depth and intrinsics count.
+        truth: of the same views, likewise.
+        mask: pixels with a true depth; the others are left out.
+        images: of the views, sRGB.
+    """
+    shown = [view for view in range(len(mask)) if np.count_nonzero(mask[view]) >= FEWEST]
+    views = [shown[i] for i in np.unique(np.linspace(0, len(shown) - 1, _MOST_VIEWS).round().astype(int))]
+    true_depths = [np.where(mask[view], truth.depths[view], np.nan) for view in views]
+    fits = [align_depth(predicted, truth, mask, view)[0] for view in views]
+    depths = [fit.scale * predicted.depths[view] + fit.shift[2] for fit, view in zip(fits, views, strict=True)]
+    errors = [np.abs(depth / true - 1) for depth, true in zip(depths, true_depths, strict=True)]
+    range_ = Normalize(*np.nanpercentile(true_depths, (1, 99)))
+    scale = Normalize(0, float(np.nanpercentile(errors, 95)) or 1.0)
+
+    figure = Figure(figsize=(_WIDTH, 4 * _WIDTH / max(len(views), 4)), layout="constrained")
+    grid = figure.subplots(4, len(views), squeeze=False)
+    for column, view in enumerate(views):
+        grid[0, column].imshow(images[view])
+        grid[1, column].imshow(true_depths[column], cmap="viridis", norm=range_)
+        grid[2, column].imshow(np.where(mask[view], depths[column], np.nan), cmap="viridis", norm=range_)
+        grid[3, column].imshow(errors[column], cmap=_COLOURS, norm=scale)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_color("0.8")
+    for rows, norm, colours, label in (
+        (grid[1:3], range_, "viridis", "depth (unit of the truth)"),
+        (grid[3:], scale, _COLOURS, "relative error"),
+    ):
+        bar = figure.colorbar(ScalarMappable(norm, colours), ax=rows, extend="max", fraction=0.02)
+        bar.set_label(label, fontsize=8)
+        bar.ax.tick_params(labelsize=7)
     return figure
 
 

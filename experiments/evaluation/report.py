@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.data.files import write_json
-from experiments.evaluation.results import METRICS, SceneKey, csv_of, means
+from experiments.evaluation.results import METRICS, Metric, SceneKey, csv_of, means
 from experiments.evaluation.scene import SceneMetrics
 from experiments.reports.page import Section, Table, photograph, render
 
@@ -28,6 +28,8 @@ class Results:
     views: Mapping[str, Sequence[int]]
     """Evaluated, by data set."""
     settings: Mapping[str, Any]
+    without_poses: Sequence[str] = ()
+    """Data sets of which only depth was evaluated."""
 
 
 def summary(results: Results) -> dict[str, Any]:
@@ -38,6 +40,7 @@ def summary(results: Results) -> dict[str, Any]:
         "scenes": len(rows),
         "mean": means(list(rows.values())),
         "by_dataset": {name: means([row for key, row in rows.items() if key[0] == name]) for name in datasets},
+        "only_depth": list(results.without_poses),
         "not_converged": sum(not metrics.icp_converged for metrics in results.scenes.values()),
         "skipped": {"/".join(key): reason for key, reason in results.skipped.items()},
         "views": {name: list(views) for name, views in results.views.items()},
@@ -48,16 +51,24 @@ def summary(results: Results) -> dict[str, Any]:
 def table(results: Results) -> str:
     """Means over scenes for the terminal."""
     found = summary(results)["mean"]
-    return "\n".join(f"{metric.title:<28} {found[metric.name]:>10.5f}" for metric in METRICS)
+    lines = [f"{metric.title:<28} {found[metric.name]:>10.5f}" for metric in METRICS if metric.name in found]
+    return "\n".join([*lines, *_missing(results.without_poses)])
 
 
 def extremes(scenes: Mapping[SceneKey, SceneMetrics]) -> dict[SceneKey, str]:
-    """The scenes with the best, median and worst accuracy, and what they are; fewer if there are fewer scenes."""
-    order = sorted(scenes, key=lambda key: scenes[key].points.accuracy)
+    """The scenes with the best, median and worst accuracy, and what they are; fewer if there are fewer scenes.
+
+    It is AbsRel in place of accuracy where that was not measured in all scenes.
+    """
+    accuracies = {key: metrics.points.accuracy for key, metrics in scenes.items()}
+    by, figures = "accuracy", accuracies
+    if np.isnan(list(accuracies.values())).any():
+        by, figures = "AbsRel", {key: metrics.abs_rel for key, metrics in scenes.items()}
+    order = sorted(scenes, key=lambda key: figures[key])
     places = {0: "best", len(order) // 2: "median", len(order) - 1: "worst"}
     if len(order) == 1:
         places = {0: "only"}
-    return {order[place]: f"{what} accuracy" for place, what in sorted(places.items())}
+    return {order[place]: f"{rank} {by}" for place, rank in sorted(places.items())}
 
 
 def write_results(folder: Path, title: str, results: Results, pictures: Mapping[SceneKey, Figure]) -> None:
@@ -74,40 +85,60 @@ def write_results(folder: Path, title: str, results: Results, pictures: Mapping[
     for key, drawing in pictures.items():
         file = folder / "pictures" / f"{'_'.join(key)}.png"
         drawing.savefig(file, dpi=110)
-        metrics = results.scenes[key]
-        caption = (
-            f"{'/'.join(key)}, {names[key]}: Acc {metrics.points.accuracy:.4f}, Comp {metrics.points.completeness:.4f}, "
-            f"AbsRel {metrics.abs_rel:.4f}. Above, from the side: truth, prediction after alignment, and coloured by error. "
-            "Below: views, and the distance of each pixel's point from the true one."
-        )
-        shown.append(photograph(file, caption))
+        shown.append(photograph(file, f"{'/'.join(key)}, {names[key]}: {_caption(results.scenes[key])}"))
     html = render(title, _words(numbers), [*_tables(results, numbers), Section("Pictures", shown)], _facts(numbers))
     (folder / "report.html").write_text(html, encoding="utf-8")
 
 
 def _words(numbers: Mapping[str, Any]) -> str:
     mean = numbers["mean"]
-    words = (
-        f"Over {numbers['scenes']} scene(s): accuracy {mean['accuracy']:.4f}, completeness {mean['completeness']:.4f} (unit of "
-        f"the truth), normal consistency {mean['normal_consistency']:.3f}; AbsRel {mean['abs_rel']:.4f}, "
-        f"{mean['delta']:.1%} of depths within 1.25."
-    )
+    clouds = ""
+    if "accuracy" in mean:
+        clouds = (
+            f"accuracy {mean['accuracy']:.4f}, completeness {mean['completeness']:.4f} (unit of the truth), normal "
+            f"consistency {mean['normal_consistency']:.3f}; "
+        )
+    depths = f"AbsRel {mean['abs_rel']:.4f}, {mean['delta']:.1%} of depths within 1.25."
+    words = " ".join([f"Over {numbers['scenes']} scene(s): {clouds}{depths}", *_missing(numbers["only_depth"])])
     if numbers["skipped"]:
         words += f" {len(numbers['skipped'])} scene(s) were left out."
     return words
 
 
+def _missing(without_poses: Sequence[str]) -> list[str]:
+    if not without_poses:
+        return []
+    return [f"Only depth was evaluated of {', '.join(without_poses)}: it is not known where the cameras stood."]
+
+
+def _caption(metrics: SceneMetrics) -> str:
+    if np.isnan(metrics.points.accuracy):
+        return (
+            f"AbsRel {metrics.abs_rel:.4f}, δ < 1.25 {metrics.delta:.1%}. From above: views, true depth, predicted depth after "
+            "the alignment of each view, and their relative difference."
+        )
+    return (
+        f"Acc {metrics.points.accuracy:.4f}, Comp {metrics.points.completeness:.4f}, AbsRel {metrics.abs_rel:.4f}. Above, from "
+        "the side: truth, prediction after alignment, and coloured by error. Below: views, and the distance of each pixel's "
+        "point from the true one."
+    )
+
+
 def _tables(results: Results, numbers: Mapping[str, Any]) -> list[Section]:
-    headings = [metric.title for metric in METRICS]
+    measured = [metric for metric in METRICS if any(metric.name in mean for mean in numbers["by_dataset"].values())]
+    headings = [metric.title for metric in measured]
 
     def cells(values: Mapping[str, float]) -> list[str]:
-        return [f"{values[metric.name]:.4f}" for metric in METRICS]
+        return [_cell(metric, values) for metric in measured]
 
     rows = [[name, *cells(values)] for name, values in numbers["by_dataset"].items()]
     rows.append(["all", *cells(numbers["mean"])])
     each = [["/".join(key), *cells(metrics.row())] for key, metrics in results.scenes.items()]
-    spread = np.array([[metrics.row()[metric.name] for metric in METRICS] for metrics in results.scenes.values()])
-    each.append(["standard deviation", *(f"{value:.4f}" for value in spread.std(axis=0))])
+    spread = {
+        metric.name: float(np.std([metrics.row()[metric.name] for metrics in results.scenes.values()]))
+        for metric in measured
+    }
+    each.append(["standard deviation", *cells(spread)])
     caption = (
         "Acc: distance of predicted points from the truth, Comp: of true points from the prediction, after a similarity over "
         "corresponding pixels and ICP. NC: |cosine| of normals. AbsRel, δ: of depth, each view aligned in scale and "
@@ -121,6 +152,11 @@ def _tables(results: Results, numbers: Mapping[str, Any]) -> list[Section]:
         left_out = [["/".join(key), reason] for key, reason in results.skipped.items()]
         sections.append(Section("Left out", [Table(["scene", "why"], left_out)]))
     return sections
+
+
+def _cell(metric: Metric, values: Mapping[str, float]) -> str:
+    value = values.get(metric.name, float("nan"))
+    return "–" if np.isnan(value) else f"{value:.4f}"
 
 
 def _facts(numbers: Mapping[str, Any]) -> dict[str, str]:

@@ -36,7 +36,7 @@ METRICS = (
     Metric("abs_rel_optimal", "AbsRel, best alignment ↓", -1),
     Metric("delta_optimal", "δ < 1.25, best alignment ↑", 1),
 )
-"""What is averaged over scenes and compared, in this order."""
+"""What is averaged over scenes and compared, in this order, as far as it was measured in all of them."""
 _KEYS = ("dataset", "scene")
 
 SceneKey = tuple[str, str]
@@ -78,5 +78,6 @@ def read_csv(path: Path) -> dict[SceneKey, dict[str, float]]:
 
 
 def means(scenes: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean over scenes of each of the :data:`METRICS`."""
-    return {metric.name: float(np.mean([scene[metric.name] for scene in scenes])) for metric in METRICS}
+    """Mean over scenes of each of the :data:`METRICS` that was measured in all of them."""
+    found = {metric.name: float(np.mean([scene[metric.name] for scene in scenes])) for metric in METRICS}
+    return {name: mean for name, mean in found.items() if not np.isnan(mean)}

@@ -9,14 +9,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from experiments.data.geometry import unproject
-from experiments.evaluation.affine_depth import depth_metrics, fit_scale_shift, spread
+from experiments.evaluation.affine_depth import ScaleShift, depth_metrics, fit_scale_shift, spread
 from experiments.evaluation.point_metrics import NEIGHBOURS, Cloud, PointMetrics, align, choose, compare
 
 EXACT = 50_000
 """Scenes of so many pixels are measured completely …"""
 QUERIES = 20_000
 """… of larger ones, so many points of each cloud are drawn, whose nearest in the other one are looked up."""
-_FEWEST = 3
+FEWEST = 3
 """Pixels that a view needs for metrics of its depth."""
 
 
@@ -45,7 +45,10 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class SceneMetrics:
-    """A scene's figures; lengths in the truth's unit. Depth errors are means over views."""
+    """A scene's figures; lengths in the truth's unit. Depth errors are means over views.
+
+    What needs the true cameras' poses is NaN where they are not known.
+    """
 
     points: PointMetrics
     abs_rel: float
@@ -104,17 +107,7 @@ def evaluate_scene(
         ValueError: shapes that differ, fewer than 30 pixels in the mask, a depth in it that is not finite, a true one that
             is not positive, or points that determine no alignment.
     """
-    shapes = {predicted.depths.shape, truth.depths.shape, mask.shape}
-    if len(shapes) != 1:
-        raise ValueError(f"prediction, truth and mask must be of the same views, got {sorted(shapes)}")
-    pixels = int(mask.sum())
-    if pixels < NEIGHBOURS:
-        raise ValueError(f"only {pixels} pixels to evaluate, {NEIGHBOURS} are needed")
-    if not np.isfinite(predicted.depths[mask]).all():
-        raise ValueError("a predicted depth is not finite")
-    if not (truth.depths[mask] > 0).all() or not np.isfinite(truth.depths[mask]).all():
-        raise ValueError("a true depth in the mask is not a positive number")
-
+    pixels = _count(predicted, truth, mask)
     rng = np.random.default_rng(seed)
     most = None if exact or pixels <= EXACT else QUERIES
     from_predicted, from_truth = (choose(pixels, most, rng) for _ in range(2))
@@ -144,22 +137,77 @@ def evaluate_scene(
     )
 
 
+def evaluate_depth(predicted: Reconstruction, truth: Reconstruction, mask: Bool[np.ndarray, "s h w"]) -> SceneMetrics:
+    """Measure the depth of each view alone, for scenes of which it is not known where the cameras stood.
+
+    Args:
+        predicted: in any unit; the poses of its cameras do not count.
+        truth: of the same views, likewise.
+        mask: pixels with a true depth.
+
+    Raises:
+        ValueError: as :func:`evaluate_scene`.
+    """
+    pixels = _count(predicted, truth, mask)
+    abs_rel, delta, abs_rel_optimal, delta_optimal = _depth_errors(predicted, truth, mask)
+    unknown = float("nan")
+    return SceneMetrics(
+        points=PointMetrics(unknown, unknown, unknown, unknown, unknown, unknown),
+        abs_rel=abs_rel,
+        delta=delta,
+        abs_rel_optimal=abs_rel_optimal,
+        delta_optimal=delta_optimal,
+        pixels=pixels,
+        queries=0,
+        scale=unknown,
+        icp_fitness=unknown,
+        icp_iterations=0,
+        icp_converged=True,
+    )
+
+
+def align_depth(
+    predicted: Reconstruction, truth: Reconstruction, mask: Bool[np.ndarray, "s h w"], view: int
+) -> tuple[ScaleShift, ScaleShift]:
+    """Of one view's points onto the true ones, in the camera's frame: MoGe's alignment, and the best there is.
+
+    Raises:
+        ValueError: as :func:`experiments.evaluation.affine_depth.fit_scale_shift`.
+    """
+    some = spread(np.flatnonzero(mask[view]))
+    return fit_scale_shift(predicted.camera_points(view, some), truth.camera_points(view, some))
+
+
+def _count(predicted: Reconstruction, truth: Reconstruction, mask: Bool[np.ndarray, "s h w"]) -> int:
+    """Pixels of the mask; ValueError if they cannot be evaluated."""
+    shapes = {predicted.depths.shape, truth.depths.shape, mask.shape}
+    if len(shapes) != 1:
+        raise ValueError(f"prediction, truth and mask must be of the same views, got {sorted(shapes)}")
+    pixels = int(mask.sum())
+    if pixels < NEIGHBOURS:
+        raise ValueError(f"only {pixels} pixels to evaluate, {NEIGHBOURS} are needed")
+    if not np.isfinite(predicted.depths[mask]).all():
+        raise ValueError("a predicted depth is not finite")
+    if not (truth.depths[mask] > 0).all() or not np.isfinite(truth.depths[mask]).all():
+        raise ValueError("a true depth in the mask is not a positive number")
+    return pixels
+
+
 def _depth_errors(predicted: Reconstruction, truth: Reconstruction, mask: Bool[np.ndarray, "s h w"]) -> list[float]:
     """AbsRel and δ after MoGe's alignment, and after the best one; means over the views that show something."""
 
     def errors(view: int) -> list[float]:
         pixels = np.flatnonzero(mask[view])
-        some = spread(pixels)
         found = []
-        for fit in fit_scale_shift(predicted.camera_points(view, some), truth.camera_points(view, some)):
+        for fit in align_depth(predicted, truth, mask, view):
             aligned, true = fit.scale * predicted.depths[view].ravel() + fit.shift[2], truth.depths[view].ravel()
             metrics = depth_metrics(aligned[pixels], true[pixels])
             found += [metrics.abs_rel, metrics.delta]
         return found
 
-    shown = [view for view in range(len(mask)) if np.count_nonzero(mask[view]) >= _FEWEST]
+    shown = [view for view in range(len(mask)) if np.count_nonzero(mask[view]) >= FEWEST]
     if not shown:
-        raise ValueError(f"no view shows {_FEWEST} pixels to evaluate")
+        raise ValueError(f"no view shows {FEWEST} pixels to evaluate")
     with (
         ThreadPoolExecutor() as threads
     ):  # sorting, which takes most of the time, runs outside of the interpreter's lock

@@ -26,15 +26,15 @@ class TuningData:
 
 
 def read_data(folders: Sequence[Path], held_out: int) -> TuningData:
-    """Data sets that ``experiments.generate`` wrote; nothing but their manifests is read.
+    """Finished data sets; nothing but their manifests is read.
 
     Args:
         folders: of the data sets.
         held_out: how many scenes at the end of each are for validation only.
 
     Raises:
-        ValueError: no finished data set, one that is given twice or empty or has nothing left to train on, pictures of
-            several sizes.
+        ValueError: no finished data set, one that is given twice or empty or has nothing left to train on or no poses,
+            pictures of several sizes.
         OSError: a manifest that cannot be read.
     """
     training: list[StoredScene] = []
@@ -46,6 +46,10 @@ def read_data(folders: Sequence[Path], held_out: int) -> TuningData:
         if len(dataset) <= held_out:
             raise ValueError(
                 f"{folder}: has {len(dataset)} scenes, nothing to train on beside {held_out} held-out ones"
+            )
+        if not dataset.manifest.has_poses:
+            raise ValueError(
+                f"{folder}: it is not known where its cameras stood, so that it can be evaluated, not trained on"
             )
         digest = _sha256(dataset)
         if digest in hashes.values():

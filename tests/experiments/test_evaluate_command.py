@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,8 +22,10 @@ from experiments.evaluation.results import METRICS, read_csv
 from experiments.evaluation.scene import Reconstruction, evaluate_scene
 from experiments.synthetic import runs
 from experiments.synthetic.pool import LocalPool
+from experiments.tasks.recorded import convert
 from subspace import LowRank
 from tests.experiments.synthetic.small_scenes import COMMAND, SETTINGS, SIZE, VIEWS, make_scene
+from tests.experiments.tasks.recordings import write_capture
 from tests.experiments.training import tiny
 from vggt_jax.adapters import Adapter, BaseModel, save_adapter
 from vggt_jax.deltas import dotted, merge
@@ -155,6 +158,52 @@ def test_glass_only(data, tmp_path):
     with (tmp_path / "out" / "scenes.csv").open() as file:
         pixels = [int(row["pixels"]) for row in csv.DictReader(file)]
     assert pixels == [int((scene.load().glass & scene.load().valid).sum()) for scene in Dataset(data)]
+
+
+def test_stored_mask_only(data, tmp_path):
+    copy = shutil.copytree(data, tmp_path / "dataset_00")
+    left = np.arange(SIZE) < SIZE // 2
+    for path in (copy / "scene_0001" / "arrays").iterdir():
+        with np.load(path) as stored:
+            arrays = dict(stored)
+        np.savez_compressed(path, **arrays, mask=np.broadcast_to(left, arrays["valid"].shape))
+    evaluate([copy], tmp_path / "out", predictions=perfect(tmp_path / "of", copy), views=ALL_VIEWS, mask="task")
+    with (tmp_path / "out" / "scenes.csv").open() as file:
+        pixels = [int(row["pixels"]) for row in csv.DictReader(file)]
+    counted = [scene.load().valid & (left | (number != 1)) for number, scene in enumerate(Dataset(copy))]
+    assert pixels == [int(count.sum()) for count in counted]
+
+
+def test_only_depth_without_poses(data, tmp_path):
+    for name in ("a", "b"):
+        write_capture(tmp_path / "faces" / name, 3, poses=False)
+    convert("captures", "faces", "test", tmp_path / "faces", tmp_path / "real", SIZE, 3)
+    faces = tmp_path / "real" / "dataset_00"
+    for scene in Dataset(faces):
+        views = scene.load()
+        elsewhere = views.extrinsics + np.arange(12).reshape(3, 1, 4)  # the poses of a prediction must not matter
+        path = prediction_file(tmp_path / "of", faces.name, scene.folder.name)
+        save_prediction(path, Reconstruction(views.depths / 3, elsewhere, views.intrinsics), range(3))
+    printed = evaluate([faces], tmp_path / "out", predictions=tmp_path / "of", views="0,1,2", mask="task")
+    assert "Only depth was evaluated of dataset_00" in printed and "AbsRel" in printed and "Acc" not in printed
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["only_depth"] == ["dataset_00"]
+    assert list(summary["mean"]) == ["abs_rel", "delta", "abs_rel_optimal", "delta_optimal"]
+    assert summary["mean"]["abs_rel"] < 1e-5 and summary["mean"]["delta"] == 1
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Acc ↓" not in page and "AbsRel ↓" in page and page.count("data:image/png") == 2
+    assert "NC" not in compare(tmp_path / "out", tmp_path / "out")
+
+    both = [faces, data.rename(tmp_path / "dataset_01")]
+    try:
+        perfect(tmp_path / "of", both[1])
+        evaluate(both, tmp_path / "both", predictions=tmp_path / "of", views="0,1,2")
+    finally:
+        both[1].rename(data)
+    found = json.loads((tmp_path / "both" / "summary.json").read_text())
+    assert "accuracy" not in found["mean"] and found["only_depth"] == ["dataset_00"]
+    assert "accuracy" in found["by_dataset"]["dataset_01"] and "accuracy" not in found["by_dataset"]["dataset_00"]
+    assert "–" in (tmp_path / "both" / "report.html").read_text()
 
 
 def test_comparison(results):

@@ -11,9 +11,10 @@ from PIL import Image
 from experiments.data.consistency import cross_view_agreement
 from experiments.data.dataset import Dataset, StoredScene, Views, training_arrays
 from experiments.data.geometry import project
-from experiments.data.scene_folder import view_files
+from experiments.data.scene_folder import view_files, write_views
 from experiments.data.tone_mapping import luminance
 from experiments.synthetic import runs, schema
+from experiments.synthetic.passes import Passes
 from experiments.synthetic.pool import LocalPool
 from tests.experiments.synthetic.small_scenes import COMMAND, SETTINGS, SIZE, VIEWS, make_scene
 from tests.experiments.synthetic.stand_in_worker import BALL, FLOOR, RADIUS, trace
@@ -163,6 +164,40 @@ def test_views_agree_unless_a_convention_is_wrong(dataset):
     moved = views.extrinsics.copy()
     moved[2, :, 3] += 0.05
     assert cross_view_agreement(dataclasses.replace(views, extrinsics=moved)).share < 0.8
+
+
+def test_masks_are_stored_when_given_and_all_valid_pixels_otherwise(dataset, tmp_path):
+    views = dataset[0].load()
+    np.testing.assert_array_equal(views.mask, views.valid)
+    passes = [
+        Passes(np.ones((*depth.shape, 3), np.float32), depth, normal.astype(np.float32), ids)
+        for depth, normal, ids in zip(views.depths, views.normals, views.object_ids, strict=True)
+    ]
+    upper = np.arange(SIZE)[:, None] < SIZE // 2
+    write_views(
+        tmp_path,
+        make_scene(0, 0, 0),
+        passes.__getitem__,
+        lambda view, passes: (passes.object_id != BALL) & (upper | view > 0),
+    )
+    stored = StoredScene(tmp_path, VIEWS).load()
+    expected = views.valid & (views.object_ids != BALL)
+    expected[0] &= upper
+    np.testing.assert_array_equal(stored.mask, expected)
+    assert 0 < stored.mask[0].sum() < stored.mask[1].sum() < stored.valid[1].sum()
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -1.0])
+def test_impossible_depths_are_refused_with_the_file(dataset, tmp_path, wrong):
+    folder = shutil.copytree(dataset[0].folder, tmp_path / "scene")
+    path = folder / view_files(1)[1]
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    arrays["depth"][3, 4] = wrong
+    np.savez_compressed(path, **arrays)
+    with pytest.raises(ValueError, match=r"arrays/000001\.npz has a depth that is not finite or negative"):
+        StoredScene(folder, VIEWS).load()
+    StoredScene(folder, VIEWS).load([0, 2])
 
 
 def test_files_are_readable_by_anyone(dataset):

@@ -43,6 +43,7 @@ class Scene:
             normals=np.zeros((s, 4, 4, 3), np.float16),
             object_ids=np.zeros((s, 4, 4), np.uint16),
             glass=maps < 0,
+            mask=maps > 0,
             intrinsics=marks[:, None, None] * np.eye(3, dtype=np.float32),
             extrinsics=marks[:, None, None] * np.eye(3, 4, dtype=np.float32),
         )

@@ -45,6 +45,7 @@ class BoxScene:
             normals=np.zeros((*maps.shape, 3), np.float16),
             object_ids=np.zeros(maps.shape, np.uint16),
             glass=np.zeros(maps.shape, bool),
+            mask=scene.valid[chosen],
             intrinsics=scene.intrinsics[chosen],
             extrinsics=scene.extrinsics[chosen],
         )

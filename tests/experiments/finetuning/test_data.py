@@ -36,12 +36,18 @@ def changed(folder, copy, change):
 
 def test_unusable_data_is_one_line(folders, tmp_path):
     empty = changed(folders[0], tmp_path / "empty", lambda manifest: manifest.update(scenes={}))
+    recorded = {
+        "kind": "recorded", "task": "faces", "split": "test", "layout": "captures", "source": "faces", "scenes": [],
+        "poses": False, "views": 3, "resolution": SIZE,
+    }  # fmt: skip
+    alone = changed(folders[0], tmp_path / "alone", lambda manifest: manifest.update(settings=recorded))
     larger = changed(folders[1], tmp_path / "larger", lambda manifest: manifest["settings"].update(resolution=2 * SIZE))
     cases = [
         ([empty], 0, "empty: has 0 scenes, nothing to train on beside 0 held-out ones"),
         (folders, 3, "dataset_00: has 3 scenes, nothing to train on beside 3 held-out ones"),
         ([folders[0], folders[0]], 1, "dataset_00 is there twice"),
         ([folders[0], larger], 1, f"of one size, .*dataset_00 has {SIZE} pixels, .*larger has {2 * SIZE} pixels"),
+        ([alone], 1, "alone: it is not known where its cameras stood"),
         ([tmp_path], 1, "is no finished data set"),
     ]
     for given, held_out, message in cases:

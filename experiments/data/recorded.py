@@ -1,0 +1,186 @@
+"""Scenes that were recorded with a camera, written as a data set: cropped, resized, with normals of their depth."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer, UInt8
+from PIL import Image
+from tqdm import tqdm
+
+from experiments.data import files
+from experiments.data.cropping import CentredSquare
+from experiments.data.geometry import normals_from_depth
+from experiments.data.manifest import RecordedSettings, scene_name
+from experiments.data.production import begin, check_settings, dataset_name, examine, locked
+from experiments.data.scene_folder import (
+    SceneRecord,
+    make_folders,
+    view_files,
+    write_arrays,
+    write_cameras,
+    write_record,
+)
+
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes, of the kernel's figure for the largest memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedView:
+    """A frame as it was recorded. Maps may have fewer pixels than the picture if they have its shape."""
+
+    name: str
+    """Of the frame in its source."""
+    depth_file: Path
+    """For messages."""
+    image: UInt8[np.ndarray, "h w 3"]
+    """sRGB."""
+    depth: Float[np.ndarray, "dh dw"]
+    """z in the camera, metres; 0 where unknown."""
+    intrinsics: Float[np.ndarray, "3 3"]
+    """In pixels of the picture; the centre of the upper left one is (0, 0)."""
+    world_to_camera: Float[np.ndarray, "3 4"] | None
+    """OpenCV, metres; None where it is not known."""
+    object_ids: Integer[np.ndarray, "oh ow"] | None = None
+    """Labels of objects, 0 for none."""
+    glass: Bool[np.ndarray, "gh gw"] | None = None
+    """Where the surface is transparent."""
+    mask: Bool[np.ndarray, "mh mw"] | None = None
+    """What counts in the task's evaluation."""
+
+
+@dataclass(frozen=True)
+class RecordedScene:
+    """A scene whose views are read one at a time."""
+
+    name: str
+    """Of its folder in the source."""
+    num_views: int
+    has_poses: bool
+    """Whether it is known where the cameras stood."""
+    read: Callable[[int], RecordedView]
+    """The view of a number. Raises ValueError or OSError that names the file."""
+
+
+def write_recorded(output: Path, settings: RecordedSettings, scenes: Sequence[RecordedScene]) -> int:
+    """Write ``dataset_00`` of recorded scenes, or what is missing of it.
+
+    Args:
+        output: its folder; one that is not empty must have been begun with the same settings.
+        settings: of the data set, with the names of the scenes.
+        scenes: in this order, all with the settings' number of views.
+
+    Returns:
+        How many scenes were written; the others were there.
+
+    Raises:
+        ValueError: the folder holds something else, or a view is unusable. Scenes that are finished stay.
+        OSError: something cannot be read or written.
+    """
+    with locked(output):
+        check_settings(output, settings)
+        dataset = examine(output / dataset_name(0), 0, len(scenes), verify=False)
+        missing = dataset.missing(len(scenes))
+        if missing:
+            begin(output, settings, [dataset])
+        with tqdm(total=len(missing) * settings.views, unit=" views", disable=None if missing else True) as progress:
+            for number in missing:
+                folder = dataset.folder / scene_name(number)
+                dataset.scenes[number] = _write_scene(folder, settings, scenes[number], progress)
+        if not dataset.finished:
+            dataset.finish(settings)
+    return len(missing)
+
+
+def _write_scene(path: Path, settings: RecordedSettings, scene: RecordedScene, progress: tqdm) -> SceneRecord:
+    start = time.perf_counter()
+    cameras = []
+    with files.new_folder(path) as folder:
+        make_folders(folder)
+        for number in range(scene.num_views):
+            view = scene.read(number)
+            image, arrays, camera = convert_view(view, settings.resolution)
+            picture, maps = view_files(number)
+            Image.fromarray(image).save(folder / picture)
+            write_arrays(folder / maps, arrays)
+            cameras.append({**camera, "frame": view.name})
+            progress.update()
+        write_cameras(folder, settings.resolution, settings.resolution, cameras)
+        seconds = time.perf_counter() - start
+        return write_record(
+            folder,
+            attempt=0,
+            renderer=f"recorded ({settings.layout})",
+            seconds=seconds,
+            build_seconds=0.0,
+            writing_seconds=seconds,
+            peak_memory_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT / 1e9,
+            failures=(),
+        )
+
+
+def convert_view(
+    view: RecordedView, resolution: int
+) -> tuple[UInt8[np.ndarray, "r r 3"], dict[str, np.ndarray], dict[str, list]]:
+    """Crop the largest centred square and resize it: the picture with a filter, maps to the nearest pixel.
+
+    Args:
+        view: as it was recorded.
+        resolution: width and height, pixels.
+
+    Returns:
+        The picture, the arrays of ``arrays/*.npz`` and the intrinsics and extrinsics of ``cameras.json``, which are the
+        identity where they are not known.
+
+    Raises:
+        ValueError: a map of another shape than the picture's, a depth that is not finite or negative, or no camera.
+    """
+    if not (np.isfinite(view.depth) & (view.depth >= 0)).all():
+        raise ValueError(f"{view.depth_file} has a depth that is not finite or negative")
+    height, width = view.image.shape[:2]
+    square = CentredSquare(width, height, resolution)
+    given = {"depth": view.depth, "object_id": view.object_ids, "glass": view.glass, "mask": view.mask}
+    maps: dict[str, np.ndarray] = {}
+    for name, values in given.items():
+        if values is not None:
+            try:
+                maps[name] = square.nearest(values)
+            except ValueError as error:
+                raise ValueError(f"{view.depth_file.parent}: {name} of frame {view.name}: {error}") from None
+    _check_camera(view)
+    intrinsics = square.intrinsics(view.intrinsics)
+    extrinsics = np.eye(3, 4) if view.world_to_camera is None else view.world_to_camera
+    depth = maps["depth"].astype(np.float32)
+    valid = depth > 0
+    nothing = np.zeros(depth.shape, bool)
+    arrays = {
+        "depth": depth,
+        "valid": valid,
+        "normal": normals_from_depth(depth, intrinsics).astype(np.float16),
+        "object_id": np.where(valid, maps.get("object_id", nothing), 0).astype(np.uint16),
+        "glass": valid & maps.get("glass", nothing),
+    }
+    if "mask" in maps:
+        arrays["mask"] = valid & maps["mask"]
+    camera = {"intrinsics": intrinsics.tolist(), "world_to_camera": extrinsics.tolist()}
+    return square.picture(view.image), arrays, camera
+
+
+def _check_camera(view: RecordedView) -> None:
+    where = f"{view.depth_file.parent}: frame {view.name}"
+    focal = view.intrinsics[[0, 1], [0, 1]]
+    if not np.isfinite(view.intrinsics).all() or (focal <= 0).any() or (view.intrinsics[2] != [0, 0, 1]).any():
+        raise ValueError(f"{where} has intrinsics of no pinhole camera: {view.intrinsics.tolist()}")
+    if view.world_to_camera is None:
+        return
+    rotation = view.world_to_camera[:, :3]
+    is_rotation = np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-3 and np.linalg.det(rotation) > 0
+    if not np.isfinite(view.world_to_camera).all() or not is_rotation:
+        raise ValueError(f"{where} has a pose that is no rotation and translation")

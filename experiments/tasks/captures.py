@@ -1,0 +1,217 @@
+"""Own captures with depth: a folder for each scene, as phones with LiDAR are read out.
+
+::
+
+    SCENE/
+        rgb/NAME.jpg            or .png, .jpeg: the frames, in the order of their names
+        depth/NAME.png          16 bits, millimetres; or .npy or .npz with one array: metres, millimetres if it holds integers
+        intrinsics.txt          fx fy cx cy or the 3×3 matrix, in pixels of the frames; or .json: {"fx": …} or nested lists
+        intrinsics/NAME.txt     in place of that, for each frame; or .json
+        poses/NAME.txt          optional: 3×4 or 4×4, from the frame of the camera (x right, y down, z forward) to the world,
+                                in metres; or .json: nested lists
+        mask/NAME.png           optional: not 0 where a pixel counts in the task's evaluation
+        confidence/NAME.png     optional: depth is unknown where it is 0
+
+Depth 0 is unknown. Depth maps, masks and confidences may have fewer pixels than the frames (256 × 192), if they have their
+shape. The centre of the upper left pixel is (0, 0). Frames are used as they are stored, whatever their metadata says about
+the phone's orientation.
+
+A recording of Stray Scanner (github.com/strayrobots/scanner, ``docs/format.md``) is of this layout once its video is
+unpacked: ``camera_matrix.csv`` (3×3, pixels of the video) is taken for the intrinsics, and ``odometry.csv`` for the poses:
+x, y, z and the quaternion qx, qy, qz, qw of a frame are those of the camera in the world, with ARKit's camera axes turned to
+OpenCV's (its ``OdometryEncoder.swift`` multiplies by half a turn about x). Depth is in millimetres, confidence 0, 1 or 2.
+
+Scenes without poses can be evaluated on depth, nothing else.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial.transform import Rotation
+
+from experiments.data.recorded import RecordedScene, RecordedView
+from experiments.tasks.source_files import evenly, read_color, read_map
+
+_PICTURES = (".png", ".jpg", ".jpeg")
+_UNPACK = "ffmpeg -noautorotate -i rgb.mp4 -start_number 0 rgb/%06d.png"
+_FOREIGN = {
+    "frame_bundle.npz": "stores Python objects, which can run programs when they are read",
+    "*.r3d": "is compressed in a format of Apple's",
+}
+"""What is not read, and why."""
+_SCENE_INTRINSICS = ("intrinsics.txt", "intrinsics.json", "camera_matrix.csv")
+
+_Matrix = Float[np.ndarray, "_ _"]
+
+
+def capture_scenes(source: Path, views: int) -> list[RecordedScene]:
+    """All scenes of a folder, by name.
+
+    Args:
+        source: the folder with the scenes' folders.
+        views: to take of each, evenly spread over its frames.
+
+    Raises:
+        ValueError: there are none, one is of another layout or has fewer frames.
+    """
+    folders = sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if (source / "rgb").is_dir():
+        raise ValueError(f"{source} is one scene: give the folder with all scenes' folders")
+    if not folders:
+        raise ValueError(f"{source} has no folders of scenes")
+    return [_scene(folder, views) for folder in folders]
+
+
+def _scene(folder: Path, views: int) -> RecordedScene:
+    for pattern, why in _FOREIGN.items():
+        for path in folder.glob(pattern):
+            raise ValueError(
+                f"{path} {why}: write frames, depth and intrinsics as help(experiments.tasks.captures) says"
+            )
+    if (folder / "rgb.mp4").exists() and not (folder / "rgb").is_dir():
+        raise ValueError(f"{folder}/rgb.mp4 is a video: make the folder rgb in {folder} and run there: {_UNPACK}")
+    frames = {path.stem: path for path in sorted((folder / "rgb").glob("*")) if path.suffix.lower() in _PICTURES}
+    chosen = evenly(list(frames.values()), views, folder / "rgb")
+    if not (folder / "depth").is_dir():
+        raise ValueError(f"{folder} has no depth")
+    intrinsics = _intrinsics_reader(folder)
+    poses = _pose_reader(folder)
+
+    def read(view: int) -> RecordedView:
+        name = chosen[view].stem
+        depth_file, depth = _read_depth(folder / "depth", name)
+        mask, confidence = (
+            read_map(folder / kind / f"{name}.png") > 0 if (folder / kind).is_dir() else None
+            for kind in ("mask", "confidence")
+        )
+        if confidence is not None:
+            if confidence.shape != depth.shape:
+                raise ValueError(f"{folder / 'confidence'}: {name} has {confidence.shape} pixels, depth {depth.shape}")
+            depth = np.where(confidence, depth, 0)
+        return RecordedView(
+            name=name,
+            depth_file=depth_file,
+            image=read_color(chosen[view]),
+            depth=depth,
+            intrinsics=intrinsics(name),
+            world_to_camera=None if poses is None else _inverse(poses(name)),
+            mask=mask,
+        )
+
+    return RecordedScene(folder.name, views, poses is not None, read)
+
+
+def _read_depth(folder: Path, name: str) -> tuple[Path, Float[np.ndarray, "h w"]]:
+    """The depth of a frame in metres, and its file."""
+    path = _one_of(folder, name, (".png", ".npy", ".npz"))
+    if path.suffix == ".png":
+        return path, read_map(path, sixteen_bits=True) / 1000
+    try:
+        stored = np.load(path)
+        if isinstance(stored, np.lib.npyio.NpzFile):
+            with stored:
+                (stored,) = stored.values()
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} holds no single array: {' '.join(str(error).split())}") from None
+    if stored.ndim != 2 or stored.dtype.kind not in "fui":
+        raise ValueError(f"{path} holds no depth map, but {stored.dtype} of shape {stored.shape}")
+    return path, stored / 1000 if stored.dtype.kind in "ui" else stored.astype(np.float64)
+
+
+def _intrinsics_reader(folder: Path) -> Callable[[str], _Matrix]:
+    """Frame → its intrinsics (3, 3)."""
+    if (folder / "intrinsics").is_dir():
+        return lambda name: _intrinsics(_one_of(folder / "intrinsics", name, (".txt", ".json")))
+    found = [path for name in _SCENE_INTRINSICS if (path := folder / name).is_file()]
+    if len(found) != 1:
+        there = "none" if not found else " and ".join(path.name for path in found)
+        raise ValueError(
+            f"{folder} needs one of {', '.join(_SCENE_INTRINSICS)} or the folder intrinsics, it has {there}"
+        )
+    matrix = _intrinsics(found[0])
+    return lambda _: matrix
+
+
+def _intrinsics(path: Path) -> _Matrix:
+    numbers = _numbers(path)
+    if numbers.size == 4:
+        fx, fy, cx, cy = numbers.ravel()
+        return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+    if numbers.size != 9:
+        raise ValueError(f"{path} holds {numbers.size} numbers: neither fx fy cx cy nor a 3×3 matrix")
+    return numbers.reshape(3, 3)
+
+
+def _pose_reader(folder: Path) -> Callable[[str], _Matrix] | None:
+    """Frame → camera to world (3, 4); None if the scene has no poses."""
+    if (folder / "poses").is_dir():
+        return lambda name: _pose(_one_of(folder / "poses", name, (".txt", ".json")))
+    if not (path := folder / "odometry.csv").is_file():
+        return None
+    rows = _odometry(path)
+
+    def read(name: str) -> _Matrix:
+        if name not in rows:
+            raise ValueError(f"{path} has no row for frame {name}")
+        return rows[name]
+
+    return read
+
+
+def _pose(path: Path) -> _Matrix:
+    numbers = _numbers(path)
+    if numbers.size not in (12, 16):
+        raise ValueError(f"{path} holds {numbers.size} numbers, no 3×4 or 4×4 matrix")
+    return numbers.reshape(-1, 4)[:3]
+
+
+def _odometry(path: Path) -> Mapping[str, _Matrix]:
+    """Stray Scanner's poses by frame."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, skipinitialspace=True))
+        turns = Rotation.from_quat([[float(row[name]) for name in ("qx", "qy", "qz", "qw")] for row in rows])
+        places = [[float(row[name]) for name in "xyz"] for row in rows]
+        poses = np.concatenate([turns.as_matrix(), np.array(places)[..., None]], axis=2)
+        return dict(zip((row["frame"].strip() for row in rows), poses, strict=True))
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
+        raise ValueError(f"{path} is no odometry.csv of Stray Scanner: {' '.join(str(error).split())}") from None
+
+
+def _inverse(pose: _Matrix) -> _Matrix:
+    """Of a rotation and translation (3, 4)."""
+    rotation, centre = pose[:, :3], pose[:, 3:]
+    return np.concatenate([rotation.T, -rotation.T @ centre], axis=1)
+
+
+def _numbers(path: Path) -> Float[np.ndarray, "..."]:
+    """Of a text file, whatever stands between them, or of JSON: nested lists, or fx, fy, cx and cy by name."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            content = json.loads(text)
+            if isinstance(content, dict):
+                content = [content[name] for name in ("fx", "fy", "cx", "cy")]
+            return np.array(content, np.float64)
+        return np.array(text.replace(",", " ").split(), np.float64)
+    except KeyError as error:
+        raise ValueError(f"{path} has no {error}") from None
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no numbers: {' '.join(str(error).split())}") from None
+
+
+def _one_of(folder: Path, name: str, suffixes: tuple[str, ...]) -> Path:
+    """The file of a frame."""
+    found = [path for suffix in suffixes if (path := folder / f"{name}{suffix}").is_file()]
+    if len(found) != 1:
+        raise ValueError(
+            f"{folder} must have one of {', '.join(name + suffix for suffix in suffixes)}, it has {len(found)}"
+        )
+    return found[0]
