@@ -159,7 +159,14 @@ def cameras(
         poses = _walk(rng, common, ranges, views)
     else:
         poses = _orbit(rng, common, ranges, views)
-    focal = max(width, height) / 2 / np.tan(np.radians(common.field_of_view) / 2)
+    return from_poses(poses, common.field_of_view, width, height)
+
+
+def from_poses(
+    poses: list[tuple[np.ndarray, np.ndarray]], field_of_view: float, width: int, height: int
+) -> schema.Cameras:
+    """Cameras with one field of view (degrees, along the longer side), given rotations from the world and centres."""
+    focal = max(width, height) / 2 / np.tan(np.radians(field_of_view) / 2)
     made = [
         schema.View(
             fx=float(focal), fy=float(focal), cx=width / 2, cy=height / 2,
@@ -186,7 +193,7 @@ def too_near(seen: schema.Cameras, objects: tuple[schema.Object, ...]) -> str | 
     return None
 
 
-def _look_at(center: np.ndarray, target: np.ndarray, roll: float) -> Float[np.ndarray, "3 3"]:
+def look_at(center: np.ndarray, target: np.ndarray, roll: float) -> Float[np.ndarray, "3 3"]:
     """World-to-camera rotation (x right, y down, z forward), rolled by degrees about the optical axis."""
     forward = target - center
     forward /= np.linalg.norm(forward)
@@ -201,7 +208,7 @@ def _micro_path(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     azimuth, reach = np.radians(uniform(rng, ranges.azimuth)), uniform(rng, common.distance)
     home = np.array([np.sin(azimuth) * reach, -np.cos(azimuth) * reach, uniform(rng, ranges.height)])
-    middle = _look_at(home, rng.uniform(*MICRO_TARGET), uniform(rng, (-ranges.roll, ranges.roll)))
+    middle = look_at(home, rng.uniform(*MICRO_TARGET), uniform(rng, (-ranges.roll, ranges.roll)))
     # Cubes whose diagonals are the largest translation and rotation: no two points are farther apart.
     half = np.array([common.translation, np.radians(common.rotation)]) / (2 * np.sqrt(3))
     corners = rng.choice([-1.0, 1.0], (MICRO_CONTROL_POINTS, 2, 3)) * rng.uniform(
@@ -225,7 +232,7 @@ def _walk(
     )
     rolls = rng.uniform(-ranges.roll, ranges.roll, (number, 1))
     path = PchipInterpolator(np.linspace(0, 1, number), np.hstack([places, targets, rolls]))
-    return [(_look_at(p[:3], p[3:6], p[6]), p[:3]) for p in path(np.linspace(0, 1, views))]
+    return [(look_at(p[:3], p[3:6], p[6]), p[:3]) for p in path(np.linspace(0, 1, views))]
 
 
 def _orbit(
@@ -251,5 +258,5 @@ def _orbit(
     for angle, elevation, reach, roll, *aim in path(np.arange(views) / views):
         a, e = np.radians(angle), np.radians(elevation)
         center = reach * np.array([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)])
-        poses.append((_look_at(center, np.array(aim), roll), center))
+        poses.append((look_at(center, np.array(aim), roll), center))
     return poses

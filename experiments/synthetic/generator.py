@@ -69,7 +69,7 @@ def make_scene(
             break
     else:
         raise ValueError(f"no place for the cameras of {origin} in {MAX_REDRAWS} draws")
-    return _rounded(
+    return rounded(
         schema.Scene(
             version=schema.SCHEMA_VERSION,
             provenance=schema.Provenance(
@@ -119,14 +119,16 @@ def _cameras(origin: Origin, views: int, width: int, height: int) -> schema.Came
     return cameras.cameras(origin.scene_stream("cameras") if extreme else rng, common, ranges, views, width, height)
 
 
-def _rounded(scene: schema.Scene) -> schema.Scene:
-    def rounded(value):
+def rounded(scene: schema.Scene) -> schema.Scene:
+    """With every number rounded to :data:`DECIMALS`."""
+
+    def plain(value):
         if isinstance(value, float):
             return round(value, DECIMALS) + 0.0  # no negative zeros
         if isinstance(value, dict):
-            return {key: rounded(item) for key, item in value.items()}
+            return {key: plain(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
-            return [rounded(item) for item in value]
+            return [plain(item) for item in value]
         return value
 
-    return msgspec.convert(rounded(msgspec.to_builtins(scene)), schema.Scene)
+    return msgspec.convert(plain(msgspec.to_builtins(scene)), schema.Scene)

@@ -22,7 +22,7 @@ import numpy as np
 
 from experiments.data import files
 from experiments.data.scene_folder import SceneRecord, write_record, write_views
-from experiments.synthetic import passes, schema
+from experiments.synthetic import passes, region, schema
 from experiments.synthetic.worker_process import RenderError, WorkerLost, WorkerProcess
 
 _LEAST_FREE_BYTES = 32 * 2**20
@@ -97,7 +97,7 @@ def finish_job(worker: WorkerProcess, job: RenderJob, seconds_limit: float) -> S
         rendered = worker.render(spec.absolute(), raw.absolute(), seconds_limit)
         start = time.perf_counter()
         try:
-            write_views(folder, job.scene, lambda view: _read_passes(raw, job.scene, view))
+            write_views(folder, job.scene, lambda view: _read_passes(raw, job.scene, view), region.mask_of(job.scene))
         except ValueError as error:
             raise RenderError(str(error)) from None
         shutil.rmtree(raw)

@@ -74,7 +74,8 @@ class Lathe(_Kind, frozen=True):
     """A surface of revolution about z: vases, bowls, bottles, lamps."""
 
     profile: tuple[tuple[float, float], ...]
-    """(radius in 0…1, z in -1…1) from bottom to top, joined by a smooth curve; closed by discs where the radius is not 0."""
+    """(radius in 0…1, z in -1…1) from bottom to top, and for a vessel down again on its inside, joined by a smooth curve;
+    closed by discs where the radius at an end is not 0."""
 
 
 class Prism(_Kind, frozen=True):
@@ -95,7 +96,7 @@ class HeightField(_Kind, frozen=True):
 
 
 class Rectangle(_Kind, frozen=True):
-    """[-1, 1]² in the plane z = 0, seen from both sides."""
+    """[-1, 1]² in the plane z = 0, seen from both sides. Its UV coordinates are 0 at (-1, -1) and 1 at (1, 1)."""
 
 
 class WireBox(_Kind, frozen=True):
@@ -114,6 +115,15 @@ class Tube(_Kind, frozen=True):
     """Metres."""
 
 
+class Mesh(_Kind, frozen=True):
+    """Triangles from a file, with UV coordinates or colours of the vertices (:mod:`experiments.synthetic.mesh_files`)."""
+
+    file: str
+    """As :func:`experiments.synthetic.mesh_files.write` wrote it; its vertices fill the cube."""
+    sha256: str
+    """Of the file's bytes, so that a changed mesh is a changed scene."""
+
+
 Shape = (
     Ellipsoid
     | Superellipsoid
@@ -127,6 +137,7 @@ Shape = (
     | Rectangle
     | WireBox
     | Tube
+    | Mesh
 )
 
 
@@ -202,6 +213,20 @@ class Picture(_Kind, frozen=True):
     """Of the files' bytes one after another, so that a changed texture is a changed scene."""
 
 
+class Wrapped(_Kind, frozen=True):
+    """A picture that lies on a Rectangle or a Mesh by its UV coordinates, which run from the lower left corner to the right
+    and upwards: on a Rectangle seen from +z it fills it, upright and unmirrored."""
+
+    color: str
+    """File of the base colour, sRGB."""
+    sha256: str
+    """Of the file's bytes."""
+
+
+class VertexColors(_Kind, frozen=True):
+    """The colours that a Mesh brings with its vertices."""
+
+
 class Layered(_Kind, frozen=True):
     """Two textures, the second shown where the mask is bright (its ramp's luminance)."""
 
@@ -213,7 +238,7 @@ class Layered(_Kind, frozen=True):
 class Material(_Part, frozen=True):
     """A Principled BSDF."""
 
-    base: Plain | Pattern | Picture | Layered
+    base: Plain | Pattern | Picture | Layered | Wrapped | VertexColors
     roughness: tuple[float, float] = (0.5, 0.5)
     """Where the base's field is 0, and where it is 1."""
     metallic: float = 0.0
@@ -307,6 +332,8 @@ class RenderSettings(_Part, frozen=True):
     """Cycles' own."""
     exposure_percentile: float = 99.0
     """Of the brightness of the scene's surfaces over all views, shown as white."""
+    bounces: int | msgspec.UnsetType = msgspec.UNSET
+    """Of a path, transmissions through glass among them; 4 where not set."""
 
 
 class Provenance(_Part, frozen=True):
@@ -319,6 +346,19 @@ class Provenance(_Part, frozen=True):
     scene: int
     attempt: int = 0
     """Above 0 for a scene that replaces one that could not be rendered."""
+    task: str | msgspec.UnsetType = msgspec.UNSET
+    """Task and split of ``experiments.prepare``, whose scenes these values then name."""
+
+
+class Region(_Part, frozen=True):
+    """The part of a flat object that counts when the scene's task is evaluated."""
+
+    object: int
+    """Place in ``Scene.objects`` of a Rectangle."""
+    picture: str
+    """File of a picture that fills the Rectangle as one of :class:`Wrapped` does: bright where it counts."""
+    sha256: str
+    """Of the file's bytes."""
 
 
 class Scene(_Part, frozen=True):
@@ -329,6 +369,8 @@ class Scene(_Part, frozen=True):
     lighting: Lighting
     cameras: Cameras
     render: RenderSettings = RenderSettings()
+    region: Region | msgspec.UnsetType = msgspec.UNSET
+    """Without it, all surfaces count."""
 
 
 def to_json(scene: Scene) -> bytes:

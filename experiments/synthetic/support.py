@@ -59,6 +59,8 @@ def support_point(shape: schema.Shape, size: schema.Vec3, direction: Vector) -> 
             return _farthest(
                 path + radius * np.divide(across, length, out=np.zeros_like(path), where=length > 1e-12), d
             )
+        case schema.Mesh(file=file):
+            return _farthest(_mesh_points(file) * half, d)
     raise TypeError(f"unknown shape {type(shape).__name__}")
 
 
@@ -79,6 +81,12 @@ def _field_points(field: schema.HeightField) -> Float[np.ndarray, "n 3"]:
         z = CubicSpline(np.linspace(-1, 1, z.shape[axis]), z, axis=axis, bc_type="natural")(side)
     y, x = np.meshgrid(side, side, indexing="ij")
     return np.stack([x, y, z], axis=-1).reshape(-1, 3)
+
+
+@lru_cache(maxsize=16)
+def _mesh_points(file: str) -> Float[np.ndarray, "n 3"]:
+    with np.load(file) as stored:
+        return stored["vertices"].astype(np.float64)
 
 
 def _farthest_circle(d: Vector, profile: Float[np.ndarray, "n 2"]) -> Vector:

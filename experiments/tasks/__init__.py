@@ -1,1 +1,1 @@
-"""The data of the paper's downstream tasks (Sec. 5): recorded scenes in, and open stand-ins for them."""
+"""The data of the paper's downstream tasks (Section 5): faces, humans, glass, recorded or as open stand-ins."""

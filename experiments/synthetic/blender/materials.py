@@ -19,6 +19,9 @@ WAVE_SCALE = 2 * m.pi / 20
 """Makes a Wave Texture repeat once per unit."""
 BOX_UV = "box"
 """UV map in metres (:func:`.meshes.box_coordinates`): the tangents of normal maps."""
+OWN_UV = "own"
+"""UV map that a shape brings with it."""
+VERTEX_COLORS = "colors"
 
 Json = dict[str, Any]
 
@@ -86,6 +89,15 @@ def _texture(tree: Any, base: Json) -> Texture:
         return _pattern(tree, base)
     if kind == "picture":
         return _picture(tree, base)
+    if kind == "wrapped":
+        image = node(tree, "TexImage", interpolation="Linear", extension="REPEAT")
+        image.image = load_image(Path(base["color"]), "sRGB")
+        link(tree, node(tree, "UVMap", uv_map=OWN_UV).outputs["UV"], image.inputs["Vector"])
+        color = image.outputs["Color"]
+        return Texture(color, node(tree, "RGBToBW", {0: color}).outputs[0])
+    if kind == "vertex_colors":
+        color = node(tree, "VertexColor", layer_name=VERTEX_COLORS).outputs["Color"]
+        return Texture(color, node(tree, "RGBToBW", {0: color}).outputs[0])
     if kind == "layered":
         mask = node(tree, "RGBToBW", {0: _pattern(tree, base["mask"]).color}).outputs[0]
         inputs = {

@@ -7,7 +7,10 @@ counter-clockwise as seen from outside. A shape is given as the dictionary that 
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,23 +44,36 @@ class Mesh(NamedTuple):
     """(m, 3) int32, indices into the vertices."""
     bevelled: bool
     """Large flat faces meet narrow rounded ones: shading normals are then weighted by area, so that the flat ones look flat."""
+    uv: np.ndarray | None = None
+    """(m, 3, 2) float32, UV coordinates of each triangle's corners, of shapes that have any"""
+    colors: np.ndarray | None = None
+    """(n, 3) float32, linear RGB of the vertices, likewise"""
 
 
 def build(shape: Shape, size: Sequence[float]) -> Mesh:
     """The mesh of a shape whose cube [-1, 1]³ is scaled to ``size`` metres.
 
     Raises:
-        ValueError: an unknown kind, or measures that make no surface.
+        ValueError: an unknown kind, measures that make no surface, or a mesh's file that is not what the shape says.
+        OSError: a mesh's file cannot be read.
     """
     kind = shape["kind"]
-    if kind not in _BUILDERS:
-        raise ValueError(f"unknown shape {kind!r}; there are {', '.join(sorted(_BUILDERS))}")
+    if kind not in _KINDS:
+        raise ValueError(f"unknown shape {kind!r}; there are {', '.join(sorted(_KINDS))}")
     half = np.asarray(size, np.float64) / 2
     solid_axes = half if kind in _SOLIDS else half[:2]
     if kind != "tube" and (half.shape != (3,) or not np.all(np.isfinite(half)) or np.any(solid_axes <= 0)):
         raise ValueError(f"a {kind} needs positive extents, got size {tuple(size)}")
+    if kind == "mesh":
+        return _from_file(shape, half)
     vertices, faces = _BUILDERS[kind](shape, half)
-    return Mesh(vertices.astype(np.float32), faces.astype(np.int32), shape.get("bevel", 0.0) > 0)
+    uv = (np.sign(vertices[faces, :2]) + 1) / 2 if kind == "rectangle" else None
+    return Mesh(
+        vertices.astype(np.float32),
+        faces.astype(np.int32),
+        shape.get("bevel", 0.0) > 0,
+        None if uv is None else uv.astype(np.float32),
+    )
 
 
 def box_coordinates(mesh: Mesh) -> np.ndarray:
@@ -73,6 +89,16 @@ def box_coordinates(mesh: Mesh) -> np.ndarray:
     u = np.take_along_axis(corners, across[:, None, None], axis=2)[..., 0] * facing[:, None]
     v = np.take_along_axis(corners, up[:, None, None], axis=2)[..., 0]
     return np.stack([u, v], axis=2).astype(np.float32)
+
+
+def _from_file(shape: Shape, half: np.ndarray) -> Mesh:
+    content = Path(shape["file"]).read_bytes()
+    if hashlib.sha256(content).hexdigest() != shape["sha256"]:
+        raise ValueError(f"{shape['file']} is not the mesh that the scene was made with")
+    with np.load(io.BytesIO(content)) as stored:
+        vertices = (stored["vertices"] * half).astype(np.float32)
+        uv, colors = (stored[name] if name in stored else None for name in ("uv", "colors"))
+        return Mesh(vertices, stored["faces"], False, uv, colors)
 
 
 def _segments(radius: float) -> int:
@@ -221,4 +247,5 @@ _BUILDERS: dict[str, Callable[[Shape, np.ndarray], Surface]] = {
     "wire_box": _wire_box,
     "tube": _tube,
 }
+_KINDS = frozenset({*_BUILDERS, "mesh"})
 _SOLIDS = frozenset(_BUILDERS) - {"height_field", "rectangle", "tube"}

@@ -80,6 +80,12 @@ def _mesh(mesh: meshes.Mesh, name: str) -> Any:
     data.polygons.add(count)
     data.polygons.foreach_set("loop_start", np.arange(0, 3 * count, 3, dtype=np.int32))
     data.uv_layers.new(name=materials.BOX_UV).uv.foreach_set("vector", meshes.box_coordinates(mesh).ravel())
+    if mesh.uv is not None:
+        data.uv_layers.new(name=materials.OWN_UV).uv.foreach_set("vector", mesh.uv.ravel())
+    if mesh.colors is not None:
+        opaque = np.pad(mesh.colors, ((0, 0), (0, 1)), constant_values=1)
+        colors = data.color_attributes.new(materials.VERTEX_COLORS, "FLOAT_COLOR", "POINT")
+        colors.data.foreach_set("color", opaque.astype(np.float32).ravel())
     data.update(calc_edges=True)
     data.shade_smooth()
     data.set_sharp_from_angle(angle=np.radians(meshes.SHARP_ANGLE))
@@ -127,7 +133,8 @@ def _settings(target: Any, settings: Json) -> None:
     cycles.samples, cycles.use_adaptive_sampling = settings["samples"], False
     cycles.use_denoising, cycles.denoiser = settings["denoise"], "OPENIMAGEDENOISE"
     cycles.denoising_input_passes, cycles.denoising_prefilter = "RGB_ALBEDO_NORMAL", "FAST"
-    cycles.max_bounces, cycles.diffuse_bounces, cycles.glossy_bounces, cycles.transmission_bounces = 4, 2, 2, 4
+    cycles.diffuse_bounces, cycles.glossy_bounces = 2, 2
+    cycles.max_bounces = cycles.transmission_bounces = settings.get("bounces", 4)
     cycles.caustics_reflective = cycles.caustics_refractive = False
     cycles.sample_clamp_indirect = 5
     cycles.use_light_tree = False

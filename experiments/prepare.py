@@ -1,0 +1,199 @@
+"""The data of the paper's downstream tasks (Section 5), as stand-ins that are rendered here, without anything to download.
+
+``python -m experiments.prepare --task=glass --split=test`` writes ``runs/tasks/glass_…/test/dataset_00``, a data set like
+those of :mod:`experiments.generate`: resumable, hashed, with a contact sheet. The tasks are
+
+- ``faces``: trained on rooms seen by a camera that hardly moves; tested on flat prints of faces before such a camera, whose
+  mask is where a print shows the face. The faces are a photo from scikit-image and rendered heads;
+- ``humans``: clothed bodies seen from all around, in place of THuman 2.1 (``train``, ``test``: adults) and 2K2K
+  (``cross_domain``: children, the old, other builds). ``--meshes=FOLDER`` renders real scans instead, the same way;
+- ``glass``: bottles, cups and bowls on a table, in place of ClearPose, with the depth of the first glass surface.
+
+The bodies and faces need ``pip install -e '.[tasks]'``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from absl import flags
+
+from experiments.data.manifest import Split, Task, TaskSettings
+from experiments.synthetic import runs
+from experiments.synthetic.blender_command import worker_command
+from experiments.synthetic.pool import LocalPool, available_cores
+from experiments.synthetic.schema import Scene
+from weights_convert.command_line import run
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much is rendered."""
+
+    resolution: int
+    train_samples: int
+    """Paths per pixel."""
+    test_samples: int
+    scenes: dict[tuple[Task, Split], int]
+    """The splits that there are."""
+    views: dict[tuple[Task, Split], int]
+
+
+PRESETS = {
+    "nano": Preset(
+        resolution=96,
+        train_samples=4,
+        test_samples=16,
+        scenes={
+            ("faces", "train"): 24, ("faces", "test"): 12,
+            ("humans", "train"): 32, ("humans", "test"): 16, ("humans", "cross_domain"): 16,
+            ("glass", "train"): 32, ("glass", "test"): 19,
+        },
+        views={
+            ("faces", "train"): 8, ("faces", "test"): 7,
+            ("humans", "train"): 16, ("humans", "test"): 8, ("humans", "cross_domain"): 8,
+            ("glass", "train"): 8, ("glass", "test"): 8,
+        },
+    ),
+    "vggt_1b": Preset(
+        resolution=518,
+        train_samples=4,
+        test_samples=16,
+        scenes={
+            ("faces", "train"): 200, ("faces", "test"): 50,
+            ("humans", "train"): 2345, ("humans", "test"): 100, ("humans", "cross_domain"): 100,
+            ("glass", "train"): 32, ("glass", "test"): 19,
+        },
+        views={
+            ("faces", "train"): 100, ("faces", "test"): 42,
+            ("humans", "train"): 96, ("humans", "test"): 96, ("humans", "cross_domain"): 96,
+            ("glass", "train"): 100, ("glass", "test"): 100,
+        },
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """By whom."""
+
+    workers: int | None = None
+    """Blender processes; by default one for each core."""
+    blender: str | None = None
+    """See :func:`experiments.synthetic.blender_command.worker_command`."""
+
+    def executor(self) -> LocalPool:
+        workers = len(available_cores()) if self.workers is None else self.workers
+        return LocalPool(worker_command(self.blender), workers)
+
+
+def prepare(settings: TaskSettings, output: Path, scenes: int, rendering: Rendering, up: str = "y") -> str:
+    """Make a split's data set.
+
+    Args:
+        settings: of it.
+        output: the task's folder; the data set becomes ``SPLIT/dataset_00`` in it.
+        scenes: how many.
+        rendering: by whom.
+        up: the up axis of ``settings.meshes``.
+
+    Returns:
+        One line that says what was written.
+
+    Raises:
+        ValueError: unusable meshes, a folder with something else, or nothing that can be rendered.
+        OSError: no Blender, the extra ``tasks`` is missing, or a folder cannot be written.
+    """
+
+    def scene_maker() -> runs.SceneMaker:
+        from experiments.tasks.makers import task_scenes
+        from experiments.tasks.naming import Name
+
+        make = task_scenes(settings, output, scenes, up, rendering.executor)
+
+        def make_scene(dataset: int, scene: int, attempt: int) -> Scene:
+            return make(Name(settings, dataset, scene, attempt))
+
+        return make_scene
+
+    folder = output / settings.split
+    outcome = runs.generate(folder, settings, 1, scenes, scene_maker, rendering.executor)
+    content = f"{outcome.scenes} scenes × {settings.views} views of {settings.resolution}×{settings.resolution} pixels"
+    failed = f"; {outcome.failed} scene(s) could not be rendered, see manifest.json" if outcome.failed else ""
+    target = folder / runs.dataset_name(0)
+    if not outcome.rendered:
+        return f"nothing to do: {target} holds {content}{failed}"
+    return f"wrote {content} to {target} in {outcome.seconds:.0f} s{failed}; look at {target}/contact_sheet.png"
+
+
+def default_folder(task: Task, meshes: str | None, resolution: int, seed: int) -> str:
+    """A name that data with other settings do not have, but for views and samples."""
+    source = f"_{Path(meshes).name}" if meshes else ""
+    return f"{task}{source}_{resolution}px_seed{seed}"
+
+
+def main(_: Sequence[str]) -> None:
+    given = flags.FLAGS
+    preset = PRESETS[given.preset]
+    task: Task = given.task
+    known = [split for split in get_args(Split) if (task, split) in preset.scenes]
+    splits: list[Split] = known if given.split == "all" else [given.split]
+    if splits[0] not in known:
+        raise ValueError(f"--task={task} has no --split={given.split}; it has {', '.join(known)}")
+    if given.meshes is not None and (task != "humans" or given.split == "all"):
+        raise ValueError("--meshes=FOLDER goes with --task=humans and one --split, whose scans the folder holds")
+    resolution = preset.resolution if given.resolution is None else given.resolution
+    meshes = given.meshes and os.path.abspath(given.meshes)
+    output = Path(given.output or f"runs/tasks/{default_folder(task, meshes, resolution, given.seed)}")
+    for split in splits:
+        samples = preset.train_samples if split == "train" else preset.test_samples
+        settings = TaskSettings(
+            task=task,
+            split=split,
+            seed=given.seed,
+            views=preset.views[task, split] if given.views is None else given.views,
+            resolution=resolution,
+            samples=samples if given.samples is None else given.samples,
+            meshes=meshes,
+        )
+        print(prepare(settings, output, _scenes(settings, preset), Rendering(given.workers, given.blender), given.up))
+
+
+def _scenes(settings: TaskSettings, preset: Preset) -> int:
+    """As many as there are meshes, where these are given."""
+    wanted: int | None = flags.FLAGS.scenes
+    if settings.meshes is None:
+        return preset.scenes[settings.task, settings.split] if wanted is None else wanted
+    from experiments.tasks.meshes import find_meshes
+
+    found = len(find_meshes(Path(settings.meshes)))
+    if wanted is not None and wanted > found:
+        raise ValueError(f"--scenes={wanted}, but --meshes={settings.meshes} holds {found} meshes")
+    return found if wanted is None else wanted
+
+
+if __name__ == "__main__":
+    flags.DEFINE_enum("preset", "nano", list(PRESETS), "default numbers: nano for CPUs, vggt_1b as in the paper")
+    flags.DEFINE_enum("task", None, list(get_args(Task)), "whose data", required=True)
+    flags.DEFINE_enum("split", "all", [*get_args(Split), "all"], "which part; only humans have cross_domain")
+    flags.DEFINE_string(
+        "meshes", None, "folder of textured scans (OBJ, GLB, PLY), at any depth, rendered in place of the stand-in's bodies"
+    )
+    flags.DEFINE_enum("up", "y", ["y", "z"], "the axis of --meshes that points up")
+    flags.DEFINE_integer("scenes", None, "scenes of each split (glass as in the paper 32 and 19)", lower_bound=1)
+    flags.DEFINE_integer("views", None, "views of each scene (nano 7 to 16, vggt_1b 42 to 100)", lower_bound=1)
+    flags.DEFINE_integer("resolution", None, "width and height in pixels (nano 96, vggt_1b 518)", lower_bound=14)
+    flags.DEFINE_integer("samples", None, "light paths per pixel (train 4, test 16)", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "of everything random", lower_bound=0)
+    flags.DEFINE_string(
+        "output", None, "folder to make or to complete; by default below runs/tasks, named by task, resolution and seed"
+    )
+    flags.DEFINE_integer("workers", None, "Blender processes; by default one for each core", lower_bound=1)
+    flags.DEFINE_string(
+        "blender", None, "an installed Blender 4.5 or 5.0, or a Python with bpy; by default uv makes an environment"
+    )
+    run(main)

@@ -1,0 +1,173 @@
+"""Scenes of one person each, from a folder of textured meshes: scans, or :mod:`experiments.tasks.bodies`.
+
+On disk, THuman 2.1 has a folder for each scan (``0000/0000.obj``, ``material0.mtl``, ``material0.jpeg``), 2K2K one PLY file
+with colours of about a million vertices for each person; it also comes thinned to 50,000 vertices. Give the folder that
+holds all scans of one split, in one resolution; how the files are nested does not matter. Every mesh is a scene, in the
+order of the paths. The body stands with its feet on z = 0 about the origin, in metres.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy.spatial import ConvexHull
+
+from experiments.data.manifest import TaskSettings
+from experiments.synthetic import mesh_files, schema
+from experiments.synthetic.cameras import from_poses, look_at
+from experiments.synthetic.draws import Range, pick, uniform
+from experiments.synthetic.generator import rounded
+from experiments.synthetic.placement import solid, vec3
+from experiments.tasks.naming import Name
+
+Axis = Literal["y", "z"]
+UNITS = (("m", 1.0), ("cm", 0.01), ("mm", 0.001))
+HEIGHT: Range = (0.45, 2.6)
+"""Metres, of people, arms raised or not. A height that is within it in none of the units belongs to a scan that was
+normalised, and is made :data:`NORMALISED`."""
+NORMALISED = 1.7
+ELEVATION: Range = (-5.0, 25.0)
+"""Degrees above the horizon."""
+FIELD_OF_VIEW: Range = (38.0, 55.0)
+FILLED: Range = (0.8, 0.93)
+"""Share of the picture, from its middle to its border, that the body reaches at most in any view."""
+SKY: Range = (0.5, 0.9)
+POWER: Range = (35.0, 70.0)
+"""W, of each of four area lights."""
+
+
+def find_meshes(folder: Path) -> list[Path]:
+    """The mesh files below a folder, in the order of their paths.
+
+    Raises:
+        ValueError: there are none, or no such folder.
+        OSError: the folder cannot be read.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"--meshes={folder} is no folder")
+    found = sorted(
+        Path(parent, name)
+        for parent, _, names in os.walk(folder, onerror=_raise, followlinks=True)
+        for name in names
+        if Path(name).suffix.lower() in mesh_files.SUFFIXES and not name.startswith(".")
+    )
+    if not found:
+        raise ValueError(f"--meshes={folder} holds no meshes ({', '.join(sorted(mesh_files.SUFFIXES))})")
+    return found
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def standing(parts: list[mesh_files.Part], up: Axis = "y") -> list[mesh_files.Part]:
+    """Turned so that the file's up axis is z, scaled to metres, its feet on z = 0 and its middle above the origin.
+
+    A file with y up looks along z, and along -y afterwards.
+    """
+    axes = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]]) if up == "y" else np.eye(3)
+    turned = [part.vertices @ axes.T for part in parts]
+    extent, middle = mesh_files.box(np.concatenate(turned))
+    scale = next((u for _, u in UNITS if HEIGHT[0] <= u * extent[2] <= HEIGHT[1]), NORMALISED / extent[2])
+    foot = middle - (0, 0, extent[2] / 2)
+    return [
+        replace(part, vertices=scale * (vertices - foot)) for part, vertices in zip(parts, turned, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class MeshScenes:
+    """Makes the scene of each mesh.
+
+    Args:
+        paths: of the meshes.
+        folder: where what the renderer takes is written; made if need be.
+        up: the files' up axis.
+    """
+
+    paths: list[Path]
+    folder: Path
+    up: Axis = "y"
+
+    def __call__(self, name: Name) -> schema.Scene:
+        """The scene of a name.
+
+        Raises:
+            ValueError: the mesh cannot be used.
+            OSError: the folder cannot be written.
+        """
+        path = self.paths[name.scene]
+        parts = standing(mesh_files.read(path), self.up)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        objects, materials = [], []
+        for i, part in enumerate(parts):
+            stem = f"{name.scene:04d}_{i}"
+            size, middle = mesh_files.box(part.vertices)
+            shape = mesh_files.write(part, self.folder, stem)
+            objects.append(solid(path.stem, shape, size, i, middle))
+            if part.picture is None:
+                base: schema.Wrapped | schema.VertexColors = schema.VertexColors()
+            else:
+                base = mesh_files.write_picture(part.picture, self.folder / f"{stem}.png")
+            materials.append(schema.Material(base=base, roughness=(0.8, 0.8), specular=0.25))
+        rng = name.stream()
+        settings: TaskSettings = name.settings
+        return rounded(
+            schema.Scene(
+                version=schema.SCHEMA_VERSION,
+                provenance=name.provenance("object_centric"),
+                objects=tuple(objects),
+                materials=tuple(materials),
+                lighting=_even_light(rng),
+                cameras=round_about(
+                    rng, np.concatenate([part.vertices for part in parts]), settings.views, settings.resolution
+                ),
+                render=schema.RenderSettings(samples=settings.samples),
+            )
+        )
+
+
+def round_about(
+    rng: np.random.Generator, points: Float[np.ndarray, "n 3"], views: int, resolution: int
+) -> schema.Cameras:
+    """Cameras on a full circle, all of which see all the points; at one height, and as near as the narrowest view allows."""
+    if len(points) > 1000:
+        points = points[ConvexHull(points).vertices]
+    target = mesh_files.box(points)[1]
+    field_of_view, elevation = uniform(rng, FIELD_OF_VIEW), np.radians(uniform(rng, ELEVATION))
+    azimuth = uniform(rng, (0, 2 * np.pi)) + pick(rng, [-1.0, 1.0]) * 2 * np.pi * np.arange(views) / views
+    toward = np.stack(
+        [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.full(views, np.sin(elevation))],
+        axis=1,
+    )
+    turns = [look_at(target + way, target, 0.0) for way in toward]
+    local = np.einsum("vij,nj->vni", np.array(turns), points - target)
+    # A point is within the picture's share s if |x| / (distance + z) <= s tan(fov / 2), and the same for y.
+    reach = uniform(rng, FILLED) * np.tan(np.radians(field_of_view) / 2)
+    distance = float((np.abs(local[..., :2]).max(axis=-1) / reach - local[..., 2]).max())
+    return from_poses(
+        [(turn, target + distance * way) for turn, way in zip(turns, toward, strict=True)],
+        field_of_view, resolution, resolution,
+    )  # fmt: skip
+
+
+def _even_light(rng: np.random.Generator) -> schema.Lighting:
+    """A bright sky and an area light in each quarter."""
+    turn, lamps = uniform(rng, (0, np.pi / 2)), []
+    for quarter in range(4):
+        angle = turn + quarter * np.pi / 2
+        position = np.array([2.5 * np.cos(angle), 2.5 * np.sin(angle), uniform(rng, (1.5, 3.0))])
+        aim = np.array([0, 0, 0.9]) - position
+        lamps.append(
+            schema.AreaLight(
+                position=vec3(position), direction=vec3(aim / np.linalg.norm(aim)), size=(1.5, 1.5),
+                color=(1.0, 1.0, 1.0), power=uniform(rng, POWER),
+            )
+        )  # fmt: skip
+    grey = uniform(rng, (0.85, 1.0))
+    return schema.Lighting(schema.UniformSky((grey, grey, 1.0), uniform(rng, SKY)), tuple(lamps))
