@@ -16,6 +16,8 @@ class ViewList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     views: tuple[int, ...]
     """In the order in which the model sees them; the first is its reference."""
     what: str
+    default: bool = True
+    """Whether it is taken for scenes with so many views unless another is named."""
 
 
 @cache
@@ -36,7 +38,7 @@ def choose_views(asked_for: str | None, num_views: int) -> tuple[int, ...]:
     lists = view_lists()
     if asked_for is None:
         for found in lists.values():
-            if found.of == num_views:
+            if found.default and found.of == num_views:
                 return found.views
         raise ValueError(f"no list of views was made for scenes with {num_views}; name one, or numbers, by --views")
     if asked_for in lists:
