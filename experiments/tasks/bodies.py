@@ -164,9 +164,7 @@ def _write(body: _Body, rng: np.random.Generator, kind: Kind, number: int, path:
         (made / path.name).write_text(_obj(posed["vertices"][0].detach().numpy(), body))
 
 
-def _pose(
-    rng: np.random.Generator, joints: dict[str, Float[np.ndarray, "3"]], kind: Kind
-) -> dict[str, Rotation]:
+def _pose(rng: np.random.Generator, joints: dict[str, Float[np.ndarray, "3"]], kind: Kind) -> dict[str, Rotation]:
     """Turns of bones about axes of the world, within what is natural for someone who stands or walks.
 
     Args:

@@ -59,12 +59,20 @@ def _put(picture: np.ndarray, where: Bool[np.ndarray, "h w"], content: np.ndarra
 
 
 def _hair_color(rng: np.random.Generator) -> Color:
-    lightness, chroma, hue = pick(rng, [(0.2, 0.02, 60), (0.3, 0.04, 50), (0.45, 0.07, 60), (0.7, 0.08, 80), (0.45, 0.11, 40)])
+    lightness, chroma, hue = pick(
+        rng, [(0.2, 0.02, 60), (0.3, 0.04, 50), (0.45, 0.07, 60), (0.7, 0.08, 80), (0.45, 0.11, 40)]
+    )
     return oklch(lightness * uniform(rng, (0.9, 1.1)), chroma, hue)
 
 
 def _face(
-    rng: np.random.Generator, picture: np.ndarray, places: np.ndarray, head: np.ndarray, marks: Landmarks, skin: Color, hair: Color
+    rng: np.random.Generator,
+    picture: np.ndarray,
+    places: np.ndarray,
+    head: np.ndarray,
+    marks: Landmarks,
+    skin: Color,
+    hair: Color,
 ) -> None:
     eye = marks.eyes.mean(axis=0)
     x, y, z = np.moveaxis(places - (0.0, marks.face, eye[2]), -1, 0)
@@ -75,7 +83,9 @@ def _face(
     _put(picture, head & (z > line), np.asarray(hair) * streaks[..., None])
     brow = np.abs(np.abs(x) - abs(marks.eyes[0, 0])) < 0.02
     arch = 0.022 - 8.0 * (np.abs(x) - abs(marks.eyes[0, 0])) ** 2
-    _put(picture, front & brow & (np.abs(z - arch) < uniform(rng, (0.0025, 0.0045))), np.ones_like(picture) * hair * 0.7)
+    _put(
+        picture, front & brow & (np.abs(z - arch) < uniform(rng, (0.0025, 0.0045))), np.ones_like(picture) * hair * 0.7
+    )
     across, up = x - marks.mouth[0], z - (marks.mouth[2] - eye[2])
     lips = (across / uniform(rng, (0.024, 0.03))) ** 2 + (up / uniform(rng, (0.008, 0.012))) ** 2 < 1
     red = np.asarray(skin) * (0.85, 0.5, 0.5)
@@ -84,9 +94,7 @@ def _face(
     picture[front] *= 1 - blush[front, None] * (0.0, 0.4, 0.4)
 
 
-def _eyes(
-    rng: np.random.Generator, picture: np.ndarray, places: np.ndarray, eye: np.ndarray, marks: Landmarks
-) -> None:
+def _eyes(rng: np.random.Generator, picture: np.ndarray, places: np.ndarray, eye: np.ndarray, marks: Landmarks) -> None:
     iris = oklch(uniform(rng, (0.35, 0.6)), uniform(rng, (0.03, 0.09)), uniform(rng, (40, 260)))
     _put(picture, eye, np.full_like(picture, 0.8))
     for middle in marks.eyes:
@@ -127,4 +135,3 @@ def _noise(rng: np.random.Generator, places: np.ndarray, frequency: float) -> np
     """A sum of plane waves in random directions, about -1…1; ``frequency`` in radians per metre · 2π / 6."""
     waves = rng.normal(size=(6, 3)) * frequency
     return np.sin(places @ waves.T + rng.uniform(0, 2 * np.pi, 6)).sum(axis=-1) / 2.5
-

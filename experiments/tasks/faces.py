@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from experiments.synthetic import cameras, interior, lights, materials, rooms, schema
 from experiments.synthetic.draws import Range, chance, pick, uniform
 from experiments.synthetic.generator import rounded
-from experiments.synthetic.placement import SLOTS, quaternion, solid
+from experiments.synthetic.placement import SLOTS, solid
 from experiments.synthetic.support import distance
 from experiments.tasks.face_pictures import FacePicture
 from experiments.tasks.naming import Name
@@ -127,7 +127,9 @@ def _within(seen: schema.Cameras, flat: schema.Object) -> bool:
     """Whether every view shows the whole print."""
     ends = corners(flat)
     for view in seen.views:
-        local = ends @ np.reshape(view.world_to_camera, (3, 4))[:, :3].T + np.reshape(view.world_to_camera, (3, 4))[:, 3]
+        local = (
+            ends @ np.reshape(view.world_to_camera, (3, 4))[:, :3].T + np.reshape(view.world_to_camera, (3, 4))[:, 3]
+        )
         pixels = local[:, :2] / local[:, 2:] * (view.fx, view.fy) + (view.cx, view.cy)
         share = pixels / (seen.width, seen.height)
         if local[:, 2].min() <= 0 or share.min() < BORDER or share.max() > 1 - BORDER:

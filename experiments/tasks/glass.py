@@ -47,7 +47,10 @@ def make_scene(name: Name) -> schema.Scene:
             version=schema.SCHEMA_VERSION,
             provenance=name.provenance("object_centric"),
             objects=objects,
-            materials=(*(opaque[i % len(opaque)] for i in range(SLOTS)), *(glass_material(rng) for _ in range(glasses))),
+            materials=(
+                *(opaque[i % len(opaque)] for i in range(SLOTS)),
+                *(glass_material(rng) for _ in range(glasses)),
+            ),
             lighting=lights.lighting(rng, lights.MODERATE, "object_centric"),
             cameras=_cameras(rng, settings.views, settings.resolution),
             render=schema.RenderSettings(samples=settings.samples, bounces=BOUNCES),

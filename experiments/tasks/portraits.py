@@ -96,7 +96,10 @@ def _backdrop() -> schema.Object:
 def _studio(rng: np.random.Generator, target: np.ndarray) -> schema.Lighting:
     """A large key light on one side, a weaker one on the other."""
     side, lamps = 1.0 if rng.random() < 0.5 else -1.0, []
-    for place, power in (((side * 1.0, -1.2, 0.7), uniform(rng, (20, 35))), ((-side * 1.3, -1.0, 0.3), uniform(rng, (6, 14)))):
+    for place, power in (
+        ((side * 1.0, -1.2, 0.7), uniform(rng, (20, 35))),
+        ((-side * 1.3, -1.0, 0.3), uniform(rng, (6, 14))),
+    ):
         position = target + np.array(place)
         aim = target - position
         lamps.append(

@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt
 
 @dataclass(frozen=True)
 class Unwrapped:
-    """Texels in rows from the top; those that belong to no triangle repeat their nearest neighbours, so that seams are clean."""
+    """Texels in rows from the top; those of no triangle repeat their nearest neighbours, so that seams are clean."""
 
     places: Float[np.ndarray, "h w 3"]
     """On the body, metres."""
@@ -49,7 +49,9 @@ def unwrap(
     point = np.stack([column, row], axis=-1) + 0.5
     area = _cross(b - a, c - a)
     area = np.where(np.abs(area) < 1e-9, 1e-9, area)
-    share = np.stack([_cross(b - point, c - point), _cross(c - point, a - point), _cross(a - point, b - point)], axis=-1)
+    share = np.stack(
+        [_cross(b - point, c - point), _cross(c - point, a - point), _cross(a - point, b - point)], axis=-1
+    )
     share = np.clip(share / area[..., None], 0, 1)
     share /= share.sum(axis=-1, keepdims=True)
     index = faces[owners[row, column] - 1]
