@@ -47,6 +47,7 @@ setup(
         "cuda": [f"jax[cuda13]{JAX}"],
         "tpu": [f"jax[tpu]{JAX}"],
         "torch": ["peft==0.21.2", "torch==2.13.0"],
+        "tasks": ["anny==0.6.2", "scikit-image>=0.26,<0.27", "torch==2.13.0"],
         "test": [
             "hypothesis>=6.130,<7",
             "pycolmap>=3.11,<5",

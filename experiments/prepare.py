@@ -181,7 +181,9 @@ if __name__ == "__main__":
     flags.DEFINE_enum("task", None, list(get_args(Task)), "whose data", required=True)
     flags.DEFINE_enum("split", "all", [*get_args(Split), "all"], "which part; only humans have cross_domain")
     flags.DEFINE_string(
-        "meshes", None, "folder of textured scans (OBJ, GLB, PLY), at any depth, rendered in place of the stand-in's bodies"
+        "meshes",
+        None,
+        "folder of textured scans (OBJ, GLB, PLY), at any depth, rendered in place of the stand-in's bodies",
     )
     flags.DEFINE_enum("up", "y", ["y", "z"], "the axis of --meshes that points up")
     flags.DEFINE_integer("scenes", None, "scenes of each split (glass as in the paper 32 and 19)", lower_bound=1)

@@ -106,7 +106,9 @@ def _part(path: Path, vertices: np.ndarray, mesh: trimesh.Trimesh) -> Part:
     elif visual.kind == "vertex":
         colors = _linear(visual.vertex_colors[:, :3] / 255)
     if colors is None and (uv is None or picture is None):
-        lacking = "no texture that can be read" if uv is not None else "neither UV coordinates nor colours of its vertices"
+        lacking = (
+            "no texture that can be read" if uv is not None else "neither UV coordinates nor colours of its vertices"
+        )
         raise ValueError(f"{path} has {lacking}")
     # Readers cut a surface along its seams in the picture; joined again, it is shaded as one.
     places, first, inverse = np.unique(vertices + 0.0, axis=0, return_index=True, return_inverse=True)

@@ -23,12 +23,12 @@ GLASS: Count = (5, 9)
 OPAQUE: Count = (1, 3)
 OPAQUE_SIZE: Range = (0.08, 0.18)
 """Metres."""
-TABLE: Range = (0.5, 0.65)
+TABLE: Range = (0.48, 0.6)
 """Half the sides of the table, metres."""
-SPREAD = 0.36
+SPREAD = 0.3
 """Things stand within so many metres of the middle along each side."""
 ELEVATION: Range = (18.0, 60.0)
-DISTANCE: Range = (0.75, 1.15)
+DISTANCE: Range = (0.65, 0.95)
 """Of the cameras from the middle of the things, metres."""
 FIELD_OF_VIEW: Range = (45.0, 60.0)
 BOUNCES = 12
@@ -47,7 +47,10 @@ def make_scene(name: Name) -> schema.Scene:
             version=schema.SCHEMA_VERSION,
             provenance=name.provenance("object_centric"),
             objects=objects,
-            materials=(*(opaque[i % len(opaque)] for i in range(SLOTS)), *(glass_material(rng) for _ in range(glasses))),
+            materials=(
+                *(opaque[i % len(opaque)] for i in range(SLOTS)),
+                *(glass_material(rng) for _ in range(glasses)),
+            ),
             lighting=lights.lighting(rng, lights.MODERATE, "object_centric"),
             cameras=_cameras(rng, settings.views, settings.resolution),
             render=schema.RenderSettings(samples=settings.samples, bounces=BOUNCES),

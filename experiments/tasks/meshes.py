@@ -75,9 +75,7 @@ def standing(parts: list[mesh_files.Part], up: Axis = "y") -> list[mesh_files.Pa
     extent, middle = mesh_files.box(np.concatenate(turned))
     scale = next((u for _, u in UNITS if HEIGHT[0] <= u * extent[2] <= HEIGHT[1]), NORMALISED / extent[2])
     foot = middle - (0, 0, extent[2] / 2)
-    return [
-        replace(part, vertices=scale * (vertices - foot)) for part, vertices in zip(parts, turned, strict=True)
-    ]
+    return [replace(part, vertices=scale * (vertices - foot)) for part, vertices in zip(parts, turned, strict=True)]
 
 
 @dataclass(frozen=True)

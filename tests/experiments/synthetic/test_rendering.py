@@ -1,5 +1,6 @@
 """What Blender renders, against exact answers. About 20 s, after the first time when uv fetches Blender."""
 
+import dataclasses
 import json
 import subprocess
 from typing import get_args, get_type_hints
@@ -7,9 +8,10 @@ from typing import get_args, get_type_hints
 import numpy as np
 import OpenEXR
 import pytest
+import trimesh
 from PIL import Image
 
-from experiments.synthetic import passes, schema
+from experiments.synthetic import mesh_files, passes, schema
 from experiments.synthetic.blender_command import worker_command
 from experiments.synthetic.export import object_mesh
 from tests.experiments.synthetic.scenes import GREY, first_hits, look, rays, scene, thing
@@ -251,6 +253,63 @@ def test_pictures_lie_the_right_way_round_on_all_sides(worker, tmp_path, turn, e
         corners = seen.color[[3, 3, 12], [3, 12, 3]]  # upper left, upper right, lower left
         assert np.all(np.sort(corners, axis=1)[:, :2] < 0.05)
         assert "".join("rgb"[c.argmax()] if c.max() > 0.5 else " " for c in corners) == expected
+
+
+def quadrants(folder):
+    """Red and green above, blue and black below."""
+    picture = np.zeros((32, 32, 3), np.uint8)
+    picture[:16, :16, 0] = picture[:16, 16:, 1] = picture[16:, :16, 2] = 255
+    return mesh_files.write_picture(Image.fromarray(picture), folder / "quadrants.png")
+
+
+def seen_quadrants(color):
+    corners = color[[4, 4, 11, 11], [4, 11, 4, 11]]
+    return "".join("rgb"[c.argmax()] if c.max() > 0.5 else " " for c in corners)
+
+
+def test_a_picture_fills_a_rectangle_upright_and_unmirrored(worker, tmp_path):
+    material = schema.Material(quadrants(tmp_path), specular=0.0)
+    flat = thing(schema.Rectangle(), (1.0, 1.0, 0.0))
+    [seen] = worker.render(scene([flat], [material], [DOWN], 16, 16, samples=16), tmp_path / "scene")
+    assert seen_quadrants(seen.color) == "rgb "
+
+
+def mesh_file(folder, suffix):
+    """A square of 1 m in the xy plane of the file, facing z, with the quadrants, as trimesh writes it."""
+    corners = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], float)
+    visual = trimesh.visual.TextureVisuals(uv=corners[:, :2], image=Image.open(quadrants(folder).color))
+    trimesh.Trimesh(corners, [[0, 1, 2], [0, 2, 3]], visual=visual, process=False).export(folder / f"square{suffix}")
+    return folder / f"square{suffix}"
+
+
+@pytest.mark.parametrize("suffix", [".obj", ".glb"])
+def test_meshes_keep_their_textures_the_right_way_round(worker, tmp_path, suffix):
+    [part] = mesh_files.read(mesh_file(tmp_path, suffix))
+    square = thing(mesh_files.write(part, tmp_path, "part"), (1.0, 1.0, 1e-6))
+    material = schema.Material(mesh_files.write_picture(part.picture, tmp_path / "part.png"), specular=0.0)
+    [seen] = worker.render(scene([square], [material], [DOWN], 16, 16, samples=16), tmp_path / "scene")
+    assert seen_quadrants(seen.color) == "rgb "
+
+
+def test_meshes_show_the_colours_of_their_vertices(worker, tmp_path):
+    corners = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], float)
+    colors = np.tile([188, 0, 0, 255], (4, 1)).astype(np.uint8)  # half of the light, in sRGB
+    trimesh.Trimesh(corners, [[0, 1, 2], [0, 2, 3]], vertex_colors=colors, process=False).export(tmp_path / "a.ply")
+    [part] = mesh_files.read(tmp_path / "a.ply")
+    square = thing(mesh_files.write(part, tmp_path, "part"), (1.0, 1.0, 1e-6))
+    material = schema.Material(schema.VertexColors(), roughness=(1.0, 1.0), specular=0.0)
+    [seen] = worker.render(scene([square], [material], [DOWN], 16, 16, samples=16), tmp_path / "scene")
+    np.testing.assert_allclose(seen.color[8, 8], (0.5, 0, 0), atol=0.03)
+
+
+def test_a_changed_mesh_is_refused(worker, tmp_path):
+    [part] = mesh_files.read(mesh_file(tmp_path, ".glb"))
+    shape = mesh_files.write(part, tmp_path, "part")
+    mesh_files.write(dataclasses.replace(part, vertices=part.vertices[:, [1, 0, 2]]), tmp_path, "part")
+    changed = scene([thing(shape, (1.0, 1.0, 1e-6))], [GREY], [DOWN], 16, 16)
+    (tmp_path / "scene.json").write_bytes(schema.to_json(changed))
+    worker.send(spec=tmp_path / "scene.json", output=tmp_path / "views")
+    assert "is not the mesh that the scene was made with" in worker.read()["error"]
 
 
 @pytest.mark.parametrize(("turn", "expected"), [(0.0, (0.6, 0.0, -0.8)), (90.0, (0.0, -0.6, -0.8))])

@@ -1,0 +1,205 @@
+"""Clothed bodies in place of scans of people: the parametric model anny, posed, dressed by a painted texture, written as OBJ.
+
+anny (code Apache-2.0, data CC0) comes with the extra ``tasks``. Its texture coordinates are MakeHuman's, whose islands tell
+eyes, mouth and head apart. Each body is a folder, as in THuman 2.1: ``0000/0000.obj``, ``material0.mtl``, ``material0.png``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Float, Int
+from PIL import Image
+from scipy.spatial.transform import Rotation
+from tqdm import tqdm
+
+from experiments.data import files
+from experiments.data.manifest import Split
+from experiments.synthetic.draws import Range, pick, uniform
+from experiments.tasks import clothing
+from experiments.tasks.unwrapped import Unwrapped, unwrap
+
+Kind = Split | Literal["portraits"]
+Group = Literal["adult", "child", "old", "thin", "heavy", "strong"]
+
+PHENOTYPES: dict[Group, dict[str, Range]] = {
+    "adult": {"age": (0.6, 0.85), "height": (0.3, 0.7), "weight": (0.3, 0.65), "muscle": (0.3, 0.7)},
+    "child": {"age": (0.28, 0.5), "height": (0.3, 0.7), "weight": (0.3, 0.6), "muscle": (0.4, 0.6)},
+    "old": {"age": (0.93, 1.0), "height": (0.2, 0.6), "weight": (0.3, 0.7), "muscle": (0.2, 0.5)},
+    "thin": {"age": (0.6, 0.85), "height": (0.6, 0.95), "weight": (0.0, 0.15), "muscle": (0.1, 0.4)},
+    "heavy": {"age": (0.6, 0.9), "height": (0.2, 0.6), "weight": (0.85, 1.0), "muscle": (0.3, 0.6)},
+    "strong": {"age": (0.6, 0.8), "height": (0.5, 0.9), "weight": (0.5, 0.7), "muscle": (0.85, 1.0)},
+}
+"""anny's: age 0 is a baby, 1/3 a child, 2/3 young, 1 old; the others run from 0 to 1 about an average of 0.5."""
+GROUPS: dict[Kind, tuple[Group, ...]] = {
+    "train": ("adult",),
+    "test": ("adult",),
+    "cross_domain": ("child", "old", "heavy", "thin", "strong"),
+    "portraits": ("adult", "adult", "old"),
+}
+TEXTURE = 1024
+"""Width and height, pixels."""
+_PARTS = (
+    (clothing.HEAD, r"head|neck|jaw|eye|tongue|special|oris|oculi|orbicularis|levator|risorius|temporalis"),
+    (clothing.UPPER_ARM, r"upperarm"),
+    (clothing.LOWER_ARM, r"lowerarm"),
+    (clothing.HAND, r"wrist|finger|metacarpal"),
+    (clothing.HIPS, r"root|pelvis|spine05"),
+    (clothing.TORSO, r"spine|clavicle|shoulder|breast"),
+    (clothing.THIGH, r"upperleg"),
+    (clothing.SHIN, r"lowerleg"),
+    (clothing.FOOT, r"foot|toe"),
+)
+"""By the beginnings of the bones' names; the first that fits."""
+_FORWARD, _DOWN = np.array([0.0, -1.0, 0.0]), np.array([0.0, 0.0, -1.0])
+
+
+def make_bodies(folder: Path, kind: Kind, number: int, seed: int) -> list[Path]:
+    """Write bodies, or those that are missing.
+
+    Args:
+        folder: made if need be.
+        kind: a split, or upright bodies for portraits.
+        number: how many.
+        seed: of everything random; a body does not depend on how many there are.
+
+    Returns:
+        Their OBJ files.
+
+    Raises:
+        OSError: anny is missing, or the folder cannot be written.
+    """
+    paths = [folder / f"{i:04d}" / f"{i:04d}.obj" for i in range(number)]
+    missing = [i for i, path in enumerate(paths) if not path.exists()]
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
+        files.remove_partial(folder)
+        body = _load()
+        for i in tqdm(missing, "making bodies", unit=" bodies", delay=2):
+            key = (2000, [*get_args(Split), "portraits"].index(kind), i)
+            _write(body, np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)), kind, i, paths[i])
+    return paths
+
+
+@dataclass(frozen=True)
+class _Body:
+    """The model, its topology and its surface."""
+
+    model: Any
+    faces: Int[np.ndarray, "m 3"]
+    uv: Float[np.ndarray, "k 2"]
+    uv_faces: Int[np.ndarray, "m 3"]
+    surface: Unwrapped
+    marks: clothing.Landmarks
+
+
+def _load() -> _Body:
+    try:
+        import anny  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise OSError(f"{error.name} is missing, which makes the bodies: pip install -e '.[tasks]'") from None
+    model = anny.Anny()
+    faces, uv_faces = (_triangles(model_faces) for model_faces in (model.faces, model.face_texture_coordinate_indices))
+    uv = model.texture_coordinates.numpy().astype(np.float64)
+    vertices = model()["vertices"][0].detach().numpy().astype(np.float64)
+    weights = np.zeros((len(vertices), len(clothing.PARTS)))
+    for bones, shares in zip(model.vertex_bone_indices.numpy().T, model.vertex_bone_weights.numpy().T, strict=True):
+        parts = np.array([_part(label) for label in model.bone_labels])[bones]
+        np.add.at(weights, (np.arange(len(vertices)), parts), shares)
+    corners = uv[uv_faces]
+    eyes, mouth = _eyes_and_mouth(vertices, faces, corners)
+    for eye in eyes:
+        weights[eye] = 0
+        weights[eye, clothing.EYE] = 1
+    head = vertices[weights.argmax(axis=1) == clothing.HEAD]
+    marks = clothing.Landmarks(
+        np.array([vertices[eye].mean(axis=0) for eye in eyes]), vertices[mouth].mean(axis=0), float(head[:, 1].min())
+    )
+    return _Body(model, faces, uv, uv_faces, unwrap(vertices, weights, faces, corners, TEXTURE), marks)
+
+
+def _part(bone: str) -> int:
+    return next(part for part, names in _PARTS if re.match(names, bone))
+
+
+def _triangles(polygons: Any) -> Int[np.ndarray, "m 3"]:
+    polygons = np.asarray(polygons)
+    if polygons.shape[1] == 3:
+        return polygons
+    return np.concatenate([polygons[:, [0, 1, 2]], polygons[:, [0, 2, 3]]])
+
+
+def _eyes_and_mouth(
+    vertices: np.ndarray, faces: np.ndarray, corners: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Vertices of the left and of the right eyeball, and those where the skin meets the mouth's inside."""
+    u, v = np.moveaxis(corners.mean(axis=1), -1, 0)
+    eye = np.unique(faces[(u > 0.73) & (u < 0.83) & (v > 0.9)])
+    cavity = np.unique(faces[(u > 0.75) & (u < 0.94) & (v < 0.14)])
+    skin = np.unique(faces[(u > 0.62) & (v > 0.14) & (v < 0.85)])
+    left = vertices[eye, 0] > 0
+    return [eye[left], eye[~left]], np.intersect1d(cavity, skin)
+
+
+def _write(body: _Body, rng: np.random.Generator, kind: Kind, number: int, path: Path) -> None:
+    import torch  # pyright: ignore[reportMissingImports]
+
+    group = GROUPS[kind][number % len(GROUPS[kind])]
+    shape = {name: uniform(rng, between) for name, between in PHENOTYPES[group].items()}
+    shape |= {"gender": pick(rng, [0.0, 1.0]), "proportions": uniform(rng, (0.2, 0.8))}
+    rest = body.model(phenotype_kwargs=shape)
+    turns = _pose(rng, dict(zip(body.model.bone_labels, rest["bone_poses"][0, :, :3, 3].numpy(), strict=True)), kind)
+    pose = {bone: torch.eye(4)[None].clone() for bone in turns}
+    for bone, turn in turns.items():
+        pose[bone][0, :3, :3] = torch.from_numpy(turn.as_matrix())
+    posed = body.model(pose_parameters=pose, phenotype_kwargs=shape) if pose else rest
+    picture = clothing.paint(rng, body.surface, body.marks, elderly=group == "old")
+    with files.new_folder(path.parent) as made:
+        Image.fromarray(picture).save(made / "material0.png")
+        (made / "material0.mtl").write_text("newmtl material0\nmap_Kd material0.png\n")
+        (made / path.name).write_text(_obj(posed["vertices"][0].detach().numpy(), body))
+
+
+def _pose(rng: np.random.Generator, joints: dict[str, Float[np.ndarray, "3"]], kind: Kind) -> dict[str, Rotation]:
+    """Turns of bones about axes of the world, within what is natural for someone who stands or walks.
+
+    Args:
+        rng: the stream.
+        joints: places of the bones' beginnings in rest.
+        kind: portraits only turn the head a little.
+    """
+
+    def bent(bone: str, end: str, way: np.ndarray, between: Range) -> Rotation:
+        """Towards a direction, by degrees."""
+        axis = np.cross(joints[end] - joints[bone], way)
+        return Rotation.from_rotvec(np.radians(uniform(rng, between)) * axis / np.linalg.norm(axis))
+
+    share = 0.25 if kind == "portraits" else 1.0
+    turns = {
+        "neck01": Rotation.from_euler("zx", share * rng.uniform((-25, -8), (25, 10)), degrees=True),
+        "spine03": Rotation.from_euler("zxy", 0.3 * share * rng.uniform((-40, -15, -20), (40, 30, 20)), degrees=True),
+    }
+    for side in ".L", ".R":
+        down = bent(f"upperarm01{side}", f"lowerarm01{side}", _DOWN, (-30, 38))
+        turns[f"upperarm01{side}"] = down * bent(f"upperarm01{side}", f"lowerarm01{side}", _FORWARD, (-25, 40))
+        turns[f"lowerarm01{side}"] = bent(f"lowerarm01{side}", f"wrist{side}", _FORWARD, (0, 80))
+        if kind != "portraits":
+            out = joints[f"upperleg01{side}"] * (1, 0, 0)
+            swing = bent(f"upperleg01{side}", f"lowerleg01{side}", _FORWARD, (-18, 35))
+            turns[f"upperleg01{side}"] = swing * bent(f"upperleg01{side}", f"lowerleg01{side}", out, (0, 14))
+            turns[f"lowerleg01{side}"] = bent(f"lowerleg01{side}", f"foot{side}", -_FORWARD, (0, 40))
+    return turns
+
+
+def _obj(vertices: Float[np.ndarray, "n 3"], body: _Body) -> str:
+    """With y up, looking along z."""
+    lines = ["mtllib material0.mtl", *(f"v {x:.5f} {z:.5f} {-y:.5f}" for x, y, z in vertices)]
+    lines += [f"vt {u:.5f} {v:.5f}" for u, v in body.uv]
+    lines.append("usemtl material0")
+    for corners, texels in zip((body.faces + 1).tolist(), (body.uv_faces + 1).tolist(), strict=True):
+        lines.append("f " + " ".join(f"{corner}/{texel}" for corner, texel in zip(corners, texels, strict=True)))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,54 @@
+"""Bodies of anny. About a minute, most of which anny takes to build its model the first time."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("anny", reason="the extra `tasks` is not installed")
+
+from experiments.synthetic import mesh_files
+from experiments.tasks import bodies
+from experiments.tasks.meshes import standing
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bodies")
+    return {kind: bodies.make_bodies(folder / kind, kind, 5, seed=0) for kind in ("train", "cross_domain", "portraits")}
+
+
+def heights(paths):
+    read = [mesh_files.read(path) for path in paths]
+    return np.array([np.ptp(parts[0].vertices[:, 1]) for parts in read])  # y is up
+
+
+def test_bodies_are_as_tall_as_people(made):
+    assert np.all((heights(made["train"]) > 1.3) & (heights(made["train"]) < 2.3))
+    children = heights(made["cross_domain"])[0]
+    assert 0.7 < children < 1.6
+
+
+def test_bodies_look_along_z_with_their_heads_above(made):
+    [part] = standing(mesh_files.read(made["portraits"][0]))
+    top = part.vertices[part.vertices[:, 2] > 0.9 * part.vertices[:, 2].max()]
+    nose = top[top[:, 1].argmin()]
+    assert abs(nose[0] - top[:, 0].mean()) < 0.03  # which sticks out in front, in the middle
+    feet = part.vertices[part.vertices[:, 2] < 0.04]
+    ankles = part.vertices[(part.vertices[:, 2] > 0.08) & (part.vertices[:, 2] < 0.12)]
+    assert feet[:, 1].min() < ankles[:, 1].min() - 0.05  # toes point along -y
+
+
+def test_bodies_differ_and_do_not_depend_on_how_many_there_are(made, tmp_path):
+    again = bodies.make_bodies(tmp_path, "train", 2, seed=0)
+    for one, other in zip(again, made["train"], strict=False):
+        assert one.read_bytes() == other.read_bytes()
+        assert (one.parent / "material0.png").read_bytes() == (other.parent / "material0.png").read_bytes()
+    assert len({path.read_bytes() for path in made["train"]}) == 5
+
+
+def test_what_is_there_is_not_made_again(made):
+    paths = made["train"]
+    before = [path.stat().st_mtime_ns for path in paths]
+    assert bodies.make_bodies(paths[0].parents[1], "train", 5, seed=0) == paths
+    assert [path.stat().st_mtime_ns for path in paths] == before

@@ -1,0 +1,94 @@
+"""``python -m experiments.prepare``: what it writes, and everything that can be wrong with its input."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.data.dataset import Dataset
+from experiments.data.manifest import TaskSettings
+from tests.experiments.synthetic.small_scenes import STAND_IN
+from tests.experiments.tasks.test_meshes import scan
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("--scenes=2", "--views=2", "--resolution=20", "--seed=3", f"--blender={STAND_IN}")
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.prepare", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": ".", "STAND_IN": json.dumps({})},
+    )
+
+
+def run(*arguments):
+    with start(*arguments) as process:
+        output, errors = process.communicate(timeout=600)
+    return process.returncode, output, errors
+
+
+def test_both_splits_become_data_sets_of_the_task_and_then_there_is_nothing_to_do(tmp_path):
+    code, said, errors = run("--task=glass", *SMALL, f"--output={tmp_path / 'glass'}")
+    assert code == 0, errors
+    assert [line.split(" to ")[0] for line in said.splitlines()] == ["wrote 2 scenes × 2 views of 20×20 pixels"] * 2
+    for split, samples in (("train", 4), ("test", 16)):
+        dataset = Dataset(tmp_path / "glass" / split / "dataset_00")
+        dataset.verify()
+        assert dataset.manifest.settings == TaskSettings(
+            task="glass", split=split, seed=3, views=2, resolution=20, samples=samples
+        )
+        assert dataset[1].spec.provenance.task == f"glass {split}"
+    code, said, errors = run("--task=glass", "--split=test", *SMALL[:-1], f"--output={tmp_path / 'glass'}")
+    assert (code, errors) == (0, "") and said.startswith("nothing to do: ")
+
+
+def test_a_folder_of_scans_is_rendered_and_a_bad_one_is_named(tmp_path):
+    scan(tmp_path / "scans" / "0000" / "0000.ply")
+    (tmp_path / "scans" / "0001.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    arguments = ("--task=humans", "--split=test", f"--meshes={tmp_path / 'scans'}", *SMALL[1:])
+    code, said, errors = run(*arguments, f"--output={tmp_path / 'out'}")
+    assert code == 0, errors
+    assert said.startswith("wrote 1 scenes × 2 views") and "1 scene(s) could not be rendered" in said
+    assert "0001.obj has neither UV coordinates nor colours of its vertices" in errors
+    dataset = Dataset(tmp_path / "out" / "test" / "dataset_00")
+    assert dataset.manifest.settings == TaskSettings(
+        task="humans", split="test", seed=3, views=2, resolution=20, samples=16, meshes=str(tmp_path / "scans")
+    )
+    assert [failed.scene for failed in dataset.manifest.failed] == [1]
+
+
+def test_bad_input_is_one_clear_line(tmp_path):
+    (tmp_path / "empty").mkdir()
+    cases = [
+        ((), "Flag --task must have a value other than None"),
+        (("--task=cats",), "value should be one of <faces|humans|glass>"),
+        (("--task=glass", "--split=cross_domain"), "--task=glass has no --split=cross_domain; it has train, test"),
+        (("--task=glass", "--split=test", "--meshes=."), "--meshes=FOLDER goes with --task=humans and one --split"),
+        (("--task=humans", "--meshes=."), "--meshes=FOLDER goes with --task=humans and one --split"),
+        (("--task=humans", "--split=test", f"--meshes={tmp_path / 'empty'}"), "holds no meshes"),
+        (("--task=humans", "--split=test", f"--meshes={tmp_path / 'none'}"), "is no folder"),
+    ]
+    for arguments, message in cases:
+        code, output, errors = run(f"--output={tmp_path / 'out'}", f"--blender={STAND_IN}", *arguments)
+        assert (code, output) == (2, ""), arguments
+        (line,) = errors.splitlines()
+        assert line.startswith("python -m experiments.prepare: ") and message in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_extra_is_one_clear_line(monkeypatch, tmp_path):
+    from experiments.tasks import bodies, face_pictures
+
+    monkeypatch.setitem(sys.modules, "anny", None)
+    monkeypatch.setitem(sys.modules, "skimage.data", None)
+    with pytest.raises(OSError, match=r"anny is missing, which makes the bodies: pip install -e '.\[tasks\]'"):
+        bodies.make_bodies(tmp_path, "train", 1, 0)
+    with pytest.raises(OSError, match=r"scikit-image is missing: pip install -e '.\[tasks\]'"):
+        face_pictures.photo()
