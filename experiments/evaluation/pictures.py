@@ -37,14 +37,14 @@ def draw_scene(
         images: of the views, sRGB.
         extrinsics: of the true cameras.
     """
-    mask = evaluated.mask
-    errors = np.where(mask, np.linalg.norm(evaluated.aligned - evaluated.truth, axis=-1), np.nan)
+    mask, aligned, truth = evaluated.mask, evaluated.aligned, evaluated.truth.points
+    errors = np.where(mask, np.linalg.norm(aligned - truth, axis=-1), np.nan)
     scale = Normalize(0, float(np.nanpercentile(errors, 95)) or 1.0)
     heat = (255 * colormaps[_COLOURS](scale(errors[mask]))[:, :3]).astype(np.uint8)
     views = np.unique(np.linspace(0, len(mask) - 1, _MOST_VIEWS).round().astype(int))
 
     frame = _frame(extrinsics[0])
-    true_points, points = (each[mask] @ frame.T for each in (evaluated.truth, evaluated.aligned))
+    true_points, points = (each[mask] @ frame.T for each in (truth, aligned))
     low, high = np.percentile(true_points[:, :2], (0.5, 99.5), axis=0)
     margin = 0.05 * (high - low).max()
     low, high = low - margin, high + margin

@@ -7,10 +7,13 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from threadpoolctl import threadpool_limits
 
 from experiments.data.geometry import unproject
 from experiments.evaluation.affine_depth import depth_metrics, fit_scale_shift, spread
-from experiments.evaluation.point_metrics import NEIGHBOURS, Cloud, PointMetrics, align, choose, compare
+from experiments.evaluation.cloud import NEIGHBOURS, Cloud
+from experiments.evaluation.point_metrics import PointMetrics, align, choose, compare
+from experiments.evaluation.similarity import Similarity
 
 EXACT = 50_000
 """Scenes of so many pixels are measured completely …"""
@@ -76,10 +79,16 @@ class Evaluated:
     """A scene's metrics with what there is to see."""
 
     metrics: SceneMetrics
-    aligned: Float[np.ndarray, "s h w 3"]
-    """Predicted points in the truth's world."""
-    truth: Float[np.ndarray, "s h w 3"]
+    predicted: Reconstruction
+    truth: Reconstruction
     mask: Bool[np.ndarray, "s h w"]
+    alignment: Similarity
+    """Of the prediction onto the truth."""
+
+    @property
+    def aligned(self) -> Float[np.ndarray, "s h w 3"]:
+        """Every pixel's predicted point in the truth's world."""
+        return self.alignment(self.predicted.points)
 
 
 def evaluate_scene(
@@ -118,12 +127,12 @@ def evaluate_scene(
     rng = np.random.default_rng(seed)
     most = None if exact or pixels <= EXACT else QUERIES
     from_predicted, from_truth = (choose(pixels, most, rng) for _ in range(2))
-    points, true_points = predicted.points, truth.points
-    true_cloud = Cloud(true_points[mask])
-    similarity, registration = align(points[mask], true_cloud, from_predicted)
-    aligned = similarity(points)
-    point_metrics = compare(Cloud(aligned[mask]), true_cloud, from_predicted, from_truth)
-    depth_errors = _depth_errors(predicted, truth, mask)
+    # BLAS's own threads gain nothing on three columns, and wait busily on the cores that ours need.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor() as threads:
+        cloud, true_cloud = threads.map(lambda of: Cloud(of.points[mask]), (predicted, truth))
+        similarity, registration = align(cloud, true_cloud, from_predicted)
+        point_metrics = compare(cloud.place(similarity), true_cloud, from_predicted, from_truth)
+        depth_errors = _depth_errors(predicted, truth, mask)
     return Evaluated(
         SceneMetrics(
             points=point_metrics,
@@ -138,9 +147,10 @@ def evaluate_scene(
             icp_iterations=registration.iterations,
             icp_converged=registration.converged,
         ),
-        aligned,
-        true_points,
+        predicted,
+        truth,
         mask,
+        similarity,
     )
 
 
