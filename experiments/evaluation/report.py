@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.data.files import write_json
-from experiments.evaluation.results import METRICS, SceneKey, csv_of, means
+from experiments.evaluation.results import METRICS, Results, SceneKey, csv_of, means
 from experiments.evaluation.scene import SceneMetrics
 from experiments.reports.page import Section, Table, photograph, render
 
 OUTPUTS = frozenset({"scenes.csv", "summary.json", "report.html", "pictures", "predictions"})
-
-
-@dataclass(frozen=True)
-class Results:
-    """Everything that was measured."""
-
-    scenes: Mapping[SceneKey, SceneMetrics]
-    skipped: Mapping[SceneKey, str]
-    """Why a scene was left out."""
-    views: Mapping[str, Sequence[int]]
-    """Evaluated, by data set."""
-    settings: Mapping[str, Any]
 
 
 def summary(results: Results) -> dict[str, Any]:

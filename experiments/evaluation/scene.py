@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
@@ -97,6 +98,7 @@ def evaluate_scene(
     mask: Bool[np.ndarray, "s h w"],
     exact: bool = False,
     seed: int = 0,
+    views: Sequence[int] | None = None,
 ) -> Evaluated:
     """Align and measure the pixels of ``mask``, nothing else.
 
@@ -108,10 +110,11 @@ def evaluate_scene(
             the point metrics ask for the neighbours of :data:`QUERIES` points of each cloud (all points are there to be
             found), which gives mean distances a standard error of below 1 %; the same pixels are drawn for all models.
         seed: of that draw.
+        views: what errors call the views; their places by default.
 
     Raises:
-        ValueError: shapes that differ, fewer than 30 pixels in the mask, a depth in it that is not finite, a true one that
-            is not positive, or points that determine no alignment.
+        ValueError: shapes that differ, fewer than 30 pixels in the mask, a depth in it that is no positive number, or points
+            that determine no alignment.
     """
     shapes = {predicted.depths.shape, truth.depths.shape, mask.shape}
     if len(shapes) != 1:
@@ -119,10 +122,14 @@ def evaluate_scene(
     pixels = int(mask.sum())
     if pixels < NEIGHBOURS:
         raise ValueError(f"only {pixels} pixels to evaluate, {NEIGHBOURS} are needed")
-    if not np.isfinite(predicted.depths[mask]).all():
-        raise ValueError("a predicted depth is not finite")
-    if not (truth.depths[mask] > 0).all() or not np.isfinite(truth.depths[mask]).all():
-        raise ValueError("a true depth in the mask is not a positive number")
+    for name, of in (("predicted", predicted), ("true", truth)):
+        wrong = mask & ~((of.depths > 0) & np.isfinite(of.depths))
+        if wrong.any():
+            view = int(wrong.any(axis=(1, 2)).argmax())
+            raise ValueError(
+                f"view {view if views is None else views[view]}: {np.count_nonzero(wrong[view])} {name} depth(s) in the mask "
+                f"are no positive numbers, such as {of.depths[view][wrong[view]][0]}"
+            )
 
     rng = np.random.default_rng(seed)
     most = None if exact or pixels <= EXACT else QUERIES

@@ -56,4 +56,4 @@ def test_few_points_to_find():
     find = MovingNeighbours(KDTree(target), THRESHOLD, 3)
     points = np.array([[0.01, 0, 0], [0.07, 0, 0], [0.3, 0, 0]])
     for shift in (0.0, 0.01, 0.02, 0.06, -0.06, 0.0):
-        check(target, points + [shift, 0, 0], find)
+        check(target, points + np.array([shift, 0, 0]), find)
