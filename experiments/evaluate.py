@@ -17,8 +17,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,12 +26,9 @@ from absl import flags
 from weights_convert.command_line import run
 
 if TYPE_CHECKING:
-    import numpy as np
-    from matplotlib.figure import Figure
-
-    from experiments.data.dataset import Dataset, StoredScene, Views
-    from experiments.evaluation.results import SceneKey
-    from experiments.evaluation.scene import Reconstruction, SceneMetrics
+    from experiments.data.dataset import Dataset
+    from experiments.evaluation.predictions import Predictor
+    from experiments.evaluation.run import Mask
 
 MASKS = ("valid", "glass", "task")
 
@@ -45,7 +41,7 @@ def evaluate(
     predictions: Path | None = None,
     views: str | None = None,
     held_out: int | None = None,
-    mask: str = "valid",
+    mask: Mask = "valid",
     exact: bool = False,
     save_predictions: bool = False,
     overwrite: bool = False,
@@ -73,65 +69,42 @@ def evaluate(
         ValueError: unusable data, weights, adapter, predictions or settings, or nothing that can be evaluated.
         OSError: a file that cannot be read or written.
     """
-    from experiments.data.dataset import Dataset
+    from experiments.data.dataset import Dataset, StoredScene
+    from experiments.evaluation.cloud import NEIGHBOURS
+    from experiments.evaluation.run import evaluate_dataset, evaluate_views, last_scenes
     from experiments.evaluation.views import choose_views
     from experiments.output_folder import new_folder
 
     start = time.perf_counter()
     if predictions is not None and adapter is not None:
         raise ValueError("--predictions are of a finished model; --adapter does not go with them")
+    if adapter is not None and not adapter.exists():
+        raise ValueError(f"--adapter={adapter}: there is no such file or folder")
     datasets = [Dataset(folder) for folder in data]
     names = [dataset.folder.name for dataset in datasets]
     if len(set(names)) != len(names):
         names = [dataset.folder.as_posix().strip("/").replace("/", "_") for dataset in datasets]
-    chosen = [choose_views(views, dataset.manifest.settings.views) for dataset in datasets]
-    scenes = [_last(dataset, held_out) for dataset in datasets]
-    without_poses = [name for name, dataset in zip(names, datasets, strict=True) if not dataset.manifest.has_poses]
+    chosen = [choose_views(views, d.manifest.settings.views, d.manifest.task) for d in datasets]
+    total = sum(len(last_scenes(dataset, held_out)) for dataset in datasets)
 
     with new_folder(output, overwrite, _outputs()) as folder:
         from tqdm import tqdm
 
-        from experiments.evaluation import predictions as stored
-        from experiments.evaluation.pictures import draw_depth, draw_scene
-        from experiments.evaluation.report import Results, extremes, table, write_results
-        from experiments.evaluation.scene import NEIGHBOURS, Reconstruction, evaluate_depth, evaluate_scene
+        from experiments.evaluation.pictures import draw
+        from experiments.evaluation.report import extremes, table, write_results
+        from experiments.evaluation.results import joined
 
         predict = _predictor(weights, adapter, predictions, datasets)
-        work = {
-            (name, scene.folder.name): (scene, indices)
-            for name, indices, each in zip(names, chosen, scenes, strict=True)
-            for scene in each
-        }
-
-        def measure(
-            key: SceneKey, loaded: Views, indices: Sequence[int], keep: bool
-        ) -> tuple[SceneMetrics, Callable[[], Figure]]:
-            try:
-                predicted = predict(key, indices, loaded.images)
-                if keep:
-                    path = stored.prediction_file(folder / "predictions", *key)
-                    stored.save_prediction(path, predicted, indices)
-                stored.check_cameras(predicted)
-                truth = Reconstruction(loaded.depths, loaded.extrinsics, loaded.intrinsics)
-                counted = _mask_of(loaded, mask)
-                if key[0] in without_poses:
-                    metrics = evaluate_depth(predicted, truth, counted)
-                    return metrics, partial(draw_depth, predicted, truth, counted, loaded.images)
-                found = evaluate_scene(predicted, truth, counted, exact)
-                return found.metrics, partial(draw_scene, found, loaded.images, loaded.extrinsics)
-            except ValueError as error:
-                raise ValueError(f"{'/'.join(key)}: {error}") from None
-
-        measured, skipped = {}, {}
-        for key, (scene, indices) in tqdm(work.items(), "scenes", unit="scene", disable=None):
-            loaded = scene.load(indices)
-            pixels = int(_mask_of(loaded, mask).sum())
-            if pixels < NEIGHBOURS:
-                skipped[key] = f"{pixels} pixels to evaluate"
-            else:
-                measured[key], _ = measure(key, loaded, indices, save_predictions)
-        if not measured:
-            raise ValueError(f"no scene has {NEIGHBOURS} pixels to evaluate, see --mask={mask}")
+        keep = folder / "predictions" if save_predictions else None
+        parts = []
+        with tqdm(total=total, desc="scenes", unit="scene", disable=None) as bar:
+            for name, dataset, indices in zip(names, datasets, chosen, strict=True):
+                parts.append(
+                    evaluate_dataset(
+                        predict, dataset, indices, mask,
+                        held_out=held_out, name=name, exact=exact, keep=keep, advance=bar.update,
+                    )
+                )  # fmt: skip
         settings = {
             "model": str(predictions) if predictions is not None else weights,
             "adapter": "none" if adapter is None else adapter.name,
@@ -140,16 +113,21 @@ def evaluate(
             "held_out": held_out,
             "seconds": round(time.perf_counter() - start, 1),
         }
-        results = Results(measured, skipped, dict(zip(names, chosen, strict=True)), settings, without_poses)
+        results = joined(parts, settings)
+        if not results.scenes:
+            raise ValueError(f"no scene has {NEIGHBOURS} pixels to evaluate, see --mask={mask}")
         drawings = {}
-        for key in extremes(measured):  # once more: the clouds of all scenes would fill the memory
-            scene, indices = work[key]
-            _, draw = measure(key, scene.load(indices), indices, False)
-            drawings[key] = draw()
+        for key in extremes(results.scenes):  # once more: the clouds of all scenes would fill the memory
+            place = names.index(key[0])
+            dataset, indices = datasets[place], chosen[place]
+            loaded = StoredScene(dataset.folder / key[1], dataset.manifest.settings.views).load(indices)
+            has_poses = dataset.manifest.has_poses
+            evaluated = evaluate_views(predict, key, loaded, indices, mask, has_poses=has_poses, exact=exact)
+            drawings[key] = draw(evaluated, loaded.images, loaded.extrinsics)
         write_results(folder, "How good is the reconstruction?", results, drawings)
-    left_out = f", {len(skipped)} left out" if skipped else ""
+    left_out = f", {len(results.skipped)} left out" if results.skipped else ""
     return (
-        f"{table(results)}\nwrote {output}: {len(measured)} scene(s){left_out}, {time.perf_counter() - start:.1f} s; "
+        f"{table(results)}\nwrote {output}: {len(results.scenes)} scene(s){left_out}, {time.perf_counter() - start:.1f} s; "
         f"open {output}/report.html"
     )
 
@@ -168,40 +146,22 @@ def compare(first: Path, second: Path) -> str:
     return f"{len(results)} scenes; first: {first}, second: {second}\n{table(compare_results(results, others))}"
 
 
-def _predictor(
-    weights: str, adapter: Path | None, predictions: Path | None, datasets: Sequence[Dataset]
-) -> Callable[[SceneKey, Sequence[int], np.ndarray], Reconstruction]:
-    """Scene, numbers of its views and their pictures → prediction."""
-    from experiments.evaluation.predictions import Model, load_prediction, prediction_file
+def _predictor(weights: str, adapter: Path | None, predictions: Path | None, datasets: Sequence[Dataset]) -> Predictor:
+    from experiments.evaluation.predictions import Model, from_folder, from_model
 
     if predictions is not None:
-        return lambda key, indices, images: load_prediction(
-            prediction_file(predictions, *key), indices, images.shape[1:3]
-        )
+        return from_folder(predictions)
     _say(f"loading weights from {weights}")
     model = Model(weights, adapter)
     for dataset in datasets:
         model.check(dataset.manifest.settings.resolution)
-    return lambda key, indices, images: model(images)
+    return from_model(model)
 
 
 def _outputs() -> frozenset[str]:
     from experiments.evaluation.report import OUTPUTS
 
     return OUTPUTS
-
-
-def _last(dataset: Dataset, count: int | None) -> list[StoredScene]:
-    if count is not None and count > len(dataset):
-        raise ValueError(f"{dataset.folder} has {len(dataset)} scenes, --held_out={count} asks for more")
-    scenes = dataset.scenes[-count:] if count else dataset.scenes
-    if not scenes:
-        raise ValueError(f"{dataset.folder} has no scenes")
-    return scenes
-
-
-def _mask_of(views: Views, mask: str) -> np.ndarray:
-    return {"valid": views.valid, "glass": views.valid & views.glass, "task": views.mask}[mask]
 
 
 def _say(line: str) -> None:

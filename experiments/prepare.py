@@ -9,7 +9,9 @@ those of :mod:`experiments.generate`: resumable, hashed, with a contact sheet. T
   (``cross_domain``: children, the old, other builds). ``--meshes=FOLDER`` renders real scans instead, the same way;
 - ``glass``: bottles, cups and bowls on a table, in place of ClearPose, with the depth of the first glass surface.
 
-The bodies and faces need ``pip install -e '.[tasks]'``.
+The bodies and faces need ``pip install -e '.[tasks]'``. Recorded data become such data sets by ``--source=FOLDER``:
+``--layout=clearpose`` reads ClearPose as its owners distribute it, ``--layout=captures`` your own pictures with depth
+(:mod:`experiments.tasks.clearpose`, :mod:`experiments.tasks.captures`).
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import get_args
 from absl import flags
 
 from experiments.data.manifest import Split, Task, TaskSettings
+from experiments.extraction.presets import PresetName
 from experiments.synthetic import runs
 from experiments.synthetic.blender_command import worker_command
 from experiments.synthetic.pool import LocalPool, available_cores
@@ -43,7 +46,7 @@ class Preset:
     views: dict[tuple[Task, Split], int]
 
 
-PRESETS = {
+PRESETS: dict[PresetName, Preset] = {
     "nano": Preset(
         resolution=96,
         train_samples=4,
@@ -130,6 +133,39 @@ def prepare(settings: TaskSettings, output: Path, scenes: int, rendering: Render
     return f"wrote {content} to {target} in {outcome.seconds:.0f} s{failed}; look at {target}/contact_sheet.png"
 
 
+def standin(task: Task, split: Split, preset: PresetName, store: Path, rendering: Rendering) -> tuple[Path, str]:
+    """The folder of a split's data set at a preset's size, made where it is missing, and what :func:`prepare` says."""
+    sizes = PRESETS[preset]
+    settings = _settings(task, split, sizes)
+    output = store / "tasks" / default_folder(task, None, sizes.resolution, settings.seed)
+    line = prepare(settings, output, sizes.scenes[task, split], rendering)
+    return output / split / runs.dataset_name(0), line
+
+
+def _settings(
+    task: Task,
+    split: Split,
+    preset: Preset,
+    *,
+    views: int | None = None,
+    resolution: int | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    meshes: str | None = None,
+) -> TaskSettings:
+    """With the preset's numbers for those that are None."""
+    usual = preset.train_samples if split == "train" else preset.test_samples
+    return TaskSettings(
+        task=task,
+        split=split,
+        seed=seed,
+        views=preset.views[task, split] if views is None else views,
+        resolution=preset.resolution if resolution is None else resolution,
+        samples=usual if samples is None else samples,
+        meshes=meshes,
+    )
+
+
 def default_folder(task: Task, meshes: str | None, resolution: int, seed: int) -> str:
     """A name that data with other settings do not have, but for views and samples."""
     source = f"_{Path(meshes).name}" if meshes else ""
@@ -146,21 +182,36 @@ def main(_: Sequence[str]) -> None:
         raise ValueError(f"--task={task} has no --split={given.split}; it has {', '.join(known)}")
     if given.meshes is not None and (task != "humans" or given.split == "all"):
         raise ValueError("--meshes=FOLDER goes with --task=humans and one --split, whose scans the folder holds")
-    resolution = preset.resolution if given.resolution is None else given.resolution
+    if given.source is not None:
+        print(_convert(preset))
+        return
+    if given.layout is not None:
+        raise ValueError("--layout goes with --source")
     meshes = given.meshes and os.path.abspath(given.meshes)
-    output = Path(given.output or f"runs/tasks/{default_folder(task, meshes, resolution, given.seed)}")
     for split in splits:
-        samples = preset.train_samples if split == "train" else preset.test_samples
-        settings = TaskSettings(
-            task=task,
-            split=split,
-            seed=given.seed,
-            views=preset.views[task, split] if given.views is None else given.views,
-            resolution=resolution,
-            samples=samples if given.samples is None else given.samples,
-            meshes=meshes,
-        )
-        print(prepare(settings, output, _scenes(settings, preset), Rendering(given.workers, given.blender), given.up))
+        settings = _settings(
+            task, split, preset,
+            views=given.views, resolution=given.resolution, samples=given.samples, seed=given.seed, meshes=meshes,
+        )  # fmt: skip
+        output = given.output or f"runs/tasks/{default_folder(task, meshes, settings.resolution, given.seed)}"
+        rendering = Rendering(given.workers, given.blender)
+        print(prepare(settings, Path(output), _scenes(settings, preset), rendering, given.up))
+
+
+def _convert(preset: Preset) -> str:
+    """Recorded scenes in place of rendered ones."""
+    from experiments.tasks.recorded import convert
+
+    given = flags.FLAGS
+    if given.layout is None or given.split == "all":
+        raise ValueError("--source=FOLDER goes with --layout and one --split")
+    for name in ("meshes", "scenes", "samples", "workers", "blender"):
+        if given[name].value is not None:
+            raise ValueError(f"--{name} has no meaning for recorded scenes (--source)")
+    output = Path(given.output or f"runs/tasks/{given.task}")
+    views = preset.views[given.task, given.split] if given.views is None else given.views
+    resolution = preset.resolution if given.resolution is None else given.resolution
+    return convert(given.layout, given.task, given.split, Path(given.source), output / given.split, resolution, views)
 
 
 def _scenes(settings: TaskSettings, preset: Preset) -> int:
@@ -180,6 +231,8 @@ if __name__ == "__main__":
     flags.DEFINE_enum("preset", "nano", list(PRESETS), "default numbers: nano for CPUs, vggt_1b as in the paper")
     flags.DEFINE_enum("task", None, list(get_args(Task)), "whose data", required=True)
     flags.DEFINE_enum("split", "all", [*get_args(Split), "all"], "which part; only humans have cross_domain")
+    flags.DEFINE_string("source", None, "folder of recorded scenes, converted in place of rendering any")
+    flags.DEFINE_enum("layout", None, ["clearpose", "captures"], "how --source lies on disk")
     flags.DEFINE_string(
         "meshes",
         None,

@@ -38,6 +38,7 @@ def reproduce(
     store: Path,
     output: Path,
     command: str,
+    data: Path,
     workers: int | None = None,
     blender: str | None = None,
 ) -> str:
@@ -50,6 +51,7 @@ def reproduce(
         store: of data sets, adapters and runs, shared with other commands.
         output: of tables and records; what has a record there is not run again.
         command: for the page, how it was made.
+        data: folder of ``TASK/SPLIT/dataset_00``, the user's own, where they are there.
         workers: Blender processes.
         blender: an installed Blender.
 
@@ -68,7 +70,7 @@ def reproduce(
     from experiments.reproduction.tables import markdown, measure
 
     base = load_base(weights, PRESETS[preset])
-    materials = Materials(preset, plan.scale, weights, store, _say, workers, blender)
+    materials = Materials(preset, plan.scale, weights, store, data, _say, workers, blender)
     execute = Execution(plan, preset, weights, base, materials, store, output / RECORDS, _say)
     done = execute.found()
     missing = [each for each in plan.runs if each not in done]
@@ -112,7 +114,9 @@ def main(_: Sequence[str]) -> None:
     output = Path(given.output or f"results/{given.preset}")
     asked = f"--table={given.table} --preset={given.preset} --seeds={','.join(map(str, seeds))}"
     command = f"python -m experiments.reproduce {asked}"
-    print(reproduce(plan, given.preset, weights, Path(given.store), output, command, given.workers, given.blender))
+    store = Path(given.store)
+    data = store / "tasks" if given.data is None else Path(given.data)
+    print(reproduce(plan, given.preset, weights, store, output, command, data, given.workers, given.blender))
 
 
 if __name__ == "__main__":
@@ -123,6 +127,12 @@ if __name__ == "__main__":
         "weights",
         None,
         "the base model, as for experiments.extract; by default nano, or for vggt_1b hf:facebook/VGGT-1B",
+    )
+    flags.DEFINE_string(
+        "data",
+        None,
+        "folder of your own data sets, as TASK/SPLIT/dataset_00 (faces, humans, glass; train, test, cross_domain), by default "
+        "tasks in the store; what it lacks is rendered",
     )
     flags.DEFINE_string("store", "runs", "folder of data sets, adapters and runs, shared by commands")
     flags.DEFINE_string(

@@ -10,7 +10,8 @@ import numpy as np
 
 from experiments.benchmarks import machine
 from experiments.evaluation.affine_depth import fit_scale_shift, spread
-from experiments.evaluation.point_metrics import Cloud, align, choose, compare
+from experiments.evaluation.cloud import Cloud
+from experiments.evaluation.point_metrics import align, choose, compare
 from experiments.evaluation.scene import QUERIES, Reconstruction, evaluate_scene
 
 R = TypeVar("R")
@@ -26,16 +27,16 @@ def report() -> None:
     predicted = _distorted(truth)
     mask = np.ones(truth.depths.shape, bool)
     print(f"\n{VIEWS} views of {SIZE}², {mask.size:,} points in each cloud, {QUERIES:,} looked up")
-    points, true_points = (x.points[mask] for x in (predicted, truth))
     rng = np.random.default_rng(0)
-    queries = choose(len(points), QUERIES, rng), choose(len(points), QUERIES, rng)
+    queries = choose(mask.size, QUERIES, rng), choose(mask.size, QUERIES, rng)
 
-    cloud = Cloud(true_points)
-    _timed("search tree of the truth", lambda: cloud.tree)
-    similarity, registration = _timed("Umeyama, then ICP", lambda: align(points, cloud, queries[0]))
+    predicted_cloud, cloud = (
+        _timed(f"cloud of the {name}", lambda of=of: Cloud(of.points[mask]))
+        for name, of in (("prediction", predicted), ("truth", truth))
+    )
+    similarity, registration = _timed("Umeyama, then ICP", lambda: align(predicted_cloud, cloud, queries[0]))
     print(f"    ICP took {registration.iterations} iterations, converged: {registration.converged}")
-    aligned = Cloud(similarity(points))
-    _timed("search tree of the prediction", lambda: aligned.tree)
+    aligned = predicted_cloud.place(similarity)
     _timed("accuracy, completeness, normals", lambda: compare(aligned, cloud, *queries))
     some = spread(np.arange(SIZE**2))
     own = [x.camera_points(0, some) for x in (predicted, truth)]

@@ -120,6 +120,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return len(self.scenes) + len(self.failed)
 
     @property
+    def task(self) -> Task | None:
+        """The downstream task that the scenes are for."""
+        return None if isinstance(self.settings, Settings) else self.settings.task
+
+    @property
     def has_poses(self) -> bool:
         """Whether the extrinsics of the cameras are known."""
         return not isinstance(self.settings, RecordedSettings) or self.settings.poses

@@ -3,7 +3,8 @@
 Point maps: every pixel's depth is unprojected with the predicted cameras. The prediction is brought onto the truth by
 Umeyama's similarity over corresponding pixels of all views (:mod:`~experiments.evaluation.similarity`), then by
 point-to-point ICP (:mod:`~experiments.evaluation.icp`); accuracy, completeness and normal consistency are taken between
-the two clouds (:mod:`~experiments.evaluation.point_metrics`), without a filter on confidence.
+the two clouds (:mod:`~experiments.evaluation.point_metrics`), without a filter on confidence. Neighbours are exact: both
+:class:`~experiments.evaluation.cloud.Cloud` and :mod:`~experiments.evaluation.moving_neighbours` only save time.
 
 Depth maps: each view is aligned on its own, with one scale and one translation of its unprojected points
 (:mod:`~experiments.evaluation.affine_depth`); AbsRel and δ < 1.25 are taken on the aligned depths.

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from scipy.spatial import KDTree
 
+from experiments.evaluation.moving_neighbours import MovingNeighbours
 from experiments.evaluation.similarity import Similarity, fit_similarity
 
 THRESHOLD = 0.1
@@ -52,29 +53,28 @@ def register(
         tolerance: stop when an iteration changes both fitness and rmse (in the target's unit) by less.
     """
     motion, moved, converged, done = Similarity.identity(), source, False, 0
-    near, index, fitness, rmse = _match(moved, target, threshold)
+    neighbours = MovingNeighbours(target, threshold, len(source))
+    distance, index = neighbours(moved)
+    fitness, rmse = _quality(distance)
     for done in range(1, iterations + 1):
+        near = np.isfinite(distance)
         try:
-            update = fit_similarity(moved[near], target.data[index], with_scale=False)
+            update = fit_similarity(moved[near], target.data[index[near]], with_scale=False)
         except ValueError:  # fewer than three neighbours, or all on a line: nothing to go by
             done -= 1
             break
         motion = update.after(motion)
         moved = motion(source)
         before = fitness, rmse
-        near, index, fitness, rmse = _match(moved, target, threshold)
+        distance, index = neighbours(moved)
+        fitness, rmse = _quality(distance)
         if abs(fitness - before[0]) < tolerance and abs(rmse - before[1]) < tolerance:
             converged = True
             break
     return Registration(motion, fitness, rmse, done, converged)
 
 
-def _match(
-    points: Float[np.ndarray, "n 3"], target: KDTree, threshold: float
-) -> tuple[Bool[np.ndarray, " n"], Int[np.ndarray, " m"], float, float]:
-    """Which points have a neighbour, the neighbours' numbers, fitness and rmse."""
-    distance, index = target.query(points, distance_upper_bound=threshold, workers=-1)
-    distance, index = np.asarray(distance), np.asarray(index)
-    near = np.isfinite(distance)
-    rmse = float(np.sqrt(np.mean(distance[near] ** 2))) if near.any() else 0.0
-    return near, index[near], float(near.mean()), rmse
+def _quality(distance: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """Fitness and rmse."""
+    near = distance[np.isfinite(distance)]
+    return len(near) / len(distance), float(np.sqrt(np.mean(near**2))) if len(near) else 0.0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from experiments.evaluation.scene import FEWEST, Evaluated, Reconstruction, align_depth
+from experiments.evaluation.scene import FEWEST, Evaluated, align_depth
 from experiments.reports.point_picture import paint
 
 _MOST_VIEWS = 6
@@ -22,6 +22,13 @@ _ABOVE = np.radians(15)
 _COLOURS = "inferno"
 _WIDTH = 11.0
 """Inches."""
+
+
+def draw(evaluated: Evaluated, images: UInt8[np.ndarray, "s h w 3"], extrinsics: Float[np.ndarray, "s 3 4"]) -> Figure:
+    """:func:`draw_scene`, or of a scene without poses :func:`draw_depth`."""
+    if evaluated.alignment is None:
+        return draw_depth(evaluated, images)
+    return draw_scene(evaluated, images, extrinsics)
 
 
 def draw_scene(
@@ -37,14 +44,14 @@ def draw_scene(
         images: of the views, sRGB.
         extrinsics: of the true cameras.
     """
-    mask = evaluated.mask
-    errors = np.where(mask, np.linalg.norm(evaluated.aligned - evaluated.truth, axis=-1), np.nan)
+    mask, aligned, truth = evaluated.mask, evaluated.aligned, evaluated.truth.points
+    errors = np.where(mask, np.linalg.norm(aligned - truth, axis=-1), np.nan)
     scale = Normalize(0, float(np.nanpercentile(errors, 95)) or 1.0)
     heat = (255 * colormaps[_COLOURS](scale(errors[mask]))[:, :3]).astype(np.uint8)
     views = np.unique(np.linspace(0, len(mask) - 1, _MOST_VIEWS).round().astype(int))
 
     frame = _frame(extrinsics[0])
-    true_points, points = (each[mask] @ frame.T for each in (evaluated.truth, evaluated.aligned))
+    true_points, points = (each[mask] @ frame.T for each in (truth, aligned))
     low, high = np.percentile(true_points[:, :2], (0.5, 99.5), axis=0)
     margin = 0.05 * (high - low).max()
     low, high = low - margin, high + margin
@@ -75,20 +82,14 @@ def draw_scene(
     return figure
 
 
-def draw_depth(
-    predicted: Reconstruction,
-    truth: Reconstruction,
-    mask: Bool[np.ndarray, "s h w"],
-    images: UInt8[np.ndarray, "s h w 3"],
-) -> Figure:
+def draw_depth(evaluated: Evaluated, images: UInt8[np.ndarray, "s h w 3"]) -> Figure:
     """Views, their true depth, the predicted one after the alignment of each view, and the relative difference.
 
     Args:
-        predicted: depth and intrinsics count.
-        truth: of the same views, likewise.
-        mask: pixels with a true depth; the others are left out.
+        evaluated: from :func:`experiments.evaluation.scene.evaluate_depth`.
         images: of the views, sRGB.
     """
+    predicted, truth, mask = evaluated.predicted, evaluated.truth, evaluated.mask
     shown = [view for view in range(len(mask)) if np.count_nonzero(mask[view]) >= FEWEST]
     views = [shown[i] for i in np.unique(np.linspace(0, len(shown) - 1, _MOST_VIEWS).round().astype(int))]
     true_depths = [np.where(mask[view], truth.depths[view], np.nan) for view in views]

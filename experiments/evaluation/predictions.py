@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -13,11 +12,16 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
+from experiments.base_model import read_base
+from experiments.evaluation.results import SceneKey
 from experiments.evaluation.scene import Reconstruction
 from subspace import LowRank
-from vggt_jax.adapters import BaseModel, load_adapter
+from vggt_jax.adapters import load_adapter
 from vggt_jax.pose_encoding import decode_pose
-from weights_convert import load_vggt, read_config, read_peft
+from weights_convert import read_peft
+
+Predictor = Callable[[SceneKey, Sequence[int], UInt8[np.ndarray, "s h w 3"]], Reconstruction]
+"""A scene, the numbers of its views and their pictures → what is predicted of them."""
 
 
 class Model:
@@ -33,13 +37,11 @@ class Model:
     """
 
     def __init__(self, weights: str, adapter: Path | None = None) -> None:
-        config = replace(read_config(weights), heads=("camera", "depth"))
-        graphdef, self._parameters = nnx.split(load_vggt(weights, config=config))
-        name = Path(weights).name if Path(weights).exists() else weights
-        self.identity = BaseModel.of(name, config, self._parameters)
+        base = read_base(weights)
+        graphdef, self._parameters, self.identity = base.graphdef, base.parameters, base.identity
         self._deltas: Mapping[str, LowRank] = {}
         if adapter is not None and adapter.is_dir():
-            self._deltas = read_peft(adapter, config)
+            self._deltas = read_peft(adapter, base.config)
         elif adapter is not None:
             self._deltas = load_adapter(adapter, self.identity).deltas
 
@@ -67,6 +69,16 @@ class Model:
         with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
             extrinsics, intrinsics = decode_pose(jnp.asarray(np.asarray(pose[0]), jnp.float64), images.shape[1:3])
         return Reconstruction(np.asarray(depth[0, ..., 0]), np.asarray(extrinsics), np.asarray(intrinsics))
+
+
+def from_model(model: Model) -> Predictor:
+    """What the model makes of the pictures."""
+    return lambda key, views, images: model(images)
+
+
+def from_folder(folder: Path) -> Predictor:
+    """What :func:`load_prediction` reads at :func:`prediction_file`."""
+    return lambda key, views, images: load_prediction(prediction_file(folder, *key), views, images.shape[1:3])
 
 
 def check_cameras(predicted: Reconstruction) -> None:

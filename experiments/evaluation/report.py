@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.data.files import write_json
-from experiments.evaluation.results import METRICS, Metric, SceneKey, csv_of, means
+from experiments.evaluation.results import METRICS, Metric, Results, SceneKey, csv_of, means
 from experiments.evaluation.scene import SceneMetrics
 from experiments.reports.page import Section, Table, photograph, render
 
 OUTPUTS = frozenset({"scenes.csv", "summary.json", "report.html", "pictures", "predictions"})
-
-
-@dataclass(frozen=True)
-class Results:
-    """Everything that was measured."""
-
-    scenes: Mapping[SceneKey, SceneMetrics]
-    skipped: Mapping[SceneKey, str]
-    """Why a scene was left out."""
-    views: Mapping[str, Sequence[int]]
-    """Evaluated, by data set."""
-    settings: Mapping[str, Any]
-    without_poses: Sequence[str] = ()
-    """Data sets of which only depth was evaluated."""
 
 
 def summary(results: Results) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,31 @@ _KEYS = ("dataset", "scene")
 
 SceneKey = tuple[str, str]
 """Data set and scene."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that was measured."""
+
+    scenes: Mapping[SceneKey, SceneMetrics]
+    skipped: Mapping[SceneKey, str]
+    """Why a scene was left out."""
+    views: Mapping[str, Sequence[int]]
+    """Evaluated, by data set."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    without_poses: Sequence[str] = ()
+    """Data sets of which only depth was evaluated."""
+
+
+def joined(parts: Sequence[Results], settings: Mapping[str, Any]) -> Results:
+    """Results of several data sets as one."""
+    return Results(
+        {key: found for part in parts for key, found in part.scenes.items()},
+        {key: why for part in parts for key, why in part.skipped.items()},
+        {name: views for part in parts for name, views in part.views.items()},
+        settings,
+        [name for part in parts for name in part.without_poses],
+    )
 
 
 def csv_of(scenes: Mapping[SceneKey, SceneMetrics]) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from threadpoolctl import threadpool_limits
 
 from experiments.data.geometry import unproject
 from experiments.evaluation.affine_depth import ScaleShift, depth_metrics, fit_scale_shift, spread
-from experiments.evaluation.point_metrics import NEIGHBOURS, Cloud, PointMetrics, align, choose, compare
+from experiments.evaluation.cloud import NEIGHBOURS, Cloud
+from experiments.evaluation.point_metrics import PointMetrics, align, choose, compare
+from experiments.evaluation.similarity import Similarity
 
 EXACT = 50_000
 """Scenes of so many pixels are measured completely …"""
@@ -79,10 +83,16 @@ class Evaluated:
     """A scene's metrics with what there is to see."""
 
     metrics: SceneMetrics
-    aligned: Float[np.ndarray, "s h w 3"]
-    """Predicted points in the truth's world."""
-    truth: Float[np.ndarray, "s h w 3"]
+    predicted: Reconstruction
+    truth: Reconstruction
     mask: Bool[np.ndarray, "s h w"]
+    alignment: Similarity | None
+    """Of the prediction onto the truth; None where only depth was measured."""
+
+    @property
+    def aligned(self) -> Float[np.ndarray, "s h w 3"]:
+        """Every pixel's predicted point in the truth's world, as it lies if there is no alignment."""
+        return self.predicted.points if self.alignment is None else self.alignment(self.predicted.points)
 
 
 def evaluate_scene(
@@ -91,6 +101,7 @@ def evaluate_scene(
     mask: Bool[np.ndarray, "s h w"],
     exact: bool = False,
     seed: int = 0,
+    views: Sequence[int] | None = None,
 ) -> Evaluated:
     """Align and measure the pixels of ``mask``, nothing else.
 
@@ -102,21 +113,22 @@ def evaluate_scene(
             the point metrics ask for the neighbours of :data:`QUERIES` points of each cloud (all points are there to be
             found), which gives mean distances a standard error of below 1 %; the same pixels are drawn for all models.
         seed: of that draw.
+        views: what errors call the views; their places by default.
 
     Raises:
-        ValueError: shapes that differ, fewer than 30 pixels in the mask, a depth in it that is not finite, a true one that
-            is not positive, or points that determine no alignment.
+        ValueError: shapes that differ, fewer than 30 pixels in the mask, a depth in it that is no positive number, or points
+            that determine no alignment.
     """
-    pixels = _count(predicted, truth, mask)
+    pixels = _count(predicted, truth, mask, views)
     rng = np.random.default_rng(seed)
     most = None if exact or pixels <= EXACT else QUERIES
     from_predicted, from_truth = (choose(pixels, most, rng) for _ in range(2))
-    points, true_points = predicted.points, truth.points
-    true_cloud = Cloud(true_points[mask])
-    similarity, registration = align(points[mask], true_cloud, from_predicted)
-    aligned = similarity(points)
-    point_metrics = compare(Cloud(aligned[mask]), true_cloud, from_predicted, from_truth)
-    depth_errors = _depth_errors(predicted, truth, mask)
+    # BLAS's own threads gain nothing on three columns, and wait busily on the cores that ours need.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor() as threads:
+        cloud, true_cloud = threads.map(lambda of: Cloud(of.points[mask]), (predicted, truth))
+        similarity, registration = align(cloud, true_cloud, from_predicted)
+        point_metrics = compare(cloud.place(similarity), true_cloud, from_predicted, from_truth)
+        depth_errors = _depth_errors(predicted, truth, mask)
     return Evaluated(
         SceneMetrics(
             points=point_metrics,
@@ -131,27 +143,34 @@ def evaluate_scene(
             icp_iterations=registration.iterations,
             icp_converged=registration.converged,
         ),
-        aligned,
-        true_points,
+        predicted,
+        truth,
         mask,
+        similarity,
     )
 
 
-def evaluate_depth(predicted: Reconstruction, truth: Reconstruction, mask: Bool[np.ndarray, "s h w"]) -> SceneMetrics:
+def evaluate_depth(
+    predicted: Reconstruction,
+    truth: Reconstruction,
+    mask: Bool[np.ndarray, "s h w"],
+    views: Sequence[int] | None = None,
+) -> Evaluated:
     """Measure the depth of each view alone, for scenes of which it is not known where the cameras stood.
 
     Args:
         predicted: in any unit; the poses of its cameras do not count.
         truth: of the same views, likewise.
         mask: pixels with a true depth.
+        views: what errors call the views; their places by default.
 
     Raises:
         ValueError: as :func:`evaluate_scene`.
     """
-    pixels = _count(predicted, truth, mask)
+    pixels = _count(predicted, truth, mask, views)
     abs_rel, delta, abs_rel_optimal, delta_optimal = _depth_errors(predicted, truth, mask)
     unknown = float("nan")
-    return SceneMetrics(
+    metrics = SceneMetrics(
         points=PointMetrics(unknown, unknown, unknown, unknown, unknown, unknown),
         abs_rel=abs_rel,
         delta=delta,
@@ -164,6 +183,7 @@ def evaluate_depth(predicted: Reconstruction, truth: Reconstruction, mask: Bool[
         icp_iterations=0,
         icp_converged=True,
     )
+    return Evaluated(metrics, predicted, truth, mask, None)
 
 
 def align_depth(
@@ -178,7 +198,12 @@ def align_depth(
     return fit_scale_shift(predicted.camera_points(view, some), truth.camera_points(view, some))
 
 
-def _count(predicted: Reconstruction, truth: Reconstruction, mask: Bool[np.ndarray, "s h w"]) -> int:
+def _count(
+    predicted: Reconstruction,
+    truth: Reconstruction,
+    mask: Bool[np.ndarray, "s h w"],
+    views: Sequence[int] | None,
+) -> int:
     """Pixels of the mask; ValueError if they cannot be evaluated."""
     shapes = {predicted.depths.shape, truth.depths.shape, mask.shape}
     if len(shapes) != 1:
@@ -186,10 +211,14 @@ def _count(predicted: Reconstruction, truth: Reconstruction, mask: Bool[np.ndarr
     pixels = int(mask.sum())
     if pixels < NEIGHBOURS:
         raise ValueError(f"only {pixels} pixels to evaluate, {NEIGHBOURS} are needed")
-    if not np.isfinite(predicted.depths[mask]).all():
-        raise ValueError("a predicted depth is not finite")
-    if not (truth.depths[mask] > 0).all() or not np.isfinite(truth.depths[mask]).all():
-        raise ValueError("a true depth in the mask is not a positive number")
+    for name, of in (("predicted", predicted), ("true", truth)):
+        wrong = mask & ~((of.depths > 0) & np.isfinite(of.depths))
+        if wrong.any():
+            view = int(wrong.any(axis=(1, 2)).argmax())
+            raise ValueError(
+                f"view {view if views is None else views[view]}: {np.count_nonzero(wrong[view])} {name} depth(s) in the mask "
+                f"are no positive numbers, such as {of.depths[view][wrong[view]][0]}"
+            )
     return pixels
 
 

@@ -32,6 +32,10 @@ class Similarity:
         """``self.after(first)(x)`` is ``self(first(x))``."""
         return Similarity(self.scale * first.scale, self.rotation @ first.rotation, self(first.translation))
 
+    def inverse(self) -> Similarity:
+        """``self.inverse()(self(x))`` is x."""
+        return Similarity(1 / self.scale, self.rotation.T, self.translation @ self.rotation / -self.scale)
+
 
 def fit_similarity(
     source: Float[np.ndarray, "points 3"],
@@ -56,26 +60,30 @@ def fit_similarity(
     """
     if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 3:
         raise ValueError(f"source and target must both have shape (points, 3), got {source.shape} and {target.shape}")
-    source, target = source.astype(np.float64), target.astype(np.float64)
+    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
     share = np.ones(len(source)) if weights is None else np.asarray(weights, np.float64)
     if share.shape != source.shape[:1]:
         raise ValueError(f"weights must have shape ({len(source)},), got {share.shape}")
-    if not (np.isfinite(source).all() and np.isfinite(target).all() and np.isfinite(share).all()):
+    with np.errstate(invalid="ignore"):
+        source_mean, target_mean = share @ source, share @ target
+    if not (np.isfinite(source_mean).all() and np.isfinite(target_mean).all()):
         raise ValueError("points and weights must be finite")
     if (share < 0).any():
         raise ValueError("weights must not be negative")
     if np.count_nonzero(share) < 3:
         raise ValueError(f"a similarity needs three points at least, got {np.count_nonzero(share)}")
-    share = share / share.sum()
+    total = share.sum()
+    share, source_mean, target_mean = share / total, source_mean / total, target_mean / total
 
-    source_mean, target_mean = share @ source, share @ target
     from_source, from_target = source - source_mean, target - target_mean
-    covariance = (share[:, None] * from_target).T @ from_source
-    U, sigma, Vt = np.linalg.svd(covariance)
-    sizes = [np.sqrt(share @ np.sum(points**2, axis=1)) for points in (source, target)]
+    spreads = [share @ np.einsum("ni,ni->n", points, points) for points in (from_source, from_target)]
+    from_target *= share[:, None]
+    U, sigma, Vt = np.linalg.svd(from_target.T @ from_source)
+    means = source_mean, target_mean
+    sizes = [np.sqrt(spread + mean @ mean) for spread, mean in zip(spreads, means, strict=True)]
     if sigma[1] <= _FLAT * sizes[0] * sizes[1]:
         raise ValueError("the points of one side lie on a line or coincide: no rotation can be told from them")
     signs = np.array([1.0, 1.0, np.sign(np.linalg.det(U) * np.linalg.det(Vt))])
     rotation = (U * signs) @ Vt
-    scale = float(sigma @ signs / (share @ np.sum(from_source**2, axis=1))) if with_scale else 1.0
+    scale = float(sigma @ signs / spreads[0]) if with_scale else 1.0
     return Similarity(scale, rotation, target_mean - scale * rotation @ source_mean)

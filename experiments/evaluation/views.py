@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from experiments.data.manifest import Task
+
 
 class ViewList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An entry of ``views.json``."""
@@ -26,11 +28,13 @@ def view_lists() -> dict[str, ViewList]:
     return msgspec.json.decode(Path(__file__).with_name("views.json").read_bytes(), type=dict[str, ViewList])
 
 
-def choose_views(asked_for: str | None, num_views: int) -> tuple[int, ...]:
+def choose_views(asked_for: str | None, num_views: int, task: Task | None = None) -> tuple[int, ...]:
     """The views to evaluate of scenes with ``num_views`` views.
 
     Args:
         asked_for: the name of a committed list, or numbers with commas; by default the list made for so many views.
+        num_views: of a scene.
+        task: whose data it is, if any one's.
 
     Raises:
         ValueError: there is no such list, or it does not suit the scenes.

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.base_model import Base
 from experiments.data.files import read_json, write_json
-from experiments.extraction.base import Base
 from experiments.extraction.data import Data
 from experiments.extraction.presets import Preset
 from experiments.extraction.store import stage_folder

@@ -15,8 +15,8 @@ import numpy as np
 from flax import nnx
 from safetensors.numpy import save_file
 
+from experiments.base_model import Base
 from experiments.data.files import new_folder
-from experiments.extraction.base import Base
 from experiments.finetuning.trainable import Trainable
 from experiments.training.batch import TrainingBatch
 from experiments.training.losses import Objective

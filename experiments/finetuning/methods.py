@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.extraction.base import Base
+from experiments.base_model import Base
 from experiments.finetuning.basis import read_subspaces, sha256_of, unite
 from experiments.finetuning.choice import Choice
 from experiments.finetuning.full import train_parameters

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.base_model import Base
 from experiments.data.files import read_json, write_json
-from experiments.extraction.base import Base
 from experiments.extraction.store import stage_folder
 from experiments.finetuning.choice import Choice
 from experiments.finetuning.data import TuningData

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from experiments.data.dataset import Dataset
 from experiments.data.manifest import Split, Task
+from experiments.data.production import dataset_name
 from experiments.extract import extract_missing
 from experiments.extraction.choice import choose
 from experiments.extraction.presets import PresetName
-from experiments.prepare import prepare_default
+from experiments.prepare import Rendering, standin
 from experiments.reproduction.plan import Subspaces
 from experiments.reproduction.scale import Scale
-from experiments.synthetic.runs import dataset_name
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Materials:
         scale: what the paper's sizes become.
         weights: of the base model.
         store: of data sets, adapters and subspaces, shared with the other commands.
+        data: folder of the user's own data sets, made by ``experiments.prepare``; stand-ins are rendered for the others.
         announce: gets a line when something long begins.
         workers: Blender processes; by default one for each core.
         blender: see :func:`experiments.synthetic.blender_command.worker_command`.
@@ -36,14 +37,20 @@ class Materials:
     scale: Scale
     weights: str
     store: Path
+    data: Path
     announce: Callable[[str], object]
     workers: int | None = None
     blender: str | None = None
 
     def dataset(self, task: Task, split: Split) -> Dataset:
-        """The data set of a task; raises what :mod:`experiments.prepare` raises."""
-        folder = prepare_default(task, split, self.preset, self.store, self.workers, self.blender, self.announce)
-        return Dataset(folder / dataset_name(0))
+        """``DATA/TASK/SPLIT/dataset_00`` if it is there, or else the stand-in; raises what ``experiments.prepare`` raises."""
+        given = self.data / task / split / dataset_name(0)
+        if given.exists():
+            return Dataset(given)
+        folder, line = standin(task, split, self.preset, self.store, Rendering(self.workers, self.blender))
+        if not line.startswith("nothing to do"):
+            self.announce(line)
+        return Dataset(folder)
 
     def subspaces(self, wanted: Subspaces) -> tuple[Path, ...]:
         """One folder of ``experiments.extract`` for each attribute; raises what :func:`experiments.extract.extract` raises."""

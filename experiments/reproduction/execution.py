@@ -11,17 +11,17 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
+from experiments.base_model import Base
 from experiments.data.dataset import Dataset
 from experiments.data.manifest import Split, Task
+from experiments.evaluation.predictions import Model, from_model
 from experiments.evaluation.results import METRICS
-from experiments.evaluation.run import evaluate_dataset
+from experiments.evaluation.run import Mask, evaluate_dataset
 from experiments.evaluation.views import choose_views
-from experiments.extraction.base import Base
 from experiments.extraction.presets import PresetName
 from experiments.finetuning.choice import Choice, choose
 from experiments.finetuning.data import TuningData, read_data
 from experiments.finetuning.run import Tuned, tune
-from experiments.model import Model
 from experiments.reproduction import records
 from experiments.reproduction.plan import Plan, Run, Subspaces
 from experiments.reproduction.records import RateSearch, Record
@@ -31,7 +31,7 @@ _DIGITS = 6
 """Significant ones of a scene's figures."""
 _PLAIN_RANK = 16
 """The paper's, of the plain LoRA beside M."""
-MASKS: Mapping[Task, str] = {"faces": "task", "humans": "valid", "glass": "valid"}
+MASKS: Mapping[Task, Mask] = {"faces": "task", "humans": "valid", "glass": "valid"}
 """Pixels that count (:mod:`experiments.evaluate`): of a print those of the face."""
 
 
@@ -71,6 +71,7 @@ class Execution:
     folder: Path
     announce: Callable[[str], object]
     _data: dict[Task, TuningData] = field(default_factory=dict, init=False)
+    _mined: dict[Subspaces, tuple[Path, ...]] = field(default_factory=dict, init=False)
 
     def found(self) -> dict[Run, Record]:
         """The runs that have a record already.
@@ -147,7 +148,9 @@ class Execution:
         assert run.method is not None
         sizes: dict[str, Any] = self._sizes(run)
         if run.subspaces is not None:
-            sizes |= {"subspaces": [str(path) for path in self.materials.subspaces(run.subspaces)]}
+            if run.subspaces not in self._mined:
+                self._mined[run.subspaces] = self.materials.subspaces(run.subspaces)
+            sizes |= {"subspaces": [str(path) for path in self._mined[run.subspaces]]}
             sizes |= {"allocation": run.allocation}
         if run.plain:
             sizes |= {"plain": run.plain}
@@ -185,12 +188,12 @@ class Execution:
             weights = str(tuned.result)
         elif tuned is not None:
             adapter = tuned.result
-        model = Model(weights, adapter)
+        predict = from_model(Model(weights, adapter))
         found = {}
         for split in [split for task, split in self.plan.tests if task == run.task]:
             dataset = self.materials.dataset(run.task, split)
-            views = choose_views(None, dataset.manifest.settings.views)
-            results = evaluate_dataset(model, dataset, views, MASKS[run.task])
+            views = choose_views(None, dataset.manifest.settings.views, run.task)
+            results = evaluate_dataset(predict, dataset, views, MASKS[run.task])
             found[split] = {
                 scene: {m.name: float(f"{metrics.row()[m.name]:.{_DIGITS}g}") for m in METRICS}
                 for (_, scene), metrics in results.scenes.items()

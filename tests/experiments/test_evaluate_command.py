@@ -242,6 +242,8 @@ def test_what_is_refused(data, weights, adapter, tmp_path):
     assert "no list of views was made for scenes with 3" in refused(data, tmp_path, views=None)
     assert "--held_out=4 asks for more" in refused(data, tmp_path, held_out=4)
     assert "missing" in refused(data, tmp_path, weights=str(tmp_path / "missing"))
+    missing = tmp_path / "missing"
+    assert refused(data, tmp_path, adapter=missing) == f"--adapter={missing}: there is no such file or folder"
     assert "--adapter does not go with them" in refused(data, tmp_path, predictions=tmp_path, adapter=adapter[0])
     other = tmp_path / "other.safetensors"
     save_adapter(other, Adapter({QKV: adapter[1]}, BaseModel("other", "0" * 16, tiny.CONFIG)))
@@ -259,7 +261,8 @@ def test_bad_predictions_are_named(data, tmp_path):
     assert "not [0, 2]" in refused(data, tmp_path, predictions=predictions, views="0,2")
     for changed, message in (
         ({"depths": arrays["depths"][:, 1:]}, "depths must have shape (3, 20, 20), got (3, 19, 20)"),
-        ({"depths": np.full_like(arrays["depths"], np.nan)}, "dataset_00/scene_0001: a predicted depth is not finite"),
+        ({"depths": np.full_like(arrays["depths"], np.nan)}, "dataset_00/scene_0001: view 0:"),
+        ({"depths": -arrays["depths"]}, "predicted depth(s) in the mask are no positive numbers, such as -"),
         ({"intrinsics": -arrays["intrinsics"]}, "no pinhole cameras"),
     ):
         np.savez(path, **{**arrays, **changed})

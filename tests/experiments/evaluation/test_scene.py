@@ -55,7 +55,9 @@ def test_only_the_mask_counts(truth, mask):
     inner[:, :8] = False
     spoilt = dataclasses.replace(truth, depths=np.where(inner, truth.depths, np.nan))
     assert evaluate_scene(spoilt, truth, inner).metrics.points.accuracy < 1e-6
-    with pytest.raises(ValueError, match="predicted depth is not finite"):
+    with pytest.raises(
+        ValueError, match=r"view 0: \d+ predicted depth\(s\) in the mask are no positive numbers, such as nan"
+    ):
         evaluate_scene(spoilt, truth, mask)
 
 
@@ -106,8 +108,21 @@ def test_what_is_refused(truth, mask):
         evaluate_scene(truth, truth, few)
     with pytest.raises(ValueError, match="same views"):
         evaluate_scene(truth, truth, mask[:2])
-    empty = dataclasses.replace(truth, depths=np.zeros_like(truth.depths))
-    with pytest.raises(ValueError, match="true depth in the mask is not a positive number"):
-        evaluate_scene(truth, empty, mask)
+    point = dataclasses.replace(truth, depths=np.full_like(truth.depths, 1e-200))
     with pytest.raises(ValueError, match="on a line or coincide"):
-        evaluate_scene(empty, truth, mask & (np.arange(3) == 0)[:, None, None])
+        evaluate_scene(point, truth, mask & (np.arange(3) == 0)[:, None, None])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1.0, 0.0])
+def test_a_depth_that_is_no_positive_number_is_refused_with_its_view(truth, mask, value):
+    depths = truth.depths.copy()
+    row, column = np.argwhere(mask[1])[0]
+    depths[1, row, column] = value
+    wrong = dataclasses.replace(truth, depths=depths)
+    message = f"1 {{}} depth(s) in the mask are no positive numbers, such as {value}"
+    with pytest.raises(ValueError) as error:
+        evaluate_scene(wrong, truth, mask, views=[4, 7, 9])
+    assert str(error.value) == "view 7: " + message.format("predicted")
+    with pytest.raises(ValueError) as error:
+        evaluate_scene(truth, wrong, mask)
+    assert str(error.value) == "view 1: " + message.format("true")

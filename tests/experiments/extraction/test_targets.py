@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.base_model import Base
 from experiments.data.dataset import Views
 from experiments.data.manifest import Settings
 from experiments.extraction import adapters
-from experiments.extraction.base import Base
 from experiments.extraction.data import Data
 from experiments.extraction.presets import PRESETS
 from experiments.extraction.report import learned

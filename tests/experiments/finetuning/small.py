@@ -6,8 +6,8 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.base_model import Base
 from experiments.data.dataset import Views
-from experiments.extraction.base import Base
 from experiments.extraction.presets import PRESETS
 from experiments.finetuning.choice import choose
 from experiments.finetuning.data import TuningData

@@ -1,0 +1,123 @@
+"""All scenes of a data set, measured: what ``experiments.evaluate`` runs, without its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool
+
+from experiments.data.dataset import Dataset, StoredScene, Views
+from experiments.evaluation.cloud import NEIGHBOURS
+from experiments.evaluation.predictions import Predictor, check_cameras, prediction_file, save_prediction
+from experiments.evaluation.results import Results, SceneKey
+from experiments.evaluation.scene import Evaluated, Reconstruction, SceneMetrics, evaluate_depth, evaluate_scene
+
+Mask = Literal["valid", "glass", "task"]
+"""All pixels with a surface, those with a transparent one, or those that the data's own mask counts."""
+
+
+def evaluate_dataset(
+    predict: Predictor,
+    dataset: Dataset,
+    views: Sequence[int],
+    mask: Mask = "valid",
+    *,
+    held_out: int | None = None,
+    name: str | None = None,
+    exact: bool = False,
+    keep: Path | None = None,
+    advance: Callable[[], object] = lambda: None,
+) -> Results:
+    """The metrics of every scene; scenes with too few pixels in the mask are listed as skipped.
+
+    Of a data set without poses only depth is measured.
+
+    Args:
+        predict: :func:`~experiments.evaluation.predictions.from_model` or
+            :func:`~experiments.evaluation.predictions.from_folder`.
+        dataset: with known truth.
+        views: of each scene, predicted together; see :func:`~experiments.evaluation.views.choose_views`.
+        mask: pixels that count.
+        held_out: only so many last scenes; all by default.
+        name: of the data set in results; its folder's by default.
+        exact: see :func:`~experiments.evaluation.scene.evaluate_scene`.
+        keep: a folder to store the predictions in, in the form that ``from_folder`` takes; by default they are dropped.
+        advance: called after each scene.
+
+    Raises:
+        ValueError: a prediction that cannot be evaluated, naming the scene, or fewer scenes than ``held_out``.
+        OSError: a file that cannot be read or written.
+    """
+    name = dataset.folder.name if name is None else name
+    measured: dict[SceneKey, SceneMetrics] = {}
+    skipped: dict[SceneKey, str] = {}
+    has_poses = dataset.manifest.has_poses
+    for scene in last_scenes(dataset, held_out):
+        key, loaded = (name, scene.folder.name), scene.load(views)
+        pixels = np.count_nonzero(mask_of(loaded, mask))
+        if pixels < NEIGHBOURS:
+            skipped[key] = f"{pixels} pixels to evaluate"
+        else:
+            found = evaluate_views(predict, key, loaded, views, mask, has_poses=has_poses, exact=exact, keep=keep)
+            measured[key] = found.metrics
+        advance()
+    return Results(measured, skipped, {name: views}, without_poses=[] if has_poses else [name])
+
+
+def evaluate_views(
+    predict: Predictor,
+    key: SceneKey,
+    loaded: Views,
+    views: Sequence[int],
+    mask: Mask = "valid",
+    *,
+    has_poses: bool = True,
+    exact: bool = False,
+    keep: Path | None = None,
+) -> Evaluated:
+    """One scene of :func:`evaluate_dataset`, with what there is to see.
+
+    Args:
+        predict, mask, exact, keep: see there.
+        key: names the scene.
+        loaded: its views.
+        views: their numbers.
+        has_poses: whether it is known where the cameras stood.
+
+    Raises:
+        ValueError: what is wrong with the prediction or the truth, naming scene and view.
+        OSError: a file that cannot be read or written.
+    """
+    try:
+        predicted = predict(key, views, loaded.images)
+        if keep is not None:
+            save_prediction(prediction_file(keep, *key), predicted, views)
+        check_cameras(predicted)
+        truth = Reconstruction(loaded.depths, loaded.extrinsics, loaded.intrinsics)
+        counted = mask_of(loaded, mask)
+        if not has_poses:
+            return evaluate_depth(predicted, truth, counted, views)
+        return evaluate_scene(predicted, truth, counted, exact, views=views)
+    except ValueError as error:
+        raise ValueError(f"{'/'.join(key)}: {error}") from None
+
+
+def last_scenes(dataset: Dataset, count: int | None) -> list[StoredScene]:
+    """The last ``count`` scenes of a data set, all by default.
+
+    Raises ValueError if there are fewer, or none.
+    """
+    if count is not None and count > len(dataset):
+        raise ValueError(f"{dataset.folder} has {len(dataset)} scenes, --held_out={count} asks for more")
+    scenes = dataset.scenes[-count:] if count else dataset.scenes
+    if not scenes:
+        raise ValueError(f"{dataset.folder} has no scenes")
+    return scenes
+
+
+def mask_of(views: Views, mask: Mask) -> Bool[np.ndarray, "s h w"]:
+    """The pixels that count."""
+    return {"valid": views.valid, "glass": views.valid & views.glass, "task": views.mask}[mask]
