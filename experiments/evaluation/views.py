@@ -19,7 +19,9 @@ class ViewList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """In the order in which the model sees them; the first is its reference."""
     what: str
     default: bool = True
-    """Whether it is taken for scenes with so many views unless another is named."""
+    """Whether it is taken for scenes with so many views unless another is named …"""
+    tasks: tuple[Task, ...] = ()
+    """… of these tasks, before lists that are for any; empty for any."""
 
 
 @cache
@@ -41,9 +43,9 @@ def choose_views(asked_for: str | None, num_views: int, task: Task | None = None
     """
     lists = view_lists()
     if asked_for is None:
-        for found in lists.values():
-            if found.default and found.of == num_views:
-                return found.views
+        suited = [found for found in lists.values() if found.default and found.of == num_views]
+        for found in [*(each for each in suited if task in each.tasks), *(each for each in suited if not each.tasks)]:
+            return found.views
         raise ValueError(f"no list of views was made for scenes with {num_views}; name one, or numbers, by --views")
     if asked_for in lists:
         views = lists[asked_for].views
