@@ -130,9 +130,9 @@ def prepare(settings: TaskSettings, output: Path, scenes: int, rendering: Render
     return f"wrote {content} to {target} in {outcome.seconds:.0f} s{failed}; look at {target}/contact_sheet.png"
 
 
-def default_folder(task: Task, meshes: str | None, resolution: int, seed: int) -> str:
+def default_folder(task: Task, meshes: str | None, up: str, resolution: int, seed: int) -> str:
     """A name that data with other settings do not have, but for views and samples."""
-    source = f"_{Path(meshes).name}" if meshes else ""
+    source = f"_{Path(meshes).name}_{up}up" if meshes else ""
     return f"{task}{source}_{resolution}px_seed{seed}"
 
 
@@ -148,7 +148,7 @@ def main(_: Sequence[str]) -> None:
         raise ValueError("--meshes=FOLDER goes with --task=humans and one --split, whose scans the folder holds")
     resolution = preset.resolution if given.resolution is None else given.resolution
     meshes = given.meshes and os.path.abspath(given.meshes)
-    output = Path(given.output or f"runs/tasks/{default_folder(task, meshes, resolution, given.seed)}")
+    output = Path(given.output or f"runs/tasks/{default_folder(task, meshes, given.up, resolution, given.seed)}")
     for split in splits:
         samples = preset.train_samples if split == "train" else preset.test_samples
         settings = TaskSettings(

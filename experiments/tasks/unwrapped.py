@@ -52,7 +52,7 @@ def unwrap(
     share = np.stack(
         [_cross(b - point, c - point), _cross(c - point, a - point), _cross(a - point, b - point)], axis=-1
     )
-    share = np.clip(share / area[..., None], 0, 1)
+    share = np.clip(share / area[..., None], -1, 2)  # a texel's middle may lie a little outside of its triangle
     share /= share.sum(axis=-1, keepdims=True)
     index = faces[owners[row, column] - 1]
     known = np.concatenate([vertices, weights], axis=1)
