@@ -137,7 +137,7 @@ def standin(task: Task, split: Split, preset: PresetName, store: Path, rendering
     """The folder of a split's data set at a preset's size, made where it is missing, and what :func:`prepare` says."""
     sizes = PRESETS[preset]
     settings = _settings(task, split, sizes)
-    output = store / "tasks" / default_folder(task, None, sizes.resolution, settings.seed)
+    output = store / "tasks" / default_folder(task, None, "y", sizes.resolution, settings.seed)
     line = prepare(settings, output, sizes.scenes[task, split], rendering)
     return output / split / runs.dataset_name(0), line
 
@@ -166,9 +166,9 @@ def _settings(
     )
 
 
-def default_folder(task: Task, meshes: str | None, resolution: int, seed: int) -> str:
+def default_folder(task: Task, meshes: str | None, up: str, resolution: int, seed: int) -> str:
     """A name that data with other settings do not have, but for views and samples."""
-    source = f"_{Path(meshes).name}" if meshes else ""
+    source = f"_{Path(meshes).name}_{up}up" if meshes else ""
     return f"{task}{source}_{resolution}px_seed{seed}"
 
 
@@ -193,7 +193,7 @@ def main(_: Sequence[str]) -> None:
             task, split, preset,
             views=given.views, resolution=given.resolution, samples=given.samples, seed=given.seed, meshes=meshes,
         )  # fmt: skip
-        output = given.output or f"runs/tasks/{default_folder(task, meshes, settings.resolution, given.seed)}"
+        output = given.output or f"runs/tasks/{default_folder(task, meshes, given.up, settings.resolution, given.seed)}"
         rendering = Rendering(given.workers, given.blender)
         print(prepare(settings, Path(output), _scenes(settings, preset), rendering, given.up))
 

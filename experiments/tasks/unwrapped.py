@@ -52,8 +52,9 @@ def unwrap(
     share = np.stack(
         [_cross(b - point, c - point), _cross(c - point, a - point), _cross(a - point, b - point)], axis=-1
     )
-    share = np.clip(share / area[..., None], 0, 1)
-    share /= share.sum(axis=-1, keepdims=True)
+    share = np.clip(share / area[..., None], -1, 2)  # a texel's middle may lie a little outside of its triangle
+    total = share.sum(axis=-1, keepdims=True)
+    share = np.where(np.abs(total) < 0.1, 1 / 3, share / np.where(total == 0, 1, total))  # a triangle without area
     index = faces[owners[row, column] - 1]
     known = np.concatenate([vertices, weights], axis=1)
     values = sum(share[..., i, None] * known[index[..., i]] for i in range(3))

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import trimesh
 
 from experiments.data.dataset import Dataset
 from experiments.data.manifest import TaskSettings
@@ -50,7 +51,10 @@ def test_both_splits_become_data_sets_of_the_task_and_then_there_is_nothing_to_d
 
 
 def test_a_folder_of_scans_is_rendered_and_a_bad_one_is_named(tmp_path):
-    scan(tmp_path / "scans" / "0000" / "0000.ply")
+    body = trimesh.load_mesh(scan(tmp_path / "one.ply"), process=False)
+    both = trimesh.Scene([body, body.copy()])  # two parts are two objects, as many as the stand-in worker shows
+    (tmp_path / "scans" / "0000").mkdir(parents=True)
+    both.export(tmp_path / "scans" / "0000" / "0000.glb")
     (tmp_path / "scans" / "0001.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
     arguments = ("--task=humans", "--split=test", f"--meshes={tmp_path / 'scans'}", *SMALL[1:])
     code, said, errors = run(*arguments, f"--output={tmp_path / 'out'}")
