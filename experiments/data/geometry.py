@@ -25,11 +25,12 @@ def unproject(
         [turned_back @ np.linalg.inv(intrinsics.astype(np.float64)), -turned_back @ extrinsics[..., 3:]], axis=-1
     )
     pixels = np.empty((*depths.shape, 4))
-    pixels[..., 2] = depths
-    np.multiply(np.arange(width), depths, out=pixels[..., 0])
-    np.multiply(np.arange(height)[:, None], depths, out=pixels[..., 1])
-    pixels[..., 3] = 1
-    points = pixels.reshape(*depths.shape[:-2], height * width, 4) @ np.swapaxes(to_world, -1, -2)
+    with np.errstate(invalid="ignore"):  # an infinite depth makes no point, but no noise either
+        pixels[..., 2] = depths
+        np.multiply(np.arange(width), depths, out=pixels[..., 0])
+        np.multiply(np.arange(height)[:, None], depths, out=pixels[..., 1])
+        pixels[..., 3] = 1
+        points = pixels.reshape(*depths.shape[:-2], height * width, 4) @ np.swapaxes(to_world, -1, -2)
     return points.reshape(*depths.shape, 3)
 
 

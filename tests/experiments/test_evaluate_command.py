@@ -17,8 +17,9 @@ from safetensors.numpy import save_file
 
 from experiments.data.dataset import Dataset
 from experiments.evaluate import compare, evaluate
-from experiments.evaluation.predictions import Model, load_prediction, prediction_file, save_prediction
+from experiments.evaluation.predictions import Model, from_folder, load_prediction, prediction_file, save_prediction
 from experiments.evaluation.results import METRICS, read_csv
+from experiments.evaluation.run import evaluate_dataset
 from experiments.evaluation.scene import Reconstruction, evaluate_scene
 from experiments.synthetic import runs
 from experiments.synthetic.pool import LocalPool
@@ -150,6 +151,19 @@ def test_summary_and_report(results, data):
     page = (output / "report.html").read_text()
     assert page.count("data:image/png") == 3 and "worst accuracy" in page and "http" not in page
     assert str(data.parent) not in page
+
+
+def test_a_data_set_is_evaluated_without_a_command(results, data):
+    advanced = []
+    predict = from_folder(results / "of good")
+    found = evaluate_dataset(predict, Dataset(data), range(VIEWS), held_out=2, advance=lambda: advanced.append(1))
+    assert list(found.scenes) == [("dataset_00", "scene_0001"), ("dataset_00", "scene_0002")] and len(advanced) == 2
+    assert not found.skipped and list(found.views["dataset_00"]) == list(range(VIEWS))
+    stored = read_csv(results / "good")
+    for key, metrics in found.scenes.items():
+        assert {name: metrics.row()[name] for name in stored[key]} == stored[key]
+    with pytest.raises(ValueError, match="--held_out=4 asks for more"):
+        evaluate_dataset(predict, Dataset(data), range(VIEWS), held_out=4)
 
 
 def test_glass_only(data, tmp_path):
