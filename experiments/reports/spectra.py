@@ -57,7 +57,8 @@ def draw_spectra(spectra: Mapping[str, np.ndarray], summaries: Sequence[MatrixSu
         panel.set_xlabel("index (dotted: r)", fontsize=8, labelpad=1)
     panels[0].set_ylabel("singular value of C", fontsize=8)
     handles = [Line2D([], [], color=color) for color in PATTERN_COLORS.values()]
-    figure.legend(handles, PATTERN_NAMES.values(), loc="lower center", ncol=4, fontsize=8, frameon=False)
+    columns = 4 if len(groups) > 1 else 2  # of a single panel's width
+    figure.legend(handles, PATTERN_NAMES.values(), loc="lower center", ncol=columns, fontsize=8, frameon=False)
     return figure
 
 

@@ -37,6 +37,8 @@ def test_files_and_svgs_are_those_of_each_figure(cores, tmp_path, monkeypatch):
     }
     assert list(svgs) == [f"figure_{i}" for i in range(3)]
     for name, figure in _figures().items():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         alone = io.BytesIO()
         figure.savefig(alone, format="png", dpi=DPI)
         np.testing.assert_array_equal(_pixels(tmp_path / f"{name}.png"), _pixels(alone))
