@@ -84,6 +84,7 @@ def _draw_eigenvalues(angles: Angles, pair: int) -> Figure:
             colors: list = [_DEPTH(0.9 * i / max(1, len(curves) - 1)) for i in range(len(curves))]
             panel.add_collection(LineCollection(points, colors=colors, linewidths=0.8, alpha=0.8))
             panel.set_xlim(0.5, max(len(curve) for curve in curves) + 0.5)
+            panel.set_xlabel("index", fontsize=7, labelpad=1)
     for side in SIDES:
         panels[side, angles.matrices[0].group].set_ylabel("λ of Eq. 5", fontsize=8)
     next(iter(panels.values())).set_ylim(-0.05, 2.05)

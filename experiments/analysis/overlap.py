@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
-from subspace import LowRank, null_eigenvalues, null_percentile, pairwise_eigenvalues
+from subspace import LowRank, null_eigenvalues, pairwise_eigenvalues
 from subspace.angles import Side
 from subspace.grouping import SIDE_MULTIPLE
 
@@ -107,6 +107,11 @@ class Chance:
         return np.quantile(self.overlap, (0.01, 0.99))
 
     @cached_property
+    def _distances(self) -> np.ndarray:
+        """(samples,): Eq. 4's, increasing."""
+        return np.sort(self.eigenvalues[:, 0])
+
+    @cached_property
     def smallest_angle_range(self) -> np.ndarray:
         """(2,): between which 98 % of the smallest angles lie, in degrees."""
         return np.quantile(angles_of(self.eigenvalues)[:, 0], (0.01, 0.99))
@@ -123,8 +128,8 @@ class Chance:
 
     def distance_percentile(self, distance: np.ndarray) -> np.ndarray:
         """0 to 100: the share of random pairs with a smaller Eq. 4 distance (closer than the measured ones)."""
-        measured = np.asarray(distance)[..., None]
-        return np.asarray(null_percentile(jnp.asarray(measured), jnp.asarray(self.eigenvalues[:, :1])))[..., 0]
+        below, up_to = (np.searchsorted(self._distances, distance, side=side) for side in ("left", "right"))
+        return 50 * (below + up_to) / self._distances.size
 
     def p_value(self, overlap: np.ndarray) -> np.ndarray:
         """Two-sided, of "as random": twice the smaller tail, counted with the measured value itself among the samples."""

@@ -20,6 +20,8 @@ _WIDTH, _HEIGHT, _COLUMNS = 3.0, 2.2, 4
 """Inches of a panel with its labels, and panels in a line."""
 _LEFT, _RIGHT, _TOP, _BOTTOM, _LEGEND = 0.6, 0.1, 0.4, 0.4, 0.5
 """Inches around them. A layout that is computed would cost more than the drawing."""
+_ENTRY = 1.5
+"""Inches of a legend's column."""
 
 
 def group_panels(matrices: Sequence[Matrix], rows: Sequence[str]) -> tuple[Figure, dict[tuple[str, str], Axes]]:
@@ -70,7 +72,10 @@ def layer_axis(panel: Axes, matrices: Sequence[Matrix], members: np.ndarray) -> 
 
 def legend_below(figure: Figure, entries: Mapping[str, Artist], columns: int = 4) -> None:
     """One legend for all panels."""
-    figure.legend(list(entries.values()), list(entries), loc="lower center", ncol=columns, fontsize=8, frameon=False)
+    fitting = max(1, int(figure.get_figwidth() // _ENTRY))
+    figure.legend(
+        list(entries.values()), list(entries), loc="lower center", ncol=min(columns, fitting), fontsize=8, frameon=False
+    )
 
 
 def group_starts(matrices: Sequence[Matrix]) -> Iterator[tuple[str, int, int]]:

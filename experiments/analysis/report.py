@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from experiments.analysis.topic import Row, Topic
+from experiments.reports.drawings import save_drawings
 from experiments.reports.page import render
 
 OUTPUTS = frozenset({"report.html", "analysis.json", "figures", "tables"})
-_FIGURE_DPI = 200
 
 
 def write_report(folder: Path, title: str, verdict: str, topics: Sequence[Topic], facts: Mapping[str, str]) -> None:
@@ -28,25 +28,20 @@ def write_report(folder: Path, title: str, verdict: str, topics: Sequence[Topic]
     for name in ("figures", "tables"):
         (folder / name).mkdir()
     for topic in topics:
-        for name, (drawing, _) in topic.figures.items():
-            if drawing.get_layout_engine() is not None:
-                drawing.draw_without_rendering()  # the layout, once for three files
-                drawing.set_layout_engine("none")
-            for form in ("png", "pdf"):
-                drawing.savefig(folder / "figures" / f"{name}.{form}", dpi=_FIGURE_DPI)
         for name, rows in topic.tables.items():
             write_csv(folder / "tables" / f"{name}.csv", rows)
     numbers: dict[str, Any] = {"verdict": verdict, "facts": dict(facts)}
     numbers |= {topic.title: topic.numbers for topic in topics if topic.numbers is not None}
     (folder / "analysis.json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    html = render(title, verdict, [topic.section() for topic in topics], facts)
+    drawings = {name: drawing for topic in topics for name, (drawing, _) in topic.figures.items()}
+    svgs = save_drawings(folder / "figures", drawings)
+    html = render(title, verdict, [topic.section(svgs) for topic in topics], facts)
     (folder / "report.html").write_text(html, encoding="utf-8")
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
     """A header and one line for each row; floats with the digits of float32, None as an empty field."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({name: f"{x:.7g}" if isinstance(x, float) else x for name, x in row.items()})
+        writer = csv.writer(file)
+        writer.writerow(rows[0])
+        writer.writerows([f"{x:.7g}" if isinstance(x, float) else x for x in row.values()] for row in rows)

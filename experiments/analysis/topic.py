@@ -27,9 +27,10 @@ class Topic:
     numbers: Any = None
     """What of it belongs in ``analysis.json``; anything that JSON can hold."""
 
-    def section(self) -> Section:
-        """The part of the page."""
-        return Section(self.title, [*self.text, *(plot(*figure) for figure in self.figures.values())])
+    def section(self, svgs: Mapping[str, str]) -> Section:
+        """The part of the page; ``svgs`` holds every figure, drawn, by file name."""
+        figures = [plot(svgs[name], caption) for name, (_, caption) in self.figures.items()]
+        return Section(self.title, [*self.text, *figures])
 
 
 def table_of(rows: Sequence[Row], caption: str = "", columns: Mapping[str, str] | None = None) -> Table:

@@ -9,24 +9,34 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+from safetensors.numpy import save_file
 
 from experiments.benchmarks import machine
 from experiments.benchmarks.subspace_mining import ADAPTERS, ATTRIBUTES, DIM, LAYERS, MATRICES, RANK
-from experiments.mining.files import Origin, save_subspace
+from experiments.mining.files import Origin, load_subspace, save_subspace
 from subspace import LowRank, SharedSubspace, canonicalize
 
 
-def report() -> None:
-    """Print the table."""
+def report(with_adapters: bool) -> None:
+    """Print the table; ``with_adapters`` adds the analysis that mines halves, shuffled groups and all but one."""
     print(machine.describe())
+    print(f"\n{len(ATTRIBUTES)} attributes × {2 * LAYERS * len(MATRICES)} matrices, d' = {DIM}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        folders = [_write(folder / attribute, seed, attribute) for seed, attribute in enumerate(ATTRIBUTES)]
-        took, peak = machine.in_own_process(_analyze, folders, folder / "analysis")
-        pages = (folder / "analysis" / "report.html").stat().st_size
-    print(f"\n{len(ATTRIBUTES)} attributes × {2 * LAYERS * len(MATRICES)} matrices, d' = {DIM}, no adapters")
+        folders = [write_attribute(folder / attribute, seed, attribute) for seed, attribute in enumerate(ATTRIBUTES)]
+        _row("no adapters", folders, folder / "analysis")
+        if with_adapters:
+            for seed, attribute_folder in enumerate(folders):
+                write_adapters(attribute_folder, seed)
+            _row(f"{ADAPTERS} adapters of rank {RANK} each", folders, folder / "analysis")
+
+
+def _row(what: str, folders: list[Path], output: Path) -> None:
+    took, peak = machine.in_own_process(_analyze, folders, output)
+    pages = (output / "report.html").stat().st_size
     print(
-        f"  read, analysed and reported in {took:.0f} s, peak memory {peak / 1e9:.2f} GB, report {pages / 1e6:.1f} MB"
+        f"  {what}: read, analysed and reported in {took:.0f} s, peak memory {peak / 1e9:.2f} GB, report {pages / 1e6:.1f} MB",
+        flush=True,
     )
 
 
@@ -39,8 +49,8 @@ def _analyze(folders: list[Path], output: Path) -> tuple[float, int]:
     return time.perf_counter() - start, machine.peak_memory()
 
 
-def _write(folder: Path, seed: int, attribute: str) -> Path:
-    """Subspaces that agree with other attributes' the more, the deeper the layer."""
+def write_attribute(folder: Path, seed: int, attribute: str) -> Path:
+    """A folder of subspaces that agree with other attributes' the more, the deeper the layer."""
     own, common = np.random.default_rng([1, seed]), np.random.default_rng(0)
     agreement = np.linspace(0, 0.5, LAYERS, dtype=np.float32)[:, None, None]
     root = np.geomspace(1, 0.2, DIM, dtype=np.float32)
@@ -68,3 +78,20 @@ def _write(folder: Path, seed: int, attribute: str) -> Path:
     summary = {"facts": {}, "matrices": [{"path": path, "rank": RANK} for path in found]}
     (folder / "summary.json").write_text(json.dumps(summary))
     return folder
+
+
+def write_adapters(folder: Path, seed: int) -> None:
+    """Adapters for a folder of :func:`write_attribute`: half of each factor's energy in the subspace, half anywhere."""
+    stored = load_subspace(folder / "subspace.safetensors")
+    (folder / "adapters").mkdir()
+    for number, name in enumerate(stored.origin.adapters):
+        rng = np.random.default_rng([2, seed, number])
+        tensors = {}
+        for path, subspace in stored.factors.items():
+            for side, basis in zip("AB", (subspace.A, subspace.B), strict=True):
+                layers, size, dim = basis.shape
+                unit = basis / np.linalg.norm(basis, axis=-2, keepdims=True)
+                shared = unit @ rng.standard_normal((layers, dim, RANK), dtype=np.float32) / np.sqrt(dim)
+                private = rng.standard_normal((layers, size, RANK), dtype=np.float32) / np.sqrt(size)
+                tensors[f"{path}.{side}"] = (shared + private).astype(np.float32)
+        save_file(tensors, folder / "adapters" / f"{name}.safetensors")

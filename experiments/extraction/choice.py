@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from absl import flags
 
 from experiments.extraction.presets import PRESETS, Preset, PresetName
 from experiments.extraction.targets import Targets
 from experiments.synthetic.schema import Attribute, Setting
-from vggt_jax.adapters import Init
+
+if TYPE_CHECKING:  # what --help, and processes that only draw, need not wait for
+    from vggt_jax.adapters import Init
 
 flags.disclaim_key_flags()  # they are those of the command that calls define_flags, whose --help shows them
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from experiments.synthetic.schema import Setting
-from vggt_jax.config import DType
+
+if TYPE_CHECKING:
+    from vggt_jax.config import DType
 
 
 @dataclass(frozen=True)

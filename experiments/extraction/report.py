@@ -10,6 +10,7 @@ from matplotlib.figure import Figure as Drawing
 
 from experiments.extraction.adapters import Adapters
 from experiments.extraction.data import Data
+from experiments.reports.drawings import svg
 from experiments.reports.page import Section, Table, photograph, plot
 from experiments.training.metrics_log import read_metrics
 
@@ -63,7 +64,7 @@ def training_section(adapters: Adapters) -> Section:
                 "scenes.",
             ),
             plot(
-                _draw_curves(read_metrics(adapters.folder / "metrics.jsonl"), names),
+                svg(_draw_curves(read_metrics(adapters.folder / "metrics.jsonl"), names)),
                 "Loss of every adapter. Thin: each training step, smoothed over 2 % of the steps. Dots: held-out "
                 f"scenes{pairs}.",
             ),

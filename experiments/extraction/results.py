@@ -17,6 +17,8 @@ from experiments.mining.mine import Mined
 from experiments.mining.report import compose, draw_figures, verdict
 from experiments.mining.summary import MatrixSummary
 from experiments.output_folder import new_folder
+from experiments.reports.drawings import save_drawings
+from experiments.reports.page import plot
 
 SUMMARY = "summary.json"
 OUTPUTS = frozenset({"subspace.safetensors", "adapters", "metrics.jsonl", SUMMARY, "figures", "report.html"})
@@ -58,12 +60,9 @@ def write_results(
         (folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
         (folder / "figures").mkdir()
         figures = draw_figures(list(source.deltas), mined, summaries)
-        for name, (drawing, _) in figures.items():
-            drawing.draw_without_rendering()
-            drawing.set_layout_engine("none")  # it stays as it is: solving it takes longer than drawing
-            for form in ("png", "pdf"):
-                drawing.savefig(folder / "figures" / f"{name}.{form}", dpi=200)
-        html = compose(source.title, summaries, figures, source.sections, facts)
+        svgs = save_drawings(folder / "figures", {name: drawing for name, (drawing, _) in figures.items()})
+        shown = {name: plot(svgs[name], caption) for name, (_, caption) in figures.items()}
+        html = compose(source.title, summaries, shown, source.sections, facts)
         (folder / "report.html").write_text(html, encoding="utf-8")
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Drawing
 
 from experiments.mining.mine import Mined
 from experiments.mining.summary import MatrixSummary, short_table
-from experiments.reports.page import Section, Table, plot, render
+from experiments.reports.page import Figure, Section, Table, render
 from experiments.reports.spectra import draw_energy, draw_spectra, draw_weights
 
 _CLEARLY_MORE = 3.0
@@ -74,7 +74,7 @@ def draw_figures(
 def compose(
     title: str,
     summaries: Sequence[MatrixSummary],
-    figures: Mapping[str, tuple[Drawing, str]],
+    figures: Mapping[str, Figure],
     before: Sequence[Section],
     facts: Mapping[str, str],
 ) -> str:
@@ -83,7 +83,7 @@ def compose(
     Args:
       title: of the page.
       summaries: what was found, :func:`experiments.mining.summary.rows`.
-      figures: of :func:`draw_figures`.
+      figures: those of :func:`draw_figures`, as parts of the page.
       before: sections on data and training, which come first.
       facts: settings and versions.
     """
@@ -106,8 +106,8 @@ def compose(
     )
     sections = [
         *before,
-        Section("What the adapters share", [table, plot(*figures["energy"])]),
-        Section("Spectra", [plot(*figures["spectra"])]),
-        Section("Weight of each adapter", [plot(*figures["weights"])]),
+        Section("What the adapters share", [table, figures["energy"]]),
+        Section("Spectra", [figures["spectra"]]),
+        Section("Weight of each adapter", [figures["weights"]]),
     ]
     return render(title, verdict(summaries), sections, facts)

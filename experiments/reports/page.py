@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
-from matplotlib.figure import Figure as Drawing
 
 _MIME = {".png": "image/png", ".jpg": "image/jpeg", ".svg": "image/svg+xml"}
 
@@ -42,11 +40,9 @@ class Section:
     parts: Sequence[str | Table | Figure]
 
 
-def plot(drawing: Drawing, caption: str) -> Figure:
-    """A matplotlib figure as SVG."""
-    buffer = io.StringIO()
-    drawing.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-    return Figure(_data_uri(buffer.getvalue().encode(), ".svg"), caption, is_plot=True)
+def plot(svg: str, caption: str) -> Figure:
+    """A drawing, as :mod:`experiments.reports.drawings` makes it."""
+    return Figure(_data_uri(svg.encode(), ".svg"), caption, is_plot=True)
 
 
 def photograph(path: Path, caption: str) -> Figure:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from experiments.mining.summary import MatrixSummary, group_of
@@ -21,6 +23,8 @@ PATTERN_NAMES = {
 _PANEL = (3.1, 2.5)
 """Width and height of a panel in inches."""
 _COLUMNS = 4
+_LEFT, _RIGHT, _TOP, _BOTTOM = 0.6, 0.1, 0.3, 0.75
+"""Inches around the panels, the legend below them. A layout that is computed would cost more than the drawing."""
 
 
 def draw_spectra(spectra: Mapping[str, np.ndarray], summaries: Sequence[MatrixSummary]) -> Figure:
@@ -33,22 +37,36 @@ def draw_spectra(spectra: Mapping[str, np.ndarray], summaries: Sequence[MatrixSu
     groups = _by_group(summaries)
     figure, panels = _panels(list(groups))
     for (name, members), panel in zip(groups.items(), panels, strict=True):
-        for member in members:
-            sigma = np.asarray(spectra[member.path])
-            sigma = sigma if member.layer is None else sigma[member.layer]
-            floor = sigma[0] * sigma.size * np.finfo(np.float32).eps  # below is rounding
-            sigma = np.where(sigma > floor, sigma, np.nan)
-            panel.semilogy(np.arange(1, sigma.size + 1), sigma, color=PATTERN_COLORS[member.pattern], lw=0.9, alpha=0.7)
-            for drop in member.drops:
-                if drop:
-                    panel.plot(drop, sigma[drop - 1], "o", ms=3, color=PATTERN_COLORS[member.pattern])
+        curves = [_spectrum(spectra, member) for member in members]
+        colors = [PATTERN_COLORS[member.pattern] for member in members]
+        points = [np.column_stack([np.arange(1, curve.size + 1), curve]) for curve in curves]
+        panel.set_yscale("log")
+        panel.add_collection(LineCollection(points, colors=colors, linewidths=0.9, alpha=0.7))
+        drops = [
+            (drop, curve[drop - 1], color)
+            for member, curve, color in zip(members, curves, colors, strict=True)
+            for drop in member.drops
+            if drop
+        ]
+        if drops:
+            index, sigma, color = zip(*drops, strict=True)
+            panel.scatter(index, sigma, s=9, c=color, zorder=3)
+        panel.autoscale_view()
         panel.axvline(members[0].rank, color="#999999", lw=0.8, ls=":")
         panel.set_title(f"{name} ({len(members)})", fontsize=9)
-        panel.set_xlabel("index (dotted: r)", fontsize=8)
+        panel.set_xlabel("index (dotted: r)", fontsize=8, labelpad=1)
     panels[0].set_ylabel("singular value of C", fontsize=8)
-    handles = [figure.gca().plot([], [], color=color)[0] for color in PATTERN_COLORS.values()]
-    figure.legend(handles, PATTERN_NAMES.values(), loc="outside lower center", ncol=4, fontsize=8, frameon=False)
+    handles = [Line2D([], [], color=color) for color in PATTERN_COLORS.values()]
+    columns = 4 if len(groups) > 1 else 2  # of a single panel's width
+    figure.legend(handles, PATTERN_NAMES.values(), loc="lower center", ncol=columns, fontsize=8, frameon=False)
     return figure
+
+
+def _spectrum(spectra: Mapping[str, np.ndarray], member: MatrixSummary) -> np.ndarray:
+    sigma = np.asarray(spectra[member.path])
+    sigma = sigma if member.layer is None else sigma[member.layer]
+    floor = sigma[0] * sigma.size * np.finfo(np.float32).eps  # below is rounding
+    return np.where(sigma > floor, sigma, np.nan)
 
 
 def draw_weights(adapters: Sequence[str], summaries: Sequence[MatrixSummary]) -> Figure:
@@ -80,9 +98,9 @@ def draw_energy(summaries: Sequence[MatrixSummary]) -> Figure:
         panel.set_ylim(top=1.3)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set_title(f"{name} ({len(members)})", fontsize=9)
-        panel.set_xlabel("layer" if members[0].layer is not None else "matrix", fontsize=8)
+        panel.set_xlabel("layer" if members[0].layer is not None else "matrix", fontsize=8, labelpad=1)
     panels[0].set_ylabel("share of energy", fontsize=8)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncol=3, fontsize=8, frameon=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="lower center", ncol=3, fontsize=8, frameon=False)
     return figure
 
 
@@ -94,9 +112,19 @@ def _by_group(summaries: Sequence[MatrixSummary]) -> dict[str, list[MatrixSummar
 
 
 def _panels(names: Sequence[str]):
-    lines = -(-len(names) // _COLUMNS)
-    figure = Figure(figsize=(_PANEL[0] * _COLUMNS, _PANEL[1] * lines), layout="constrained")
-    grid = figure.subplots(lines, _COLUMNS, squeeze=False).ravel()
+    columns = min(_COLUMNS, len(names))
+    lines = -(-len(names) // columns)
+    width, height = _LEFT + _RIGHT + _PANEL[0] * columns, _TOP + _BOTTOM + _PANEL[1] * lines
+    figure = Figure(figsize=(width, height))
+    grid = figure.subplots(lines, columns, squeeze=False).ravel()
+    figure.subplots_adjust(
+        left=_LEFT / width,
+        right=1 - _RIGHT / width,
+        top=1 - _TOP / height,
+        bottom=_BOTTOM / height,
+        wspace=0.22,
+        hspace=0.45,
+    )
     for panel in grid:
         panel.tick_params(labelsize=7, which="both")
         panel.spines[["top", "right"]].set_visible(False)

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,3 +31,9 @@ def test_changes_of_the_preset_are_among_the_settings():
     changed = {name for name, value in settings(rank=4).items() if value != plain[name]}
     assert changed == {"preset: rank", "preset: alpha"}
     assert {name for name, value in settings(dim=4).items() if value != plain[name]} == {"d'", "preset: dim"}
+
+
+def test_commands_start_without_jax():
+    """Neither ``--help`` nor the processes that draw figures, which import the command's module, wait for it."""
+    code = "import sys, experiments.analyze, experiments.extract; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], timeout=60).returncode == 0

@@ -10,6 +10,8 @@ from experiments.mining.files import Origin, load_subspace, save_subspace
 from experiments.mining.mine import dimensions, mine, stack_adapters
 from experiments.mining.report import compose, draw_figures, print_table, verdict
 from experiments.mining.summary import group_of, rows, short_table
+from experiments.reports.drawings import svg
+from experiments.reports.page import plot
 from subspace import LowRank
 
 SHAPES = {
@@ -148,7 +150,10 @@ def test_file_round_trip_and_refusals(mined, tmp_path):
 
 def test_the_report_stands_alone(mined):
     summaries = rows(mined)
-    html = compose("Geometry", summaries, draw_figures(NAMES, mined, summaries), [], {"rank": "4", "<b>": "&"})
+    figures = {
+        name: plot(svg(drawing), caption) for name, (drawing, caption) in draw_figures(NAMES, mined, summaries).items()
+    }
+    html = compose("Geometry", summaries, figures, [], {"rank": "4", "<b>": "&"})
     assert not re.search(r"(src|href)=\"(?!data:|#)", html) and "@import" not in html
     assert html.count("<figure>") == 3 and "&lt;b&gt;" in html
     for row in short_table(rows(mined)):

@@ -1,0 +1,59 @@
+"""Figures that several processes draw: the same files as one process alone writes, and errors that arrive."""
+
+import io
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from experiments.reports import drawings
+from experiments.reports.drawings import DPI, save_drawings, svg
+
+
+def _figures(count=3):
+    found = {}
+    for i in range(count):
+        figure = Figure(figsize=(2, 1.5), layout="constrained" if i % 2 else None)
+        panel = figure.subplots()
+        panel.plot(np.arange(5), np.arange(5) ** i)
+        panel.set_title(f"number {i}")
+        found[f"figure_{i}"] = figure
+    return found
+
+
+def _pixels(source):
+    with Image.open(source) as image:
+        return np.asarray(image)
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_files_and_svgs_are_those_of_each_figure(cores, tmp_path, monkeypatch):
+    monkeypatch.setattr(drawings, "_cores", lambda: cores)
+    svgs = save_drawings(tmp_path, _figures())
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"figure_{i}.{form}" for i in range(3) for form in ("png", "pdf")
+    }
+    assert list(svgs) == [f"figure_{i}" for i in range(3)]
+    for name, figure in _figures().items():
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        alone = io.BytesIO()
+        figure.savefig(alone, format="png", dpi=DPI)
+        np.testing.assert_array_equal(_pixels(tmp_path / f"{name}.png"), _pixels(alone))
+        assert (tmp_path / f"{name}.pdf").read_bytes().startswith(b"%PDF-")
+        root, expected = ElementTree.fromstring(svgs[name]), ElementTree.fromstring(svg(figure))
+        assert root.get("viewBox") == expected.get("viewBox") == "0 0 144 108"
+        assert len(list(root.iter())) == len(list(expected.iter()))
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_folder_that_is_not_there_is_an_error(cores, tmp_path, monkeypatch):
+    monkeypatch.setattr(drawings, "_cores", lambda: cores)
+    with pytest.raises(OSError, match="absent"):
+        save_drawings(tmp_path / "absent", _figures())
+
+
+def test_no_figures_no_files(tmp_path):
+    assert save_drawings(tmp_path, {}) == {} and not list(tmp_path.iterdir())
