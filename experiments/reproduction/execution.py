@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
 import numpy as np
 
 from experiments.base_model import Base
@@ -221,7 +221,7 @@ class Execution:
 
 def _plain(run: Run) -> dict[str, Any]:
     """As JSON can hold it."""
-    return msgspec.to_builtins(asdict(run))
+    return json.loads(json.dumps(asdict(run)))
 
 
 def _validation(tuned: Tuned) -> dict[str, float]:

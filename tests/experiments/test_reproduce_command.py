@@ -1,0 +1,42 @@
+"""``experiments.reproduce`` from the outside: what it would do, and what it refuses."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.reproduce", *arguments],
+        capture_output=True, text=True, cwd=cwd, timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+    )  # fmt: skip
+
+
+def test_a_dry_run_lists_the_runs_and_their_cost_and_writes_nothing(tmp_path):
+    found = run("--table=1", "--seeds=0,1", "--dry_run", cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    names = found.stdout.splitlines()
+    assert names[0] == "faces_base" and names[-1] == "faces_subspace_32_r64_seed1" and len(names) == 25
+    assert "fine-tunings for seed(s) 0, 1" in found.stderr and "about" in found.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--table=6"], "flag --table=6"),
+        (["--seeds=a"], "--seeds=a: numbers with commas between them, such as 0,1,2"),
+        (["--seeds=-1"], "--seeds: name at least one seed, none below 0"),
+        (["--weights=nowhere.safetensors"], "nowhere.safetensors"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(tmp_path, flags, message):
+    found = run(*flags, cwd=tmp_path)
+    assert found.returncode == 2 and message in found.stderr and "Traceback" not in found.stderr
+    assert not (tmp_path / "results").exists()
