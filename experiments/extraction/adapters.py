@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Key
 
 from experiments.base_model import Base
 from experiments.data.files import read_json, write_json
+from experiments.data.manifest import Settings
 from experiments.extraction.data import Data
 from experiments.extraction.presets import Preset
 from experiments.extraction.store import stage_folder
 from experiments.extraction.targets import Targets, shuffled
+from experiments.synthetic.schema import Attribute, Setting
 from experiments.training.batch import TrainingBatch
 from experiments.training.feature_cache import token_cache
 from experiments.training.held_out import HeldOutLoss, evenly_spaced
@@ -69,7 +72,8 @@ def make_adapters(
         base: the model that is adapted.
         data: k data sets.
         preset: rank, steps, learning rate and so on.
-        init: whether the k input factors are drawn independently or all the same.
+        init: whether the k input factors are drawn independently, of each other and of those of other attributes, or are all
+            the same, for every attribute.
         targets: "shuffled" trains on images with the truth of other scenes (:func:`experiments.extraction.targets.shuffled`);
             the held-out scenes keep their own.
         seed: of the factors, of the batches and of shuffled targets.
@@ -92,7 +96,7 @@ def make_adapters(
         loss = adapter_loss(base.graphdef, Objective())
         held_out = HeldOutLoss(loss, frozen, _held_out_batches(data, preset, encode))
         optimizer = make_optimizer(OptimizerSettings(preset.steps, preset.peak_rate))
-        first = start(initialize(maker, jax.random.key(seed), len(names), init), optimizer)
+        first = start(initialize(maker, first_draw(seed, init, data.settings, targets), len(names), init), optimizer)
         placement = Placement(make_mesh())
         counts = view_counts(
             preset.images,
@@ -133,6 +137,25 @@ def make_adapters(
     return Adapters(folder, adapters, before, after, targets)
 
 
+def first_draw(seed: int, init: Init, settings: Settings, targets: Targets) -> Key[Array, ""]:
+    """The key of the input factors.
+
+    Two attributes whose adapters began with the same factors would have input-side subspaces in common that no data put
+    there, so the key of independent ones is another for every attribute, setting and kind of targets.
+    """
+    key = jax.random.key(seed)
+    if init == "shared":
+        return key
+    places = (
+        get_args(Attribute).index(settings.attribute),
+        get_args(Setting).index(settings.setting),
+        get_args(Targets).index(targets),
+    )
+    for place in places:
+        key = jax.random.fold_in(key, place)
+    return key
+
+
 def _identity(base: Base, data: Data, preset: Preset, init: Init, targets: Targets, seed: int) -> dict[str, Any]:
     """Everything that the adapters depend on; true targets are not named, as they were before there were others."""
     training = asdict(preset)
@@ -146,6 +169,7 @@ def _identity(base: Base, data: Data, preset: Preset, init: Init, targets: Targe
         "scenes": [[scene.folder.name for scene in scenes] for scenes in data.training.values()],
         "preset": training,
         "init": init,
+        "drawn for": "everybody" if init == "shared" else "the attribute, setting and targets",
         "seed": seed,
         **({} if targets == "true" else {"targets": targets}),
     }

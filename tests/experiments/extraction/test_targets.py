@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -152,3 +153,17 @@ def test_a_control_says_that_it_is_one(trained):
     assert learned(trained("shuffled")[0]).startswith(
         "A control: trained on images with the truth of other scenes, measured on true pairs. On held-out scenes"
     )
+
+
+def test_independent_factors_are_those_of_no_other_attribute_setting_or_control_and_shared_ones_are_everybodys():
+    def key(init, attribute="texture", setting="object_centric", targets="true", seed=0):
+        settings = Settings(attribute=attribute, setting=setting, seed=0, views=8, resolution=16, samples=1)
+        return tuple(np.asarray(jax.random.key_data(adapters.first_draw(seed, init, settings, targets))).tolist())
+
+    others: list[dict[str, Any]] = [
+        {}, {"attribute": "geometry"}, {"setting": "micro_baseline"}, {"targets": "shuffled"}, {"seed": 1},
+        {"attribute": "geometry", "setting": "micro_baseline"},
+    ]  # fmt: skip
+    assert len({key("independent", **other) for other in others}) == len(others)
+    assert key("independent") == key("independent")
+    assert len({key("shared", **other) for other in others}) == 2  # two seeds
