@@ -70,6 +70,25 @@ def layer_axis(panel: Axes, matrices: Sequence[Matrix], members: np.ndarray) -> 
     panel.set_xlabel("layer" if matrices[members[0]].layer is not None else "matrix", fontsize=7, labelpad=1)
 
 
+def curves_of_attributes(
+    matrices: Sequence[Matrix], names: Sequence[str], values: np.ndarray, label: str
+) -> tuple[Figure, dict[tuple[str, str], Axes]]:
+    """Positive ``values`` (attributes, matrices) over the layers, one curve for each attribute; NaN is left out."""
+    figure, panels = group_panels(matrices, [""])
+    entries: dict[str, Artist] = {}
+    shown = np.where(values > 0, values, np.nan)
+    for kind, members in by_group(matrices).items():
+        panel, x = panels["", kind], np.arange(len(members))
+        for a, name in enumerate(names):
+            (entries[name],) = panel.plot(x, shown[a, members], "o-", ms=2.5, lw=1, color=COLORS[a % len(COLORS)])
+        layer_axis(panel, matrices, members)
+    if np.isfinite(shown).any():
+        log_axis(panels, np.nanmin(shown) / 1.5, 1.5 * np.nanmax(shown))
+    panels["", matrices[0].group].set_ylabel(label, fontsize=8)
+    legend_below(figure, entries)
+    return figure, panels
+
+
 def legend_below(figure: Figure, entries: Mapping[str, Artist], columns: int = 4) -> None:
     """One legend for all panels."""
     fitting = max(1, int(figure.get_figwidth() // _ENTRY))
