@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from experiments.analysis.matrices import Matrix, by_group
 
@@ -83,7 +83,12 @@ def curves_of_attributes(
             (entries[name],) = panel.plot(x, shown[a, members], "o-", ms=2.5, lw=1, color=COLORS[a % len(COLORS)])
         layer_axis(panel, matrices, members)
     if np.isfinite(shown).any():
-        log_axis(panels, np.nanmin(shown) / 1.5, 1.5 * np.nanmax(shown))
+        low, high = np.nanmin(shown) / 1.5, 1.5 * np.nanmax(shown)
+        log_axis(panels, low, high)
+        if high < 1e3 * low:  # powers of ten alone would be few
+            axis = panels["", matrices[0].group].yaxis
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     panels["", matrices[0].group].set_ylabel(label, fontsize=8)
     legend_below(figure, entries)
     return figure, panels

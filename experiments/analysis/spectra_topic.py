@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from experiments.analysis.inputs import Inputs
 from experiments.analysis.matrices import by_group
-from experiments.analysis.panels import CHANCE, curves_of_attributes, legend_below
+from experiments.analysis.panels import CHANCE, curves_of_attributes
 from experiments.analysis.spectra import (
     SMALL,
     Spectra,
@@ -55,7 +55,7 @@ def spectra_topic(spectra: Spectra, inputs: Inputs) -> Topic:
         ),
     ]
     if depth[0]["of"]:
-        text += [depth_in_words(depth), _depth_table(depth)]
+        text.append(depth_in_words(depth))
     text.append(
         f"Input factors drawn: {', '.join(drawn)}. Where all adapters start from one shared random input factor, a drop at r "
         "may be that factor's; controls tell."
@@ -88,29 +88,13 @@ def counts_in_words(spectra: Spectra) -> str:
 def depth_in_words(depth: Sequence[Row]) -> str:
     """Which layers of the blocks have which pattern, beside the paper's."""
     found = "; ".join(
-        f"{PATTERN_NAMES[row['pattern']]}: {'layers ' + row['layers'] if row['spectra'] else 'in no layer'}"
+        f"{PATTERN_NAMES[row['pattern']]}: {row['spectra']:,}"
+        + (f", in layers {row['layers']}" if row["spectra"] else "")
         for row in depth
     )
     return (
         "Depth, frame and global blocks: the paper sees no drop in layers 1–3 of VGGT's 24, a drop beyond r in layers 4–7, two "
-        f"in layers 12–17, and a drop at r in deep layers. Here (layers counted from 0) {found}."
-    )
-
-
-def _depth_table(depth: Sequence[Row]) -> Table:
-    rows = [
-        [
-            PATTERN_NAMES[row["pattern"]],
-            f"{row['spectra']} of {row['of']}",
-            row["layers"],
-            "–" if row["median layer"] is None else f"{row['median layer']:g}",
-        ]
-        for row in depth
-    ]
-    return Table(
-        ["pattern", "spectra", "layers", "median layer"],
-        rows,
-        "Spectra of the frame and global blocks, all attributes together, by pattern; the layers in which at least one has it.",
+        f"in layers 12–17, a drop at r in deep layers. Here, of {depth[0]['of']:,} spectra (layers counted from 0), {found}."
     )
 
 
@@ -181,5 +165,6 @@ def _draw_map(spectra: Spectra) -> Figure:
         panel.set_xlabel("layer, or matrix of a kind that is not stacked", fontsize=7, labelpad=1)
     for panel in panels[len(spectra.names) :]:
         panel.remove()
-    legend_below(figure, {words: Patch(color=PATTERN_COLORS[key]) for key, words in PATTERN_NAMES.items()})
+    patches = [Patch(color=PATTERN_COLORS[key], label=words) for key, words in PATTERN_NAMES.items()]
+    figure.legend(handles=patches, loc="outside lower center", ncol=len(patches), fontsize=8, frameon=False)
     return figure
