@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.analysis.inputs import Inputs, MinedAttribute
@@ -70,7 +71,7 @@ def _patterns(sigma: list[list[np.ndarray]], ranks: np.ndarray) -> tuple[np.ndar
     for a, i in np.ndindex(*ranks.shape):
         alike.setdefault((sigma[a][i].size, int(ranks[a, i])), []).append((a, i))
     for (_, rank), members in alike.items():
-        found = spectral_pattern(np.stack([sigma[a][i] for a, i in members]), rank)
+        found = spectral_pattern(jnp.asarray([sigma[a][i] for a, i in members]), rank)
         where = tuple(np.array(members).T)
         codes[where], positions[where], sizes[where] = found.code, found.positions, found.sizes
     return codes, positions, sizes
