@@ -1,11 +1,12 @@
 """Are the attributes' subspaces disentangled, and does that mean anything?
 
 ``python -m experiments.analyze --subspaces=runs/extract/texture…,runs/extract/geometry…,… --output=analysis`` reads the
-folders that ``experiments.extract`` wrote for two or more attributes of one base model, compares their subspaces in every
-matrix on the output and the input side with each other and with chance, and writes ``report.html``, figures (PNG and PDF),
-tables (CSV) and ``analysis.json``. Where the folders hold their adapters, subspaces are also mined from halves of them, from
-shuffled labels, and without one: does an attribute overlap with itself, and does a held-out adapter lie in it?
-``--controls`` adds folders of the same attributes under other conditions. About a minute; several with the adapters of VGGT-1B.
+folders that ``experiments.extract`` wrote for two or more attributes of one base model. It shows how spectra and magnitudes
+change over depth, compares the attributes' subspaces in every matrix on the output and the input side with each other and
+with chance, and writes ``report.html``, figures (PNG and PDF), tables (CSV) and ``analysis.json``. Where the folders hold their
+adapters, subspaces are also mined from halves of them, from shuffled labels, and without one: does an attribute overlap with
+itself, and does a held-out adapter lie in it? ``--controls`` adds folders of the same attributes under other conditions. About
+a minute; several with the adapters of VGGT-1B.
 
 ``python -m experiments.analyze --all`` first extracts what is missing for the four attributes (``--setting``, ``--preset``,
 ``--weights``, ``--store`` as in ``experiments.extract``, whose folders, data sets and adapters it finds again), and
@@ -44,9 +45,13 @@ def analyze(subspaces: Sequence[Path], controls: Sequence[Path], output: Path, s
     from experiments.analysis.empirical import compare_empirically
     from experiments.analysis.empirical_topic import empirical_topic
     from experiments.analysis.inputs import read_inputs
+    from experiments.analysis.magnitude_topic import magnitude_topic
+    from experiments.analysis.magnitudes import measure_magnitudes
     from experiments.analysis.report import OUTPUTS, write_report
     from experiments.analysis.specificity import measure_specificity
     from experiments.analysis.specificity_topic import specificity_topic
+    from experiments.analysis.spectra import measure_spectra
+    from experiments.analysis.spectra_topic import spectra_topic
     from experiments.analysis.verdict import headline, verdict_topic
     from experiments.output_folder import check_free, new_folder
 
@@ -54,9 +59,11 @@ def analyze(subspaces: Sequence[Path], controls: Sequence[Path], output: Path, s
     check_free(output, True, OUTPUTS)
     inputs = read_inputs(subspaces)
     further = read_controls(controls, inputs)
+    _say("spectra and magnitudes")
+    topics = [spectra_topic(measure_spectra(inputs), inputs), magnitude_topic(measure_magnitudes(inputs))]
     _say(f"angles between {len(inputs.names)} attributes")
     angles = measure_angles(inputs, seed)
-    topics = [angle_topic(angles)]
+    topics.append(angle_topic(angles))
     comparison = specificity = None
     if inputs.has_adapters:
         comparison = compare_empirically(inputs, angles, seed, _say)

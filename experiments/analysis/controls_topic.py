@@ -19,6 +19,7 @@ from experiments.analysis.matrices import by_group
 from experiments.analysis.overlap import SIDES
 from experiments.analysis.panels import CHANCE, COLORS, group_panels, layer_axis, legend_below, log_axis
 from experiments.analysis.topic import Topic, table_of
+from experiments.reports.spectra import above_rounding
 from subspace.angles import Side
 
 _RUN, _CONTROL = "#111111", "#c8322b"
@@ -118,8 +119,7 @@ def _draw_spectra(numbers: ControlNumbers) -> Figure:
 def _relative(statistics, path: str, layer: int | None) -> np.ndarray:
     sigma = statistics[path]["initial_singular_values"]
     sigma = sigma if layer is None else sigma[layer]
-    floor = sigma[0] * sigma.size * np.finfo(np.float32).eps  # below is rounding
-    return np.where(sigma > floor, sigma, np.nan) / (sigma[0] if sigma[0] > 0 else 1)
+    return above_rounding(sigma) / (sigma[0] if sigma[0] > 0 else 1)
 
 
 def _draw_drops(numbers: ControlNumbers) -> Figure:

@@ -28,6 +28,11 @@ class Matrix:
         """Its kind, a panel of the figures: "frame qkv", "depth head, other"."""
         return group_of(self.path)
 
+    @property
+    def block(self) -> int | None:
+        """Its layer if it belongs to a stack of transformer blocks, frame or global; None in heads."""
+        return self.layer if "_blocks." in self.path else None
+
     def size(self, side: Side) -> int:
         """Dimension of the space in which the subspaces of this side lie."""
         return self.n if side == "output" else self.m

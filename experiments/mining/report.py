@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure as Drawing
 
 from experiments.mining.mine import Mined
-from experiments.mining.summary import MatrixSummary, short_table
+from experiments.mining.summary import MatrixSummary, group_of, short_table
 from experiments.reports.page import Figure, Section, Table, render
-from experiments.reports.spectra import draw_energy, draw_spectra, draw_weights
+from experiments.reports.spectra import Spectrum, draw_energy, draw_spectra, draw_weights
 
 _CLEARLY_MORE = 3.0
 """Held-out energy below this many times chance is called chance."""
@@ -50,7 +50,17 @@ def draw_figures(
     adapters: Sequence[str], mined: Mined, summaries: Sequence[MatrixSummary]
 ) -> dict[str, tuple[Drawing, str]]:
     """The figures by file name, each with its caption; ``adapters`` are the names in the order of the weights."""
-    spectra = {path: np.asarray(found.initial_singular_values) for path, found in mined.subspaces.items()}
+    sigma = {path: np.asarray(found.initial_singular_values) for path, found in mined.subspaces.items()}
+    spectra = [
+        Spectrum(
+            group_of(each.path),
+            sigma[each.path] if each.layer is None else sigma[each.path][each.layer],
+            each.rank,
+            each.pattern,
+            each.drops,
+        )
+        for each in summaries
+    ]
     return {
         "energy": (
             draw_energy(summaries),
@@ -58,7 +68,7 @@ def draw_figures(
             "it. Red: it was left out of the IRLS. Dotted: a random subspace of the same size.",
         ),
         "spectra": (
-            draw_spectra(spectra, summaries),
+            draw_spectra(spectra),
             "Singular values of C, the mean of the adapters' updates (first IRLS iteration), on a log scale. One curve per "
             "matrix, coloured by the detected pattern; dots mark the detected drops. A drop at r may also come from one "
             "random draw of the input factors for all adapters: see how they were initialised, below.",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from experiments.mining.summary import MatrixSummary, group_of
 
@@ -27,20 +28,34 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 0.6, 0.1, 0.3, 0.75
 """Inches around the panels, the legend below them. A layout that is computed would cost more than the drawing."""
 
 
-def draw_spectra(spectra: Mapping[str, np.ndarray], summaries: Sequence[MatrixSummary]) -> Figure:
-    """Singular values of C in the first IRLS iteration, one panel per kind of matrix, one curve per matrix (Figs. 2, 4).
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Singular values of C in one matrix, with what :func:`subspace.spectral_pattern` found."""
 
-    Args:
-      spectra: path → (*layers, p), the ``initial_singular_values``.
-      summaries: the rows of :func:`experiments.mining.summary.rows` for the same matrices.
-    """
-    groups = _by_group(summaries)
+    group: str
+    """The matrix's kind, see :func:`experiments.mining.summary.group_of`."""
+    sigma: np.ndarray
+    """(p,), decreasing."""
+    rank: int
+    """r of the adapters."""
+    pattern: str
+    """A key of :data:`PATTERN_NAMES`."""
+    drops: tuple[int, int]
+    """Singular values before the drop at r, and before the largest one beyond r; 0 where there is none."""
+
+
+def draw_spectra(spectra: Sequence[Spectrum]) -> Figure:
+    """Singular values of C, one panel per kind of matrix, one curve per matrix, coloured by pattern (Figs. 2, 4, S3–S34)."""
+    groups: dict[str, list[Spectrum]] = {}
+    for spectrum in spectra:
+        groups.setdefault(spectrum.group, []).append(spectrum)
     figure, panels = _panels(list(groups))
     for (name, members), panel in zip(groups.items(), panels, strict=True):
-        curves = [_spectrum(spectra, member) for member in members]
+        curves = [above_rounding(member.sigma) for member in members]
         colors = [PATTERN_COLORS[member.pattern] for member in members]
         points = [np.column_stack([np.arange(1, curve.size + 1), curve]) for curve in curves]
         panel.set_yscale("log")
+        panel.yaxis.set_minor_locator(NullLocator())  # ticks take half the time of drawing
         panel.add_collection(LineCollection(points, colors=colors, linewidths=0.9, alpha=0.7))
         drops = [
             (drop, curve[drop - 1], color)
@@ -62,11 +77,9 @@ def draw_spectra(spectra: Mapping[str, np.ndarray], summaries: Sequence[MatrixSu
     return figure
 
 
-def _spectrum(spectra: Mapping[str, np.ndarray], member: MatrixSummary) -> np.ndarray:
-    sigma = np.asarray(spectra[member.path])
-    sigma = sigma if member.layer is None else sigma[member.layer]
-    floor = sigma[0] * sigma.size * np.finfo(np.float32).eps  # below is rounding
-    return np.where(sigma > floor, sigma, np.nan)
+def above_rounding(sigma: np.ndarray) -> np.ndarray:
+    """Singular values (p,), NaN where they are float32's rounding of the largest."""
+    return np.where(sigma > sigma[0] * sigma.size * np.finfo(np.float32).eps, sigma, np.nan)
 
 
 def draw_weights(adapters: Sequence[str], summaries: Sequence[MatrixSummary]) -> Figure:

@@ -58,6 +58,10 @@ def test_writes_report_figures_tables_and_numbers(result):
     names = {path.stem for path in (output / "figures").glob("*.png")}
     assert names == {path.stem for path in (output / "figures").glob("*.pdf")}
     assert names == {
+        "spectra_patterns",
+        "spectra_ratio",
+        *(f"spectra_{name}" for name in NAMES),
+        "magnitudes",
         "overlap_map",
         "overlap_layers",
         "smallest_angle",
@@ -74,6 +78,11 @@ def test_writes_report_figures_tables_and_numbers(result):
     for table in (output / "tables").glob("*.csv"):
         rows = list(csv.DictReader(table.open()))
         assert rows and all(None not in row and None not in row.values() for row in rows), table
+    titles = re.findall(r"<h2 id=\"s\d+\">(.*?)</h2>", html)
+    assert titles[:4] == ["In figures", "Spectra", "Magnitudes", "Angles between attributes"]
+    for name, count in (("spectra", 3 * 4), ("magnitudes", 3 * 4), ("singular_values", 3 * 4 * 16)):
+        with (output / "tables" / f"{name}.csv").open() as file:
+            assert len(list(csv.DictReader(file))) == count
     with (output / "tables" / "angles.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2 * 4 * 3
 
