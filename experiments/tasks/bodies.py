@@ -28,7 +28,7 @@ Group = Literal["adult", "child", "old", "thin", "heavy", "strong"]
 
 PHENOTYPES: dict[Group, dict[str, Range]] = {
     "adult": {"age": (0.6, 0.85), "height": (0.3, 0.7), "weight": (0.3, 0.65), "muscle": (0.3, 0.7)},
-    "child": {"age": (0.28, 0.5), "height": (0.3, 0.7), "weight": (0.3, 0.6), "muscle": (0.4, 0.6)},
+    "child": {"age": (0.2, 0.4), "height": (0.3, 0.7), "weight": (0.3, 0.6), "muscle": (0.4, 0.6)},
     "old": {"age": (0.93, 1.0), "height": (0.2, 0.6), "weight": (0.3, 0.7), "muscle": (0.2, 0.5)},
     "thin": {"age": (0.6, 0.85), "height": (0.6, 0.95), "weight": (0.0, 0.15), "muscle": (0.1, 0.4)},
     "heavy": {"age": (0.6, 0.9), "height": (0.2, 0.6), "weight": (0.85, 1.0), "muscle": (0.3, 0.6)},
