@@ -30,6 +30,7 @@ from experiments.synthetic import runs
 from experiments.synthetic.blender_command import worker_command
 from experiments.synthetic.pool import LocalPool, available_cores
 from experiments.synthetic.schema import Scene
+from experiments.tasks.meshes import Axis
 from weights_convert.command_line import run
 
 
@@ -94,7 +95,7 @@ class Rendering:
         return LocalPool(worker_command(self.blender), workers)
 
 
-def prepare(settings: TaskSettings, output: Path, scenes: int, rendering: Rendering, up: str = "y") -> str:
+def prepare(settings: TaskSettings, output: Path, scenes: int, rendering: Rendering, up: Axis = "y") -> str:
     """Make a split's data set.
 
     Args:

@@ -1,5 +1,7 @@
 """How much of an adapter's energy lies in the subspace of its own attribute, mined without it, and in those of the others?
 
+All are mined from equally many adapters.
+
 The test of disentanglement that matters to a user: if a subspace is the attribute's, an adapter of this attribute that it
 has not seen must lie in it more than in the subspaces of other attributes.
 """
@@ -14,7 +16,7 @@ import numpy as np
 
 from experiments.analysis.inputs import Inputs
 from experiments.analysis.matrices import Matrix, by_group, matrices_of, over_matrices
-from experiments.analysis.resampling import mine_members, room
+from experiments.analysis.resampling import Member, mine_members, room
 from subspace import LowRank
 
 MEASURES = ("both", "output", "input")
@@ -29,8 +31,9 @@ class Specificity:
     names: list[str]
     matrices: list[Matrix]
     shares: dict[str, np.ndarray]
-    """attribute X → (k, matrices, attributes, 3): share, 0 to 1, of each adapter of X in the subspace of each attribute;
-    that of X itself is mined without the adapter. The last axis is :data:`MEASURES`."""
+    """attribute X → (k, matrices, attributes, 3): share, 0 to 1, of each adapter of X in the subspace of each attribute.
+    That of X itself is mined without the adapter, those of the others from equally many. The last axis is
+    :data:`MEASURES`."""
     energies: dict[str, np.ndarray]
     """attribute → (k, matrices): ‖dW‖² of its adapters."""
     chance: np.ndarray
@@ -54,33 +57,42 @@ class Shares:
 
 
 def measure_specificity(inputs: Inputs, say: Callable[[str], None]) -> Specificity:
-    """Leave every adapter out once, and measure where it lies.
+    """Leave every adapter out once, and one of every other attribute, and measure where it lies.
 
     Args:
       inputs: with adapters, at least two of each attribute.
-      say: gets a line before each attribute.
+      say: gets a line before each adapter.
     """
-    shares, energies = {}, {}
-    for which, (name, mined) in enumerate(inputs.attributes.items()):
-        count = len(mined.adapter_files)
-        say(f"{count} adapters of {name}, each left out once")
-        dims = room(inputs, count - 1)
-        own_shares, own_energies = [], []
-        for number in range(count):
+    counts = {name: len(mined.adapter_files) for name, mined in inputs.attributes.items()}
+    members = min(counts.values()) - 1
+    dims = room(inputs, members)
+    shares: dict[str, list[np.ndarray]] = {name: [] for name in inputs.names}
+    energies: dict[str, list[np.ndarray]] = {name: [] for name in inputs.names}
+    for number in range(max(counts.values())):
+        say(f"adapter {number + 1} of {max(counts.values())} of every attribute left out")
+        subspaces = [
+            mine_members(inputs, _without(name, number, count, members), dims) for name, count in counts.items()
+        ]
+        for name, mined in inputs.attributes.items():
+            if number >= counts[name]:
+                continue
             adapter = mined.read_adapter(number)
-            without = mine_members(inputs, [(name, other) for other in range(count) if other != number], dims)
-            subspaces = [each.factors for each in inputs.attributes.values()]
-            subspaces[which] = without
             captured = [captured_shares(adapter, subspace) for subspace in subspaces]
-            own_shares.append(
+            shares[name].append(
                 np.stack([over_matrices({path: found[path] for path in adapter}, 1) for found in captured], axis=1)
             )
-            own_energies.append(over_matrices({path: energy(delta) for path, delta in adapter.items()}, 0))
-        shares[name], energies[name] = np.stack(own_shares), np.stack(own_energies)
+            energies[name].append(over_matrices({path: energy(delta) for path, delta in adapter.items()}, 0))
     matrices = matrices_of(inputs.first.factors)
     sizes = np.array([(matrix.dim, matrix.n, matrix.m) for matrix in matrices], float)
     output, input_ = sizes[:, 0] / sizes[:, 1], sizes[:, 0] / sizes[:, 2]
-    return Specificity(inputs.names, matrices, shares, energies, np.stack([output * input_, output, input_], axis=-1))
+    chance = np.stack([output * input_, output, input_], axis=-1)
+    stacked, whole = ({name: np.stack(each) for name, each in found.items()} for found in (shares, energies))
+    return Specificity(inputs.names, matrices, stacked, whole, chance)
+
+
+def _without(name: str, number: int, count: int, members: int) -> list[Member]:
+    """As many of an attribute's adapters as of any other's, without one: a subspace of more would be the better one."""
+    return [(name, other) for other in range(count) if other != number % count][:members]
 
 
 def captured_shares(adapter: Mapping[str, LowRank], subspace: Mapping[str, LowRank]) -> dict[str, np.ndarray]:

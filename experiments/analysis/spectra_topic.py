@@ -136,8 +136,9 @@ def _draw_ratios(spectra: Spectra) -> Figure:
     figure, panels = curves_of_attributes(spectra.matrices, spectra.names, spectra.ratios, "σ_2d' / σ_max")
     for panel in panels.values():
         panel.axhline(SMALL, color=CHANCE, ls=":", lw=0.9)
-    low, high = panel.get_ylim()
-    panel.set_ylim(min(low, SMALL / 1.5), high)
+    first = next(iter(panels.values()))  # all share its y-axis
+    low, high = first.get_ylim()
+    first.set_ylim(min(low, SMALL / 1.5), high)
     return figure
 
 

@@ -95,6 +95,7 @@ def _examine(claim: Claim, scale: Scale, seeds: Sequence[int], records: Records)
         for metric in metrics:
             first, second = (_by_scene(each, split, metric) for each in found)
             difference = paired_bootstrap(second, first)
+            apart = values[0][column] - values[1][column]
             yield Finding(
                 claim,
                 (scale.label(rows[0]), scale.label(rows[1])),
@@ -104,7 +105,7 @@ def _examine(claim: Claim, scale: Scale, seeds: Sequence[int], records: Records)
                 min(map(len, found)),
                 len(first),
                 _read(claim, metric, difference.low, difference.high, float(second.mean())),
-                _read(claim, metric, *[values[0][column] - values[1][column]] * 2, values[1][column]),
+                _read(claim, metric, apart, apart, values[1][column]),
             )
             column += 1
 

@@ -189,8 +189,10 @@ class Execution:
         elif tuned is not None:
             adapter = tuned.result
         predict = from_model(Model(weights, adapter))
-        found = {}
-        for split in [split for task, split in self.plan.tests if task == run.task]:
+        found: dict[str, dict[str, dict[str, float]]] = {}
+        for task, split in self.plan.tests:
+            if task != run.task:
+                continue
             dataset = self.materials.dataset(run.task, split)
             views = choose_views(None, dataset.manifest.settings.views, run.task)
             results = evaluate_dataset(predict, dataset, views, MASKS[run.task])

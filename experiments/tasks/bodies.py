@@ -104,6 +104,7 @@ def _load() -> _Body:
         raise OSError(f"{error.name} is missing, which makes the bodies: pip install -e '.[tasks]'") from None
     model = anny.Anny()
     faces, uv_faces = (_triangles(model_faces) for model_faces in (model.faces, model.face_texture_coordinate_indices))
+    assert model.texture_coordinates is not None
     uv = model.texture_coordinates.numpy().astype(np.float64)
     vertices = model()["vertices"][0].detach().numpy().astype(np.float64)
     weights = np.zeros((len(vertices), len(clothing.PARTS)))

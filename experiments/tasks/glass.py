@@ -93,7 +93,7 @@ def _free_place(rng: np.random.Generator, circles: list[tuple[np.ndarray, float]
 def _cameras(rng: np.random.Generator, views: int, resolution: int) -> schema.Cameras:
     """A round about the table that rises and sinks."""
     azimuth = uniform(rng, (0, 2 * np.pi)) + pick(rng, [-1.0, 1.0]) * 2 * np.pi * np.arange(views) / views
-    control = np.stack([rng.uniform(*np.sin(np.radians(ELEVATION)), 5), rng.uniform(*DISTANCE, 5)], axis=1)
+    control = np.stack([rng.uniform(*np.sin(np.radians(ELEVATION)), size=5), rng.uniform(*DISTANCE, size=5)], axis=1)
     path = PchipInterpolator(np.arange(6), np.concatenate([control, control[:1]]))
     target = rng.uniform((-0.05, -0.05, 0.03), (0.05, 0.05, 0.1))
     poses = []

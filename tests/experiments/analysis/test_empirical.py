@@ -143,7 +143,7 @@ def test_held_out_adapters_lie_in_their_own_subspace(specific):
     for i in range(3):
         others = [j for j in range(3) if j != i]
         assert own.mean[i, i, 0] > 0.5 and own.mean[i, others, 0].max() < 0.1
-        assert abs(common.mean[i, i, 0] - common.mean[i, others, 0].mean()) < 0.1
+        assert abs(common.mean[i, i, 0] - common.mean[i, others, 0].mean()) < 0.01  # the own one has no disadvantage
         assert none.mean[i, i, 0] < 0.05
     np.testing.assert_array_equal(own.own_largest, K)
     assert none.own_largest.sum() < 3 * K
@@ -155,7 +155,8 @@ def test_an_adapter_has_no_say_in_what_it_is_measured_by(specific, inputs):
     adapter = each.read_adapter(2)
     expected = captured_shares(adapter, without)["aggregator.frame_blocks.attn.qkv"]
     np.testing.assert_allclose(specific["own"].shares["geometry"][2, :3, 0], expected, atol=1e-5)
-    of_others = captured_shares(adapter, inputs["own"].attributes["camera"].factors)["camera_head.pose_branch.fc2"]
+    equally_many = mine_members(inputs["own"], [("camera", i) for i in range(K) if i != 2], room(inputs["own"], K - 1))
+    of_others = captured_shares(adapter, equally_many)["camera_head.pose_branch.fc2"]
     np.testing.assert_allclose(specific["own"].shares["geometry"][2, 3, 2], of_others, atol=1e-6)
 
 

@@ -84,7 +84,7 @@ def test_every_methods_rate_is_the_best_of_the_same_ones_on_validation_scenes(tm
         tried = [c.preset.peak_rate for c in calls if not isinstance(c, tuple) and c.method == method]
         assert tried == [*wanted.scale.rates, BEST_RATE]
         found = read(tmp_path / "records" / f"rates_glass_{method}.json", RateSearch)
-        assert found.chosen == BEST_RATE and found.losses["0.001"] == 0
+        assert found is not None and found.chosen == BEST_RATE and found.losses["0.001"] == 0
 
 
 def test_further_rows_and_seeds_take_the_chosen_rate(tmp_path, calls):

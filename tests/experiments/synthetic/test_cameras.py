@@ -106,9 +106,9 @@ def test_orbits_cover_the_circle(ranges, seed, views):
 
 def test_the_middle_of_the_path_looks_where_it_should():
     """OpenCV: x right, y down, z forward; without roll the camera's x axis is level and its y axis points down."""
-    turn = cameras._look_at(np.array([0.0, -3.0, 1.0]), np.array([0.0, 0.0, 1.0]), 0.0)
+    turn = cameras.look_at(np.array([0.0, -3.0, 1.0]), np.array([0.0, 0.0, 1.0]), 0.0)
     np.testing.assert_allclose(turn, [[1, 0, 0], [0, 0, -1], [0, 1, 0]], atol=1e-12)
-    rolled = cameras._look_at(np.array([0.0, -3.0, 1.0]), np.array([0.0, 0.0, 1.0]), 90.0)
+    rolled = cameras.look_at(np.array([0.0, -3.0, 1.0]), np.array([0.0, 0.0, 1.0]), 90.0)
     np.testing.assert_allclose(rolled[2], turn[2], atol=1e-12)
     assert abs(rolled[0] @ turn[1]) == pytest.approx(1)
 
