@@ -148,7 +148,7 @@ def test_the_map_shows_every_pattern(topic, spectra):
     figure, _ = topic.figures["spectra_patterns"]
     for a, panel in enumerate(figure.axes):
         (mesh,) = (artist for artist in panel.collections if isinstance(artist, QuadMesh))
-        shown = np.ma.filled(mesh.get_array().reshape(3, 4), -1)
+        shown = np.ma.filled(np.ma.asarray(mesh.get_array()).reshape(3, 4), -1)
         np.testing.assert_array_equal(shown[:2], spectra.codes[a, :8].reshape(2, 4))
         np.testing.assert_array_equal(shown[2], [spectra.codes[a, 8], -1, -1, -1])
         assert [label.get_text() for label in panel.get_yticklabels()] == [
@@ -168,7 +168,7 @@ def test_curves_and_dots_of_an_attribute(topic, spectra):
     for layer, segment in enumerate(curves.get_segments()):
         np.testing.assert_allclose(segment[:, 1], spectra.sigma[0][layer])
     (dots,) = (artist for artist in panel.collections if isinstance(artist, PathCollection))
-    assert sorted(dots.get_offsets()[:, 0]) == [RANK, RANK, LATER, LATER]
+    assert sorted(np.asarray(dots.get_offsets())[:, 0]) == [RANK, RANK, LATER, LATER]
     assert panel.get_yscale() == "log" and caption.startswith("Texture: singular values of C")
 
 
