@@ -31,8 +31,9 @@ def specificity_topic(found: Specificity) -> Topic:
         "Where does a held-out adapter lie?",
         [
             "Every adapter was left out once. How much of its energy ‖dW‖² lies in the subspace that the other adapters of its "
-            "attribute share, and how much in the subspaces of equally many adapters of the other attributes? If subspaces are specific "
-            "to their attributes, the diagonal is the largest of its row. Whole adapters: matrices are weighted by their energy.",
+            "attribute share, and how much in the subspaces of equally many adapters of the other attributes? If subspaces are "
+            "specific to their attributes, the diagonal is the largest of its row. Whole adapters: matrices are weighted by "
+            "their energy.",
             _table(kinds[EVERYTHING], found.names),
         ],
         {
@@ -40,8 +41,8 @@ def specificity_topic(found: Specificity) -> Topic:
                 _draw(kinds, found.names),
                 "Share of the energy of a held-out adapter (row: its attribute) in the subspace of an attribute (column; on "
                 "the diagonal mined without it, elsewhere from equally many), mean ± standard deviation over the adapters, in "
-                "percent. On a grey ground: what random subspaces of the same size capture. First all matrices, inside on both sides (UUᵀ dW VVᵀ) and "
-                "on one only, then each kind of matrix, inside on both sides.",
+                "percent. On a grey ground: what random subspaces of the same size capture. First all matrices, inside on both "
+                "sides (UUᵀ dW VVᵀ) and on one only, then each kind of matrix, inside on both sides.",
             )
         },
         {"specificity": rows, "specificity_adapters": list(adapter_rows(found))},

@@ -43,7 +43,7 @@ def spectra_topic(spectra: Spectra, inputs: Inputs) -> Topic:
         table_of(
             summary,
             "Matrices of each pattern; median size of the drops in decades; median of σ_2d'/σ_max, and matrices in which it is "
-            f"below {SMALL:g}. C has no 2d' singular values in {int(np.isnan(spectra.ratios[0]).sum())} of the matrices.",
+            f"below {SMALL:g}. C has fewer than 2d' singular values in {int(np.isnan(spectra.ratios[0]).sum())} matrices.",
             {
                 "attribute": "attribute",
                 **PATTERN_NAMES,
@@ -136,9 +136,8 @@ def _draw_ratios(spectra: Spectra) -> Figure:
     figure, panels = curves_of_attributes(spectra.matrices, spectra.names, spectra.ratios, "σ_2d' / σ_max")
     for panel in panels.values():
         panel.axhline(SMALL, color=CHANCE, ls=":", lw=0.9)
-    first = next(iter(panels.values()))  # all share its y-axis
-    low, high = first.get_ylim()
-    first.set_ylim(min(low, SMALL / 1.5), high)
+    shared = panels["", spectra.matrices[0].group]
+    shared.set_ylim(min(shared.get_ylim()[0], SMALL / 1.5))
     return figure
 
 
