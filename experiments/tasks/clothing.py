@@ -43,15 +43,19 @@ def paint(
         covered.append(part == UPPER_ARM)
         if chance(rng, 0.5):
             covered.append(part == LOWER_ARM)
-    _put(picture, np.any(covered, axis=0), _fabric(rng, body.places))
+    _dress(rng, picture, body.places, np.any(covered, axis=0))
     legs = [HIPS, THIGH] if chance(rng, 0.25) else [HIPS, THIGH, SHIN]
-    _put(picture, np.isin(part, legs), _fabric(rng, body.places))
-    _put(picture, part == FOOT, _fabric(rng, body.places))
+    _dress(rng, picture, body.places, np.isin(part, legs))
+    _dress(rng, picture, body.places, part == FOOT)
     head = part == HEAD
     hair = oklch(uniform(rng, (0.75, 0.92)), 0.01, 80) if elderly else _hair_color(rng)
     _face(rng, picture, body.places, head, marks, skin, hair)
     _eyes(rng, picture, body.places, part == EYE, marks)
     return to_srgb(picture, 1.0)
+
+
+def _dress(rng: np.random.Generator, picture: np.ndarray, places: np.ndarray, where: Bool[np.ndarray, "h w"]) -> None:
+    picture[where] = _fabric(rng, places[where])
 
 
 def _put(picture: np.ndarray, where: Bool[np.ndarray, "h w"], content: np.ndarray) -> None:
@@ -79,8 +83,9 @@ def _face(
     front = head & (y < 0.075)
     # The hairline sinks from the forehead over the ears to the neck.
     line = uniform(rng, (0.06, 0.075)) - uniform(rng, (0.62, 0.85)) * np.clip(y - 0.03, 0, 0.14)
-    streaks = 1 + 0.35 * _noise(rng, places * (1.0, 1.0, 0.15), 260.0)
-    _put(picture, head & (z > line), np.asarray(hair) * streaks[..., None])
+    hairy = head & (z > line)
+    streaks = 1 + 0.35 * _noise(rng, places[hairy] * (1.0, 1.0, 0.15), 260.0)
+    picture[hairy] = np.asarray(hair) * streaks[..., None]
     brow = np.abs(np.abs(x) - abs(marks.eyes[0, 0])) < 0.02
     arch = 0.022 - 8.0 * (np.abs(x) - abs(marks.eyes[0, 0])) ** 2
     _put(

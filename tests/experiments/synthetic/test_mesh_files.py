@@ -99,5 +99,5 @@ def test_fields_that_are_not_used_leave_no_trace_in_a_specification():
         cameras=schema.Cameras(8, 8, ()),
     )
     written = schema.to_json(described)
-    assert not any(word in written for word in (b"region", b"bounces", b"task"))
+    assert not any(word in written for word in (b"region", b"bounces", b"clear_shadow", b"task"))
     assert schema.from_json(written) == described

@@ -5,6 +5,7 @@ import json
 import subprocess
 from typing import get_args, get_type_hints
 
+import msgspec
 import numpy as np
 import OpenEXR
 import pytest
@@ -334,6 +335,20 @@ def test_a_sun_lights_a_matt_surface_by_lamberts_law(worker, tmp_path):
     described = scene([floor], [MATT], [DOWN], 16, 16, schema.Lighting(DARK, (sun,)), samples=4)
     [seen] = worker.render(described, tmp_path / "scene")
     np.testing.assert_allclose(seen.color[8, 8], 0.8 * np.array([0.5, 0.2, 0.3]), rtol=1e-3)
+
+
+@pytest.mark.parametrize(("clear", "share"), [(True, np.array([0.25, 1.0, 0.5])), (msgspec.UNSET, np.zeros(3))])
+def test_light_passes_straight_through_glass_that_is_said_to_be_clear(worker, tmp_path, clear, share):
+    sun = schema.Sun((0.6, 0.0, -0.8), (1.0, 0.5, 1.0), irradiance=np.pi)
+    tint = schema.Plain((0.25, 1.0, 0.5))
+    pane = schema.Material(tint, roughness=(0.0, 0.0), transmission=1.0, clear_shadow=clear)
+    objects = [
+        thing(schema.Rectangle(), (1.0, 1.0, 0.0)),
+        thing(schema.Rectangle(), (40.0, 40.0, 0.0), (0.0, 0.0, 9.0), material=1),  # above the camera
+    ]
+    described = scene(objects, [MATT, pane], [DOWN], 16, 16, schema.Lighting(DARK, (sun,)), samples=4)
+    [seen] = worker.render(described, tmp_path / "scene")
+    np.testing.assert_allclose(seen.color[8, 8], 0.8 * np.array([0.5, 0.2, 0.3]) * share, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ pytest.importorskip("anny", reason="the extra `tasks` is not installed")
 from experiments.synthetic import mesh_files
 from experiments.tasks import bodies
 from experiments.tasks.meshes import standing
+from experiments.tasks.portraits import HEAD
 
 pytestmark = pytest.mark.slow
 
@@ -52,3 +53,11 @@ def test_what_is_there_is_not_made_again(made):
     before = [path.stat().st_mtime_ns for path in paths]
     assert bodies.make_bodies(paths[0].parents[1], "train", 5, seed=0) == paths
     assert [path.stat().st_mtime_ns for path in paths] == before
+
+
+def test_nothing_but_the_head_of_a_portrait_is_as_high_as_its_chin(made):
+    """What PortraitScenes takes for the head, and so what counts, must be no raised hand."""
+    for path in made["portraits"]:
+        [part] = standing(mesh_files.read(path))
+        head = part.vertices[part.vertices[:, 2] > (1 - HEAD) * part.vertices[:, 2].max()]
+        assert np.all(np.ptp(head[:, :2], axis=0) < 0.3)
