@@ -53,7 +53,7 @@ PRESETS: dict[PresetName, Preset] = {
         train_samples=4,
         test_samples=16,
         scenes={
-            ("faces", "train"): 24, ("faces", "test"): 12,
+            ("faces", "train"): 32, ("faces", "test"): 24,
             ("humans", "train"): 32, ("humans", "test"): 16, ("humans", "cross_domain"): 16,
             ("glass", "train"): 32, ("glass", "test"): 19,
         },

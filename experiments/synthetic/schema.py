@@ -250,6 +250,9 @@ class Material(_Part, frozen=True):
     transmission: float = 0.0
     """1 is glass; anything above 0 marks the object in the glass mask."""
     ior: float = 1.45
+    clear_shadow: bool | msgspec.UnsetType = msgspec.UNSET
+    """Lamps and sky light what is behind or below the glass straight through it, tinted. Otherwise, as nothing follows
+    caustics, its shadow is black."""
 
 
 class UniformSky(_Kind, frozen=True):

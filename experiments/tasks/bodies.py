@@ -171,7 +171,7 @@ def _pose(rng: np.random.Generator, joints: dict[str, Float[np.ndarray, "3"]], k
     Args:
         rng: the stream.
         joints: places of the bones' beginnings in rest.
-        kind: portraits only turn the head a little.
+        kind: portraits only turn the head a little, and let their arms hang.
     """
 
     def bent(bone: str, end: str, way: np.ndarray, between: Range) -> Rotation:
@@ -185,10 +185,12 @@ def _pose(rng: np.random.Generator, joints: dict[str, Float[np.ndarray, "3"]], k
         "spine03": Rotation.from_euler("zxy", 0.3 * share * rng.uniform((-40, -15, -20), (40, 30, 20)), degrees=True),
     }
     for side in ".L", ".R":
-        down = bent(f"upperarm01{side}", f"lowerarm01{side}", _DOWN, (-30, 38))
-        turns[f"upperarm01{side}"] = down * bent(f"upperarm01{side}", f"lowerarm01{side}", _FORWARD, (-25, 40))
-        turns[f"lowerarm01{side}"] = bent(f"lowerarm01{side}", f"wrist{side}", _FORWARD, (0, 80))
-        if kind != "portraits":
+        if kind == "portraits":
+            turns[f"upperarm01{side}"] = bent(f"upperarm01{side}", f"lowerarm01{side}", _DOWN, (15, 38))
+        else:
+            down = bent(f"upperarm01{side}", f"lowerarm01{side}", _DOWN, (-30, 38))
+            turns[f"upperarm01{side}"] = down * bent(f"upperarm01{side}", f"lowerarm01{side}", _FORWARD, (-25, 40))
+            turns[f"lowerarm01{side}"] = bent(f"lowerarm01{side}", f"wrist{side}", _FORWARD, (0, 80))
             out = joints[f"upperleg01{side}"] * (1, 0, 0)
             swing = bent(f"upperleg01{side}", f"lowerleg01{side}", _FORWARD, (-18, 35))
             turns[f"upperleg01{side}"] = swing * bent(f"upperleg01{side}", f"lowerleg01{side}", out, (0, 14))

@@ -74,5 +74,9 @@ def glass_material(rng: np.random.Generator) -> schema.Material:
     tint = oklch(uniform(rng, (0.9, 0.99)), chroma, uniform(rng, (0, 360)))
     rough = pick(rng, [0.0, 0.0, 0.0, 0.05])
     return schema.Material(
-        base=schema.Plain(color=tint), roughness=(rough, rough), transmission=1.0, ior=uniform(rng, INDEX)
+        base=schema.Plain(color=tint),
+        roughness=(rough, rough),
+        transmission=1.0,
+        ior=uniform(rng, INDEX),
+        clear_shadow=True,
     )

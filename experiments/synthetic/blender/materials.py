@@ -63,7 +63,19 @@ def make(material: Json, name: str) -> Any:
     for socket, value in inputs.items():
         if value is not None:
             link(tree, value, shader[socket])
+    if material.get("clear_shadow"):
+        _clear_shadow(tree, texture.color)
     return made
+
+
+def _clear_shadow(tree: Any, color: Any) -> None:
+    """Let the rays that gather light on other surfaces pass through this one."""
+    kind = node(tree, "LightPath").outputs
+    gathers = math(tree, "MAXIMUM", kind["Is Shadow Ray"], kind["Is Diffuse Ray"])
+    passing = node(tree, "BsdfTransparent", {"Color": color}).outputs[0]
+    principled = tree.nodes["Principled BSDF"].outputs[0]
+    mixed = node(tree, "MixShader", {0: gathers, 1: principled, 2: passing}).outputs[0]
+    link(tree, mixed, tree.nodes["Material Output"].inputs["Surface"])
 
 
 def _between(tree: Any, field: Any, low: float, high: float) -> Any:

@@ -135,6 +135,7 @@ def _settings(target: Any, settings: Json) -> None:
     cycles.denoising_input_passes, cycles.denoising_prefilter = "RGB_ALBEDO_NORMAL", "FAST"
     cycles.diffuse_bounces, cycles.glossy_bounces = 2, 2
     cycles.max_bounces = cycles.transmission_bounces = settings.get("bounces", 4)
+    cycles.transparent_max_bounces = max(8, cycles.max_bounces)
     cycles.caustics_reflective = cycles.caustics_refractive = False
     cycles.sample_clamp_indirect = 5
     cycles.use_light_tree = False
