@@ -25,7 +25,7 @@ def first(tmp_path_factory):
     return folder, process
 
 
-OUTPUT = Path("store") / "extract" / "lighting_object_centric_nano"
+OUTPUT = Path("store") / "extract" / "lighting_object_centric_nano_r4"
 
 
 def test_what_it_says(first):
