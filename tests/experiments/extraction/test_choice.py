@@ -11,6 +11,7 @@ from experiments.extraction.choice import choose
     ("changes", "name"),
     [
         ({}, "camera_object_centric_nano"),
+        ({"rank": 4}, "camera_object_centric_nano_r4"),
         ({"init": "shared"}, "camera_object_centric_nano_shared_init"),
         ({"targets": "shuffled"}, "camera_object_centric_nano_shuffled_targets"),
         ({"init": "shared", "targets": "shuffled"}, "camera_object_centric_nano_shared_init_shuffled_targets"),
