@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ from vggt_jax.parameters import ParameterCount
 
 DONE = "held_out.json"
 """Written last: losses on validation scenes before and after training, counts, facts."""
+SECONDS = "seconds of training"
+"""A fact: with compilation and validation; of a run that was interrupted, since it went on."""
 _CHECKPOINTS = 10
 """In the course of a run."""
 
@@ -109,6 +112,7 @@ def _train(
     held_out = _HeldOut(trainable, data, preset.held_out_views, encode)
     first = start(trainable.params, trainable.optimizer)
     before = held_out(first)
+    begun = time.perf_counter()
     every = max(1, preset.steps // _CHECKPOINTS)
     last = train(
         training_step(trainable.loss, trainable.optimizer),
@@ -121,6 +125,7 @@ def _train(
         identity,
         validate=lambda state: {name: values.mean() for name, values in held_out(state).items()},
     )
+    seconds = time.perf_counter() - begun
     after = held_out(last)
     params = without_axis(last.params)
     trainable.write(folder, params, identity)
@@ -128,7 +133,7 @@ def _train(
         when: {name: values.tolist() for name, values in found.items()}
         for when, found in (("before", before), ("after", after))
     }
-    facts = {**trainable.facts, **trainable.facts_after(params)}
+    facts = {**trainable.facts, **trainable.facts_after(params), SECONDS: f"{seconds:.1f}"}
     return {"parameters": trainable.count.parts, **losses, "facts": facts}
 
 

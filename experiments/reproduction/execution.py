@@ -21,7 +21,7 @@ from experiments.evaluation.views import choose_views
 from experiments.extraction.presets import PresetName
 from experiments.finetuning.choice import Choice, choose
 from experiments.finetuning.data import TuningData, read_data
-from experiments.finetuning.run import Tuned, tune
+from experiments.finetuning.run import SECONDS, Tuned, tune
 from experiments.reproduction import records
 from experiments.reproduction.plan import Plan, Run, Subspaces
 from experiments.reproduction.records import RateSearch, Record
@@ -94,15 +94,14 @@ class Execution:
         if found is not None:
             return found
         rate = None if run.method is None else self._rate(run)
-        tuned, seconds = None, 0.0
+        tuned = None
         if rate is not None:
             self.announce(f"{run.name}: fine-tuning")
-            start = time.perf_counter()
             tuned = self._tune(run, rate)
-            seconds = time.perf_counter() - start
+        datasets = {split: self.materials.dataset(task, split) for task, split in self.plan.tests if task == run.task}
         self.announce(f"{run.name}: evaluating")
         start = time.perf_counter()
-        tests = self._evaluate(run, tuned)
+        tests = self._evaluate(run, tuned, datasets)
         record = Record(
             run=_plain(run),
             sizes=self._sizes(run),
@@ -111,7 +110,7 @@ class Execution:
             parameters=0 if tuned is None else tuned.count.total,
             rate=rate,
             steps=0 if tuned is None else self._choice(run, rate).preset.steps,
-            training_seconds=round(seconds, 1),
+            training_seconds=0.0 if tuned is None else float(tuned.facts[SECONDS]),
             evaluation_seconds=round(time.perf_counter() - start, 1),
             data={} if tuned is None else dict(self._training_data(run.task).sha256),
             facts={} if tuned is None else dict(tuned.facts),
@@ -181,7 +180,9 @@ class Execution:
             self._data[task] = read_data([self.materials.dataset(task, "train").folder], held_out)
         return self._data[task]
 
-    def _evaluate(self, run: Run, tuned: Tuned | None) -> dict[str, dict[str, dict[str, float]]]:
+    def _evaluate(
+        self, run: Run, tuned: Tuned | None, datasets: Mapping[Split, Dataset]
+    ) -> dict[str, dict[str, dict[str, float]]]:
         """Test set → scene → metric → value."""
         weights, adapter = self.weights, None
         if tuned is not None and run.method == "full":
@@ -190,10 +191,7 @@ class Execution:
             adapter = tuned.result
         predict = from_model(Model(weights, adapter))
         found: dict[str, dict[str, dict[str, float]]] = {}
-        for task, split in self.plan.tests:
-            if task != run.task:
-                continue
-            dataset = self.materials.dataset(run.task, split)
+        for split, dataset in datasets.items():
             views = choose_views(None, dataset.manifest.settings.views, run.task)
             results = evaluate_dataset(predict, dataset, views, MASKS[run.task])
             found[split] = {

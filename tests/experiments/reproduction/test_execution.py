@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.evaluation.results import METRICS, Results
-from experiments.finetuning.run import Tuned
+from experiments.finetuning.run import SECONDS, Tuned
 from experiments.reproduction import execution
 from experiments.reproduction.execution import Execution
 from experiments.reproduction.records import RateSearch, read
@@ -16,6 +16,7 @@ from tests.experiments.reproduction.planted import plan
 from vggt_jax.parameters import ParameterCount
 
 BEST_RATE = 1e-3
+FACTS = {SECONDS: "90.0"}
 
 
 class Measured(SimpleNamespace):
@@ -34,7 +35,7 @@ def calls(monkeypatch):
         after = np.array([abs(np.log(rate / BEST_RATE))] * 2)
         folder = choice.store / "run"
         return Tuned(
-            folder, folder / "adapter", ParameterCount({"depth_head": 7}), {"loss": np.ones(2)}, {"loss": after}, {}
+            folder, folder / "adapter", ParameterCount({"depth_head": 7}), {"loss": np.ones(2)}, {"loss": after}, FACTS
         )
 
     def evaluate(predict, dataset, views, mask):
@@ -134,7 +135,7 @@ def test_a_record_is_found_again_and_shown_in_the_tables(tmp_path, calls):
         "README.md", "table_3.md", "table_3.tex", "table_3.csv", "records"
     }  # fmt: skip
     page = (tmp_path / "README.md").read_text()
-    assert "3 of 11 runs" in page and "| Full | 7 | 0.0 | " in page and "Which claims hold?" in page
+    assert "3 of 11 runs" in page and "| Full | 7 | 1.5 | " in page and "Which claims hold?" in page
 
 
 def test_records_of_another_base_or_a_damaged_one_are_refused(tmp_path, calls):
