@@ -98,7 +98,8 @@ class Execution:
         if rate is not None:
             self.announce(f"{run.name}: fine-tuning")
             tuned = self._tune(run, rate)
-        datasets = {split: self.materials.dataset(task, split) for task, split in self.plan.tests if task == run.task}
+        splits = [split for task, split in self.plan.tests if task == run.task]
+        datasets: dict[Split, Dataset] = {split: self.materials.dataset(run.task, split) for split in splits}
         self.announce(f"{run.name}: evaluating")
         start = time.perf_counter()
         tests = self._evaluate(run, tuned, datasets)
