@@ -98,7 +98,7 @@ class Execution:
         if rate is not None:
             self.announce(f"{run.name}: fine-tuning")
             tuned = self._tune(run, rate)
-        splits = [split for task, split in self.plan.tests if task == run.task]
+        splits: list[Split] = [split for task, split in self.plan.tests if task == run.task]
         datasets: dict[Split, Dataset] = {split: self.materials.dataset(run.task, split) for split in splits}
         self.announce(f"{run.name}: evaluating")
         start = time.perf_counter()
