@@ -210,8 +210,8 @@ if __name__ == "__main__":
     flags.DEFINE_string(
         "views",
         None,
-        "views of each scene to evaluate, together: nano, video, captures, circle, vggt_1b (committed lists), or numbers with "
-        "commas; by default the list made for scenes with so many views, video for those with 42",
+        "views of each scene to evaluate, together: nano, eight, frames, video, captures, circle, vggt_1b (committed lists), "
+        "or numbers with commas; by default the list made for scenes with so many views, video for those with 42",
     )
     flags.DEFINE_integer(
         "held_out",

@@ -9,13 +9,13 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from flax import nnx
 from safetensors.numpy import save_file
 
 from experiments.pretraining.recipe import Recipe
 from experiments.pretraining.run import Evaluations
+from experiments.reports.markdown import render_markdown
 from experiments.revision import commit
 from vggt_jax import VGGT
 from vggt_jax.deltas import dotted
@@ -104,15 +104,8 @@ def render_card(
     parameters: int,
 ) -> str:
     """The card's text; every number in it comes from the arguments."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    return environment.get_template(_TEMPLATE).render(
+    return render_markdown(
+        Path(__file__).with_name(_TEMPLATE),
         recipe=recipe,
         config=recipe.config,
         data=data,

@@ -10,17 +10,14 @@ import numpy as np
 
 from experiments.data.manifest import Split
 from experiments.evaluation.bootstrap import Difference, paired_bootstrap
-from experiments.evaluation.results import METRICS
 from experiments.reproduction.paper import printed
-from experiments.reproduction.plan import run_of
 from experiments.reproduction.records import Record
-from experiments.reproduction.rows import TABLES, Row, TableName
+from experiments.reproduction.rows import TABLES, TableName
 from experiments.reproduction.scale import Scale
-from experiments.reproduction.tables import Records
+from experiments.reproduction.tables import BETTER, Records, records_of
 
 SIMILAR = 0.05
 """Two rows are alike if the whole interval of their difference is within this share of the first one's mean."""
-_BETTER = {metric.name: metric.better for metric in METRICS}
 Reading = Literal["yes", "no, the opposite", "undecided"]
 
 
@@ -86,7 +83,7 @@ def examine(scale: Scale, seeds: Sequence[int], records: Records, tables: Sequen
 def _examine(claim: Claim, scale: Scale, seeds: Sequence[int], records: Records) -> Iterator[Finding]:
     table = TABLES[claim.table]
     rows = [next(row for row in table.rows if row.label == label) for label in (claim.first, claim.second)]
-    found = [_records(row, claim.table, scale, seeds, records) for row in rows]
+    found = [records_of(row, table, scale, seeds, records) for row in rows]
     if not all(found):
         return
     values = [printed()[claim.table][row.label].values for row in rows]
@@ -117,15 +114,10 @@ def _read(claim: Claim, metric: str, low: float, high: float, reference: float) 
         if -margin < low and high < margin:
             return "yes"
         return "no, the opposite" if low > margin or high < -margin else "undecided"
-    low, high = sorted((low * _BETTER[metric], high * _BETTER[metric]))
+    low, high = sorted((low * BETTER[metric], high * BETTER[metric]))
     if low > 0:
         return "yes"
     return "no, the opposite" if high < 0 else "undecided"
-
-
-def _records(row: Row, table: TableName, scale: Scale, seeds: Sequence[int], records: Records) -> list[Record]:
-    runs = dict.fromkeys(run_of(row, TABLES[table], scale, seed) for seed in seeds)
-    return [records[run] for run in runs if run in records]
 
 
 def _by_scene(records: Sequence[Record], split: Split, metric: str) -> np.ndarray:

@@ -6,24 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
 from experiments.data.files import write_bytes
 from experiments.data.manifest import Split
+from experiments.reports.markdown import render_markdown
 from experiments.reproduction.claims import SIMILAR, Finding, examine
 from experiments.reproduction.plan import Plan
-from experiments.reproduction.tables import Measured, Records, csv_of, latex, markdown, measure
+from experiments.reproduction.tables import (
+    SHORT_NAMES,
+    SPLIT_NAMES,
+    Measured,
+    Records,
+    csv_of,
+    latex,
+    markdown,
+    measure,
+)
 
 PAGE = "README.md"
 _TEMPLATE = "page.md.jinja"
-_METRICS = {
-    "accuracy": "Acc",
-    "completeness": "Comp",
-    "normal_consistency": "NC",
-    "abs_rel": "AbsRel",
-    "delta": "δ",
-}
-_SPLITS: dict[Split, str] = {"train": "training", "test": "test", "cross_domain": "cross-domain"}
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,8 @@ def write_results(folder: Path, plan: Plan, records: Records, command: str) -> N
 
 
 def _page(plan: Plan, measured: Sequence[Measured], findings: Sequence[Finding], records: Records, command: str) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    return environment.get_template(_TEMPLATE).render(
+    return render_markdown(
+        Path(__file__).with_name(_TEMPLATE),
         plan=plan,
         command=command,
         tables=[(each.table, markdown(each)) for each in measured],
@@ -82,7 +75,7 @@ def _lines(findings: Sequence[Finding]) -> list[ClaimLine]:
         claim = finding.claim
         groups.setdefault((claim.table, claim.words, " · ".join(finding.rows), finding.split), []).append(finding)
     return [
-        ClaimLine(table, words, rows, _SPLITS[split], tuple(_reading(finding) for finding in found))
+        ClaimLine(table, words, rows, SPLIT_NAMES[split], tuple(_reading(finding) for finding in found))
         for (table, words, rows, split), found in groups.items()
     ]
 
@@ -91,4 +84,5 @@ def _reading(finding: Finding) -> str:
     difference = finding.difference
     share = difference.mean / abs(difference.first)
     low, high = (bound / abs(difference.first) for bound in (difference.low, difference.high))
-    return f"{_METRICS[finding.metric]}: {finding.reading} ({share:+.1%} [{low:+.1%}, {high:+.1%}]; paper: {finding.printed})"
+    name = SHORT_NAMES[finding.metric]
+    return f"{name}: {finding.reading} ({share:+.1%} [{low:+.1%}, {high:+.1%}]; paper: {finding.printed})"

@@ -18,7 +18,7 @@ from experiments.reproduction.rows import Row, Table
 from experiments.reproduction.scale import Scale
 
 Records = Mapping[Run, Record]
-_SHORT = {
+SHORT_NAMES = {
     "accuracy": "Acc",
     "completeness": "Comp",
     "normal_consistency": "NC",
@@ -27,8 +27,8 @@ _SHORT = {
 }
 _LENGTH: Mapping[Task, tuple[float, str]] = {"faces": (1e3, "mm"), "humans": (1e2, "cm"), "glass": (1e2, "cm")}
 """Factor and unit of accuracy and completeness; all else is shown in per cent."""
-_SPLITS: Mapping[Split, str] = {"train": "training", "test": "test", "cross_domain": "cross-domain"}
-_BETTER = {metric.name: metric.better for metric in METRICS}
+SPLIT_NAMES: Mapping[Split, str] = {"train": "training", "test": "test", "cross_domain": "cross-domain"}
+BETTER = {metric.name: metric.better for metric in METRICS}
 _MISSING = "–"
 
 
@@ -43,7 +43,7 @@ class Column:
 
     @property
     def title(self) -> str:
-        return f"{_SHORT[self.metric]} {'↑' if _BETTER[self.metric] > 0 else '↓'}"
+        return f"{SHORT_NAMES[self.metric]} {'↑' if BETTER[self.metric] > 0 else '↓'}"
 
     def values(self, records: Sequence[Record]) -> np.ndarray:
         """Means over scenes, one for each record."""
@@ -75,7 +75,7 @@ class Measured:
     def places(self, column: Column) -> dict[str, int]:
         """Label → 1 for the best mean and 2 for the second, of lines that have been measured."""
         found = {line.label: column.values(line.records).mean() for line in self.lines if line.records}
-        order = sorted(found, key=lambda label: -_BETTER[column.metric] * found[label])
+        order = sorted(found, key=lambda label: -BETTER[column.metric] * found[label])
         return {label: place for place, label in enumerate(order[:2], start=1)} if len(order) > 1 else {}
 
 
@@ -86,11 +86,14 @@ def measure(table: Table, scale: Scale, seeds: Sequence[int], records: Records) 
         for split, metrics in table.tests
         for metric in metrics
     )
-    lines = []
-    for row in table.rows:
-        runs = dict.fromkeys(run_of(row, table, scale, seed) for seed in seeds)
-        lines.append(Line(row, scale.label(row), tuple(records[run] for run in runs if run in records)))
+    lines = [Line(row, scale.label(row), tuple(records_of(row, table, scale, seeds, records))) for row in table.rows]
     return Measured(table, columns, tuple(lines))
+
+
+def records_of(row: Row, table: Table, scale: Scale, seeds: Sequence[int], records: Records) -> list[Record]:
+    """A row's records, of the seeds that are there."""
+    runs = dict.fromkeys(run_of(row, table, scale, seed) for seed in seeds)
+    return [records[run] for run in runs if run in records]
 
 
 def markdown(measured: Measured) -> str:
@@ -132,7 +135,7 @@ def csv_of(measured: Measured) -> str:
 
 
 def _heading(measured: Measured) -> tuple[list[str], list[str]]:
-    ours = [f"{_SPLITS[column.split]} {column.title} ({column.unit})" for column in measured.columns]
+    ours = [f"{SPLIT_NAMES[column.split]} {column.title} ({column.unit})" for column in measured.columns]
     paper = [f"paper: {column.title}" for column in measured.columns]
     titles = ["method", "trained", "min", *ours, "paper's row", *paper]
     return titles, ["---", *["--:"] * (len(titles) - 1)]
