@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from experiments.compilation_cache import keep_compiled
 from experiments.extraction.choice import define_flags
 from weights_convert.command_line import run
 
@@ -110,6 +111,7 @@ def _say(line: str) -> None:
 
 def main(_: Sequence[str]) -> None:
     given = flags.FLAGS.flag_values_dict()
+    keep_compiled()
     output = given["output"]
     if given["all"]:
         if given["subspaces"]:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from experiments.compilation_cache import keep_compiled
 from weights_convert.command_line import run
 
 if TYPE_CHECKING:
@@ -178,6 +179,7 @@ def main(_: Sequence[str]) -> None:
     for name in ("data", "output"):
         if not given[name].value:
             raise ValueError(f"--{name} is missing, see --help")
+    keep_compiled()
     line = evaluate(
         [Path(os.path.abspath(folder)) for folder in given.data],
         Path(os.path.abspath(given.output)),

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, get_args
 
 from absl import flags
 
+from experiments.compilation_cache import keep_compiled
 from experiments.extraction.choice import ATTRIBUTES, Choice, choose, define_flags
 from experiments.extraction.targets import Targets
 from weights_convert.command_line import run
@@ -114,6 +115,7 @@ def _say(line: str) -> None:
 def main(_: Sequence[str]) -> None:
     given = flags.FLAGS.flag_values_dict()
     choice = choose(**{name: given[name] for name in signature(choose).parameters})
+    keep_compiled()
     extract(choice, Path(os.path.abspath(given["output"] or choice.default_output)))
 
 

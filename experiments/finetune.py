@@ -21,6 +21,7 @@ from typing import get_args
 
 from absl import flags
 
+from experiments.compilation_cache import keep_compiled
 from experiments.finetuning.choice import METHODS, Allocation, Choice, choose
 from weights_convert.command_line import run
 
@@ -62,10 +63,7 @@ def _plain(value: object) -> str:
 def main(_: Sequence[str]) -> None:
     given = flags.FLAGS.flag_values_dict()
     choice = choose(**{name: given[name] for name in signature(choose).parameters})
-    import jax
-
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "attribute-subspaces" / "xla"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
+    keep_compiled()
     finetune(choice, Path(os.path.abspath(given["output"] or choice.default_output)))
 
 

@@ -19,13 +19,13 @@ bits as one that was not. Several accelerators share each batch; a CPU's cores w
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from absl import flags
 
+from experiments.compilation_cache import keep_compiled
 from weights_convert.command_line import run
 
 
@@ -103,10 +103,7 @@ def main(_: Sequence[str]) -> None:
     given = flags.FLAGS
     if not given.data:
         raise ValueError("--data: name at least one data set, a folder with a manifest.json")
-    import jax
-
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "attribute-subspaces" / "xla"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
+    keep_compiled()
     print(
         pretrain(
             [Path(folder) for folder in given.data],

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from absl import flags
 
+from experiments.compilation_cache import keep_compiled
 from weights_convert.command_line import run
 
 OUTPUTS = frozenset({"points.ply", "points.glb", "cameras.json", "depth", "sparse", "overview.png"})
@@ -146,6 +147,7 @@ def main(_: Sequence[str]) -> None:
     for name in ("images", "output"):
         if not given[name].value:
             raise ValueError(f"--{name} is missing, see --help")
+    keep_compiled()
     line = reconstruct(
         given.images,
         Path(os.path.abspath(given.output)),

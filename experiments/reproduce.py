@@ -13,7 +13,6 @@ costs.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import get_args
 
 from absl import flags
 
+from experiments.compilation_cache import keep_compiled
 from experiments.extraction.presets import PRESETS, PresetName
 from experiments.reproduction.plan import Plan, describe, make_plan
 from experiments.reproduction.rows import TableName
@@ -106,10 +106,7 @@ def main(_: Sequence[str]) -> None:
     if given.dry_run:
         print("\n".join(each.name for each in plan.runs))
         return
-    import jax
-
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "attribute-subspaces" / "xla"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
+    keep_compiled()
     weights = PRESETS[given.preset].weights if given.weights is None else given.weights
     output = Path(given.output or f"results/{given.preset}")
     asked = f"--table={given.table} --preset={given.preset} --seeds={','.join(map(str, seeds))}"
