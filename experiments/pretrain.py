@@ -15,6 +15,12 @@ up in the model card::
 The folder that it writes has the weights, their configuration, a matcher of tokens (which ``experiments.reconstruct
 --refine`` uses), a model card and the evaluation that the card's tables are made of. An interrupted run ends in the same
 bits as one that was not. Several accelerators share each batch; a CPU's cores work on it as one device.
+
+What an ingredient of the recipe brings is seen by shorter runs without it, which the card then compares::
+
+    python -m experiments.pretrain --length=0.1 --without=matching --output=runs/pretrain/matching/model \
+        --run=runs/pretrain/matching --data=...
+    python -m experiments.pretrain --output=runs/pretrain/nano/model --ablations=runs/pretrain/matching/model,...
 """
 
 from __future__ import annotations
@@ -36,7 +42,6 @@ def pretrain(
     length: float = 1.0,
     seed: int = 0,
     without: str | None = None,
-    ablations: Sequence[Path] = (),
     also_evaluate: Sequence[Path] = (),
 ) -> str:
     """Run the command.
@@ -48,7 +53,6 @@ def pretrain(
         length: multiplies the steps of every stage.
         seed: of parameters, batches and evaluated pairs.
         without: an ingredient of :data:`experiments.pretraining.recipe.INGREDIENTS` to leave out.
-        ablations: outputs of earlier runs that the card compares with.
         also_evaluate: data sets that are not trained on, such as the attributes', whose errors the card shows, too.
 
     Returns:
@@ -66,7 +70,6 @@ def pretrain(
     from weights_convert.pending import check_absent
 
     check_absent(output)
-    compared = [card.read_ablation(path) for path in ablations]
     plan = replace(recipe.nano().scaled(length), seed=seed)
     if without is not None:
         plan = plan.without(without)  # pyright: ignore[reportArgumentType]
@@ -89,7 +92,6 @@ def pretrain(
         training.described_data(),
         evaluations,
         without,
-        compared,
     )
     summary = "; ".join(
         f"{name}: AbsRel {found['model']['abs_rel']:.3f} (mean depth map {found['mean_depth']['abs_rel']:.3f}), "
@@ -101,6 +103,12 @@ def pretrain(
 
 def main(_: Sequence[str]) -> None:
     given = flags.FLAGS
+    if given.ablations:
+        from experiments.pretraining import card
+
+        card.compare(Path(given.output), [Path(folder) for folder in given.ablations])
+        print(f"wrote {Path(given.output) / card.CARD} with {len(given.ablations)} runs to compare")
+        return
     if not given.data:
         raise ValueError("--data: name at least one data set, a folder with a manifest.json")
     keep_compiled()
@@ -112,7 +120,6 @@ def main(_: Sequence[str]) -> None:
             given.length,
             given.seed,
             given.without,
-            [Path(folder) for folder in given.ablations],
             [Path(folder) for folder in given.also_evaluate],
         )
     )
@@ -130,6 +137,6 @@ if __name__ == "__main__":
     flags.DEFINE_float("length", 1.0, "multiplies the steps of every stage", lower_bound=0.0)
     flags.DEFINE_integer("seed", 0, "of everything random", lower_bound=0)
     flags.DEFINE_enum("without", None, list(INGREDIENTS), "leave one ingredient out, for an ablation")
-    flags.DEFINE_list("ablations", [], "outputs of earlier runs that the card compares with, separated by commas")
+    flags.DEFINE_list("ablations", [], "do not train: show these other runs' outputs in the card of --output")
     flags.DEFINE_list("also_evaluate", [], "data sets that the card shows the errors on, without training on them")
     run(main)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 from safetensors.numpy import save_file
 
+from experiments.data.files import write_bytes
 from experiments.pretraining.recipe import Recipe
 from experiments.pretraining.run import Evaluations
 from experiments.reports.markdown import render_markdown
@@ -26,7 +27,7 @@ from weights_convert.sources import CONFIG
 
 WEIGHTS, CARD = "weights.safetensors", "README.md"
 EVALUATION = "evaluation.json"
-"""Beside the weights: what the card's tables are made of, and what later cards compare with."""
+"""Beside the weights: all that the card says, and what later cards compare with."""
 _TEMPLATE = "card.md.jinja"
 
 
@@ -34,8 +35,45 @@ _TEMPLATE = "card.md.jinja"
 class Ablation:
     """Another finished run, with what its recipe left out."""
 
-    description: str
+    without: str | None
+    steps: int
+    scenes: int
+    """That it was trained on."""
     evaluations: Evaluations
+
+    @property
+    def description(self) -> str:
+        return f"without {self.without.replace('_', ' ')}" if self.without else "all ingredients"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run did and found; plain numbers, strings, lists and dictionaries."""
+
+    without: str | None
+    """The ingredient that the recipe left out."""
+    commit: str
+    """Of the code that ran."""
+    parameters: int
+    recipe: Mapping[str, Any]
+    """As :meth:`experiments.pretraining.recipe.Recipe.to_dict` gives it."""
+    data: Sequence[Mapping[str, Any]]
+    """Of each data set "name", "scenes", "views", "resolution", "held_out", "sha256", "renderer"."""
+    evaluations: Evaluations
+    """On held-out scenes."""
+    ablations: Sequence[Ablation] = ()
+    """Runs to compare with each other."""
+
+    @property
+    def as_ablation(self) -> Ablation:
+        """What another card says about this run."""
+        steps = sum(stage["steps"] for stage in self.recipe["stages"])
+        scenes = sum(each["scenes"] - each["held_out"] for each in self.data)
+        return Ablation(self.without, steps, scenes, self.evaluations)
+
+    def card(self) -> str:
+        """The model card's text; every number in it is the record's."""
+        return render_markdown(Path(__file__).with_name(_TEMPLATE), record=self)
 
 
 def write_model(
@@ -46,7 +84,6 @@ def write_model(
     data: Sequence[Mapping[str, Any]],
     evaluations: Evaluations,
     without: str | None,
-    ablations: Sequence[Ablation] = (),
 ) -> int:
     """Writes a folder that :func:`weights_convert.load_vggt` reads; returns the bytes of the weights.
 
@@ -55,31 +92,28 @@ def write_model(
         model: what was trained.
         matcher: of its tokens, trained beside it.
         recipe: how.
-        data: of each data set "name", "scenes", "views", "resolution", "held_out", "sha256", "renderer".
+        data: as in :class:`Record`.
         evaluations: on held-out scenes.
         without: the ingredient that the recipe left out.
-        ablations: runs to compare with.
 
     Raises:
         FileExistsError: the folder exists.
         OSError: it cannot be written.
     """
     weights = {dotted(keys): np.asarray(leaf[...]) for keys, leaf in nnx.to_flat_state(nnx.state(model))}
-    size = sum(4 * prod(value.shape) for value in weights.values())
-    card = render_card(recipe, data, evaluations, ablations, parameters=size // 4)
-    record = {"without": without, "recipe": recipe.to_dict(), "data": list(data), "evaluations": evaluations}
-    with pending_output(output, size) as folder:
+    parameters = sum(prod(value.shape) for value in weights.values())
+    record = Record(without, commit(), parameters, recipe.to_dict(), data, evaluations)
+    with pending_output(output, 4 * parameters) as folder:
         folder.mkdir()
         save_file(weights, folder / WEIGHTS)
         save_matcher(folder / MATCHER, matcher)
         (folder / CONFIG).write_text(json.dumps(recipe.config.to_dict(), indent=2) + "\n", encoding="utf-8")
-        (folder / EVALUATION).write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        (folder / CARD).write_text(card, encoding="utf-8")
-    return size
+        _write_record(folder, record)
+    return 4 * parameters
 
 
-def read_ablation(folder: Path) -> Ablation:
-    """What another run wrote.
+def read_record(folder: Path) -> Record:
+    """What a run wrote.
 
     Raises:
         ValueError: its evaluation is not this module's.
@@ -87,30 +121,32 @@ def read_ablation(folder: Path) -> Ablation:
     """
     path = folder / EVALUATION
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        stages = record["recipe"]["stages"]
-        steps = sum(stage["steps"] for stage in stages)
-        left_out = f"without {record['without'].replace('_', ' ')}" if record["without"] else "all ingredients"
-        return Ablation(f"{left_out}, {steps} steps", record["evaluations"])
+        found = json.loads(path.read_text(encoding="utf-8"))
+        record = Record(**found)
+        record = replace(record, ablations=[Ablation(**each) for each in record.ablations])
+        record.as_ablation.description  # noqa: B018 (what is not there is noticed here)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not an evaluation of experiments.pretrain ({error})") from None
+    return record
 
 
-def render_card(
-    recipe: Recipe,
-    data: Sequence[Mapping[str, Any]],
-    evaluations: Evaluations,
-    ablations: Sequence[Ablation],
-    parameters: int,
-) -> str:
-    """The card's text; every number in it comes from the arguments."""
-    return render_markdown(
-        Path(__file__).with_name(_TEMPLATE),
-        recipe=recipe,
-        config=recipe.config,
-        data=data,
-        evaluations=evaluations,
-        ablations=ablations,
-        parameters=parameters,
-        commit=commit(),
-    )
+def compare(folder: Path, ablations: Sequence[Path]) -> None:
+    """Puts other runs, in place of those that are there, into the card of a finished one.
+
+    Args:
+        folder: of the model whose card it is.
+        ablations: folders of the others.
+
+    Raises:
+        ValueError: one of them is not of :func:`write_model`.
+        OSError: files that cannot be read or written.
+    """
+    compared = [read_record(other).as_ablation for other in ablations]
+    _write_record(folder, replace(read_record(folder), ablations=compared))
+
+
+def _write_record(folder: Path, record: Record) -> None:
+    card = record.card()  # before anything is written
+    text = json.dumps(asdict(record), indent=1, allow_nan=False) + "\n"
+    write_bytes(folder / EVALUATION, text.encode())
+    write_bytes(folder / CARD, card.encode())

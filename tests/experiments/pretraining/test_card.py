@@ -1,5 +1,7 @@
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import jax.numpy as jnp
 import jinja2
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import vggt_jax
 from experiments.pretraining import card
 from experiments.pretraining.initial import initial_model
 from tests.experiments.pretraining import small
@@ -26,6 +29,7 @@ EVALUATIONS = {
         "constant": METRICS,
     }
 }
+SHIPPED = Path(vggt_jax.__file__).parent / "weights" / "nano"
 MATCHER = Matcher(jnp.ones((4, 3)), jnp.zeros(()), layer=1)
 DATA = [
     {
@@ -84,28 +88,56 @@ def test_the_card_has_the_runs_numbers(written):
     assert "What the ingredients bring" not in text and "{" not in text and "nan" not in text
 
 
-def test_what_the_card_does_not_know_it_does_not_make_up():
-    recipe = small.recipe()
-    for incomplete in ([{"name": "boxes"}], DATA):
-        evaluations = EVALUATIONS if incomplete is not DATA else {"boxes": {"model": METRICS}}
+def test_what_the_card_does_not_know_it_does_not_make_up(written):
+    record = card.read_record(written[0])
+    for incomplete in (
+        replace(record, data=[{"name": "boxes"}]),
+        replace(record, evaluations={"boxes": {"model": METRICS}}),
+    ):
         with pytest.raises(jinja2.UndefinedError):
-            card.render_card(recipe, incomplete, evaluations, [], 1)
+            incomplete.card()
 
 
-def test_ablations_are_read_back(written):
-    ablation = card.read_ablation(written[0])
-    assert ablation.description == "without matching, 4 steps" and ablation.evaluations == EVALUATIONS
-    text = card.render_card(replace(small.recipe(), augmentation=None), DATA, EVALUATIONS, [ablation], 1)
-    assert "| without matching, 4 steps | boxes | 0.123 | 0.456 | 7.8° | 33.3° | 61 % |" in text
-    assert "mirrored" not in text
+def test_the_record_is_read_back_and_makes_the_same_card(written):
+    record = card.read_record(written[0])
+    assert record.evaluations == EVALUATIONS and record.data == DATA and record.without == "matching"
+    assert record.card() == (written[0] / "README.md").read_text()
+    assert "half of the scenes mirrored" in record.card()
+    assert "mirrored" not in replace(record, recipe={**record.recipe, "augmentation": None}).card()
     seeing = {"boxes": {**EVALUATIONS["boxes"], "mean_depth": {**METRICS, "rotation": 20.0}}}
-    assert "does not see the turn" not in card.render_card(small.recipe(), DATA, seeing, [], 1)
+    assert "does not see the turn" not in replace(record, evaluations=seeing).card()
+
+
+def test_runs_are_compared_in_the_card_of_a_finished_one(written, tmp_path):
+    shutil.copytree(written[0], tmp_path / "base")
+    before = card.read_record(tmp_path / "base")
+    for _ in range(2):  # the second call replaces what the first one wrote
+        card.compare(tmp_path / "base", [written[0]])
+    after = card.read_record(tmp_path / "base")
+    assert after.ablations == [card.Ablation("matching", 4, 3, EVALUATIONS)]
+    assert replace(after, ablations=before.ablations) == before
+    text = (tmp_path / "base" / "README.md").read_text()
+    assert "| without matching | 4 | 3 | boxes | 0.123 | 0.456 | 7.8° | 33.3° | 61 % |" in text
+    assert text.startswith((written[0] / "README.md").read_text().rstrip())
+
+
+def test_a_run_that_cannot_be_compared_leaves_the_card_alone(written, tmp_path):
+    shutil.copytree(written[0], tmp_path / "base")
+    with pytest.raises(OSError, match=r"absent/evaluation\.json"):
+        card.compare(tmp_path / "base", [written[0], tmp_path / "absent"])
+    assert (tmp_path / "base" / "README.md").read_text() == (written[0] / "README.md").read_text()
+
+
+def test_the_shipped_card_is_that_of_its_record():
+    shipped = card.read_record(SHIPPED)
+    assert shipped.card() == (SHIPPED / "README.md").read_text()
 
 
 def test_another_evaluation_is_refused(tmp_path):
-    (tmp_path / "evaluation.json").write_text(json.dumps({"recipe": []}))
-    with pytest.raises(ValueError, match=r"evaluation\.json: not an evaluation of experiments\.pretrain"):
-        card.read_ablation(tmp_path)
+    for record in ({"recipe": []}, []):
+        (tmp_path / "evaluation.json").write_text(json.dumps(record))
+        with pytest.raises(ValueError, match=r"evaluation\.json: not an evaluation of experiments\.pretrain"):
+            card.read_record(tmp_path)
 
 
 def test_nothing_is_overwritten(written):

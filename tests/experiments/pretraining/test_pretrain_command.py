@@ -30,8 +30,15 @@ def test_a_folder_that_is_no_data_set_is_named(tmp_path):
 
 
 def test_a_missing_ablation_is_named(tmp_path):
-    with pytest.raises(OSError, match=r"absent/evaluation\.json"):
-        pretrain([tmp_path], tmp_path / "model", tmp_path / "run", ablations=[tmp_path / "absent"])
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.pretrain",
+        f"--ablations={tmp_path}/absent",
+        f"--output={tmp_path}/model",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and "absent/evaluation.json" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_data_set_is_read_whole_and_only_at_the_models_resolution(tmp_path, monkeypatch):
