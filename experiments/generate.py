@@ -19,10 +19,11 @@ from typing import get_args
 
 from absl import flags
 
+from experiments.cores import available_cores
 from experiments.data.manifest import Settings
 from experiments.synthetic import runs
 from experiments.synthetic.blender_command import worker_command
-from experiments.synthetic.pool import LocalPool, available_cores
+from experiments.synthetic.pool import LocalPool
 from experiments.synthetic.schema import Attribute, Scene, Setting
 from weights_convert.command_line import run
 

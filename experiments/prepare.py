@@ -24,11 +24,12 @@ from typing import get_args
 
 from absl import flags
 
+from experiments.cores import available_cores
 from experiments.data.manifest import Split, Task, TaskSettings
 from experiments.extraction.presets import PresetName
 from experiments.synthetic import runs
 from experiments.synthetic.blender_command import worker_command
-from experiments.synthetic.pool import LocalPool, available_cores
+from experiments.synthetic.pool import LocalPool
 from experiments.synthetic.schema import Scene
 from experiments.tasks.meshes import Axis
 from weights_convert.command_line import run

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import get_args
 
 from experiments.benchmarks import machine
+from experiments.cores import available_cores
 from experiments.synthetic.blender_command import worker_command
 from experiments.synthetic.generator import make_scene
-from experiments.synthetic.pool import LocalPool, RenderJob, RenderResult, available_cores
+from experiments.synthetic.pool import LocalPool, RenderJob, RenderResult
 from experiments.synthetic.schema import Scene, Setting
 
 SIZES = {112: (2, 8), 224: (1, 6), 518: (1, 2)}

@@ -6,7 +6,6 @@ plain data, to many machines, each of which calls :func:`finish_job` with a work
 
 from __future__ import annotations
 
-import os
 import queue
 import shutil
 import threading
@@ -20,6 +19,7 @@ from typing import Protocol
 
 import numpy as np
 
+from experiments.cores import available_cores
 from experiments.data import files
 from experiments.data.scene_folder import SceneRecord, write_record, write_views
 from experiments.synthetic import passes, region, schema
@@ -62,13 +62,6 @@ class Executor(Protocol):
             ValueError: the workers are not the renderer that a job asks for.
         """
         ...
-
-
-def available_cores() -> list[int]:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
 
 
 def time_limit(scene: schema.Scene) -> float:

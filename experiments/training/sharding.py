@@ -1,12 +1,13 @@
 """Where arrays live: one code path from one device to many, and with ``jax.distributed`` to many hosts.
 
 The mesh has three axes. ``adapter`` splits the k adapters, ``data`` the sequences of each adapter's batch, ``model`` the
-base's large matrices. Computations are those of one device; XLA adds the communication.
+base's large matrices. Computations are those of one device; XLA adds the communication. A CPU that is one device trains
+its adapters :mod:`side by side <experiments.training.side_by_side>`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,15 +16,14 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments.training.batch import TrainingBatch
-from experiments.training.step import Frozen, Metrics, TrainingState
+from experiments.training.side_by_side import SideBySide, Step
+from experiments.training.step import Frozen, TrainingState
 from experiments.training.tree_paths import dotted
 
 _OUTPUTS_SPLIT = ("attn.qkv", "mlp.fc1")
 """Layers whose outputs are split over ``model``; that of their inputs then needs no communication ..."""
 _INPUTS_SPLIT = ("attn.proj", "mlp.fc2")
 """... and these follow them, split by inputs, and add up what the devices found."""
-
-Step = Callable[[TrainingState, Frozen, TrainingBatch], tuple[TrainingState, Metrics]]
 
 
 def make_mesh(
@@ -102,10 +102,15 @@ class Placement:
     def compile(self, step: Step, state: TrainingState, **options: Any) -> Step:
         """``step`` under ``jit``: results stay where the state is, whose memory is reused; ``options`` are those of jit.
 
+        Several adapters on a CPU that is one device are not one program, but one each.
+
         Along ``adapter`` every device runs the step on its own adapters, as they have nothing to tell each other; the
         other axes are XLA's. Were this axis XLA's, too, 1×1 convolutions would come out wrong: jax 0.10.2 miscomputes
         ``vmap`` of one over pairs of image and kernel that are split along the mapped axis.
         """
+        k = state.skipped.shape[0]
+        if k > 1 and self.mesh.size == 1 and self.mesh.devices.item().platform == "cpu":
+            return SideBySide(jax.jit(step, **options), k)
         adapters, shared = PartitionSpec("adapter"), PartitionSpec()
         of_state: Any = jax.tree.map(lambda _: adapters, state)
         of_state = replace(of_state, step=shared)

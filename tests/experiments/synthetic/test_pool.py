@@ -5,10 +5,11 @@ import time
 
 import pytest
 
+from experiments.cores import available_cores
 from experiments.data import files
 from experiments.data.scene_folder import read_record
 from experiments.synthetic import schema
-from experiments.synthetic.pool import LocalPool, RenderJob, available_cores, time_limit
+from experiments.synthetic.pool import LocalPool, RenderJob, time_limit
 from experiments.synthetic.worker_process import WorkerLost, WorkerProcess
 from tests.experiments.synthetic.small_scenes import COMMAND, VIEWS, alive, make_scene, told, wait_until
 
