@@ -13,14 +13,17 @@ costs.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 from absl import flags
+from tqdm import tqdm
 
 from experiments.compilation_cache import keep_compiled
+from experiments.cores import available_cores
 from experiments.extraction.presets import PRESETS, PresetName
 from experiments.reproduction.plan import Plan, describe, make_plan
 from experiments.reproduction.rows import TableName
@@ -39,6 +42,7 @@ def reproduce(
     output: Path,
     command: str,
     data: Path,
+    at_once: int = 1,
     workers: int | None = None,
     blender: str | None = None,
 ) -> str:
@@ -52,6 +56,7 @@ def reproduce(
         output: of tables and records; what has a record there is not run again.
         command: for the page, how it was made.
         data: folder of ``TASK/SPLIT/dataset_00``, the user's own, where they are there.
+        at_once: fine-tunings, in processes of their own if there are several.
         workers: Blender processes.
         blender: an installed Blender.
 
@@ -61,22 +66,23 @@ def reproduce(
     Raises:
         ValueError, OSError: what is wrong with records, data, weights or the disk.
     """
-    from tqdm import tqdm
-
     from experiments.extraction.base import load_base
     from experiments.reproduction.data import Materials
-    from experiments.reproduction.execution import Execution
+    from experiments.reproduction.places import Places
     from experiments.reproduction.results import PAGE, write_results
+    from experiments.reproduction.schedule import Schedule
     from experiments.reproduction.tables import markdown, measure
 
     base = load_base(weights, PRESETS[preset])
     materials = Materials(preset, plan.scale, weights, store, data, _say, workers, blender)
-    execute = Execution(plan, preset, weights, base, materials, store, output / RECORDS, _say)
-    done = execute.found()
-    missing = [each for each in plan.runs if each not in done]
-    for each in tqdm(missing, "runs", unit="run", disable=None):
-        done[each] = execute(each)
-        write_results(output, plan, done, command)
+    schedule = Schedule(plan, base.label, materials, output / RECORDS, _say)
+    done = schedule.found()
+    bar = tqdm(total=len(plan.runs), initial=len(done), desc="runs", unit="run", disable=None)
+    with bar, Places(at_once, preset, plan.scale, weights, base, store, _say) as places:
+        for each, record in schedule(places, at_once):
+            done[each] = record
+            bar.update()
+            write_results(output, plan, done, command)
     write_results(output, plan, done, command)
     tables = [
         f"Table {table.name}. {table.title}\n\n{markdown(measure(table, plan.scale, plan.seeds, done))}"
@@ -87,8 +93,18 @@ def reproduce(
     )
 
 
+def _places() -> int:
+    """Fine-tunings at a time: on a CPU one for each core and 3 GB, as one alone fills a second core by a fifth only."""
+    import jax
+
+    if jax.default_backend() != "cpu":
+        return 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(len(available_cores()), int(memory / 3e9)))
+
+
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    tqdm.write(line, file=sys.stderr)
 
 
 def main(_: Sequence[str]) -> None:
@@ -113,7 +129,8 @@ def main(_: Sequence[str]) -> None:
     command = f"python -m experiments.reproduce {asked}"
     store = Path(given.store)
     data = store / "tasks" if given.data is None else Path(given.data)
-    print(reproduce(plan, given.preset, weights, store, output, command, data, given.workers, given.blender))
+    at_once = given.at_once or _places()
+    print(reproduce(plan, given.preset, weights, store, output, command, data, at_once, given.workers, given.blender))
 
 
 if __name__ == "__main__":
@@ -136,6 +153,12 @@ if __name__ == "__main__":
         "output", None, "folder of tables and records, by default results/PRESET; completed if it is there"
     )
     flags.DEFINE_boolean("dry_run", False, "print the runs and what they cost, and stop")
+    flags.DEFINE_integer(
+        "at_once",
+        None,
+        "fine-tunings at a time, 2 to 3 GB each for nano; by default one for each core of a CPU, or 1",
+        lower_bound=1,
+    )
     flags.DEFINE_integer("workers", None, "Blender processes; by default one for each core", lower_bound=1)
     flags.DEFINE_string(
         "blender", None, "an installed Blender 4.5 or 5.0, or a Python with bpy; by default uv makes an environment"

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.data.dataset import Dataset
 from experiments.data.manifest import Split, Task
 from experiments.data.production import dataset_name
 from experiments.extract import extract_missing
@@ -42,15 +41,15 @@ class Materials:
     workers: int | None = None
     blender: str | None = None
 
-    def dataset(self, task: Task, split: Split) -> Dataset:
+    def dataset(self, task: Task, split: Split) -> Path:
         """``DATA/TASK/SPLIT/dataset_00`` if it is there, or else the stand-in; raises what ``experiments.prepare`` raises."""
         given = self.data / task / split / dataset_name(0)
         if given.exists():
-            return Dataset(given)
+            return given
         folder, line = standin(task, split, self.preset, self.store, Rendering(self.workers, self.blender))
         if not line.startswith("nothing to do"):
             self.announce(line)
-        return Dataset(folder)
+        return folder
 
     def subspaces(self, wanted: Subspaces) -> tuple[Path, ...]:
         """One folder of ``experiments.extract`` for each attribute; raises what :func:`experiments.extract.extract` raises."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from experiments.data.files import read_json, write_json
+from experiments.reproduction.plan import Run
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,6 +68,11 @@ def write(path: Path, record: Record | RateSearch) -> None:
     """Atomically. Raises OSError if the folder cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, msgspec.to_builtins(record))
+
+
+def plain(run: Run) -> dict[str, Any]:
+    """A run as JSON can hold it."""
+    return json.loads(json.dumps(asdict(run)))
 
 
 def scene_means(scenes: Mapping[str, Mapping[str, float]], metric: str) -> float:

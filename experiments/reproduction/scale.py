@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 from experiments.extraction.presets import PresetName
 from experiments.reproduction.rows import Row
+from vggt_jax.parameters import Method
+
+_PLAIN_RANK = 16
+"""The paper's, of the plain LoRA beside M."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,14 @@ class Scale:
     def size(self, number: int) -> int:
         """A rank or dimension at this scale, at least 1."""
         return max(1, number // self.divisor)
+
+    def sizes(self, method: Method | None, size: int) -> dict[str, int]:
+        """``rank`` and ``dim`` of a row of that size in the paper, of those that the method has."""
+        if method in ("lora", "pissa", "adalora"):
+            return {"rank": self.size(size)}
+        if method in ("subspace", "psv"):
+            return {"dim": self.size(size), "rank": self.size(_PLAIN_RANK)}
+        return {}
 
     def label(self, row: Row) -> str:
         """The row's label with this scale's sizes."""

@@ -146,7 +146,8 @@ class _Progress:
     """The line on the terminal: steps, loss, images per second, time left."""
 
     def __init__(self, first: int, last: int, *, shown: bool):
-        self._bar = tqdm(total=last, initial=first, unit="step", desc="training", dynamic_ncols=True, disable=not shown)
+        hidden: dict[str, Any] = {} if shown else {"disable": True}  # else TQDM_DISABLE would not be heard
+        self._bar = tqdm(total=last, initial=first, unit="step", desc="training", dynamic_ncols=True, **hidden)
         self._images, self._start = 0, time.monotonic()
 
     def advance(self, number: int, images: int, losses: np.ndarray) -> None:

@@ -29,7 +29,7 @@ class SideBySide:
         k: adapters.
     """
 
-    def __init__(self, step: Callable[..., Any], k: int):
+    def __init__(self, step: Any, k: int):
         self._step, self._compiled = step, {}
         self._threads = ThreadPoolExecutor(min(k, len(available_cores())), "adapter")
         self._split_state = jax.jit(lambda state: [_adapter(state, i) for i in range(k)])

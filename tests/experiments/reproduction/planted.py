@@ -19,7 +19,8 @@ def record(run, level, splits=("test", "cross_domain"), noise=0.0, parameters=10
     rng = np.random.default_rng(run.seed)
     draws = 1 + noise * rng.standard_normal(len(SCENES))
     scenes = {
-        name: {metric.name: level * (1 + i / 100) * draws[i] for metric in METRICS} for i, name in enumerate(SCENES)
+        name: {metric.name: float(level * (1 + i / 100) * draws[i]) for metric in METRICS}
+        for i, name in enumerate(SCENES)
     }
     return Record(
         run={"seed": run.seed}, sizes={}, base="nano (ab)", commit="c0ffee", parameters=parameters, rate=1e-3, steps=100,

@@ -1,0 +1,185 @@
+"""What a plan still needs, in which order, and as many jobs at a time as there are places for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from experiments.data.manifest import Split, Task
+from experiments.reproduction import records
+from experiments.reproduction.execution import Job
+from experiments.reproduction.plan import Plan, Run, Subspaces
+from experiments.reproduction.records import RateSearch, Record, plain
+from vggt_jax.parameters import Method
+
+Search = tuple[Task, Method]
+"""Whose learning rate is chosen."""
+
+
+class Materials(Protocol):
+    """What runs are made from, made when it is first needed (:class:`experiments.reproduction.data.Materials`)."""
+
+    def dataset(self, task: Task, split: Split, /) -> Path:
+        """The folder of a task's data set."""
+        ...
+
+    def subspaces(self, wanted: Subspaces, /) -> tuple[Path, ...]:
+        """Folders of ``experiments.extract``, one for each attribute."""
+        ...
+
+
+class Places(Protocol):
+    """Where jobs are done (:class:`experiments.reproduction.places.Places`)."""
+
+    def validation_loss(self, job: Job, /) -> Future[float]:
+        """See :meth:`experiments.reproduction.execution.Execution.validation_loss`."""
+        ...
+
+    def record(self, job: Job, /) -> Future[Record]:
+        """See :meth:`experiments.reproduction.execution.Execution.record`."""
+        ...
+
+
+@dataclass
+class Schedule:
+    """Goes through a plan.
+
+    Args:
+        plan: what is wanted.
+        base: label of the model that everything starts from.
+        materials: data sets and subspaces.
+        folder: of the records.
+        announce: gets a line when something begins.
+    """
+
+    plan: Plan
+    base: str
+    materials: Materials
+    folder: Path
+    announce: Callable[[str], object]
+    _folders: dict[tuple[Task, Split] | Subspaces, tuple[Path, ...]] = field(default_factory=dict, init=False)
+
+    def found(self) -> dict[Run, Record]:
+        """The runs that have a record already.
+
+        Raises:
+            ValueError: a record that is damaged or of another base model.
+            OSError: one that cannot be read.
+        """
+        read = {run: self._read(run) for run in self.plan.runs}
+        return {run: record for run, record in read.items() if record is not None}
+
+    def __call__(self, places: Places, at_once: int) -> Iterator[tuple[Run, Record]]:
+        """The runs that have no record, in the order in which they are finished; each has one then.
+
+        The learning rates of a method are compared, by the loss on validation scenes, before its first run on a task.
+
+        Args:
+            places: where jobs are done.
+            at_once: jobs.
+
+        Raises:
+            ValueError, OSError: what a job raises, or the making of what it needs.
+        """
+        found = self.found()
+        waiting = [run for run in self.plan.runs if run not in found]
+        searches = [search for search in dict.fromkeys(map(_search, waiting)) if search is not None]
+        rates = {search: self._chosen(search) for search in searches}
+        unknown: dict[Search | None, dict[float, float]] = {search: {} for search in searches if rates[search] is None}
+        to_try = [(search, rate) for search in searches if search in unknown for rate in self.plan.scale.rates]
+        busy: dict[Future, Run | tuple[Search, float]] = {}
+        while waiting or to_try or busy:
+            while len(busy) < at_once:
+                ready = next((run for run in waiting if _search(run) not in unknown), None)
+                if to_try and (ready is None or self._is_before(to_try[0][0], ready)):
+                    search, rate = to_try.pop(0)
+                    busy[places.validation_loss(self._job(self.plan.searches[search], rate))] = search, rate
+                elif ready is not None:
+                    waiting.remove(ready)
+                    search = _search(ready)
+                    busy[places.record(self._job(ready, None if search is None else rates[search]))] = ready
+                else:
+                    break
+            done, _ = wait(busy, return_when=FIRST_COMPLETED)
+            for future in done:
+                what = busy.pop(future)
+                if isinstance(what, Run):
+                    records.write(self._file(what), future.result())
+                    yield what, future.result()
+                    continue
+                search, rate = what
+                unknown[search][rate] = future.result()
+                if len(unknown[search]) == len(self.plan.scale.rates):
+                    rates[search] = self._choose(search, unknown.pop(search))
+
+    def _is_before(self, search: Search, run: Run) -> bool:
+        """Whether a run that waits for the search comes before ``run`` in the plan."""
+        order = self.plan.runs
+        return order.index(self.plan.searches[search]) < order.index(run)
+
+    def _job(self, run: Run, rate: float | None) -> Job:
+        """With what it needs made, if it is not there."""
+        splits: list[Split] = [split for task, split in self.plan.tests if task == run.task]
+        trains = run.method is not None
+        return Job(
+            run=run,
+            rate=rate,
+            training=self._dataset(run.task, "train") if trains else None,
+            tests={split: self._dataset(run.task, split) for split in splits},
+            subspaces=() if run.subspaces is None else self._subspaces(run.subspaces),
+        )
+
+    def _dataset(self, task: Task, split: Split) -> Path:
+        if (task, split) not in self._folders:
+            self._folders[task, split] = (self.materials.dataset(task, split),)
+        return self._folders[task, split][0]
+
+    def _subspaces(self, wanted: Subspaces) -> tuple[Path, ...]:
+        if wanted not in self._folders:
+            self._folders[wanted] = self.materials.subspaces(wanted)
+        return self._folders[wanted]
+
+    def _chosen(self, search: Search) -> float | None:
+        """The rate of a search that was made; where there is one rate, there is nothing to search."""
+        rates = self.plan.scale.rates
+        if len(rates) == 1:
+            return rates[0]
+        found: RateSearch | None = records.read(self._search_file(search), RateSearch)
+        return found.chosen if found is not None and list(found.losses) == [f"{rate:g}" for rate in rates] else None
+
+    def _choose(self, search: Search, compared: Mapping[float, float]) -> float:
+        losses = {f"{rate:g}": compared[rate] for rate in self.plan.scale.rates}
+        chosen = min(self.plan.scale.rates, key=lambda rate: compared[rate])
+        self.announce(f"{search[0]}, {search[1]}: of the learning rates {', '.join(losses)}, {chosen:g} is the best")
+        records.write(
+            self._search_file(search), RateSearch(run=plain(self.plan.searches[search]), losses=losses, chosen=chosen)
+        )
+        return chosen
+
+    def _search_file(self, search: Search) -> Path:
+        return self.folder / f"rates_{search[0]}_{search[1]}.json"
+
+    def _file(self, run: Run) -> Path:
+        return self.folder / f"{run.name}.json"
+
+    def _read(self, run: Run) -> Record | None:
+        path = self._file(run)
+        found: Record | None = records.read(path, Record)
+        if found is None:
+            return None
+        for name, made, wanted in (
+            ("run", found.run, plain(run)),
+            ("sizes", found.sizes, self.plan.scale.sizes(run.method, run.size)),
+            ("base model", found.base, self.base),
+        ):
+            if made != wanted:
+                raise ValueError(f"{path} is of another {name}: {made}, not {wanted}; name another --output")
+        missing = {split for task, split in self.plan.tests if task == run.task} - found.tests.keys()
+        return None if missing else found
+
+
+def _search(run: Run) -> Search | None:
+    return None if run.method is None else (run.task, run.method)

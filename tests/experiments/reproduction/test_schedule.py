@@ -1,0 +1,207 @@
+"""The order of jobs, the same search for every method, records that are found again, and what does not belong together."""
+
+import math
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock
+
+import pytest
+
+from experiments.reproduction.plan import make_plan
+from experiments.reproduction.records import RateSearch, plain, read
+from experiments.reproduction.results import write_results
+from experiments.reproduction.schedule import Schedule
+from tests.experiments.reproduction import planted
+from tests.experiments.reproduction.planted import plan
+
+BEST_RATE = 1e-3
+
+
+class Materials:
+    """Of no content; notes what is asked for."""
+
+    def __init__(self):
+        self.made = []
+
+    def dataset(self, task, split):
+        self.made.append((task, split))
+        return Path(task, split)
+
+    def subspaces(self, wanted):
+        self.made.append(wanted)
+        return tuple(Path(f"{name}_r{wanted.mined_rank}") for name in wanted.attributes)
+
+
+class Done:
+    """Places where a job takes no time; notes jobs in the order in which they are handed over."""
+
+    def __init__(self, scale):
+        self.compared, self.recorded, self._scale = [], [], scale
+
+    def validation_loss(self, job):
+        self.compared.append(job)
+        return finished(abs(math.log(job.rate / BEST_RATE)))
+
+    def record(self, job):
+        self.recorded.append(job)
+        return finished(self.make(job))
+
+    def make(self, job):
+        sizes = self._scale.sizes(job.run.method, job.run.size)
+        found = planted.record(job.run, 1.0, splits=tuple(job.tests), parameters=7, seconds=90.0)
+        values = {name: getattr(found, name) for name in found.__struct_fields__}
+        return type(found)(**{**values, "run": plain(job.run), "sizes": sizes, "rate": job.rate})
+
+
+def finished(value):
+    future = Future()
+    future.set_result(value)
+    return future
+
+
+def make(tmp_path, wanted, label="nano (ab)"):
+    return Schedule(wanted, label, Materials(), tmp_path / "records", lambda line: None)
+
+
+def go(tmp_path, wanted, at_once=1):
+    places = Done(wanted.scale)
+    return dict(make(tmp_path, wanted)(places, at_once)), places
+
+
+def test_every_methods_rate_is_the_best_of_the_same_ones_on_validation_scenes(tmp_path):
+    wanted = plan("3")
+    found, places = go(tmp_path, wanted)
+    assert list(found) == wanted.runs
+    for method in ("lora", "adalora", "full", "subspace"):
+        tried = [job for job in places.compared if job.run.method == method]
+        assert [job.rate for job in tried] == list(wanted.scale.rates)
+        assert len({job.run for job in tried}) == 1
+        search = read(tmp_path / "records" / f"rates_glass_{method}.json", RateSearch)
+        assert search is not None and search.chosen == BEST_RATE and search.losses["0.001"] == 0
+    assert {job.rate for job in places.recorded} == {None, BEST_RATE}
+    assert [job.run.method for job in places.recorded if job.rate is None] == [None]
+
+
+def test_further_seeds_take_the_chosen_rate(tmp_path):
+    go(tmp_path, plan("3"))
+    _, places = go(tmp_path, plan("3", seeds=(0, 1)))
+    assert not places.compared and {job.run.seed for job in places.recorded} == {1}
+    assert {job.rate for job in places.recorded} == {BEST_RATE}
+
+
+def test_without_a_choice_of_rates_nothing_is_searched(tmp_path):
+    wanted = plan("3")
+    wanted = replace(wanted, scale=replace(wanted.scale, rates=(1e-5,)))
+    _, places = go(tmp_path, wanted)
+    assert not places.compared and {job.rate for job in places.recorded} == {None, 1e-5}
+    assert not list((tmp_path / "records").glob("rates_*"))
+
+
+def test_a_job_has_the_folders_of_its_run_and_nothing_is_made_that_no_run_needs(tmp_path):
+    wanted = plan("5", "s1")
+    schedule, places = make(tmp_path, wanted), Done(wanted.scale)
+    list(schedule(places, 1))
+    job = next(job for job in places.recorded if job.run.subspaces.mined_rank == 16)
+    assert job.training == Path("humans/train")
+    assert job.tests == {split: Path("humans", split) for split in ("test", "cross_domain")}
+    assert job.subspaces == tuple(Path(f"{name}_r16") for name in ("texture", "geometry", "camera", "lighting"))
+    made = schedule.materials.made
+    assert len(made) == len(set(made)) == 3 + 2  # three data sets, subspaces of adapters of two ranks
+    _, places = go(tmp_path, make_plan(("3",), (0,), wanted.scale))
+    base = places.recorded[0]
+    assert base.run.method is None and base.training is None and base.subspaces == ()
+
+
+def test_a_record_is_found_again_and_shown_in_the_tables(tmp_path):
+    wanted = plan("3")
+    made = {}
+    for run, record in make(tmp_path, wanted)(Done(wanted.scale), 1):
+        made[run] = record
+        if len(made) == 3:
+            break
+    assert make(tmp_path, wanted).found() == made
+    write_results(tmp_path, wanted, made, "python -m experiments.reproduce")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "README.md", "table_3.md", "table_3.tex", "table_3.csv", "records"
+    }  # fmt: skip
+    page = (tmp_path / "README.md").read_text()
+    assert "3 of 11 runs" in page and "| Full | 7 | 1.5 | " in page and "Which claims hold?" in page
+    rest, places = go(tmp_path, wanted)
+    assert [*made, *rest] == wanted.runs
+    assert not {job.run for job in places.recorded} & made.keys()
+
+
+def test_an_interrupted_search_is_made_again(tmp_path):
+    wanted = plan("3")
+    first = next(iter(make(tmp_path, wanted)(Done(wanted.scale), 1)))
+    assert first[0].method is None
+    _, places = go(tmp_path, wanted)
+    assert len(places.compared) == 4 * len(wanted.scale.rates)
+
+
+@pytest.mark.parametrize("at_once", [2, 3])
+def test_several_at_a_time_are_the_same_runs(tmp_path, at_once):
+    wanted = plan("2", "4")
+    running, most, lock = [0], [0], Lock()
+
+    class Busy(Done):
+        """Jobs wait for others for as long as others can come."""
+
+        def __init__(self, scale):
+            super().__init__(scale)
+            self.pool = ThreadPoolExecutor(8)
+
+        def _work(self, value):
+            with lock:
+                running[0] += 1
+                most[0] = max(most[0], running[0])
+            time.sleep(0.005)
+            with lock:
+                running[0] -= 1
+            return value
+
+        def validation_loss(self, job):
+            return self.pool.submit(self._work, super().validation_loss(job).result())
+
+        def record(self, job):
+            return self.pool.submit(self._work, super().record(job).result())
+
+    places = Busy(wanted.scale)
+    found = dict(make(tmp_path / "several", wanted)(places, at_once))
+    alone, one = go(tmp_path / "one", wanted)
+    assert found == alone and most[0] == at_once
+    assert sorted(map(str, places.compared)) == sorted(map(str, one.compared))
+    for job in places.compared:  # before the first record of its method and task
+        later = [
+            other for other in places.recorded if (other.run.task, other.run.method) == (job.run.task, job.run.method)
+        ]
+        assert {other.rate for other in later} == {BEST_RATE}
+
+
+def test_what_a_job_raises_comes_out_and_finished_runs_stay(tmp_path):
+    wanted = plan("3")
+
+    class Broken(Done):
+        def record(self, job):
+            if job.run.method == "lora":
+                future = Future()
+                future.set_exception(ValueError("training stopped"))
+                return future
+            return super().record(job)
+
+    with pytest.raises(ValueError, match="training stopped"):
+        dict(make(tmp_path, wanted)(Broken(wanted.scale), 1))
+    assert {run.method for run in make(tmp_path, wanted).found()} == {None, "full"}
+
+
+def test_records_of_another_base_or_a_damaged_one_are_refused(tmp_path):
+    wanted = plan("3")
+    go(tmp_path, wanted)
+    with pytest.raises(ValueError, match=r"glass_base.json is of another base model: nano \(ab\), not other"):
+        make(tmp_path, wanted, "other").found()
+    path = tmp_path / "records" / "glass_base.json"
+    path.write_text('{"run": 1}')
+    with pytest.raises(ValueError, match=r"glass_base.json is no record .*delete it to run it again"):
+        make(tmp_path, wanted).found()
