@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from experiments.training.tree_paths import dotted
@@ -42,23 +43,49 @@ class OptimizerSettings:
 
 def learning_rate(settings: OptimizerSettings) -> optax.Schedule:
     """Step (from 0) → learning rate."""
-    return optax.warmup_cosine_decay_schedule(
-        settings.end_rate,
-        settings.peak_rate,
-        warmup_steps=round(settings.warmup * settings.steps),
-        decay_steps=settings.steps,
-        end_value=settings.end_rate,
-    )
+    share = _share_of_peak(settings)
+    return lambda step: settings.end_rate + (settings.peak_rate - settings.end_rate) * share(step)
+
+
+def _share_of_peak(settings: OptimizerSettings) -> optax.Schedule:
+    """Step → how far the learning rate is from ``end_rate`` (0) to ``peak_rate`` (1)."""
+    return optax.warmup_cosine_decay_schedule(0.0, 1.0, round(settings.warmup * settings.steps), settings.steps)
 
 
 def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
-    """The optimiser of one adapter, for any pytree of arrays."""
+    """The optimiser of one adapter, for any pytree of arrays.
+
+    The two rates are part of its state, so that one compiled step serves all that are compared.
+    """
     return _on_leaves(
         optax.chain(
             optax.clip_by_global_norm(settings.clip),
-            optax.adamw(learning_rate(settings), weight_decay=settings.weight_decay),
+            optax.scale_by_adam(),
+            optax.add_decayed_weights(settings.weight_decay),
+            _scheduled(settings),
         )
     )
+
+
+class _Rates(NamedTuple):
+    step: jax.Array
+    end: jax.Array
+    peak: jax.Array
+
+
+def _scheduled(settings: OptimizerSettings) -> optax.GradientTransformation:
+    """Multiplies by minus the learning rate of the step."""
+    share = _share_of_peak(settings)
+
+    def init(params: Any) -> _Rates:
+        end, peak = (jnp.asarray(rate, jnp.float32) for rate in (settings.end_rate, settings.peak_rate))
+        return _Rates(jnp.zeros((), jnp.int32), end, peak)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, _Rates]:
+        rate = state.end + (state.peak - state.end) * share(state.step)
+        return jax.tree.map(lambda x: -rate * x, updates), state._replace(step=state.step + 1)
+
+    return optax.GradientTransformation(init, update)
 
 
 def _on_leaves(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:

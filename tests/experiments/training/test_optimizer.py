@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -48,6 +49,15 @@ def test_clipped_adamw_by_hand():
         direction = first / (1 - 0.9 ** (step + 1)) / (np.sqrt(second / (1 - 0.999 ** (step + 1))) + 1e-8)
         x = x - rate_by_hand(step, 10, 1e-2, 1e-3, 0.3) * (direction + 0.1 * x)
         np.testing.assert_allclose(params, x, rtol=2e-5)
+
+
+def test_one_compiled_step_serves_all_peak_rates():
+    def text(peak_rate):
+        optimizer = make_optimizer(OptimizerSettings(10, peak_rate=peak_rate))
+        x = jnp.ones(3)
+        return jax.jit(optimizer.update).lower(x, optimizer.init(x), x).as_text()
+
+    assert text(1e-3) == text(3e-4)
 
 
 @pytest.mark.parametrize(
