@@ -131,7 +131,7 @@ def read_record(folder: Path) -> Record:
 
 
 def compare(folder: Path, ablations: Sequence[Path]) -> None:
-    """Puts other runs, in place of those that are there, into the card of a finished one.
+    """Puts other runs into the card of a finished one, beside those that it shows, or in their place if they are alike.
 
     Args:
         folder: of the model whose card it is.
@@ -141,8 +141,12 @@ def compare(folder: Path, ablations: Sequence[Path]) -> None:
         ValueError: one of them is not of :func:`write_model`.
         OSError: files that cannot be read or written.
     """
-    compared = [read_record(other).as_ablation for other in ablations]
-    _write_record(folder, replace(read_record(folder), ablations=compared))
+    record = read_record(folder)
+    shown = {(each.without, each.steps, each.scenes): each for each in record.ablations}
+    for other in ablations:
+        run = read_record(other).as_ablation
+        shown[run.without, run.steps, run.scenes] = run
+    _write_record(folder, replace(record, ablations=list(shown.values())))
 
 
 def _write_record(folder: Path, record: Record) -> None:

@@ -111,12 +111,16 @@ def test_the_record_is_read_back_and_makes_the_same_card(written):
 def test_runs_are_compared_in_the_card_of_a_finished_one(written, tmp_path):
     shutil.copytree(written[0], tmp_path / "base")
     before = card.read_record(tmp_path / "base")
-    for _ in range(2):  # the second call replaces what the first one wrote
-        card.compare(tmp_path / "base", [written[0]])
+    other = json.loads((written[0] / "evaluation.json").read_text())
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "evaluation.json").write_text(json.dumps({**other, "without": None}))
+    for folder in (written[0], tmp_path / "other", written[0]):  # the last one takes the first one's place
+        card.compare(tmp_path / "base", [folder])
     after = card.read_record(tmp_path / "base")
-    assert after.ablations == [card.Ablation("matching", 4, 3, EVALUATIONS)]
+    assert after.ablations == [card.Ablation(name, 4, 3, EVALUATIONS) for name in ("matching", None)]
     assert replace(after, ablations=before.ablations) == before
     text = (tmp_path / "base" / "README.md").read_text()
+    assert "| all ingredients | 4 | 3 | boxes" in text
     assert "| without matching | 4 | 3 | boxes | 0.123 | 0.456 | 7.8° | 33.3° | 61 % |" in text
     assert text.startswith((written[0] / "README.md").read_text().rstrip())
 
