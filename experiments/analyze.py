@@ -20,7 +20,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -28,81 +27,31 @@ from experiments.compilation_cache import keep_compiled
 from experiments.extraction.choice import define_flags
 from weights_convert.command_line import run
 
-if TYPE_CHECKING:
-    from experiments.analysis.inputs import MinedAttribute
-
 
 def analyze(subspaces: Sequence[Path], controls: Sequence[Path], output: Path, seed: int) -> None:
     """Run the command.
 
     Raises ValueError and OSError for folders that are missing, damaged or do not belong together.
     """
-    from experiments.analysis.angle_topic import angle_topic
-    from experiments.analysis.angles import measure_angles
-    from experiments.analysis.basis import measure_basis
-    from experiments.analysis.basis_topic import basis_topic
-    from experiments.analysis.controls import measure_controls, read_controls
-    from experiments.analysis.controls_topic import controls_topic
-    from experiments.analysis.empirical import compare_empirically
-    from experiments.analysis.empirical_topic import empirical_topic
+    from experiments.analysis.controls import read_controls
     from experiments.analysis.inputs import read_inputs
-    from experiments.analysis.magnitude_topic import magnitude_topic
-    from experiments.analysis.magnitudes import measure_magnitudes
     from experiments.analysis.report import OUTPUTS, write_report
-    from experiments.analysis.specificity import measure_specificity
-    from experiments.analysis.specificity_topic import specificity_topic
-    from experiments.analysis.spectra import measure_spectra
-    from experiments.analysis.spectra_topic import spectra_topic
-    from experiments.analysis.verdict import headline, verdict_topic
+    from experiments.analysis.topics import make_topics
     from experiments.output_folder import check_free, new_folder
+    from experiments.reports.drawings import Drawings
 
     start = time.perf_counter()
     check_free(output, True, OUTPUTS)
     inputs = read_inputs(subspaces)
     further = read_controls(controls, inputs)
-    _say("spectra and magnitudes")
-    topics = [spectra_topic(measure_spectra(inputs), inputs), magnitude_topic(measure_magnitudes(inputs))]
-    _say(f"angles between {len(inputs.names)} attributes")
-    angles = measure_angles(inputs, seed)
-    topics.append(angle_topic(angles))
-    comparison = specificity = None
-    if inputs.has_adapters:
-        comparison = compare_empirically(inputs, angles, seed, _say)
-        specificity = measure_specificity(inputs, _say)
-        topics += [empirical_topic(comparison), specificity_topic(specificity)]
-    control_numbers = None
-    if further:
-        _say(f"{len(controls)} controls")
-        control_numbers = measure_controls(inputs, further, angles)
-        topics.append(controls_topic(control_numbers))
-    _say("the union as a basis")
-    topics.append(basis_topic(measure_basis(inputs)))
-    facts = {
-        "base model": inputs.first.origin.base,
-        **{f"subspace of {name}": _origin(mined) for name, mined in inputs.attributes.items()},
-        **{
-            f"control: {name}, {condition}": _origin(mined)
-            for condition, own in further.items()
-            for name, mined in own.items()
-        },
-        "seed": str(seed),
-        "seconds until the report": f"{time.perf_counter() - start:.0f}",
-    }
-    found = (angles, comparison, specificity, control_numbers)
-    words = headline(*found)
-    topics.insert(0, verdict_topic(*found))
-    _say("figures and report")
-    with new_folder(output, True, OUTPUTS) as folder:
-        write_report(folder, "Are the attributes disentangled?", words, topics, facts)
+    with Drawings() as drawings:
+        topics, words, facts = make_topics(inputs, further, seed, drawings, _say)
+        facts |= {"seed": str(seed), "seconds until the report": f"{time.perf_counter() - start:.0f}"}
+        _say("figures and report")
+        with new_folder(output, True, OUTPUTS) as folder:
+            write_report(folder, "Are the attributes disentangled?", words, topics, facts, drawings)
     print(words)
     print(f"wrote {output} in {time.perf_counter() - start:.0f} s; open {output}/report.html")
-
-
-def _origin(mined: MinedAttribute) -> str:
-    origin = mined.origin
-    named = [f"{name}: {mined.facts[name]}" for name in ("input factors drawn", "targets") if name in mined.facts]
-    numbers = [f"k = {len(origin.adapters)}", f"d' = {origin.dim}", f"α = {origin.alpha:g}"]
-    return f"{mined.folder}: {', '.join([*numbers, *named])}"
 
 
 def _say(line: str) -> None:

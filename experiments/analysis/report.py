@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from experiments.analysis.topic import Row, Topic
-from experiments.reports.drawings import save_drawings
+from experiments.reports.drawings import Drawings
 from experiments.reports.page import render
 
 OUTPUTS = frozenset({"report.html", "analysis.json", "figures", "tables"})
 
 
-def write_report(folder: Path, title: str, verdict: str, topics: Sequence[Topic], facts: Mapping[str, str]) -> None:
+def write_report(
+    folder: Path, title: str, verdict: str, topics: Sequence[Topic], facts: Mapping[str, str], drawings: Drawings
+) -> None:
     """Fill an empty folder.
 
     Args:
@@ -24,6 +26,7 @@ def write_report(folder: Path, title: str, verdict: str, topics: Sequence[Topic]
       verdict: the paragraph on top.
       topics: the sections, in order.
       facts: settings and versions.
+      drawings: with the topics' figures.
     """
     for name in ("figures", "tables"):
         (folder / name).mkdir()
@@ -33,8 +36,7 @@ def write_report(folder: Path, title: str, verdict: str, topics: Sequence[Topic]
     numbers: dict[str, Any] = {"verdict": verdict, "facts": dict(facts)}
     numbers |= {topic.title: topic.numbers for topic in topics if topic.numbers is not None}
     (folder / "analysis.json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    drawings = {name: drawing for topic in topics for name, (drawing, _) in topic.figures.items()}
-    svgs = save_drawings(folder / "figures", drawings)
+    svgs = drawings.save(folder / "figures")
     html = render(title, verdict, [topic.section(svgs) for topic in topics], facts)
     (folder / "report.html").write_text(html, encoding="utf-8")
 

@@ -1,45 +1,82 @@
 """Figures as files for a paper and for the page: PNG, PDF and SVG, several figures at a time.
 
-What costs is Python's part of the drawing, which keeps one core busy. So further processes draw too, one for each core; this
-process takes what none of them has begun, which is everything where there is one core or one figure.
+What costs is Python's part of the drawing, which keeps one core busy. So further processes draw too, as soon as there is
+something to draw; in the end this process takes what none of them has begun, which is everything where there is one core.
 """
 
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from types import TracebackType
 
 from matplotlib.figure import Figure
+
+from experiments.cores import available_cores
 
 DPI = 200
 """Of the PNG files."""
 
 
-def save_drawings(folder: Path, drawings: Mapping[str, Figure]) -> dict[str, str]:
-    """Write ``NAME.png`` and ``NAME.pdf`` of every figure.
+class Drawings:
+    """A context manager, within which figures are added and saved."""
 
-    Args:
-      folder: where to; it exists.
-      drawings: file name → figure. Their layout is settled: afterwards they do not adapt to another size.
+    def __init__(self) -> None:
+        self._figures: dict[str, Figure] = {}
+        self._waiting: dict[str, Future[_Drawn]] = {}
+        helpers = len(available_cores()) - 1
+        # not forked: JAX has threads, whose locks a fork would copy in any state
+        self._pool = ProcessPoolExecutor(helpers, mp_context=get_context("spawn")) if helpers else None
 
-    Returns:
-      The same names → SVG, for :func:`experiments.reports.page.plot`.
+    def __enter__(self) -> Drawings:
+        return self
 
-    Raises:
-      OSError: a file cannot be written.
-    """
-    helpers = min(_cores(), len(drawings)) - 1
-    if helpers < 1:
-        return {name: _draw(folder / name, drawing) for name, drawing in drawings.items()}
-    # not forked: JAX has threads, whose locks a fork would copy in any state
-    with ProcessPoolExecutor(helpers, mp_context=get_context("spawn")) as pool:
-        waiting = {name: pool.submit(_draw, folder / name, drawing) for name, drawing in drawings.items()}
-        own = {name: _draw(folder / name, drawings[name]) for name in reversed(waiting) if waiting[name].cancel()}
-        return {name: own[name] if name in own else future.result() for name, future in waiting.items()}
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def add(self, figures: Mapping[str, Figure]) -> None:
+        """Begin to draw, where there is another core; ``figures`` are file name → figure and do not change any more."""
+        self._figures |= figures
+        if self._pool is not None:
+            self._waiting |= {name: self._pool.submit(_draw, figure) for name, figure in figures.items()}
+
+    def save(self, folder: Path) -> dict[str, str]:
+        """Write ``NAME.png`` and ``NAME.pdf`` of every figure, whose layout is settled then.
+
+        Args:
+          folder: where to; it exists.
+
+        Returns:
+          The figures' names → SVG, for :func:`experiments.reports.page.plot`.
+
+        Raises:
+          OSError: a file cannot be written.
+        """
+        drawn = {
+            name: _draw(figure)
+            for name, figure in reversed(self._figures.items())
+            if name not in self._waiting or self._waiting[name].cancel()
+        }
+        for name in self._figures:
+            drawing = drawn[name] if name in drawn else self._waiting[name].result()
+            (folder / f"{name}.png").write_bytes(drawing.png)
+            (folder / f"{name}.pdf").write_bytes(drawing.pdf)
+            drawn[name] = drawing
+        return {name: drawn[name].svg for name in self._figures}
+
+
+def save_drawings(folder: Path, figures: Mapping[str, Figure]) -> dict[str, str]:
+    """Draw and save figures that there are already, see :meth:`Drawings.save`."""
+    with Drawings() as drawings:
+        drawings.add(figures)
+        return drawings.save(folder)
 
 
 def svg(drawing: Figure) -> str:
@@ -49,14 +86,21 @@ def svg(drawing: Figure) -> str:
     return buffer.getvalue()
 
 
-def _draw(stem: Path, drawing: Figure) -> str:
-    if drawing.get_layout_engine() is not None:
-        drawing.draw_without_rendering()  # the layout, once for three files: solving it takes longer than drawing
-        drawing.set_layout_engine("none")
-    for form in ("png", "pdf"):
-        drawing.savefig(f"{stem}.{form}", dpi=DPI)
-    return svg(drawing)
+@dataclass(frozen=True)
+class _Drawn:
+    png: bytes
+    pdf: bytes
+    svg: str
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _draw(figure: Figure) -> _Drawn:
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()  # the layout, once for three files: solving it takes longer than drawing
+        figure.set_layout_engine("none")
+    return _Drawn(_file(figure, "png"), _file(figure, "pdf"), svg(figure))
+
+
+def _file(figure: Figure, form: str) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=form, dpi=DPI)
+    return buffer.getvalue()

@@ -8,7 +8,6 @@ PROGRAM = """
 from experiments.compilation_cache import keep_compiled
 keep_compiled()
 import jax
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 print(jax.jit(lambda x: x @ x)(jax.numpy.eye(3)).sum())
 """
 
@@ -27,7 +26,8 @@ def test_compiled_programs_lie_in_the_users_cache(tmp_path):
 
 
 def test_jaxs_own_variable_comes_first(tmp_path):
-    compile_in({"XDG_CACHE_HOME": str(tmp_path / "home"), "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "said")})
+    said = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "said"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    compile_in({"XDG_CACHE_HOME": str(tmp_path / "home"), **said})
     assert any((tmp_path / "said").iterdir())
     assert not (tmp_path / "home").exists()
 

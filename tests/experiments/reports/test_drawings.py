@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from experiments.reports import drawings
-from experiments.reports.drawings import DPI, save_drawings, svg
+from experiments.reports.drawings import DPI, Drawings, save_drawings, svg
 
 
 def _figures(count=3):
@@ -30,7 +30,7 @@ def _pixels(source):
 
 @pytest.mark.parametrize("cores", [1, 2])
 def test_files_and_svgs_are_those_of_each_figure(cores, tmp_path, monkeypatch):
-    monkeypatch.setattr(drawings, "_cores", lambda: cores)
+    monkeypatch.setattr(drawings, "available_cores", lambda: list(range(cores)))
     svgs = save_drawings(tmp_path, _figures())
     assert {path.name for path in tmp_path.iterdir()} == {
         f"figure_{i}.{form}" for i in range(3) for form in ("png", "pdf")
@@ -50,10 +50,18 @@ def test_files_and_svgs_are_those_of_each_figure(cores, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("cores", [1, 2])
 def test_a_folder_that_is_not_there_is_an_error(cores, tmp_path, monkeypatch):
-    monkeypatch.setattr(drawings, "_cores", lambda: cores)
+    monkeypatch.setattr(drawings, "available_cores", lambda: list(range(cores)))
     with pytest.raises(OSError, match="absent"):
         save_drawings(tmp_path / "absent", _figures())
 
 
 def test_no_figures_no_files(tmp_path):
     assert save_drawings(tmp_path, {}) == {} and not list(tmp_path.iterdir())
+
+
+def test_figures_that_are_added_bit_by_bit_are_saved_together(tmp_path):
+    with Drawings() as found:
+        for name, figure in _figures().items():
+            found.add({name: figure})
+        assert list(found.save(tmp_path)) == list(_figures())
+    assert len(list(tmp_path.iterdir())) == 6

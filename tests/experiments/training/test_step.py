@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from experiments.training.sharding import Placement, make_mesh
 from tests.experiments.training import tiny
 
 K = 3
@@ -73,6 +74,18 @@ def test_together_equals_each_alone_on_cached_tokens(together, trained, batches,
         np.abs(a - b).max() > 1e-4
         for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(of_adapter(trained[-1][0].params, 0)), strict=True)
     )
+
+
+def test_side_by_side_they_are_the_same(together, trained, batches):
+    _, state, frozen = together
+    placement = Placement(make_mesh(devices=jax.devices()[:1]))
+    step = placement.compile(tiny.setup(1)[0], state, compiler_options=tiny.QUICK)
+    for batch, (expected, metrics) in zip(batches, trained, strict=True):
+        state, found = step(state, frozen, batch)
+        assert jax.tree.structure((state, found)) == jax.tree.structure((expected, metrics))
+        assert_close(found, metrics, 1e-4)
+        assert_close(state.optimizer, expected.optimizer, 1e-5)
+        assert int(state.step) == int(expected.step)
 
 
 def test_gradients_beyond_the_clip_are_seen_before_it(trained):
