@@ -129,8 +129,8 @@ def of_held_out(specificity: Specificity) -> str:
 
 def _under(numbers: ControlNumbers, name: str) -> str:
     rows = [row for row in overlap_summary(numbers) if row["condition"] == name]
-    drop, remaining = _drops(numbers, name)
-    parts = [f"the drop at r is {remaining:.2g} decades (in the runs {drop:.2g})"]
+    in_runs, in_controls, spectra = _drops(numbers, name)
+    parts = [f"{in_controls} of {spectra} spectra have a drop at r (in the runs {in_runs})"]
     parts += [
         f"the overlap between attributes on the {row['side']} side {row['control / chance']:.2g} times chance (in the runs "
         f"{row['overlap / chance']:.2g})"
@@ -166,8 +166,8 @@ def conditions(numbers: ControlNumbers) -> list[str]:
     return list(dict.fromkeys(control.condition for control in numbers.controls))
 
 
-def _drops(numbers: ControlNumbers, name: str) -> tuple[float, float]:
-    """Median drop at r over attributes and matrices, of the runs and of the controls."""
+def _drops(numbers: ControlNumbers, name: str) -> tuple[int, int, int]:
+    """Spectra with a drop at r, of the runs and of the controls, and how many each has in all attributes and matrices."""
     drops = np.concatenate([control.drops for control in numbers.controls if control.condition == name])
-    run, control = np.median(drops, axis=0)
-    return float(run), float(control)
+    run, control = np.count_nonzero(drops, axis=0)
+    return int(run), int(control), len(drops)

@@ -15,7 +15,7 @@ from experiments.analysis.controls import (
     surviving,
 )
 from experiments.analysis.inputs import read_folder, read_inputs
-from experiments.analysis.verdict import conditions, of_control
+from experiments.analysis.verdict import conditions, headline, of_control
 from subspace import spectral_pattern
 from tests.experiments.analysis.planted import BASE, draw_adapters, draw_subspaces, write_run
 from vggt_jax.adapters import BaseModel
@@ -104,7 +104,7 @@ def test_what_remains_of_nothing_is_undefined():
     np.testing.assert_array_equal(surviving(np.array([2.0, 0.0]), np.array([1.0, 1.0])), [0.5, np.nan])
 
 
-def test_rows_and_words(numbers):
+def test_rows_and_words(numbers, folders):
     rows = list(control_rows(numbers))
     assert len(rows) == 3 * 5 and rows[-1]["drop that remains"] == pytest.approx(1)
     assert len(list(overlap_rows(numbers))) == 2 * 5
@@ -113,6 +113,13 @@ def test_rows_and_words(numbers):
         "drop that remains"
     ] == pytest.approx(1)
     assert conditions(numbers)[1] == "shared initialisation, shuffled targets"
+    in_control = int(np.count_nonzero(np.concatenate([control.drops[:, 1] for control in numbers.controls[:2]])))
+    said = headline(measure_angles(read_inputs([folders[name] for name in NAMES]), 0), None, None, numbers)
+    assert (
+        f"With independent initialisation, true targets, {in_control} of 10 spectra have a drop at r (in the runs 10)"
+        in said
+    )
+    assert "With shared initialisation, shuffled targets, 5 of 5 spectra have a drop at r (in the runs 5)" in said
     words = of_control(numbers, conditions(numbers)[0])
     assert words.startswith("Control, independent initialisation, true targets: ") and "on the input side" in words
 
