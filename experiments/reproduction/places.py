@@ -44,6 +44,9 @@ class Places:
         self._here = Execution(preset, scale, weights, base, store, announce)
         self._processes = None
         if at_once > 1:
+            os.environ["TQDM_DISABLE"] = (
+                "1"  # read when tqdm is imported, which is too late in what the processes begin with
+            )
             context = get_context("spawn")  # JAX must not be forked
             self._processes = ProcessPoolExecutor(at_once, context, _begin, (preset, scale, weights, store))
 
@@ -83,7 +86,6 @@ _execution: Execution | None = None
 
 def _begin(preset: PresetName, scale: Scale, weights: str, store: Path) -> None:
     global _execution
-    os.environ["TQDM_DISABLE"] = "1"
     keep_compiled()
     _execution = Execution(preset, scale, weights, load_base(weights, PRESETS[preset]), store, _silent)
 

@@ -61,14 +61,15 @@ def make(tmp_path, wanted):
 
 
 def job(run, rate=1e-3):
-    attributes = () if run.subspaces is None else run.subspaces.attributes
+    wanted = run.subspaces
+    subspaces = () if wanted is None else [Path(f"{name}_r{wanted.mined_rank}") for name in wanted.attributes]
     splits = ("test", "cross_domain") if run.task == "humans" else ("test",)
     return Job(
         run,
         None if run.method is None else rate,
         None if run.method is None else Path(run.task, "train"),
         {split: Path(run.task, split) for split in splits},
-        tuple(Path(f"{name}_r{run.subspaces.mined_rank}") for name in attributes),
+        tuple(subspaces),
     )
 
 

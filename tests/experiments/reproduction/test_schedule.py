@@ -101,14 +101,15 @@ def test_without_a_choice_of_rates_nothing_is_searched(tmp_path):
 
 def test_a_job_has_the_folders_of_its_run_and_nothing_is_made_that_no_run_needs(tmp_path):
     wanted = plan("5", "s1")
-    schedule, places = make(tmp_path, wanted), Done(wanted.scale)
-    list(schedule(places, 1))
+    materials, places = Materials(), Done(wanted.scale)
+    list(Schedule(wanted, "nano (ab)", materials, tmp_path / "records", lambda line: None)(places, 1))
     job = next(job for job in places.recorded if job.run.subspaces.mined_rank == 16)
     assert job.training == Path("humans/train")
     assert job.tests == {split: Path("humans", split) for split in ("test", "cross_domain")}
     assert job.subspaces == tuple(Path(f"{name}_r16") for name in ("texture", "geometry", "camera", "lighting"))
-    made = schedule.materials.made
-    assert len(made) == len(set(made)) == 3 + 2  # three data sets, subspaces of adapters of two ranks
+    assert (
+        len(materials.made) == len(set(materials.made)) == 3 + 2
+    )  # three data sets, subspaces of adapters of two ranks
     _, places = go(tmp_path, make_plan(("3",), (0,), wanted.scale))
     base = places.recorded[0]
     assert base.run.method is None and base.training is None and base.subspaces == ()
