@@ -60,7 +60,6 @@ def _say(line: str) -> None:
 
 def main(_: Sequence[str]) -> None:
     given = flags.FLAGS.flag_values_dict()
-    keep_compiled()
     output = given["output"]
     if given["all"]:
         if given["subspaces"]:
@@ -73,6 +72,7 @@ def main(_: Sequence[str]) -> None:
         if output is None:
             raise ValueError("--output is missing: the folder to write")
     output = Path(os.path.abspath(output))
+    keep_compiled()
     if given["all"]:
         from experiments.analysis.extracted import find_or_extract
         from experiments.analysis.report import OUTPUTS

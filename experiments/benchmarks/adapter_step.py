@@ -13,8 +13,7 @@ from flax import nnx
 from experiments.training.batch import TrainingBatch
 from experiments.training.losses import Objective
 from experiments.training.optimizer import OptimizerSettings, make_optimizer
-from experiments.training.sharding import Step
-from experiments.training.step import AdaptedBase, TrainingState, adapter_loss, start, training_step
+from experiments.training.step import AdaptedBase, Step, TrainingState, adapter_loss, start, training_step
 from subspace import Basis
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import LoRA, Maker, SubspaceForm, initialize

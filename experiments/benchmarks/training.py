@@ -96,7 +96,7 @@ def measure(
         config: of the model.
         make_maker: of the adapters.
         shape: what :func:`experiments.benchmarks.adapter_step.batch_shapes` takes.
-        runs: steps to take after the first two, of which the quickest counts.
+        runs: steps to take after the first, which compiles; the quickest counts.
         as_one: several adapters as one program even on a CPU.
     """
     adapter = AdapterStep.of(config, make_maker(config), adapters=shape[0])
@@ -109,7 +109,7 @@ def measure(
     compiled = placement.compile(adapter.step, state) if not as_one else jax.jit(adapter.step, donate_argnums=0)
     step = _repeated(compiled, state, frozen, batch)
     first_s = machine.once(step)
-    run_s = min(machine.once(step) for _ in range(runs + 1))
+    run_s = min(machine.once(step) for _ in range(runs))
     return Measured(first_s - run_s, run_s, operations, machine.matmul_gflops(4096), machine.peak_memory())
 
 

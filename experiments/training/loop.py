@@ -21,8 +21,8 @@ from experiments.training.batch import TrainingBatch
 from experiments.training.checkpoints import Checkpoints
 from experiments.training.input_pipeline import prefetched
 from experiments.training.metrics_log import MetricsLog
-from experiments.training.sharding import Placement, Step
-from experiments.training.step import Frozen, Metrics, TrainingState
+from experiments.training.sharding import Placement
+from experiments.training.step import Frozen, Metrics, Step, TrainingState
 
 
 @dataclass(frozen=True)

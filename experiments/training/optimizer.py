@@ -43,13 +43,13 @@ class OptimizerSettings:
 
 def learning_rate(settings: OptimizerSettings) -> optax.Schedule:
     """Step (from 0) → learning rate."""
-    share = _share_of_peak(settings)
-    return lambda step: settings.end_rate + (settings.peak_rate - settings.end_rate) * share(step)
+    return lambda step: _rate(settings, step, settings.end_rate, settings.peak_rate)
 
 
-def _share_of_peak(settings: OptimizerSettings) -> optax.Schedule:
-    """Step → how far the learning rate is from ``end_rate`` (0) to ``peak_rate`` (1)."""
-    return optax.warmup_cosine_decay_schedule(0.0, 1.0, round(settings.warmup * settings.steps), settings.steps)
+def _rate(settings: OptimizerSettings, step: Any, end: Any, peak: Any) -> Any:
+    """Between rates that may be known only when the compiled step runs."""
+    share = optax.warmup_cosine_decay_schedule(0.0, 1.0, round(settings.warmup * settings.steps), settings.steps)
+    return end + (peak - end) * share(step)
 
 
 def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
@@ -75,14 +75,13 @@ class _Rates(NamedTuple):
 
 def _scheduled(settings: OptimizerSettings) -> optax.GradientTransformation:
     """Multiplies by minus the learning rate of the step."""
-    share = _share_of_peak(settings)
 
     def init(params: Any) -> _Rates:
         end, peak = (jnp.asarray(rate, jnp.float32) for rate in (settings.end_rate, settings.peak_rate))
         return _Rates(jnp.zeros((), jnp.int32), end, peak)
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, _Rates]:
-        rate = state.end + (state.peak - state.end) * share(state.step)
+        rate = _rate(settings, state.step, state.end, state.peak)
         return jax.tree.map(lambda x: -rate * x, updates), state._replace(step=state.step + 1)
 
     return optax.GradientTransformation(init, update)

@@ -16,8 +16,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments.training.batch import TrainingBatch
-from experiments.training.side_by_side import SideBySide, Step
-from experiments.training.step import Frozen, TrainingState
+from experiments.training.side_by_side import SideBySide
+from experiments.training.step import Frozen, Step, TrainingState
 from experiments.training.tree_paths import dotted
 
 _OUTPUTS_SPLIT = ("attn.qkv", "mlp.fc1")

@@ -6,7 +6,6 @@ and ``vmap`` makes grouped convolutions of the dense head's. ``experiments.bench
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -17,8 +16,6 @@ import jax.numpy as jnp
 from experiments.cores import available_cores
 from experiments.training.batch import TrainingBatch
 from experiments.training.step import Frozen, Metrics, TrainingState
-
-Step = Callable[[TrainingState, Frozen, TrainingBatch], tuple[TrainingState, Metrics]]
 
 
 class SideBySide:

@@ -24,6 +24,8 @@ Frozen = Any
 LossFunction = Callable[[Params, Frozen, TrainingBatch], tuple[Float[Array, ""], Losses]]
 """(one adapter's numbers, frozen ones, its batch in the data's units) → what to minimise, and terms to log."""
 Metrics = dict[str, Shaped[Array, " k"]]
+Step = Callable[["TrainingState", Frozen, TrainingBatch], tuple["TrainingState", Metrics]]
+"""What training is made of, see :func:`training_step`."""
 
 
 @jax.tree_util.register_dataclass
@@ -77,9 +79,7 @@ def start(params: Params, optimizer: optax.GradientTransformation) -> TrainingSt
     )
 
 
-def training_step(
-    loss: LossFunction, optimizer: optax.GradientTransformation
-) -> Callable[[TrainingState, Frozen, TrainingBatch], tuple[TrainingState, Metrics]]:
+def training_step(loss: LossFunction, optimizer: optax.GradientTransformation) -> Step:
     """The step of k adapters, each with its own numbers, moments, norm clipping and batch; to be compiled by ``jit``.
 
     An adapter whose loss or gradient is not finite keeps its numbers and moments in this step, and is counted; the others
