@@ -1,5 +1,7 @@
 """What remains of drop and overlap under controls, on adapters in which both are planted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -120,6 +122,11 @@ def test_rows_and_words(numbers, folders):
         in said
     )
     assert "With shared initialisation, shuffled targets, 5 of 5 spectra have a drop at r (in the runs 5)" in said
+    first, *others = numbers.controls
+    without_drops = replace(first, drops=first.drops * np.array([1, 0]))
+    planted = replace(numbers, controls=[without_drops, *others])
+    said = headline(measure_angles(read_inputs([folders[name] for name in NAMES]), 0), None, None, planted)
+    assert f"{in_control - 5} of 10 spectra have a drop at r (in the runs 10)" in said
     words = of_control(numbers, conditions(numbers)[0])
     assert words.startswith("Control, independent initialisation, true targets: ") and "on the input side" in words
 
