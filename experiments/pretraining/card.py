@@ -141,11 +141,9 @@ def compare(folder: Path, ablations: Sequence[Path]) -> None:
         ValueError: one of them is not of :func:`write_model`.
         OSError: files that cannot be read or written.
     """
+    others = [read_record(other).as_ablation for other in ablations]
     record = read_record(folder)
-    shown = {(each.without, each.steps, each.scenes): each for each in record.ablations}
-    for other in ablations:
-        run = read_record(other).as_ablation
-        shown[run.without, run.steps, run.scenes] = run
+    shown = {(each.without, each.steps, each.scenes): each for each in (*record.ablations, *others)}
     _write_record(folder, replace(record, ablations=list(shown.values())))
 
 
