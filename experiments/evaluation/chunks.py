@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+from experiments.cores import available_cores
 
 R = TypeVar("R")
 _ROWS = 2048
@@ -18,5 +19,5 @@ def in_chunks(function: Callable[[slice], R], rows: int) -> list[R]:
     It is called from threads, so it gains where its time is spent outside of the interpreter's lock, as in NumPy and SciPy.
     """
     slices = [slice(start, min(start + _ROWS, rows)) for start in range(0, rows, _ROWS)]
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(len(available_cores())) as threads:
         return list(threads.map(function, slices))

@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+from experiments.cores import available_cores
 from experiments.synthetic.schema import Mapping, Picture
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
@@ -61,7 +62,7 @@ def find_textures(folder: Path) -> list[Picture]:
     materials = _group(pictures)
     if not materials:
         raise ValueError(f"--textures={folder} holds no pictures")
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(len(available_cores())) as threads:
         hashes = threads.map(lambda maps: _sha256_of_decodable(maps.values()), materials)
         shown = tqdm(hashes, "checking textures", len(materials), unit=" textures", delay=2)
         return [

@@ -99,6 +99,9 @@ class _Body:
 
 def _load() -> _Body:
     try:
+        import warp  # pyright: ignore[reportMissingImports]
+
+        warp.config.log_level = warp.LOG_ERROR  # anny computes with it; it greets, and regrets that there is no GPU
         import anny  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise OSError(f"{error.name} is missing, which makes the bodies: pip install -e '.[tasks]'") from None
