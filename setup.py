@@ -52,6 +52,7 @@ setup(
             "hypothesis>=6.130,<7",
             "pycolmap>=3.11,<5",
             "pytest>=8.3,<10",
+            "pytest-xdist>=3.6,<4",
         ],
         "dev": ["pre-commit>=4,<5", "pyright[nodejs]==1.1.414", "ruff==0.17.6"],
     },
