@@ -53,7 +53,7 @@ def test_solids_are_closed_and_have_their_volume(kind):
     assert volume * HALF.prod() * (1 - missed) < mesh.volume < volume * HALF.prod() * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("kind", set(SOLIDS) - {"tube"})
+@pytest.mark.parametrize("kind", sorted(set(SOLIDS) - {"tube"}))
 def test_solids_fill_their_size(kind):
     np.testing.assert_allclose(build(kind, **SOLIDS[kind][0]).bounds, [-HALF, HALF], atol=1e-6)
 
