@@ -4,7 +4,7 @@
 rate on validation scenes, fine-tunes and evaluates every row that has no record yet, and writes ``table_2.md``, ``.tex``,
 ``.csv``, a page (``README.md``) that also says which of the paper's claims hold, and ``records/`` with everything that was
 measured. Tables share runs; ``--table=all`` runs each once. Interrupted, it goes on where it stopped; after every run the
-tables are written anew.
+tables are written anew. The page has all that the folder has records of: further tables and seeds join those that are there.
 
 With ``--preset=nano`` a table is hours on two CPU cores, with ranks and dimensions scaled to the model and rendered
 stand-ins for the data. ``--preset=vggt_1b`` is the paper's experiment. ``--dry_run`` prints what would be run and what it
@@ -76,20 +76,21 @@ def reproduce(
     base = load_base(weights, PRESETS[preset])
     materials = Materials(preset, plan.scale, weights, store, data, _say, workers, blender)
     schedule = Schedule(plan, base.label, materials, output / RECORDS, _say)
-    done = schedule.found()
-    bar = tqdm(total=len(plan.runs), initial=len(done), desc="runs", unit="run", disable=None)
+    shown, done = schedule.collected()
+    there = sum(run in done for run in plan.runs)
+    bar = tqdm(total=len(plan.runs), initial=there, desc="runs", unit="run", disable=None)
     with bar, Places(at_once, preset, plan.scale, weights, base, store, _say) as places:
         for each, record in schedule(places, at_once):
             done[each] = record
             bar.update()
-            write_results(output, plan, done, command)
-    write_results(output, plan, done, command)
+            write_results(output, shown, done, command)
+    write_results(output, shown, done, command)
     tables = [
-        f"Table {table.name}. {table.title}\n\n{markdown(measure(table, plan.scale, plan.seeds, done))}"
+        f"Table {table.name}. {table.title}\n\n{markdown(measure(table, plan.scale, shown.seeds, done))}"
         for table in plan.tables
     ]
     return "\n".join(
-        [*tables, f"wrote {len(plan.tables)} table(s) of {len(done)} runs to {output}; see {output / PAGE}"]
+        [*tables, f"wrote {len(shown.tables)} table(s) of {len(done)} runs to {output}; see {output / PAGE}"]
     )
 
 

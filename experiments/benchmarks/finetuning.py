@@ -10,7 +10,7 @@ from functools import partial
 from experiments.benchmarks import machine
 from experiments.benchmarks.adapter_step import lora, subspace_form
 from experiments.benchmarks.step_memory import SIDE, planned
-from experiments.benchmarks.training import SEQUENCES, VIEWS, measure
+from experiments.benchmarks.training import SEQUENCES, VIEWS, Case, measure
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import Maker, trained_numbers
 
@@ -28,13 +28,13 @@ def report(full_size: bool) -> None:
     print(machine.describe(), flush=True)
     config = replace(VGGTConfig.nano(), heads=("camera", "depth"))
     side = config.image_size
-    tokens = ((side // config.patch_size) ** 2, config.width)
+    case = Case((1, SEQUENCES, VIEWS, side, ((side // config.patch_size) ** 2, config.width)))
     print(f"\none adapter of nano on all matrices, {SEQUENCES} × {VIEWS} images of {side}², tokens cached, float32")
     print(f"  {'':<14} {'trained':>11} {'compile':>9} {'step':>9} {'peak memory':>12}", flush=True)
     for dim in DIMENSIONS:
         steps = {}
         for name, make in _methods(dim).items():
-            found = machine.in_own_process(measure, config, make, (1, SEQUENCES, VIEWS, side, tokens), RUNS)
+            found = machine.in_own_process(measure, config, make, case, RUNS)
             steps[name] = found.run_s
             print(
                 f"  {name:<14} {_trained(config, make):>11,} {found.compile_s:>7.1f} s {found.run_s * 1e3:>6.0f} ms "

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from experiments.benchmarks import flops, machine
 from experiments.benchmarks.adapter_step import AdapterStep, batch_shapes, lora, random_batch
@@ -41,31 +42,33 @@ def report() -> None:
     side = nano.image_size
     print(f"\nLoRA of nano (r = 8), {SEQUENCES} × {VIEWS} images of {side}² for each adapter, float32")
     _head()
+    tokens = ((side // nano.patch_size) ** 2, nano.width)
+    together, in_turn = (Case((adapters, SEQUENCES, VIEWS, side, tokens)) for adapters in (K, 1))
+    as_one = together._replace(as_one=True)
     cases = {
-        f"{K} adapters at once, tokens cached": (K, True, False),
-        f"{K} adapters at once": (K, False, False),
-        f"{K} as one program, tokens cached": (K, True, True),
-        "1 adapter, tokens cached": (1, True, False),
-        "1 adapter": (1, False, False),
+        f"{K} adapters at once, tokens cached": together,
+        f"{K} adapters at once": Case((K, SEQUENCES, VIEWS, side, None)),
+        f"{K} as one program, tokens cached": as_one,
+        "1 adapter, tokens cached": in_turn,
+        "1 adapter": Case((1, SEQUENCES, VIEWS, side, None)),
     }
-    found = {}
-    for name, (adapters, cached, as_one) in cases.items():
-        tokens = ((side // nano.patch_size) ** 2, nano.width) if cached else None
-        config = replace(nano, heads=("camera", "depth"))
-        found[name] = machine.in_own_process(
-            measure, config, partial(lora, rank=8), (adapters, SEQUENCES, VIEWS, side, tokens), RUNS, as_one
-        )
-        _row(name, found[name], adapters * SEQUENCES * VIEWS)
-    together, as_one, alone = (found[name].run_s for name in list(cases) if "cached" in name)
+    config, make = replace(nano, heads=("camera", "depth")), partial(lora, rank=8)
+    for name, case in cases.items():
+        _row(name, machine.in_own_process(measure, config, make, case, RUNS), case.shape[0] * SEQUENCES * VIEWS)
+    found = machine.in_own_process(alternate, config, make, {together: 1, as_one: 1, in_turn: K}, RUNS)
+    at_once_s, as_one_s, in_turn_s = found
     print(
-        f"  {K} in turn take {K * alone * 1e3:.0f} ms: at once is {K * alone / together:.2f} times as fast, "
-        f"as one program (vmap) {K * alone / as_one:.2f} times"
+        f"  the three by turns, tokens cached: {K} at once {at_once_s:.2f} s, as one program (vmap) {as_one_s:.2f} s, "
+        f"one after the other {in_turn_s:.2f} s,\n"
+        f"  so at once is {in_turn_s / at_once_s:.2f} times as fast as one after the other, "
+        f"{as_one_s / at_once_s:.2f} times as fast as one program"
     )
 
     print("\nLoRA of VGGT-1B (r = 16, random weights), 1 × 2 images of 224², float32, blocks recomputed")
     _head()
     config = replace(VGGTConfig.vggt_1b(), heads=("camera", "depth"), remat=True)
-    _row("1 adapter", machine.in_own_process(measure, config, partial(lora, rank=16), (1, 1, 2, 224, None), 1), 2)
+    full_size = Case((1, 1, 2, 224, None))
+    _row("1 adapter", machine.in_own_process(measure, config, partial(lora, rank=16), full_size, 1), 2)
     print(f"  the official PyTorch model, elsewhere, nothing recomputed: {OFFICIAL}", flush=True)
 
 
@@ -83,42 +86,58 @@ def _row(name: str, found: Measured, images: int) -> None:
     )
 
 
-def measure(
-    config: VGGTConfig,
-    make_maker: Callable[[VGGTConfig], Maker],
-    shape: tuple[Any, ...],
-    runs: int,
-    as_one: bool = False,
-) -> Measured:
-    """A step of ``shape[0]`` adapters on a model with random weights, in this process.
+class Case(NamedTuple):
+    """A step of k adapters."""
+
+    shape: tuple[Any, ...]
+    """What :func:`experiments.benchmarks.adapter_step.batch_shapes` takes; first k."""
+    as_one: bool = False
+    """As one program even on a CPU."""
+
+
+def measure(config: VGGTConfig, make_maker: Callable[[VGGTConfig], Maker], case: Case, runs: int) -> Measured:
+    """A step on a model with random weights, in this process.
 
     Args:
         config: of the model.
         make_maker: of the adapters.
-        shape: what :func:`experiments.benchmarks.adapter_step.batch_shapes` takes.
+        case: what is measured.
         runs: steps to take after the first, which compiles; the quickest counts.
-        as_one: several adapters as one program even on a CPU.
     """
-    adapter = AdapterStep.of(config, make_maker(config), adapters=shape[0])
-    batch = random_batch(batch_shapes(*shape))
-    frozen = adapter.frozen(random_parameters(adapter.parameters))
-    operations = flops.count(adapter.step, adapter.state, adapter.frozen(adapter.parameters), batch)
-    placement = Placement(make_mesh())
-    state = placement.state(adapter.new_state(shape[0]))
-    frozen, batch = placement.frozen(frozen), placement.batch(batch)
-    compiled = placement.compile(adapter.step, state) if not as_one else jax.jit(adapter.step, donate_argnums=0)
-    step = _repeated(compiled, state, frozen, batch)
+    step, operations = _prepare(config, make_maker, case)
     first_s = machine.once(step)
     run_s = min(machine.once(step) for _ in range(runs))
     return Measured(first_s - run_s, run_s, operations, machine.matmul_gflops(4096), machine.peak_memory())
 
 
-def _repeated(step: Callable[..., Any], state: Any, frozen: Any, batch: Any) -> Callable[[], Any]:
-    """The step from where the last call of it ended: its state's memory is reused."""
-    states = [state]
+def alternate(
+    config: VGGTConfig, make_maker: Callable[[VGGTConfig], Maker], cases: Mapping[Case, int], rounds: int
+) -> list[float]:
+    """Median seconds of ``cases[case]`` steps of each case; they take turns, as a shared machine's speed changes meanwhile."""
+    steps = [(_prepare(config, make_maker, case)[0], times) for case, times in cases.items()]
+    for step, _ in steps:
+        step()
+    seconds = [[sum(machine.once(step) for _ in range(times)) for step, times in steps] for _ in range(rounds)]
+    return np.median(seconds, axis=0).tolist()
+
+
+def _prepare(
+    config: VGGTConfig, make_maker: Callable[[VGGTConfig], Maker], case: Case
+) -> tuple[Callable[[], Any], float]:
+    """A step that goes on from where its last call ended, so that its state's memory is reused; and its operations."""
+    k = case.shape[0]
+    adapter = AdapterStep.of(config, make_maker(config), adapters=k)
+    batch = random_batch(batch_shapes(*case.shape))
+    frozen = adapter.frozen(random_parameters(adapter.parameters))
+    operations = flops.count(adapter.step, adapter.state, adapter.frozen(adapter.parameters), batch)
+    placement = Placement(make_mesh())
+    state = placement.state(adapter.new_state(k))
+    frozen, batch = placement.frozen(frozen), placement.batch(batch)
+    compiled = placement.compile(adapter.step, state) if not case.as_one else jax.jit(adapter.step, donate_argnums=0)
 
     def once() -> Any:
-        states[0], metrics = step(states[0], frozen, batch)
+        nonlocal state
+        state, metrics = compiled(state, frozen, batch)
         return metrics
 
-    return once
+    return once, operations

@@ -84,6 +84,12 @@ def _examine(claim: Claim, scale: Scale, seeds: Sequence[int], records: Records)
     table = TABLES[claim.table]
     rows = [next(row for row in table.rows if row.label == label) for label in (claim.first, claim.second)]
     found = [records_of(row, table, scale, seeds, records) for row in rows]
+    trained = [{record.run["seed"] for record in each} for row, each in zip(rows, found, strict=True) if row.method]
+    common = set.intersection(*trained)
+    found = [
+        [record for record in each if record.run["seed"] in common] if row.method else each
+        for row, each in zip(rows, found, strict=True)
+    ]
     if not all(found):
         return
     values = [printed()[claim.table][row.label].values for row in rows]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 from experiments.data.manifest import Split, Task
 from experiments.reproduction import records
 from experiments.reproduction.execution import Job
-from experiments.reproduction.plan import Plan, Run, Subspaces
+from experiments.reproduction.plan import Plan, Run, Subspaces, make_plan, run_of
 from experiments.reproduction.records import RateSearch, Record, plain
+from experiments.reproduction.rows import TABLES, TableName
 from vggt_jax.parameters import Method
 
 Search = tuple[Task, Method]
@@ -71,6 +73,20 @@ class Schedule:
         """
         read = {run: self._read(run) for run in self.plan.runs}
         return {run: record for run, record in read.items() if record is not None}
+
+    def collected(self) -> tuple[Plan, dict[Run, Record]]:
+        """What the folder holds by now, other calls' tables and seeds beside this plan's; raises as :meth:`found` does."""
+        seeds = [re.search(r"seed(\d+)$", path.stem) for path in self.folder.glob("*.json")]
+        all_seeds = sorted({*self.plan.seeds, *(int(seed[1]) for seed in seeds if seed)})
+        scale = self.plan.scale
+        found = replace(self, plan=make_plan(list(TABLES), all_seeds, scale)).found()
+        names: list[TableName] = [
+            name
+            for name, table in TABLES.items()
+            if table in self.plan.tables
+            or any(run_of(row, table, scale, seed) in found for row in table.rows if row.method for seed in all_seeds)
+        ]
+        return make_plan(names, all_seeds, scale), found
 
     def __call__(self, places: Places, at_once: int) -> Iterator[tuple[Run, Record]]:
         """The runs that have no record, in the order in which they are finished; each has one then.

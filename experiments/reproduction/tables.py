@@ -72,6 +72,11 @@ class Measured:
     columns: tuple[Column, ...]
     lines: tuple[Line, ...]
 
+    @property
+    def seeds(self) -> list[int]:
+        """Of any fine-tuning in it."""
+        return sorted({record.run["seed"] for line in self.lines if line.row.method for record in line.records})
+
     def places(self, column: Column) -> dict[str, int]:
         """Label → 1 for the best mean and 2 for the second, of lines that have been measured."""
         found = {line.label: column.values(line.records).mean() for line in self.lines if line.records}

@@ -60,3 +60,19 @@ def test_the_papers_own_figures_are_read_the_same_way():
 
 def test_claims_with_a_row_that_has_not_been_measured_are_left_out():
     assert findings("3", {"Ours": 0.01}) == []
+
+
+def test_only_seeds_that_both_rows_have_are_compared():
+    wanted = plan("2", seeds=(0, 1))
+    rows = {row.label: row for row in TABLES["2"].rows}
+    ours, lora, base = (
+        [run_of(rows[label], TABLES["2"], wanted.scale, seed) for seed in (0, 1)]
+        for label in ("Ours (d=64)", "LoRA (rank=16)", "VGGT")
+    )
+    records = {ours[0]: record(ours[0], 0.01), ours[1]: record(ours[1], 9.0), lora[0]: record(lora[0], 0.02)}
+    (first, *_) = examine(wanted.scale, (0, 1), records, ["2"])
+    assert first.seeds == 1 and first.difference.mean == pytest.approx(-0.01 * 1.055)
+    later = {ours[1]: records[ours[1]], lora[0]: records[lora[0]]}
+    assert examine(wanted.scale, (0, 1), later, ["2"]) == []
+    untrained = {ours[1]: record(ours[1], 0.01), base[0]: record(base[0], 0.02)}  # it is the same for every seed
+    assert {found.claim.second for found in examine(wanted.scale, (0, 1), untrained, ["2"])} == {"VGGT"}

@@ -128,10 +128,26 @@ def test_a_record_is_found_again_and_shown_in_the_tables(tmp_path):
         "README.md", "table_3.md", "table_3.tex", "table_3.csv", "records"
     }  # fmt: skip
     page = (tmp_path / "README.md").read_text()
-    assert "3 of 11 runs" in page and "| Full | 7 | 1.5 | " in page and "Which claims hold?" in page
+    assert page.splitlines()[2].startswith("3 runs, ") and "| Full | 7 | 1.5 | " in page
+    assert "Which claims hold?" in page
     rest, places = go(tmp_path, wanted)
     assert [*made, *rest] == wanted.runs
     assert not {job.run for job in places.recorded} & made.keys()
+
+
+def test_tables_and_seeds_of_other_calls_are_shown_too(tmp_path):
+    go(tmp_path, plan("3"))
+    wanted = plan("1", seeds=(2,))
+    next(iter(make(tmp_path, wanted)(Done(wanted.scale), 1)))
+    shown, found = make(tmp_path, wanted).collected()
+    assert [table.name for table in shown.tables] == ["1", "3"] and shown.seeds == (0, 2)
+    assert {run.task for run in found} == {"glass", "faces"} and len(found) == 12
+    write_results(tmp_path, shown, found, "python -m experiments.reproduce")
+    page = (tmp_path / "README.md").read_text()
+    assert "12 runs" in page and "## Table 3" in page and "Seeds 0.\n" in page and "Nothing is fine-tuned yet." in page
+    go(tmp_path, plan("3", seeds=(1,)))
+    shown, _ = make(tmp_path, plan("3")).collected()
+    assert [table.name for table in shown.tables] == ["3"] and shown.seeds == (0, 1)
 
 
 def test_an_interrupted_search_is_made_again(tmp_path):
