@@ -32,9 +32,16 @@ def run(main: Callable[[Sequence[str]], None], positional: bool = False) -> None
     except (ValueError, OSError) as error:
         if logging.get_verbosity() > logging.INFO:
             raise
-        _fail(program, error)
+        _fail(program, _described(error))
     except KeyboardInterrupt:
         _fail(program, "interrupted")
+
+
+def _described(error: Exception) -> str:
+    """The message; of an error of the system the file and its words, without the number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror and error.filename2 is None:
+        return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
+    return str(error)
 
 
 def _fail(program: str, error: object) -> NoReturn:

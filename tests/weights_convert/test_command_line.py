@@ -47,7 +47,7 @@ def test_success_and_help_end_with_zero():
         (["--rank=three"], "flag --rank=three"),
         (["extra"], "unexpected argument 'extra'"),
         (["--rank=-1"], "rank must be positive, got -1"),
-        (["--rank=13"], "No such file or directory: '/does/not/exist'"),
+        (["--rank=13"], "/does/not/exist: no such file or directory"),
         (["--rank=99"], "interrupted"),
     ],
 )
