@@ -67,4 +67,4 @@ for result in shared.values():
 def test_readme_shows_the_two_commands_first():
     commands = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     assert commands[0] == "pip install -e . && python -m experiments.extract --attribute=geometry\n"
-    assert commands[1] == "pip install -e '.[test]' && pytest\n"
+    assert commands[1] == "pip install -e '.[test]' && pytest -n logical\n"

@@ -92,7 +92,7 @@ def test_killed_again_and_again_it_ends_with_the_same_files(undisturbed, tmp_pat
 def test_an_interrupt_leaves_nothing_half_written(undisturbed, tmp_path):
     log, output = tmp_path / "log", tmp_path / "out"
     arguments = (*SMALL, f"--blender={STAND_IN}", f"--output={output}")
-    process = start(*arguments, log=str(log), seconds=0.3)
+    process = start(*arguments, log=str(log), seconds=0.3, faults={"1/2/0": "hang"})  # it does not end by itself
     wait_until(lambda: len(lines(log)) >= 3)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=300)
