@@ -69,6 +69,7 @@ def reproduce(
     from experiments.extraction.base import load_base
     from experiments.reproduction.data import Materials
     from experiments.reproduction.places import Places
+    from experiments.reproduction.records import read_searches
     from experiments.reproduction.results import PAGE, write_results
     from experiments.reproduction.schedule import Schedule
     from experiments.reproduction.tables import markdown, measure
@@ -83,8 +84,8 @@ def reproduce(
         for each, record in schedule(places, at_once):
             done[each] = record
             bar.update()
-            write_results(output, shown, done, command)
-    write_results(output, shown, done, command)
+            write_results(output, shown, done, read_searches(output / RECORDS), command)
+    write_results(output, shown, done, read_searches(output / RECORDS), command)
     tables = [
         f"Table {table.name}. {table.title}\n\n{markdown(measure(table, plan.scale, shown.seeds, done))}"
         for table in plan.tables

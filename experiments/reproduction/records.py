@@ -13,6 +13,9 @@ import msgspec
 from experiments.data.files import read_json, write_json
 from experiments.reproduction.plan import Run
 
+RATES = "rates"
+"""What names of files of searches begin with."""
+
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A finished run."""
@@ -62,6 +65,12 @@ def read(path: Path, kind: type[Any]) -> Any | None:
         return msgspec.convert(read_json(path), kind)
     except msgspec.ValidationError as error:
         raise ValueError(f"{path} is no record of experiments.reproduce: {error}; delete it to run it again") from None
+
+
+def read_searches(folder: Path) -> list[RateSearch]:
+    """Those of all tasks and methods; raises as :func:`read` does."""
+    found = (read(path, RateSearch) for path in sorted(folder.glob(f"{RATES}_*.json")))
+    return [search for search in found if search is not None]
 
 
 def write(path: Path, record: Record | RateSearch) -> None:

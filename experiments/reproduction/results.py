@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from experiments.data.manifest import Split
 from experiments.reports.markdown import render_markdown
 from experiments.reproduction.claims import SIMILAR, Finding, examine
 from experiments.reproduction.plan import Plan
+from experiments.reproduction.records import RateSearch
 from experiments.reproduction.tables import (
     SHORT_NAMES,
     SPLIT_NAMES,
@@ -38,7 +39,19 @@ class ClaimLine:
     """Of each metric: ours, and what the paper's figures say."""
 
 
-def write_results(folder: Path, plan: Plan, records: Records, command: str) -> None:
+@dataclass(frozen=True)
+class RateLine:
+    """A line of the table of learning rates."""
+
+    task: str
+    method: str
+    before: float
+    """Loss on validation scenes of the base model …"""
+    losses: tuple[str, ...]
+    """… and after fine-tuning with each rate, the chosen one's bold."""
+
+
+def write_results(folder: Path, plan: Plan, records: Records, searches: Sequence[RateSearch], command: str) -> None:
     """``table_N.md``, ``.tex`` and ``.csv`` of every table, and the page; complete or not.
 
     Raises OSError if the folder cannot be written.
@@ -48,10 +61,17 @@ def write_results(folder: Path, plan: Plan, records: Records, command: str) -> N
         for suffix, make in (("md", markdown), ("tex", latex), ("csv", csv_of)):
             write_bytes(folder / f"table_{each.table.name}.{suffix}", make(each).encode())
     findings = examine(plan.scale, plan.seeds, records, [table.name for table in plan.tables])
-    write_bytes(folder / PAGE, _page(plan, measured, findings, records, command).encode())
+    write_bytes(folder / PAGE, _page(plan, measured, findings, records, searches, command).encode())
 
 
-def _page(plan: Plan, measured: Sequence[Measured], findings: Sequence[Finding], records: Records, command: str) -> str:
+def _page(
+    plan: Plan,
+    measured: Sequence[Measured],
+    findings: Sequence[Finding],
+    records: Records,
+    searches: Sequence[RateSearch],
+    command: str,
+) -> str:
     return render_markdown(
         Path(__file__).with_name(_TEMPLATE),
         plan=plan,
@@ -62,9 +82,19 @@ def _page(plan: Plan, measured: Sequence[Measured], findings: Sequence[Finding],
         done=len(records),
         bases=sorted({record.base for record in records.values()}),
         commits=sorted({record.commit for record in records.values()}),
-        rates=sorted({(run.task, run.method, record.rate) for run, record in records.items() if run.method}),
+        rates=list(_rate_lines(records, searches)),
         hours=sum(record.training_seconds + record.evaluation_seconds for record in records.values()) / 3600,
     )
+
+
+def _rate_lines(records: Records, searches: Sequence[RateSearch]) -> Iterator[RateLine]:
+    """Of methods that have a run: it knows the base model's loss."""
+    before = {(run.task, run.method): record.validation["before"] for run, record in records.items() if run.method}
+    for each in searches:
+        key = each.run["task"], each.run["method"]
+        if key in before:
+            losses = (f"**{v:.4f}**" if float(rate) == each.chosen else f"{v:.4f}" for rate, v in each.losses.items())
+            yield RateLine(*key, before[key], tuple(losses))
 
 
 def _lines(findings: Sequence[Finding]) -> list[ClaimLine]:

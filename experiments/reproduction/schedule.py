@@ -176,7 +176,7 @@ class Schedule:
         return chosen
 
     def _search_file(self, search: Search) -> Path:
-        return self.folder / f"rates_{search[0]}_{search[1]}.json"
+        return self.folder / f"{records.RATES}_{search[0]}_{search[1]}.json"
 
     def _file(self, run: Run) -> Path:
         return self.folder / f"{run.name}.json"

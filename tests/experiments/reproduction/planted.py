@@ -24,6 +24,6 @@ def record(run, level, splits=("test", "cross_domain"), noise=0.0, parameters=10
     }
     return Record(
         run={"seed": run.seed}, sizes={}, base="nano (ab)", commit="c0ffee", parameters=parameters, rate=1e-3, steps=100,
-        training_seconds=seconds, evaluation_seconds=1.0, data={}, facts={}, validation={},
+        training_seconds=seconds, evaluation_seconds=1.0, data={}, facts={}, validation={"before": 0.3, "after": 0.2},
         tests={split: scenes for split in splits},
     )  # fmt: skip

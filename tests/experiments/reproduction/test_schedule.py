@@ -10,7 +10,7 @@ from threading import Lock
 import pytest
 
 from experiments.reproduction.plan import make_plan
-from experiments.reproduction.records import RateSearch, plain, read
+from experiments.reproduction.records import RateSearch, plain, read, read_searches
 from experiments.reproduction.results import write_results
 from experiments.reproduction.schedule import Schedule
 from tests.experiments.reproduction import planted
@@ -123,13 +123,14 @@ def test_a_record_is_found_again_and_shown_in_the_tables(tmp_path):
         if len(made) == 3:
             break
     assert make(tmp_path, wanted).found() == made
-    write_results(tmp_path, wanted, made, "python -m experiments.reproduce")
+    write_results(tmp_path, wanted, made, read_searches(tmp_path / "records"), "python -m experiments.reproduce")
     assert {path.name for path in tmp_path.iterdir()} == {
         "README.md", "table_3.md", "table_3.tex", "table_3.csv", "records"
     }  # fmt: skip
     page = (tmp_path / "README.md").read_text()
     assert page.splitlines()[2].startswith("3 runs, ") and "| Full | 7 | 1.5 | " in page
     assert "Which claims hold?" in page
+    assert "| glass | full | 0.3000 | 1.6094 | **0.0000** | 1.6094 |\n| glass | lora |" in page
     rest, places = go(tmp_path, wanted)
     assert [*made, *rest] == wanted.runs
     assert not {job.run for job in places.recorded} & made.keys()
@@ -142,7 +143,7 @@ def test_tables_and_seeds_of_other_calls_are_shown_too(tmp_path):
     shown, found = make(tmp_path, wanted).collected()
     assert [table.name for table in shown.tables] == ["1", "3"] and shown.seeds == (0, 2)
     assert {run.task for run in found} == {"glass", "faces"} and len(found) == 12
-    write_results(tmp_path, shown, found, "python -m experiments.reproduce")
+    write_results(tmp_path, shown, found, read_searches(tmp_path / "records"), "python -m experiments.reproduce")
     page = (tmp_path / "README.md").read_text()
     assert "12 runs" in page and "## Table 3" in page and "Seeds 0.\n" in page and "Nothing is fine-tuned yet." in page
     go(tmp_path, plan("3", seeds=(1,)))
