@@ -145,7 +145,7 @@ def test_tables_and_seeds_of_other_calls_are_shown_too(tmp_path):
     assert {run.task for run in found} == {"glass", "faces"} and len(found) == 12
     write_results(tmp_path, shown, found, read_searches(tmp_path / "records"), "python -m experiments.reproduce")
     page = (tmp_path / "README.md").read_text()
-    assert "12 runs" in page and "## Table 3" in page and "Seeds 0.\n" in page and "Nothing is fine-tuned yet." in page
+    assert "12 runs" in page and "## Table 3" in page and "Seed 0.\n" in page and "Nothing is fine-tuned yet." in page
     go(tmp_path, plan("3", seeds=(1,)))
     shown, _ = make(tmp_path, plan("3")).collected()
     assert [table.name for table in shown.tables] == ["3"] and shown.seeds == (0, 1)
