@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -123,6 +124,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def task(self) -> Task | None:
         """The downstream task that the scenes are for."""
         return None if isinstance(self.settings, Settings) else self.settings.task
+
+    @property
+    def sha256(self) -> str:
+        """One for all files of all scenes."""
+        digest = hashlib.sha256()
+        for record in self.scenes.values():
+            digest.update("".join(f"{name} {value}\n" for name, value in sorted(record.files.items())).encode())
+        return digest.hexdigest()
 
     @property
     def has_poses(self) -> bool:

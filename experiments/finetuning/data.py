@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +50,7 @@ def read_data(folders: Sequence[Path], held_out: int) -> TuningData:
             raise ValueError(
                 f"{folder}: it is not known where its cameras stood, so that it can be evaluated, not trained on"
             )
-        digest = _sha256(dataset)
+        digest = dataset.manifest.sha256
         if digest in hashes.values():
             raise ValueError(f"--data: {folder} is there twice")
         hashes[str(folder)] = digest
@@ -64,10 +63,3 @@ def read_data(folders: Sequence[Path], held_out: int) -> TuningData:
     (resolution,) = resolutions
     names = [f"{scene.folder.parent.name}/{scene.folder.name}" for scene in validation]
     return TuningData(training, validation, names, resolution, hashes)
-
-
-def _sha256(dataset: Dataset) -> str:
-    digest = hashlib.sha256()
-    for scene, record in dataset.manifest.scenes.items():
-        digest.update("".join(f"{scene}/{name} {value}\n" for name, value in sorted(record.files.items())).encode())
-    return digest.hexdigest()

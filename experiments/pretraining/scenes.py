@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -73,15 +72,12 @@ def read_source(
         raise ValueError(f"{folder}: has pictures of {stored.resolution} pixels, the model needs {resolution}")
     if not len(dataset):
         raise ValueError(f"{folder}: has no scenes")
-    digest = hashlib.sha256()
-    for record in dataset.manifest.scenes.values():
-        digest.update("".join(f"{name} {value}\n" for name, value in sorted(record.files.items())).encode())
     with ThreadPoolExecutor(_THREADS) as pool:
         scenes = list(progress(pool.map(_read, dataset), len(dataset)))
     return Source(
         f"{stored.title} {dataset.manifest.dataset}",
         scenes,
-        digest.hexdigest(),
+        dataset.manifest.sha256,
         dataset.manifest.versions["renderer"],
     )
 

@@ -1,9 +1,11 @@
 """What was rendered is what a reader gets, and what a training step is fed with."""
 
 import dataclasses
+import hashlib
 import os
 import shutil
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -51,6 +53,19 @@ def test_arrays_are_what_was_rendered(dataset):
     views = dataset[0].load()
     on_ball = np.linalg.norm(views.world_points[views.object_ids == BALL], axis=-1)
     np.testing.assert_allclose(on_ball, RADIUS, atol=2e-5)
+
+
+def test_the_hash_of_a_data_set_is_that_of_the_files_of_its_scenes(dataset):
+    manifest = dataset.manifest
+    records = list(manifest.scenes.values())
+    lines = [f"{name} {value}\n" for record in records for name, value in sorted(record.files.items())]
+    assert manifest.sha256 == hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert len(lines) == sum(len(record.files) for record in records) > 2 * VIEWS
+    for number, (name, record) in enumerate(manifest.scenes.items()):
+        file = sorted(record.files)[-1 - number]
+        other = msgspec.structs.replace(record, files={**record.files, file: "0" * 64})
+        changed = msgspec.structs.replace(manifest, scenes={**manifest.scenes, name: other})
+        assert changed.sha256 != manifest.sha256
 
 
 def test_images_are_the_light_under_one_exposure(dataset):

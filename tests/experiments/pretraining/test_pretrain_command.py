@@ -46,12 +46,11 @@ def test_a_data_set_is_read_whole_and_only_at_the_models_resolution(tmp_path, mo
         """Stands for a data set on disk, which tests of experiments.data write and read."""
 
         def __init__(self, folder):
-            record = type("Record", (), {"files": {"cameras.json": "ab"}})
             settings = type("Settings", (), {"title": "mixed object_centric", "resolution": 16})
             self.manifest = type(
                 "Manifest",
                 (),
-                {"settings": settings, "scenes": {"s": record}, "versions": {"renderer": "exact"}, "dataset": 3},
+                {"settings": settings, "sha256": "ab" * 32, "versions": {"renderer": "exact"}, "dataset": 3},
             )
 
         def __len__(self):
@@ -65,7 +64,7 @@ def test_a_data_set_is_read_whole_and_only_at_the_models_resolution(tmp_path, mo
 
     monkeypatch.setattr(scenes, "Dataset", Stored)
     source = scenes.read_source(tmp_path, 16)
-    assert source.name == "mixed object_centric 3" and source.renderer == "exact" and len(source.sha256) == 64
+    assert source.name == "mixed object_centric 3" and source.renderer == "exact" and source.sha256 == "ab" * 32
     assert source.scenes[0].name == str(tmp_path / "s") and source.scenes[0].images.dtype == np.uint8
     with pytest.raises(ValueError, match="has pictures of 16 pixels, the model needs 96"):
         scenes.read_source(tmp_path, 96)
