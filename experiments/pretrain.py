@@ -81,6 +81,8 @@ def pretrain(
         [scenes.read_source(path, plan.config.image_size, progress) for path in paths]
         for paths in (data, also_evaluate)
     )
+    if known := {source.name for source in sources} & {other.name for other in others}:
+        raise ValueError(f"--also_evaluate: {', '.join(sorted(known))} is among --data already, or is called the same")
     training = run.Pretraining(plan, sources, folder)
     parameters, evaluations = training()
     evaluations |= training.evaluate_on(parameters, others)

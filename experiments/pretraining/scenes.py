@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from experiments.data.dataset import Dataset, StoredScene
+from experiments.data.manifest import RecordedSettings
 
 _THREADS = 4
 """PNG and zip decoders release the interpreter's lock."""
@@ -51,7 +52,7 @@ class Source:
     """The scenes of one data set, and what tells its bytes from any other's."""
 
     name: str
-    """Attribute, setting and number."""
+    """Attribute, setting, number, and the seed where it is not 0."""
     scenes: Sequence[Scene]
     sha256: str
     renderer: str
@@ -72,10 +73,11 @@ def read_source(
         raise ValueError(f"{folder}: has pictures of {stored.resolution} pixels, the model needs {resolution}")
     if not len(dataset):
         raise ValueError(f"{folder}: has no scenes")
+    seed = 0 if isinstance(stored, RecordedSettings) else stored.seed
     with ThreadPoolExecutor(_THREADS) as pool:
         scenes = list(progress(pool.map(_read, dataset), len(dataset)))
     return Source(
-        f"{stored.title} {dataset.manifest.dataset}",
+        f"{stored.title} {dataset.manifest.dataset}" + (f", seed {seed}" if seed else ""),
         scenes,
         dataset.manifest.sha256,
         dataset.manifest.versions["renderer"],

@@ -46,7 +46,7 @@ def test_a_data_set_is_read_whole_and_only_at_the_models_resolution(tmp_path, mo
         """Stands for a data set on disk, which tests of experiments.data write and read."""
 
         def __init__(self, folder):
-            settings = type("Settings", (), {"title": "mixed object_centric", "resolution": 16})
+            settings = type("Settings", (), {"title": "mixed object_centric", "resolution": 16, "seed": seed})
             self.manifest = type(
                 "Manifest",
                 (),
@@ -62,12 +62,24 @@ def test_a_data_set_is_read_whole_and_only_at_the_models_resolution(tmp_path, mo
             views = box_scene(0)
             yield type("Scene", (), {"folder": tmp_path / "s", "load": lambda self: views})()
 
+    seed = 0
     monkeypatch.setattr(scenes, "Dataset", Stored)
     source = scenes.read_source(tmp_path, 16)
     assert source.name == "mixed object_centric 3" and source.renderer == "exact" and source.sha256 == "ab" * 32
     assert source.scenes[0].name == str(tmp_path / "s") and source.scenes[0].images.dtype == np.uint8
     with pytest.raises(ValueError, match="has pictures of 16 pixels, the model needs 96"):
         scenes.read_source(tmp_path, 96)
+    seed = 7
+    assert scenes.read_source(tmp_path, 16).name == "mixed object_centric 3, seed 7"
+
+
+def test_what_is_trained_on_is_not_evaluated_on_as_another_data_set(tmp_path, monkeypatch):
+    from tests.experiments.pretraining import small
+
+    monkeypatch.setattr(scenes, "read_source", lambda *_: small.source())
+    with pytest.raises(ValueError, match="--also_evaluate: boxes is among --data already"):
+        pretrain([tmp_path / "a"], tmp_path / "model", tmp_path / "run", also_evaluate=[tmp_path / "b"])
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_data_set_is_given_once(tmp_path):
