@@ -120,9 +120,9 @@ def test_runs_are_compared_in_the_card_of_a_finished_one(written, tmp_path):
     assert after.ablations == [card.Ablation(name, 4, 3, EVALUATIONS) for name in ("matching", None)]
     assert replace(after, ablations=before.ablations) == before
     text = (tmp_path / "base" / "README.md").read_text()
-    assert "| all ingredients | 4 | 3 | boxes" in text
-    assert "| without matching | 4 | 3 | boxes | 0.123 | 0.456 | 7.8° | 5.6° | 0.05 | 61 % |" in text
-    assert "| mean depth map, no turn | | | boxes | 0.408 | 0.456 | 7.8° | | | 19 % (same position) |" in text
+    assert "| all ingredients | 4 | 3 | 0.123" in text and text.count("**boxes**") == 2
+    assert "| without matching | 4 | 3 | 0.123 | 0.456 | 7.8° | 5.6° | 0.05 | 61 % |" in text
+    assert "| mean depth map, no turn, same position | | | 0.408 | 0.456 | 7.8° | | | 19 % |" in text
     assert text.startswith((written[0] / "README.md").read_text().rstrip())
 
 
