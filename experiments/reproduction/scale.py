@@ -57,7 +57,7 @@ class Scale:
 
 SCALES: Mapping[PresetName, Scale] = {
     # nano is 128 wide, VGGT-1B 1024. Its adapters of rank 8 (the preset's) are the paper's of rank 64.
-    "nano": Scale(8, 64, 64, (1e-4, 5e-4, 2.5e-3), 1.5, 9, "two CPU cores"),
+    "nano": Scale(8, 64, 64, (1e-4, 5e-4, 2.5e-3), 2, 12, "two CPU cores"),
     # 20 hours a run, as supplement 1 says.
     "vggt_1b": Scale(1, 16, 64, (1e-5,), 20 * 60, 200 * 60, "one H200"),
 }
