@@ -83,6 +83,8 @@ def pretrain(
     )
     if known := {source.name for source in sources} & {other.name for other in others}:
         raise ValueError(f"--also_evaluate: {', '.join(sorted(known))} is among --data already, or is called the same")
+    if len({other.name for other in others}) < len(others):
+        raise ValueError(f"--also_evaluate: data sets must differ, got {', '.join(other.name for other in others)}")
     training = run.Pretraining(plan, sources, folder)
     parameters, evaluations = training()
     evaluations |= training.evaluate_on(parameters, others)

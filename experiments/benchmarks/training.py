@@ -104,7 +104,10 @@ def measure(config: VGGTConfig, make_maker: Callable[[VGGTConfig], Maker], case:
         case: what is measured.
         runs: steps to take after the first, which compiles; the quickest counts.
     """
-    step, operations = _prepare(config, make_maker, case)
+    adapter = AdapterStep.of(config, make_maker(config), adapters=case.shape[0])
+    abstract = adapter.frozen(adapter.parameters)
+    operations = flops.count(adapter.step, adapter.state, abstract, batch_shapes(*case.shape))
+    step = _prepare(adapter, case)
     first_s = machine.once(step)
     run_s = min(machine.once(step) for _ in range(runs))
     return Measured(first_s - run_s, run_s, operations, machine.matmul_gflops(4096), machine.peak_memory())
@@ -114,24 +117,22 @@ def alternate(
     config: VGGTConfig, make_maker: Callable[[VGGTConfig], Maker], cases: Mapping[Case, int], rounds: int
 ) -> list[float]:
     """Median seconds of ``cases[case]`` steps of each case; they take turns, as a shared machine's speed changes meanwhile."""
-    steps = [(_prepare(config, make_maker, case)[0], times) for case, times in cases.items()]
-    for step, _ in steps:
-        step()
+    steps = [
+        (_prepare(AdapterStep.of(config, make_maker(config), adapters=case.shape[0]), case), times)
+        for case, times in cases.items()
+    ]
+    for step, _ in steps:  # compiles
+        machine.once(step)
     seconds = [[sum(machine.once(step) for _ in range(times)) for step, times in steps] for _ in range(rounds)]
     return np.median(seconds, axis=0).tolist()
 
 
-def _prepare(
-    config: VGGTConfig, make_maker: Callable[[VGGTConfig], Maker], case: Case
-) -> tuple[Callable[[], Any], float]:
-    """A step that goes on from where its last call ended, so that its state's memory is reused; and its operations."""
-    k = case.shape[0]
-    adapter = AdapterStep.of(config, make_maker(config), adapters=k)
+def _prepare(adapter: AdapterStep, case: Case) -> Callable[[], Any]:
+    """A step that goes on from where its last call ended, so that its state's memory is reused."""
     batch = random_batch(batch_shapes(*case.shape))
     frozen = adapter.frozen(random_parameters(adapter.parameters))
-    operations = flops.count(adapter.step, adapter.state, adapter.frozen(adapter.parameters), batch)
     placement = Placement(make_mesh())
-    state = placement.state(adapter.new_state(k))
+    state = placement.state(adapter.new_state(case.shape[0]))
     frozen, batch = placement.frozen(frozen), placement.batch(batch)
     compiled = placement.compile(adapter.step, state) if not case.as_one else jax.jit(adapter.step, donate_argnums=0)
 
@@ -140,4 +141,4 @@ def _prepare(
         state, metrics = compiled(state, frozen, batch)
         return metrics
 
-    return once, operations
+    return once

@@ -44,9 +44,8 @@ class Places:
         self._here = Execution(preset, scale, weights, base, store, announce)
         self._processes = None
         if at_once > 1:
-            os.environ["TQDM_DISABLE"] = (
-                "1"  # read when tqdm is imported, which is too late in what the processes begin with
-            )
+            # Read when tqdm is imported, which is too late in what the processes begin with.
+            os.environ["TQDM_DISABLE"] = "1"
             context = get_context("spawn")  # JAX must not be forked
             self._processes = ProcessPoolExecutor(at_once, context, _begin, (preset, scale, weights, store))
 

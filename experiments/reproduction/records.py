@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,10 @@ class RateSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     losses: dict[str, float]
     """Rate → mean loss on validation scenes after training."""
     chosen: float
+
+    def compares(self, rates: Sequence[float]) -> bool:
+        """Whether these are the rates, in this order."""
+        return list(self.losses) == [f"{rate:g}" for rate in rates]
 
 
 def read(path: Path, kind: type[Any]) -> Any | None:

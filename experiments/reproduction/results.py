@@ -82,7 +82,7 @@ def _page(
         done=len(records),
         bases=sorted({record.base for record in records.values()}),
         commits=sorted({record.commit for record in records.values()}),
-        rates=list(_rate_lines(records, searches)),
+        rates=list(_rate_lines(records, [each for each in searches if each.compares(plan.scale.rates)])),
         hours=sum(record.training_seconds + record.evaluation_seconds for record in records.values()) / 3600,
     )
 

@@ -164,7 +164,7 @@ class Schedule:
         if len(rates) == 1:
             return rates[0]
         found: RateSearch | None = records.read(self._search_file(search), RateSearch)
-        return found.chosen if found is not None and list(found.losses) == [f"{rate:g}" for rate in rates] else None
+        return found.chosen if found is not None and found.compares(rates) else None
 
     def _choose(self, search: Search, compared: Mapping[float, float]) -> float:
         losses = {f"{rate:g}": compared[rate] for rate in self.plan.scale.rates}

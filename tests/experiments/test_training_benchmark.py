@@ -9,8 +9,8 @@ AT_ONCE, ALONE = Case((2, 1, 2, 16, None)), Case((1, 1, 2, 16, None))
 def test_cases_take_turns_and_the_median_counts(monkeypatch):
     taken = []
 
-    def prepare(config, make_maker, case):
-        return lambda: taken.append(case), 1.0
+    def prepare(adapter, case):
+        return lambda: taken.append(case)
 
     def once(step):
         step()
@@ -19,8 +19,9 @@ def test_cases_take_turns_and_the_median_counts(monkeypatch):
         )  # a hiccup in the first round
 
     monkeypatch.setattr(training, "_prepare", prepare)
+    monkeypatch.setattr(training.AdapterStep, "of", lambda *_, **__: None)
     monkeypatch.setattr(training.machine, "once", once)
-    found = alternate(None, None, {AT_ONCE: 1, ALONE: 2}, rounds=3)
+    found = alternate(None, lambda _: None, {AT_ONCE: 1, ALONE: 2}, rounds=3)
     assert taken == [AT_ONCE, ALONE] + 3 * [AT_ONCE, ALONE, ALONE]  # once each to compile
     assert found == [10.0, 6.0]
 

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,6 +80,9 @@ def test_what_is_trained_on_is_not_evaluated_on_as_another_data_set(tmp_path, mo
     monkeypatch.setattr(scenes, "read_source", lambda *_: small.source())
     with pytest.raises(ValueError, match="--also_evaluate: boxes is among --data already"):
         pretrain([tmp_path / "a"], tmp_path / "model", tmp_path / "run", also_evaluate=[tmp_path / "b"])
+    monkeypatch.setattr(scenes, "read_source", lambda path, *_: replace(small.source(), name=path.name))
+    with pytest.raises(ValueError, match="--also_evaluate: data sets must differ, got b, b"):
+        pretrain([tmp_path / "a"], tmp_path / "model", tmp_path / "run", also_evaluate=[tmp_path / "b", tmp_path / "b"])
     assert not (tmp_path / "run").exists()
 
 

@@ -151,6 +151,15 @@ def test_tables_and_seeds_of_other_calls_are_shown_too(tmp_path):
     assert [table.name for table in shown.tables] == ["3"] and shown.seeds == (0, 1)
 
 
+def test_a_search_among_other_rates_is_not_shown(tmp_path):
+    wanted = plan("3")
+    go(tmp_path, wanted)
+    other = replace(wanted, scale=replace(wanted.scale, rates=(1e-4, 1e-2)))
+    found, searches = make(tmp_path, wanted).found(), read_searches(tmp_path / "records")
+    write_results(tmp_path, other, found, searches, "python -m experiments.reproduce")
+    assert searches and "Learning rates" not in (tmp_path / "README.md").read_text()
+
+
 def test_an_interrupted_search_is_made_again(tmp_path):
     wanted = plan("3")
     first = next(iter(make(tmp_path, wanted)(Done(wanted.scale), 1)))
