@@ -99,12 +99,11 @@ class _Body:
 
 def _load() -> _Body:
     try:
-        import warp  # pyright: ignore[reportMissingImports]
-
-        warp.config.log_level = warp.LOG_ERROR  # anny computes with it; it greets, and regrets that there is no GPU
         import anny  # pyright: ignore[reportMissingImports]
+        import warp  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise OSError(f"{error.name} is missing, which makes the bodies: pip install -e '.[tasks]'") from None
+    warp.config.log_level = warp.LOG_ERROR  # anny computes with it; it greets, and regrets that there is no GPU
     model = anny.Anny()
     faces, uv_faces = (_triangles(model_faces) for model_faces in (model.faces, model.face_texture_coordinate_indices))
     assert model.texture_coordinates is not None

@@ -90,7 +90,8 @@ def test_bad_input_is_one_clear_line(tmp_path):
 def test_a_missing_extra_is_one_clear_line(monkeypatch, tmp_path):
     from experiments.tasks import bodies, face_pictures
 
-    monkeypatch.setitem(sys.modules, "anny", None)
+    for name in ("anny", "warp"):  # the second comes with the first
+        monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "skimage.data", None)
     with pytest.raises(OSError, match=r"anny is missing, which makes the bodies: pip install -e '.\[tasks\]'"):
         bodies.make_bodies(tmp_path, "train", 1, 0)
