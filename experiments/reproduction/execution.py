@@ -119,6 +119,7 @@ class Execution:
             weights=self.weights,
             matrices=run.matrices,
             peak_rate=job.rate,
+            held_out=self.scale.held_out,
             seed=run.seed,
             store=str(self.store),
             **self.scale.sizes(run.method, run.size),
@@ -128,8 +129,7 @@ class Execution:
     def _training_data(self, job: Job) -> TuningData:
         assert job.training is not None
         if job.training not in self._data:
-            held_out = choose(method="full", data=["."], preset=self.preset).preset.held_out
-            self._data[job.training] = read_data([job.training], held_out)
+            self._data[job.training] = read_data([job.training], self.scale.held_out)
         return self._data[job.training]
 
     def _evaluate(self, job: Job, tuned: Tuned | None) -> dict[str, dict[str, dict[str, float]]]:
