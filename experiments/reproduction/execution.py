@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from experiments.reproduction.plan import Run
 from experiments.reproduction.records import Record, plain
 from experiments.reproduction.scale import Scale
 from experiments.revision import commit
+from experiments.training.loop import Diverged
 
 _DIGITS = 6
 """Significant ones of a scene's figures."""
@@ -69,8 +71,12 @@ class Execution:
     _data: dict[Path, TuningData] = field(default_factory=dict, init=False)
 
     def validation_loss(self, job: Job) -> float:
-        """On the task's validation scenes after fine-tuning; raises as :meth:`record` does."""
-        return _validation(self._tune(job))["after"]
+        """On the task's validation scenes after fine-tuning, infinite if it diverged; else raises as :meth:`record` does."""
+        try:
+            loss = _validation(self._tune(job))["after"]
+        except Diverged:
+            return math.inf
+        return loss if math.isfinite(loss) else math.inf
 
     def record(self, job: Job) -> Record:
         """Fine-tune, evaluate on all test sets; what was interrupted goes on.

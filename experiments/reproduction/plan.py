@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from experiments.data.manifest import Split, Task
 from experiments.reproduction.rows import TABLES, Row, Table, TableName
 from experiments.reproduction.scale import Scale
+from experiments.reproduction.search import first_rates
 from experiments.synthetic.schema import Attribute, Setting
 from vggt_jax.parameters import Method
 
@@ -110,9 +111,9 @@ class Plan:
         return found
 
     def trainings(self) -> int:
-        """Fine-tunings, those that are only there to compare learning rates included."""
+        """Fine-tunings, those that are only there to compare learning rates included; a search may need one or two more."""
         trained = [run for run in self.runs if run.method is not None]
-        return len(trained) + len(self.searches) * (len(self.scale.rates) - 1)
+        return len(trained) + len(self.searches) * max(0, len(first_rates(self.scale.rates)) - 1)
 
     def hours(self) -> float:
         """Of the scale's machine, if nothing has been done before."""
@@ -130,9 +131,8 @@ def describe(plan: Plan) -> Iterator[str]:
     scale = plan.scale
     for table in plan.tables:
         yield f"Table {table.name}: {table.title}; {len(table.rows)} rows"
-    rates = f"{len(scale.rates)} learning rates for each of {len(plan.searches)} methods and tasks, " * (
-        len(scale.rates) > 1
-    )
+    compared = len(first_rates(scale.rates))
+    rates = f"{compared} learning rates or more for each of {len(plan.searches)} methods and tasks, " * (compared > 0)
     yield (
         f"{len(plan.extractions)} subspaces, {rates}{plan.trainings()} fine-tunings for seed(s) "
         f"{', '.join(map(str, plan.seeds))}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ import msgspec
 
 from experiments.data.files import read_json, write_json
 from experiments.reproduction.plan import Run
+from experiments.reproduction.search import still_to_compare
 
 RATES = "rates"
 """What names of files of searches begin with."""
@@ -47,13 +49,23 @@ class RateSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The learning rates that were compared for a method on a task."""
 
     run: dict[str, Any]
-    losses: dict[str, float]
-    """Rate → mean loss on validation scenes after training."""
-    chosen: float
+    losses: dict[str, float | None]
+    """Rate → mean loss on validation scenes after training; None where it diverged."""
 
-    def compares(self, rates: Sequence[float]) -> bool:
-        """Whether these are the rates, in this order."""
-        return list(self.losses) == [f"{rate:g}" for rate in rates]
+    @property
+    def by_rate(self) -> dict[float, float]:
+        """Rate → loss, infinite where training diverged."""
+        return {float(rate): math.inf if loss is None else loss for rate, loss in self.losses.items()}
+
+    @property
+    def chosen(self) -> float:
+        """The rate with the lowest loss."""
+        return min(self.by_rate, key=self.by_rate.__getitem__)
+
+    def is_among(self, rates: Sequence[float]) -> bool:
+        """Whether this is a whole search among these rates (:func:`experiments.reproduction.search.still_to_compare`)."""
+        found = self.by_rate
+        return found.keys() <= set(rates) and not still_to_compare(rates, found)
 
 
 def read(path: Path, kind: type[Any]) -> Any | None:

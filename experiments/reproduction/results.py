@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ class RateLine:
     before: float
     """Loss on validation scenes of the base model …"""
     losses: tuple[str, ...]
-    """… and after fine-tuning with each rate, the chosen one's bold."""
+    """… and after fine-tuning with each rate, the chosen one's bold; empty where it was not tried."""
 
 
 def write_results(folder: Path, plan: Plan, records: Records, searches: Sequence[RateSearch], command: str) -> None:
@@ -82,19 +83,28 @@ def _page(
         done=len(records),
         bases=sorted({record.base for record in records.values()}),
         commits=sorted({record.commit for record in records.values()}),
-        rates=list(_rate_lines(records, [each for each in searches if each.compares(plan.scale.rates)])),
+        rates=list(
+            _rate_lines(records, [each for each in searches if each.is_among(plan.scale.rates)], plan.scale.rates)
+        ),
         hours=sum(record.training_seconds + record.evaluation_seconds for record in records.values()) / 3600,
     )
 
 
-def _rate_lines(records: Records, searches: Sequence[RateSearch]) -> Iterator[RateLine]:
+def _rate_lines(records: Records, searches: Sequence[RateSearch], rates: Sequence[float]) -> Iterator[RateLine]:
     """Of methods that have a run: it knows the base model's loss."""
     before = {(run.task, run.method): record.validation["before"] for run, record in records.items() if run.method}
     for each in searches:
         key = each.run["task"], each.run["method"]
         if key in before:
-            losses = (f"**{v:.4f}**" if float(rate) == each.chosen else f"{v:.4f}" for rate, v in each.losses.items())
-            yield RateLine(*key, before[key], tuple(losses))
+            yield RateLine(*key, before[key], tuple(_loss(each, rate) for rate in rates))
+
+
+def _loss(search: RateSearch, rate: float) -> str:
+    loss = search.by_rate.get(rate)
+    if loss is None:
+        return ""
+    text = f"{loss:.4f}" if math.isfinite(loss) else "diverged"
+    return f"**{text}**" if rate == search.chosen else text
 
 
 def _lines(findings: Sequence[Finding]) -> list[ClaimLine]:

@@ -24,7 +24,7 @@ class Scale:
     mined_dim: int
     """… and d', the largest d of a table."""
     rates: tuple[float, ...]
-    """Peak learning rates among which each method's is chosen on validation scenes; one: no search."""
+    """Peak learning rates, rising, among which each method's is chosen (:mod:`experiments.reproduction.search`)."""
     held_out: int
     """Scenes that validate: the last of the training data."""
     minutes: float
@@ -62,7 +62,7 @@ SCALES: Mapping[PresetName, Scale] = {
         divisor=8,  # it is 128 wide, VGGT-1B 1024
         mined_rank=64,  # 8 here, the preset's
         mined_dim=64,
-        rates=(1e-4, 5e-4, 2.5e-3),
+        rates=(2e-5, 1e-4, 5e-4, 2.5e-3, 1.25e-2),
         held_out=16,
         minutes=2,
         extraction_minutes=12,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -15,6 +16,7 @@ from experiments.reproduction.execution import Job
 from experiments.reproduction.plan import Plan, Run, Subspaces, make_plan, run_of
 from experiments.reproduction.records import RateSearch, Record, plain
 from experiments.reproduction.rows import TABLES, TableName
+from experiments.reproduction.search import first_rates, still_to_compare
 from vggt_jax.parameters import Method
 
 Search = tuple[Task, Method]
@@ -105,7 +107,9 @@ class Schedule:
         searches = [search for search in dict.fromkeys(map(_search, waiting)) if search is not None]
         rates = {search: self._chosen(search) for search in searches}
         unknown: dict[Search | None, dict[float, float]] = {search: {} for search in searches if rates[search] is None}
-        to_try = [(search, rate) for search in searches if search in unknown for rate in self.plan.scale.rates]
+        to_try = [
+            (search, rate) for search in searches if search in unknown for rate in first_rates(self.plan.scale.rates)
+        ]
         busy: dict[Future, Run | tuple[Search, float]] = {}
         while waiting or to_try or busy:
             while len(busy) < at_once:
@@ -127,9 +131,14 @@ class Schedule:
                     yield what, future.result()
                     continue
                 search, rate = what
-                unknown[search][rate] = future.result()
-                if len(unknown[search]) == len(self.plan.scale.rates):
-                    rates[search] = self._choose(search, unknown.pop(search))
+                losses = unknown[search]
+                losses[rate] = future.result()
+                going_on = [*to_try, *(other for other in busy.values() if not isinstance(other, Run))]
+                if all(other != search for other, _ in going_on):
+                    more = still_to_compare(self.plan.scale.rates, losses)
+                    to_try[:0] = [(search, each) for each in more]
+                    if not more:
+                        rates[search] = self._choose(search, unknown.pop(search))
 
     def _is_before(self, search: Search, run: Run) -> bool:
         """Whether a run that waits for the search comes before ``run`` in the plan."""
@@ -164,16 +173,16 @@ class Schedule:
         if len(rates) == 1:
             return rates[0]
         found: RateSearch | None = records.read(self._search_file(search), RateSearch)
-        return found.chosen if found is not None and found.compares(rates) else None
+        return found.chosen if found is not None and found.is_among(rates) else None
 
     def _choose(self, search: Search, compared: Mapping[float, float]) -> float:
-        losses = {f"{rate:g}": compared[rate] for rate in self.plan.scale.rates}
-        chosen = min(self.plan.scale.rates, key=lambda rate: compared[rate])
-        self.announce(f"{search[0]}, {search[1]}: of the learning rates {', '.join(losses)}, {chosen:g} is the best")
-        records.write(
-            self._search_file(search), RateSearch(run=plain(self.plan.searches[search]), losses=losses, chosen=chosen)
+        losses = {f"{rate:g}": loss if math.isfinite(loss) else None for rate, loss in sorted(compared.items())}
+        found = RateSearch(run=plain(self.plan.searches[search]), losses=losses)
+        self.announce(
+            f"{search[0]}, {search[1]}: of the learning rates {', '.join(losses)}, {found.chosen:g} is the best"
         )
-        return chosen
+        records.write(self._search_file(search), found)
+        return found.chosen
 
     def _search_file(self, search: Search) -> Path:
         return self.folder / f"{records.RATES}_{search[0]}_{search[1]}.json"

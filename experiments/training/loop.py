@@ -25,6 +25,10 @@ from experiments.training.sharding import Placement
 from experiments.training.step import Frozen, Metrics, Step, TrainingState
 
 
+class Diverged(ValueError):
+    """Training that cannot go on: losses or gradients are no longer finite."""
+
+
 @dataclass(frozen=True)
 class LoopSettings:
     """How long a run is, and how often (in steps) it looks up.
@@ -76,7 +80,8 @@ def train(
         The state after the last step.
 
     Raises:
-        ValueError: ``folder`` holds another run, or an adapter's loss is not finite for too many steps in a row.
+        Diverged: an adapter's loss is not finite for too many steps in a row.
+        ValueError: ``folder`` holds another run.
         OSError: ``folder`` cannot be written. A full disk is named, and leaves a run that can go on.
     """
     writes = jax.process_index() == 0
@@ -125,7 +130,7 @@ class _Recorder:
         self._pending = (number, metrics, images)
 
     def finish(self) -> None:
-        """Logs the step that was not yet. Raises ValueError if an adapter skipped too many in a row."""
+        """Logs the step that was not yet. Raises :class:`Diverged` if an adapter skipped too many in a row."""
         if self._pending is None:
             return
         (number, metrics, images), self._pending = self._pending, None
@@ -136,7 +141,7 @@ class _Recorder:
         if self._log is not None:
             self._log.write(number, "training", metrics)
         if in_a_row[worst] > self._limit:
-            raise ValueError(
+            raise Diverged(
                 f"training stopped at step {number}: loss or gradient of adapter {worst} was not finite for "
                 f"{in_a_row[worst]} steps in a row; a lower learning rate may help"
             )

@@ -11,6 +11,7 @@ from experiments.finetuning.run import SECONDS, Tuned
 from experiments.reproduction import execution
 from experiments.reproduction.execution import Execution, Job
 from experiments.reproduction.places import Places
+from experiments.training.loop import Diverged
 from tests.experiments.reproduction.planted import plan
 from vggt_jax.parameters import ParameterCount
 
@@ -71,6 +72,20 @@ def job(run, rate=1e-3):
         {split: Path(run.task, split) for split in splits},
         tuple(subspaces),
     )
+
+
+def test_a_rate_that_diverges_is_infinitely_bad(tmp_path, calls, monkeypatch):
+    wanted = plan("3")
+    lora = job(next(run for run in wanted.runs if run.method == "lora"))
+    assert make(tmp_path, wanted).validation_loss(lora) == 0.5
+    (choice,) = calls
+    assert choice.preset.held_out == wanted.scale.held_out == 16
+
+    def diverging(*_):
+        raise Diverged("training stopped at step 12: …")
+
+    monkeypatch.setattr(execution, "tune", diverging)
+    assert make(tmp_path, wanted).validation_loss(lora) == np.inf
 
 
 def test_sizes_are_the_scales_and_each_method_gets_what_is_its_own(tmp_path, calls):

@@ -37,12 +37,14 @@ class Materials:
 class Done:
     """Places where a job takes no time; notes jobs in the order in which they are handed over."""
 
-    def __init__(self, scale):
+    def __init__(self, scale, best_rate=BEST_RATE, diverges_above=math.inf):
         self.compared, self.recorded, self._scale = [], [], scale
+        self._best_rate, self._diverges_above = best_rate, diverges_above
 
     def validation_loss(self, job):
         self.compared.append(job)
-        return finished(abs(math.log(job.rate / BEST_RATE)))
+        diverges = job.rate > self._diverges_above
+        return finished(math.inf if diverges else abs(math.log(job.rate / self._best_rate)))
 
     def record(self, job):
         self.recorded.append(job)
@@ -76,12 +78,31 @@ def test_every_methods_rate_is_the_best_of_the_same_ones_on_validation_scenes(tm
     assert list(found) == wanted.runs
     for method in ("lora", "adalora", "full", "subspace"):
         tried = [job for job in places.compared if job.run.method == method]
-        assert [job.rate for job in tried] == list(wanted.scale.rates)
+        assert [job.rate for job in tried] == [1e-4, 5e-4, 2.5e-3]
         assert len({job.run for job in tried}) == 1
         search = read(tmp_path / "records" / f"rates_glass_{method}.json", RateSearch)
         assert search is not None and search.chosen == BEST_RATE and search.losses["0.0005"] == 0
     assert {job.rate for job in places.recorded} == {None, BEST_RATE}
     assert [job.run.method for job in places.recorded if job.rate is None] == [None]
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_search_goes_on_beyond_the_best_rate_and_ends_on_the_way_to_one_that_diverges(tmp_path, at_once):
+    wanted = plan("3")
+    places = Done(wanted.scale, best_rate=1e-5, diverges_above=1e-3)
+    dict(make(tmp_path, wanted)(places, at_once))
+    tried = [job.rate for job in places.compared if job.run.method == "lora"]
+    assert tried == [1e-4, 5e-4, 2.5e-3, 2e-5]
+    search = read(tmp_path / "records" / "rates_glass_lora.json", RateSearch)
+    assert list(search.losses) == ["2e-05", "0.0001", "0.0005", "0.0025"] and search.losses["0.0025"] is None
+    assert {job.rate for job in places.recorded} == {None, 2e-5}
+    _, places = go(tmp_path, plan("3", seeds=(1,)))
+    assert not places.compared
+    found = make(tmp_path, wanted).found()
+    write_results(tmp_path, wanted, found, read_searches(tmp_path / "records"), "python -m experiments.reproduce")
+    assert (
+        "| glass | lora | 0.3000 | **0.6931** | 2.3026 | 3.9120 | diverged |  |" in (tmp_path / "README.md").read_text()
+    )
 
 
 def test_further_seeds_take_the_chosen_rate(tmp_path):
@@ -130,7 +151,8 @@ def test_a_record_is_found_again_and_shown_in_the_tables(tmp_path):
     page = (tmp_path / "README.md").read_text()
     assert page.splitlines()[2].startswith("3 runs, ") and "| Full | 7 | 1.5 | " in page
     assert "Which claims hold?" in page
-    assert "| glass | full | 0.3000 | 1.6094 | **0.0000** | 1.6094 |\n| glass | lora |" in page
+    assert "| 2e-05 | 0.0001 | 0.0005 | 0.0025 | 0.0125 |" in page
+    assert "| glass | full | 0.3000 |  | 1.6094 | **0.0000** | 1.6094 |  |\n| glass | lora |" in page
     rest, places = go(tmp_path, wanted)
     assert [*made, *rest] == wanted.runs
     assert not {job.run for job in places.recorded} & made.keys()
@@ -165,7 +187,7 @@ def test_an_interrupted_search_is_made_again(tmp_path):
     first = next(iter(make(tmp_path, wanted)(Done(wanted.scale), 1)))
     assert first[0].method is None
     _, places = go(tmp_path, wanted)
-    assert len(places.compared) == 4 * len(wanted.scale.rates)
+    assert len(places.compared) == 4 * 3
 
 
 @pytest.mark.parametrize("at_once", [2, 3])

@@ -19,7 +19,7 @@ from orbax.checkpoint import CheckpointManager
 
 from experiments.disk_space import DiskFullError
 from experiments.training.checkpoints import Checkpoints
-from experiments.training.loop import LoopSettings
+from experiments.training.loop import Diverged, LoopSettings
 from experiments.training.metrics_log import read_metrics
 from tests.experiments.training import short_run
 
@@ -229,7 +229,7 @@ def broken_from(first):
 
 def test_losses_that_stay_infinite_stop_the_run(tmp_path):
     settings = replace(short_run.SETTINGS, skips_in_a_row=2)
-    with pytest.raises(ValueError, match=r"stopped at step 6: loss or gradient of adapter 1 .* 3 steps in a row"):
+    with pytest.raises(Diverged, match=r"stopped at step 6: loss or gradient of adapter 1 .* 3 steps in a row"):
         short_run.run(tmp_path, batches=broken_from(3), settings=settings)
     events = [e for e in read_metrics(tmp_path / "metrics.jsonl") if e["kind"] == "training"]
     assert [e["skipped"] for e in events] == [[0, 0]] * 3 + [[0, 1], [0, 2], [0, 3]]

@@ -1,0 +1,27 @@
+"""Which learning rates are compared for a method on a task: the same rule for every method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+def first_rates(rates: Sequence[float]) -> tuple[float, ...]:
+    """The rates that every search begins with: the middle one and those beside it; a single one needs no search."""
+    middle = len(rates) // 2
+    return tuple(rates[max(0, middle - 1) : middle + 2]) if len(rates) > 1 else ()
+
+
+def still_to_compare(rates: Sequence[float], losses: Mapping[float, float]) -> tuple[float, ...]:
+    """What a search lacks: first the first rates, then whatever stands beside the best so far; nothing once it is over.
+
+    So the chosen rate is either better than both that stand beside it or the lowest or highest of all.
+
+    Args:
+        rates: all that may be tried, rising.
+        losses: rate → loss on validation scenes, of those that were tried; infinite where training diverged.
+    """
+    missing = tuple(rate for rate in first_rates(rates) if rate not in losses)
+    if missing or not losses:
+        return missing
+    best = rates.index(min(losses, key=losses.__getitem__))
+    return tuple(rate for rate in rates[max(0, best - 1) : best + 2] if rate not in losses)

@@ -1,0 +1,29 @@
+"""The rule that picks the next learning rate: it ends at a minimum, whatever the losses are."""
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.reproduction.search import first_rates, still_to_compare
+
+RATES = (2e-5, 1e-4, 5e-4, 2.5e-3, 1.25e-2)
+
+
+@given(st.lists(st.floats(0, 1) | st.just(math.inf), min_size=5, max_size=5))
+def test_it_ends_with_a_rate_that_is_no_worse_than_its_neighbours(values):
+    truth = dict(zip(RATES, values, strict=True))
+    losses = {}
+    while more := still_to_compare(RATES, losses):
+        losses |= {rate: truth[rate] for rate in more}
+    best = min(losses, key=losses.__getitem__)
+    place = RATES.index(best)
+    assert all(truth[best] <= truth[rate] for rate in RATES[max(0, place - 1) : place + 2])
+    assert set(losses) >= {1e-4, 5e-4, 2.5e-3}
+
+
+def test_a_search_begins_in_the_middle_and_one_rate_needs_none():
+    assert first_rates(RATES) == still_to_compare(RATES, {}) == (1e-4, 5e-4, 2.5e-3)
+    assert still_to_compare(RATES, {1e-4: 1.0, 2.5e-3: 2.0}) == (5e-4,)
+    assert first_rates((1e-5,)) == still_to_compare((1e-5,), {}) == ()
+    assert first_rates((1e-5, 1e-4)) == (1e-5, 1e-4)
