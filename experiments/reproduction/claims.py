@@ -64,6 +64,8 @@ class Finding:
     claim: Claim
     rows: tuple[str, str]
     """Labels at our scale."""
+    parameters: tuple[int, int]
+    """That the rows train: the claims' words have the paper's proportions, which are not a small model's."""
     split: Split
     metric: str
     difference: Difference
@@ -102,6 +104,7 @@ def _examine(claim: Claim, scale: Scale, seeds: Sequence[int], records: Records)
             yield Finding(
                 claim,
                 (scale.label(rows[0]), scale.label(rows[1])),
+                (found[0][0].parameters, found[1][0].parameters),
                 split,
                 metric,
                 difference,

@@ -10,7 +10,7 @@ from pathlib import Path
 from experiments.data.files import write_bytes
 from experiments.data.manifest import Split
 from experiments.reports.markdown import render_markdown
-from experiments.reproduction.claims import SIMILAR, Finding, examine
+from experiments.reproduction.claims import SIMILAR, Claim, Finding, examine
 from experiments.reproduction.plan import Plan
 from experiments.reproduction.records import RateSearch
 from experiments.reproduction.tables import (
@@ -35,6 +35,8 @@ class ClaimLine:
     table: str
     words: str
     rows: str
+    parameters: str
+    """The first row's as a multiple of the second's."""
     split: str
     readings: tuple[str, ...]
     """Of each metric: ours, and what the paper's figures say."""
@@ -109,14 +111,24 @@ def _loss(search: RateSearch, rate: float) -> str:
 
 def _lines(findings: Sequence[Finding]) -> list[ClaimLine]:
     """One line for each claim and test set."""
-    groups: dict[tuple[str, str, str, Split], list[Finding]] = {}
+    groups: dict[tuple[Claim, Split], list[Finding]] = {}
     for finding in findings:
-        claim = finding.claim
-        groups.setdefault((claim.table, claim.words, " · ".join(finding.rows), finding.split), []).append(finding)
+        groups.setdefault((finding.claim, finding.split), []).append(finding)
     return [
-        ClaimLine(table, words, rows, SPLIT_NAMES[split], tuple(_reading(finding) for finding in found))
-        for (table, words, rows, split), found in groups.items()
+        ClaimLine(
+            claim.table,
+            claim.words,
+            " · ".join(found[0].rows),
+            _multiple(*found[0].parameters),
+            SPLIT_NAMES[split],
+            tuple(_reading(finding) for finding in found),
+        )
+        for (claim, split), found in groups.items()
     ]
+
+
+def _multiple(first: int, second: int) -> str:
+    return f"× {first / second:.2g}" if second else ""
 
 
 def _reading(finding: Finding) -> str:

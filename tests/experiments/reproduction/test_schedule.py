@@ -155,6 +155,8 @@ def test_a_record_is_found_again_and_shown_in_the_tables(tmp_path):
     assert "| glass | full | 0.3000 |  | 1.6094 | **0.0000** | 1.6094 |  |\n| glass | lora |" in page
     rest, places = go(tmp_path, wanted)
     assert [*made, *rest] == wanted.runs
+    write_results(tmp_path, wanted, {**made, **rest}, [], "python -m experiments.reproduce")
+    assert "| Ours (d=8) · LoRA (rank=2) | × 1 | test | Acc: " in (tmp_path / "README.md").read_text()
     assert not {job.run for job in places.recorded} & made.keys()
 
 
