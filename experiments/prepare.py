@@ -177,6 +177,8 @@ def default_folder(task: Task, meshes: str | None, up: str, resolution: int, see
 def main(_: Sequence[str]) -> None:
     given = flags.FLAGS
     preset = PRESETS[given.preset]
+    if given.task is None:
+        raise ValueError(f"--task is missing: {', '.join(get_args(Task))}")
     task: Task = given.task
     known = [split for split in get_args(Split) if (task, split) in preset.scenes]
     splits: list[Split] = known if given.split == "all" else [given.split]
@@ -231,7 +233,7 @@ def _scenes(settings: TaskSettings, preset: Preset) -> int:
 
 if __name__ == "__main__":
     flags.DEFINE_enum("preset", "nano", list(PRESETS), "default numbers: nano for CPUs, vggt_1b as in the paper")
-    flags.DEFINE_enum("task", None, list(get_args(Task)), "whose data", required=True)
+    flags.DEFINE_enum("task", None, list(get_args(Task)), "whose data")
     flags.DEFINE_enum("split", "all", [*get_args(Split), "all"], "which part; only humans have cross_domain")
     flags.DEFINE_string("source", None, "folder of recorded scenes, converted in place of rendering any")
     flags.DEFINE_enum("layout", None, ["clearpose", "captures"], "how --source lies on disk")

@@ -71,7 +71,7 @@ def test_a_folder_of_scans_is_rendered_and_a_bad_one_is_named(tmp_path):
 def test_bad_input_is_one_clear_line(tmp_path):
     (tmp_path / "empty").mkdir()
     cases = [
-        ((), "Flag --task must have a value other than None"),
+        ((), "--task is missing: faces, humans, glass"),
         (("--task=cats",), "value should be one of <faces|humans|glass>"),
         (("--task=glass", "--split=cross_domain"), "--task=glass has no --split=cross_domain; it has train, test"),
         (("--task=glass", "--split=test", "--meshes=."), "--meshes=FOLDER goes with --task=humans and one --split"),
