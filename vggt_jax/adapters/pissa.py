@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import jax
@@ -23,24 +23,36 @@ class PiSSA:
 
     The residual W - A₀ B₀ᵀ is never stored: dW = A Bᵀ - A₀ B₀ᵀ is an ordinary update of twice the rank for the base as
     it is, so that PiSSA's adapters share a base, merge, save and export like all others.
+
+    A matrix that has fewer than ``rank`` rows or columns (VGGT's heads end in such) begins with all its directions and,
+    in the remaining columns, like a LoRA; so every matrix trains r·(n + m) numbers. PEFT leaves these columns out.
     """
 
     initial: Mapping[str, LowRank]
-    """A₀ = U Σ^½ and B₀ = V Σ^½ of every matrix."""
+    """A₀ = U Σ^½ and B₀ = V Σ^½ of every matrix, of rank min(``rank``, n, m)."""
+    rank: int = field(metadata={"static": True})
 
     @classmethod
     def of(cls, base: nnx.State, matrices: Mapping[str, Matrix], rank: int) -> PiSSA:
         """From the weights of ``base``, the parameters that ``nnx.split(model)`` gives.
 
-        Raises ValueError for a rank that is not in 1..min(n, m) of every matrix.
+        Raises ValueError for a rank below 1.
         """
-        if wrong := [path for path, matrix in matrices.items() if not 1 <= rank <= min(matrix.n, matrix.m)]:
-            raise ValueError(f"rank {rank} is not between 1 and the smaller side of {', '.join(wrong)}")
-        return cls({path: principal_part(weights, rank) for path, weights in weights_of(base, matrices)})
+        if rank < 1:
+            raise ValueError(f"rank {rank} must be at least 1")
+        weights = weights_of(base, matrices)
+        return cls({path: principal_part(each, min(rank, *each.shape[-2:])) for path, each in weights}, rank)
 
     def init(self, key: Key[Array, ""]) -> dict[str, LowRank]:
-        """A₀ and B₀; nothing is drawn."""
-        return dict(self.initial)
+        """A₀ and B₀; where a matrix has no more directions, further columns: zeros of A, B uniform in ±1/√m."""
+        found = dict(self.initial)
+        for number, (path, factors) in enumerate(sorted(self.initial.items())):
+            further = self.rank - factors.rank
+            if further:
+                *stack, n, m = factors.shape
+                drawn = jax.random.uniform(jax.random.fold_in(key, number), (*stack, m, further), minval=-1)
+                found[path] = factors + LowRank(jnp.zeros((*stack, n, further)), drawn * m**-0.5)
+        return found
 
     def deltas(self, params: Mapping[str, LowRank]) -> dict[str, LowRank]:
         return {path: factors - self.initial[path] for path, factors in params.items()}

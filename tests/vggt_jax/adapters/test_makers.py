@@ -210,9 +210,20 @@ def test_the_principal_part_of_a_matrix_of_lower_rank_is_the_matrix(shape):
     np.testing.assert_array_equal(principal_part(0 * W, 2).to_dense(), 0 * W)
 
 
-def test_pissa_names_the_matrices_that_are_too_small(base, matrices):
-    with pytest.raises(ValueError, match=r"rank 10 is not between 1 and the smaller side of camera_head\.pose_branch"):
-        PiSSA.of(base[1], matrices, rank=10)
+def test_pissa_of_a_rank_above_a_matrix_begins_with_all_of_it_and_trains_as_many_numbers_as_lora(base, matrices):
+    path = min(matrices, key=lambda path: min(matrices[path].n, matrices[path].m))
+    matrix = matrices[path]
+    smaller = min(matrix.n, matrix.m)
+    pissa = PiSSA.of(base[1], {path: matrix}, rank=smaller + 3)
+    params = pissa.init(jax.random.key(0))
+    np.testing.assert_allclose(pissa.deltas(params)[path].to_dense(), np.zeros(params[path].shape), atol=1e-5)
+    weights = np.asarray(to_official(base[1])[f"{path}.weight"]).reshape(matrix.n, matrix.m)
+    np.testing.assert_allclose(params[path].to_dense(), weights, atol=1e-5)
+    assert params[path].rank == smaller + 3 and trained_numbers(pissa) == {path: (smaller + 3) * (matrix.n + matrix.m)}
+    A, B = params[path].A[:, smaller:], params[path].B[:, smaller:]
+    assert not A.any() and (abs(B) <= matrix.m**-0.5).all() and B.std() > 0.4 * matrix.m**-0.5
+    with pytest.raises(ValueError, match="rank 0 must be at least 1"):
+        PiSSA.of(base[1], matrices, rank=0)
 
 
 def test_principal_bases_are_the_leading_singular_vectors_of_the_weights(base, makers, matrices):
