@@ -108,7 +108,11 @@ class Execution:
 
     def _tune(self, job: Job) -> Tuned:
         self.announce(f"{job.run.name}: fine-tuning with a peak learning rate of {job.rate:g}")
-        return tune(self._choice(job), self.base, self._training_data(job), self.announce)
+        try:
+            return tune(self._choice(job), self.base, self._training_data(job), self.announce)
+        except ValueError as error:
+            kind = Diverged if isinstance(error, Diverged) else ValueError
+            raise kind(f"{job.run.name}: {error}") from error
 
     def _choice(self, job: Job) -> Choice:
         run = job.run

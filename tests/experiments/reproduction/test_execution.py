@@ -86,6 +86,8 @@ def test_a_rate_that_diverges_is_infinitely_bad(tmp_path, calls, monkeypatch):
 
     monkeypatch.setattr(execution, "tune", diverging)
     assert make(tmp_path, wanted).validation_loss(lora) == np.inf
+    with pytest.raises(Diverged, match="^glass_lora_16_seed0: training stopped at step 12"):
+        make(tmp_path, wanted).record(lora)
 
 
 def test_sizes_are_the_scales_and_each_method_gets_what_is_its_own(tmp_path, calls):
