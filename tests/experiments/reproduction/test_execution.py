@@ -86,7 +86,7 @@ def test_a_rate_that_diverges_is_infinitely_bad(tmp_path, calls, monkeypatch):
 
     monkeypatch.setattr(execution, "tune", diverging)
     assert make(tmp_path, wanted).validation_loss(lora) == np.inf
-    with pytest.raises(Diverged, match="^glass_lora_16_seed0: training stopped at step 12"):
+    with pytest.raises(Diverged, match=r"^glass_lora_16_seed0: training stopped at step 12"):
         make(tmp_path, wanted).record(lora)
 
 
