@@ -94,7 +94,8 @@ def test_a_search_goes_on_beyond_the_best_rate_and_ends_on_the_way_to_one_that_d
     tried = [job.rate for job in places.compared if job.run.method == "lora"]
     assert tried == [1e-4, 5e-4, 2.5e-3, 2e-5]
     search = read(tmp_path / "records" / "rates_glass_lora.json", RateSearch)
-    assert list(search.losses) == ["2e-05", "0.0001", "0.0005", "0.0025"] and search.losses["0.0025"] is None
+    assert search is not None and search.losses["0.0025"] is None
+    assert list(search.losses) == ["2e-05", "0.0001", "0.0005", "0.0025"]
     assert {job.rate for job in places.recorded} == {None, 2e-5}
     _, places = go(tmp_path, plan("3", seeds=(1,)))
     assert not places.compared
