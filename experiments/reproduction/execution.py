@@ -100,7 +100,7 @@ class Execution:
             steps=0 if tuned is None else self._choice(job).preset.steps,
             training_seconds=0.0 if tuned is None else float(tuned.facts[SECONDS]),
             evaluation_seconds=round(time.perf_counter() - start, 1),
-            data={} if tuned is None else dict(self._training_data(job).sha256),
+            data=self._hashes(job),
             facts={} if tuned is None else dict(tuned.facts),
             validation={} if tuned is None else _validation(tuned),
             tests=tests,
@@ -141,6 +141,10 @@ class Execution:
         if job.training not in self._data:
             self._data[job.training] = read_data([job.training], self.scale.held_out)
         return self._data[job.training]
+
+    def _hashes(self, job: Job) -> dict[str, str]:
+        training = {} if job.training is None else {"train": job.training}
+        return {split: Dataset(folder).manifest.sha256 for split, folder in (training | job.tests).items()}
 
     def _evaluate(self, job: Job, tuned: Tuned | None) -> dict[str, dict[str, dict[str, float]]]:
         """Test set → scene → metric → value."""

@@ -37,7 +37,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     training_seconds: float
     evaluation_seconds: float
     data: dict[str, str]
-    """Training and test sets → sha256 of all files."""
+    """Split, "train" and those of the test sets → sha256 of all files."""
     facts: dict[str, str]
     validation: dict[str, float]
     """Mean loss on validation scenes "before" and "after"."""

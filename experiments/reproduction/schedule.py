@@ -70,11 +70,13 @@ class Schedule:
         """The runs that have a record already.
 
         Raises:
-            ValueError: a record that is damaged or of another base model.
+            ValueError: a record that is damaged or of another base model, or two of different data.
             OSError: one that cannot be read.
         """
         read = {run: self._read(run) for run in self.plan.runs}
-        return {run: record for run, record in read.items() if record is not None}
+        found = {run: record for run, record in read.items() if record is not None}
+        self._check_data(found)
+        return found
 
     def collected(self) -> tuple[Plan, dict[Run, Record]]:
         """What the folder holds by now, other calls' tables and seeds beside this plan's; raises as :meth:`found` does."""
@@ -100,7 +102,7 @@ class Schedule:
             at_once: jobs.
 
         Raises:
-            ValueError, OSError: what a job raises, or the making of what it needs.
+            ValueError, OSError: what a job raises, or the making of what it needs; data that are not those of the records.
         """
         found = self.found()
         waiting = [run for run in self.plan.runs if run not in found]
@@ -127,8 +129,10 @@ class Schedule:
             for future in done:
                 what = busy.pop(future)
                 if isinstance(what, Run):
-                    records.write(self._file(what), future.result())
-                    yield what, future.result()
+                    found[what] = future.result()
+                    self._check_data(found)
+                    records.write(self._file(what), found[what])
+                    yield what, found[what]
                     continue
                 search, rate = what
                 losses = unknown[search]
@@ -204,6 +208,18 @@ class Schedule:
                 raise ValueError(f"{path} is of another {name}: {made}, not {wanted}; name another --output")
         missing = {split for task, split in self.plan.tests if task == run.task} - found.tests.keys()
         return None if missing else found
+
+    def _check_data(self, found: Mapping[Run, Record]) -> None:
+        """Raises ValueError if runs of one task were trained or tested on different data sets."""
+        first: dict[tuple[Task, str], tuple[Run, str]] = {}
+        for run, record in found.items():
+            for split, sha256 in record.data.items():
+                other, expected = first.setdefault((run.task, split), (run, sha256))
+                if sha256 != expected:
+                    raise ValueError(
+                        f"{self._file(other)} and {self._file(run)} are of different data ({run.task}, {split}); "
+                        "delete the one that is out of date"
+                    )
 
 
 def _search(run: Run) -> Search | None:

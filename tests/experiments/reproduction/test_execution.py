@@ -42,7 +42,8 @@ def calls(monkeypatch):
         return Results(scenes, {}, {"dataset_00": views})
 
     def dataset(folder):
-        return SimpleNamespace(name=str(folder), manifest=SimpleNamespace(settings=SimpleNamespace(views=8)))
+        manifest = SimpleNamespace(settings=SimpleNamespace(views=8), sha256=f"of {folder}")
+        return SimpleNamespace(name=str(folder), manifest=manifest)
 
     monkeypatch.setattr(execution, "tune", tune)
     monkeypatch.setattr(execution, "evaluate_dataset", evaluate)
@@ -118,7 +119,9 @@ def test_the_record_has_what_training_found(tmp_path, calls):
     execute = make(tmp_path, wanted)
     record = execute.record(job(run, 3e-4))
     assert (record.parameters, record.rate, record.training_seconds) == (7, 3e-4, 90.0)
-    assert record.validation == {"before": 1.0, "after": 0.5} and record.data == {"glass/train": "ab"}
+    assert record.validation == {"before": 1.0, "after": 0.5} and record.data == {
+        "train": "of glass/train", "test": "of glass/test"
+    }  # fmt: skip
     assert record.sizes == {"rank": 2} and record.base == "nano (ab)" and record.steps > 0
     assert execute.validation_loss(job(run, 3e-4)) == 0.5
 

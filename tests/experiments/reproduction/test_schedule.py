@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
+import msgspec
 import pytest
 
 from experiments.reproduction.plan import make_plan
@@ -174,6 +175,31 @@ def test_tables_and_seeds_of_other_calls_are_shown_too(tmp_path):
     go(tmp_path, plan("3", seeds=(1,)))
     shown, _ = make(tmp_path, plan("3")).collected()
     assert [table.name for table in shown.tables] == ["3"] and shown.seeds == (0, 1)
+
+
+def test_runs_on_different_data_do_not_come_into_one_table(tmp_path):
+    wanted = plan("3")
+
+    class Changing(Done):
+        sha256 = "ab"
+
+        def make(self, job):
+            return msgspec.structs.replace(super().make(job), data={"train": "cd", "test": self.sha256})
+
+    places = Changing(wanted.scale)
+    running = make(tmp_path, wanted)(places, 1)
+    next(running)
+    places.sha256 = "ef"
+    message = r"glass_base\.json and .*glass_full_seed0\.json are of different data \(glass, test\)"
+    with pytest.raises(ValueError, match=message):
+        next(running)
+    assert len(make(tmp_path, wanted).found()) == 1
+    path = tmp_path / "records" / "glass_base.json"
+    changed = path.read_text().replace('"ab"', '"gh"')
+    next(make(tmp_path, wanted)(Changing(wanted.scale), 1))
+    path.write_text(changed)
+    with pytest.raises(ValueError, match=message):
+        make(tmp_path, wanted).found()
 
 
 def test_a_search_among_other_rates_is_not_shown(tmp_path):
