@@ -1,0 +1,43 @@
+"""The results that are shipped are what their records say, and of the nano that is shipped."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from experiments.extraction.base import load_base
+from experiments.extraction.presets import PRESETS
+from experiments.reproduction.records import Record, read, read_searches
+from experiments.reproduction.results import PAGE, write_results
+from experiments.reproduction.schedule import Schedule
+from tests.experiments.reproduction.planted import plan
+
+RESULTS = Path(__file__).parents[3] / "results" / "nano"
+
+
+@pytest.fixture(scope="module")
+def remade(tmp_path_factory):
+    """The shipped records' tables and page, written again."""
+    folder = tmp_path_factory.mktemp("nano")
+    label = load_base("nano", PRESETS["nano"]).label
+    schedule = Schedule(plan("1"), label, None, RESULTS / "records", lambda line: None)  # pyright: ignore[reportArgumentType]
+    shown, done = schedule.collected()
+    command = re.search(r"by `(.+?)`", (RESULTS / PAGE).read_text())
+    assert command is not None
+    write_results(folder, shown, done, read_searches(RESULTS / "records"), command[1])
+    return folder
+
+
+def test_tables_and_page_are_those_of_the_records(remade):
+    """After a change of how they look: python -m experiments.reproduce --table=1 with the shipped records."""
+    made = {path.name: path.read_text() for path in remade.iterdir()}
+    shipped = {path.name: path.read_text() for path in RESULTS.iterdir() if path.is_file()}
+    assert made.keys() == shipped.keys()
+    assert [name for name in made if made[name] != shipped[name]] == []
+
+
+def test_every_run_has_the_rate_that_was_best_on_validation_scenes():
+    folder = RESULTS / "records"
+    chosen = {(each.run["task"], each.run["method"]): each.chosen for each in read_searches(folder)}
+    runs = [run for path in folder.glob("*_seed*.json") if (run := read(path, Record)) is not None]
+    assert runs and [run.rate for run in runs] == [chosen[run.run["task"], run.run["method"]] for run in runs]
