@@ -143,8 +143,8 @@ class Execution:
         return self._data[job.training]
 
     def _hashes(self, job: Job) -> dict[str, str]:
-        training = {} if job.training is None else {"train": job.training}
-        return {split: Dataset(folder).manifest.sha256 for split, folder in (training | job.tests).items()}
+        folders: dict[str, Path] = {} if job.training is None else {"train": job.training}
+        return {split: Dataset(folder).manifest.sha256 for split, folder in {**folders, **job.tests}.items()}
 
     def _evaluate(self, job: Job, tuned: Tuned | None) -> dict[str, dict[str, dict[str, float]]]:
         """Test set → scene → metric → value."""
