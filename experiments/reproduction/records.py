@@ -13,7 +13,7 @@ import msgspec
 
 from experiments.data.files import read_json, write_json
 from experiments.reproduction.plan import Run
-from experiments.reproduction.search import still_to_compare
+from experiments.reproduction.search import best_rate, still_to_compare
 
 RATES = "rates"
 """What names of files of searches begin with."""
@@ -60,7 +60,7 @@ class RateSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     @property
     def chosen(self) -> float:
         """The rate with the lowest loss."""
-        return min(self.by_rate, key=self.by_rate.__getitem__)
+        return best_rate(self.by_rate)
 
     def is_among(self, rates: Sequence[float]) -> bool:
         """Whether this is a whole search among these rates (:func:`experiments.reproduction.search.still_to_compare`)."""

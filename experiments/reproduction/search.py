@@ -11,6 +11,11 @@ def first_rates(rates: Sequence[float]) -> tuple[float, ...]:
     return tuple(rates[max(0, middle - 1) : middle + 2]) if len(rates) > 1 else ()
 
 
+def best_rate(losses: Mapping[float, float]) -> float:
+    """The rate with the lowest loss, of equal ones the lowest, in whatever order they were tried."""
+    return min(sorted(losses), key=losses.__getitem__)
+
+
 def still_to_compare(rates: Sequence[float], losses: Mapping[float, float]) -> tuple[float, ...]:
     """What a search lacks: first the first rates, then whatever stands beside the best so far; nothing once it is over.
 
@@ -23,5 +28,5 @@ def still_to_compare(rates: Sequence[float], losses: Mapping[float, float]) -> t
     missing = tuple(rate for rate in first_rates(rates) if rate not in losses)
     if missing or not losses:
         return missing
-    best = rates.index(min(losses, key=losses.__getitem__))
+    best = rates.index(best_rate(losses))
     return tuple(rate for rate in rates[max(0, best - 1) : best + 2] if rate not in losses)

@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.reproduction.search import first_rates, still_to_compare
+from experiments.reproduction.search import best_rate, first_rates, still_to_compare
 
 RATES = (2e-5, 1e-4, 5e-4, 2.5e-3, 1.25e-2)
 
@@ -27,3 +27,9 @@ def test_a_search_begins_in_the_middle_and_one_rate_needs_none():
     assert still_to_compare(RATES, {1e-4: 1.0, 2.5e-3: 2.0}) == (5e-4,)
     assert first_rates((1e-5,)) == still_to_compare((1e-5,), {}) == ()
     assert first_rates((1e-5, 1e-4)) == (1e-5, 1e-4)
+
+
+def test_of_equal_losses_the_lowest_rate_is_best_in_whatever_order_they_come():
+    equal = {5e-4: 0.5, 1e-4: 0.5, 2.5e-3: 0.6}
+    assert best_rate(equal) == best_rate(dict(reversed(equal.items()))) == 1e-4
+    assert still_to_compare(RATES, equal) == (2e-5,)
