@@ -46,6 +46,8 @@ class Preset:
     scenes: dict[tuple[Task, Split], int]
     """The splits that there are. ``train`` has scenes to validate on: nano 16, vggt_1b 8 beside as many as the paper's."""
     views: dict[tuple[Task, Split], int]
+    turn: float
+    """Degrees of the circle about bodies and tables that the views are spread over."""
 
 
 PRESETS: dict[PresetName, Preset] = {
@@ -63,6 +65,7 @@ PRESETS: dict[PresetName, Preset] = {
             ("humans", "train"): 16, ("humans", "test"): 8, ("humans", "cross_domain"): 8,
             ("glass", "train"): 8, ("glass", "test"): 8,
         },
+        turn=90.0,
     ),
     "vggt_1b": Preset(
         resolution=518,
@@ -78,6 +81,7 @@ PRESETS: dict[PresetName, Preset] = {
             ("humans", "train"): 96, ("humans", "test"): 96, ("humans", "cross_domain"): 96,
             ("glass", "train"): 100, ("glass", "test"): 100,
         },
+        turn=360.0,
     ),
 }  # fmt: skip
 
@@ -139,7 +143,7 @@ def standin(task: Task, split: Split, preset: PresetName, store: Path, rendering
     """The folder of a split's data set at a preset's size, made where it is missing, and what :func:`prepare` says."""
     sizes = PRESETS[preset]
     settings = _settings(task, split, sizes)
-    output = store / "tasks" / default_folder(task, None, "y", sizes.resolution, settings.seed)
+    output = store / "tasks" / default_folder(settings)
     line = prepare(settings, output, sizes.scenes[task, split], rendering)
     return output / split / runs.dataset_name(0), line
 
@@ -164,14 +168,16 @@ def _settings(
         views=preset.views[task, split] if views is None else views,
         resolution=preset.resolution if resolution is None else resolution,
         samples=usual if samples is None else samples,
+        turn=None if task == "faces" else preset.turn,
         meshes=meshes,
     )
 
 
-def default_folder(task: Task, meshes: str | None, up: str, resolution: int, seed: int) -> str:
+def default_folder(settings: TaskSettings, up: Axis = "y") -> str:
     """A name that data with other settings do not have, but for views and samples."""
-    source = f"_{Path(meshes).name}_{up}up" if meshes else ""
-    return f"{task}{source}_{resolution}px_seed{seed}"
+    source = f"_{Path(settings.meshes).name}_{up}up" if settings.meshes else ""
+    turn = f"_{settings.turn:g}deg" if settings.turn else ""
+    return f"{settings.task}{source}{turn}_{settings.resolution}px_seed{settings.seed}"
 
 
 def main(_: Sequence[str]) -> None:
@@ -197,7 +203,7 @@ def main(_: Sequence[str]) -> None:
             task, split, preset,
             views=given.views, resolution=given.resolution, samples=given.samples, seed=given.seed, meshes=meshes,
         )  # fmt: skip
-        output = given.output or f"runs/tasks/{default_folder(task, meshes, given.up, settings.resolution, given.seed)}"
+        output = given.output or f"runs/tasks/{default_folder(settings, given.up)}"
         rendering = Rendering(given.workers, given.blender)
         print(prepare(settings, Path(output), _scenes(settings, preset), rendering, given.up))
 

@@ -58,6 +58,8 @@ class TaskSettings(_Settings, frozen=True, kw_only=True, tag="task"):
     seed: int
     samples: int
     """Paths per pixel."""
+    turn: float | None = None
+    """Degrees of the circle about the things that the views are spread over; None where no camera goes round anything."""
     meshes: str | None = None
     """Folder of the user's own textured meshes, which are rendered in place of the stand-in's."""
 

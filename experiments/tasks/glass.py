@@ -9,13 +9,14 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.spatial.transform import Rotation
 
+from experiments.data.manifest import TaskSettings
 from experiments.synthetic import lights, materials, schema
 from experiments.synthetic.cameras import from_poses, look_at
 from experiments.synthetic.draws import Count, Range, count, pick, uniform
 from experiments.synthetic.generator import rounded
 from experiments.synthetic.placement import SLOTS, UP, solid
 from experiments.synthetic.things import thing
-from experiments.tasks.naming import Name
+from experiments.tasks.naming import Name, azimuths
 from experiments.tasks.vessels import glass_material, glass_thing
 
 GLASS: Count = (5, 9)
@@ -52,7 +53,7 @@ def make_scene(name: Name) -> schema.Scene:
                 *(glass_material(rng) for _ in range(glasses)),
             ),
             lighting=lights.lighting(rng, lights.MODERATE, "object_centric"),
-            cameras=_cameras(rng, settings.views, settings.resolution),
+            cameras=_cameras(rng, settings),
             render=schema.RenderSettings(samples=settings.samples, bounces=BOUNCES),
         )
     )
@@ -90,9 +91,10 @@ def _free_place(rng: np.random.Generator, circles: list[tuple[np.ndarray, float]
     raise ValueError(f"no place for {len(circles) + 1} things on the table in {TRIES} tries")
 
 
-def _cameras(rng: np.random.Generator, views: int, resolution: int) -> schema.Cameras:
-    """A round about the table that rises and sinks."""
-    azimuth = uniform(rng, (0, 2 * np.pi)) + pick(rng, [-1.0, 1.0]) * 2 * np.pi * np.arange(views) / views
+def _cameras(rng: np.random.Generator, settings: TaskSettings) -> schema.Cameras:
+    """A round about the table, or a part of one, that rises and sinks."""
+    views = settings.views
+    azimuth = azimuths(rng, settings)
     control = np.stack([rng.uniform(*np.sin(np.radians(ELEVATION)), size=5), rng.uniform(*DISTANCE, size=5)], axis=1)
     path = PchipInterpolator(np.arange(6), np.concatenate([control, control[:1]]))
     target = rng.uniform((-0.05, -0.05, 0.03), (0.05, 0.05, 0.1))
@@ -101,4 +103,4 @@ def _cameras(rng: np.random.Generator, views: int, resolution: int) -> schema.Ca
         level = np.sqrt(1 - sine * sine)
         center = target + reach * np.array([level * np.cos(angle), level * np.sin(angle), sine])
         poses.append((look_at(center, target, 0.0), center))
-    return from_poses(poses, uniform(rng, FIELD_OF_VIEW), resolution, resolution)
+    return from_poses(poses, uniform(rng, FIELD_OF_VIEW), settings.resolution, settings.resolution)

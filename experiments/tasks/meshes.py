@@ -20,10 +20,10 @@ from scipy.spatial import ConvexHull
 from experiments.data.manifest import TaskSettings
 from experiments.synthetic import mesh_files, schema
 from experiments.synthetic.cameras import from_poses, look_at
-from experiments.synthetic.draws import Range, pick, uniform
+from experiments.synthetic.draws import Range, uniform
 from experiments.synthetic.generator import rounded
 from experiments.synthetic.placement import solid, vec3
-from experiments.tasks.naming import Name
+from experiments.tasks.naming import Name, azimuths
 
 Axis = Literal["y", "z"]
 UNITS = (("m", 1.0), ("cm", 0.01), ("mm", 0.001))
@@ -122,27 +122,23 @@ class MeshScenes:
                 objects=tuple(objects),
                 materials=tuple(materials),
                 lighting=_even_light(rng),
-                cameras=round_about(
-                    rng, np.concatenate([part.vertices for part in parts]), settings.views, settings.resolution
-                ),
+                cameras=round_about(rng, np.concatenate([part.vertices for part in parts]), settings),
                 render=schema.RenderSettings(samples=settings.samples),
             )
         )
 
 
 def round_about(
-    rng: np.random.Generator, points: Float[np.ndarray, "n 3"], views: int, resolution: int
+    rng: np.random.Generator, points: Float[np.ndarray, "n 3"], settings: TaskSettings
 ) -> schema.Cameras:
-    """Cameras on a full circle, all of which see all the points; at one height, and as near as the narrowest view allows."""
+    """Cameras on a circle, all of which see all the points; at one height, and as near as the narrowest view allows."""
     if len(points) > 1000:
         points = points[ConvexHull(points).vertices]
     target = mesh_files.box(points)[1]
     field_of_view, elevation = uniform(rng, FIELD_OF_VIEW), np.radians(uniform(rng, ELEVATION))
-    azimuth = uniform(rng, (0, 2 * np.pi)) + pick(rng, [-1.0, 1.0]) * 2 * np.pi * np.arange(views) / views
-    toward = np.stack(
-        [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.full(views, np.sin(elevation))],
-        axis=1,
-    )
+    azimuth = azimuths(rng, settings)
+    level = np.full(len(azimuth), np.sin(elevation))
+    toward = np.stack([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), level], axis=1)
     turns = [look_at(target + way, target, 0.0) for way in toward]
     local = np.einsum("vij,nj->vni", np.array(turns), points - target)
     # A point is within the picture's share s if |x| / (distance + z) <= s tan(fov / 2), and the same for y.
@@ -150,7 +146,7 @@ def round_about(
     distance = float((np.abs(local[..., :2]).max(axis=-1) / reach - local[..., 2]).max())
     return from_poses(
         [(turn, target + distance * way) for turn, way in zip(turns, toward, strict=True)],
-        field_of_view, resolution, resolution,
+        field_of_view, settings.resolution, settings.resolution,
     )  # fmt: skip
 
 

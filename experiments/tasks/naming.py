@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
+from jaxtyping import Float
 
 from experiments.data.manifest import Split, Task, TaskSettings
 from experiments.synthetic import schema
+from experiments.synthetic.draws import pick, uniform
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,16 @@ class Name:
             attempt=self.attempt,
             task=self.settings.title,
         )
+
+
+def azimuths(rng: np.random.Generator, settings: TaskSettings) -> Float[np.ndarray, "views"]:
+    """Where the views stand about the things, in radians: in even steps over the settings' turn, in either direction.
+
+    The last is one step short of the turn, so that a whole one has no view twice.
+    """
+    assert settings.turn is not None
+    steps = np.radians(settings.turn) * np.arange(settings.views) / settings.views
+    return uniform(rng, (0, 2 * np.pi)) + pick(rng, [-1.0, 1.0]) * steps
 
 
 _TASKS = 1000
