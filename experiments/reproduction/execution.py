@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from experiments.finetuning.run import SECONDS, Tuned, tune
 from experiments.reproduction.plan import Run
 from experiments.reproduction.records import Record, plain
 from experiments.reproduction.scale import Scale
+from experiments.reproduction.search import from_chosen
 from experiments.revision import commit
 from experiments.training.loop import Diverged
 
@@ -81,12 +82,15 @@ class Execution:
     def record(self, job: Job) -> Record:
         """Fine-tune, evaluate on all test sets; what was interrupted goes on.
 
+        A run that diverges with its rate gets the next lower one of the scale's.
+
         Raises:
             ValueError, OSError: as :func:`experiments.finetuning.run.tune` and
                 :func:`experiments.evaluation.run.evaluate_dataset` do.
         """
         run = job.run
-        tuned = None if run.method is None else self._tune(job)
+        diverged: list[float] = []
+        tuned = None if run.method is None else self._tuned(job, diverged)
         self.announce(f"{run.name}: evaluating")
         start = time.perf_counter()
         tests = self._evaluate(job, tuned)
@@ -96,7 +100,8 @@ class Execution:
             base=self.base.label,
             commit=commit(),
             parameters=0 if tuned is None else tuned.count.total,
-            rate=job.rate,
+            rate=None if tuned is None else self._rates(job)[len(diverged)],
+            diverged=tuple(diverged),
             steps=0 if tuned is None else self._choice(job).preset.steps,
             training_seconds=0.0 if tuned is None else float(tuned.facts[SECONDS]),
             evaluation_seconds=round(time.perf_counter() - start, 1),
@@ -105,6 +110,22 @@ class Execution:
             validation={} if tuned is None else _validation(tuned),
             tests=tests,
         )
+
+    def _rates(self, job: Job) -> tuple[float, ...]:
+        """To train with, the first of them with which it does not diverge."""
+        assert job.rate is not None
+        return from_chosen(self.scale.rates, job.rate)
+
+    def _tuned(self, job: Job, diverged: list[float]) -> Tuned:
+        """With the first rate that does not diverge, those that do in ``diverged``; raises Diverged if all do."""
+        *higher, lowest = self._rates(job)
+        for rate in higher:
+            try:
+                return self._tune(replace(job, rate=rate))
+            except Diverged as error:
+                self.announce(f"{error}; the next lower rate follows")
+                diverged.append(rate)
+        return self._tune(replace(job, rate=lowest))
 
     def _tune(self, job: Job) -> Tuned:
         self.announce(f"{job.run.name}: fine-tuning with a peak learning rate of {job.rate:g}")

@@ -16,6 +16,14 @@ def best_rate(losses: Mapping[float, float]) -> float:
     return min(sorted(losses), key=losses.__getitem__)
 
 
+def from_chosen(rates: Sequence[float], chosen: float) -> tuple[float, ...]:
+    """What a run is trained with: the chosen rate or, where it diverges with that, the next lower one, and so on.
+
+    The rate of a method is chosen on its smallest row; with alpha = rank a larger one takes larger steps.
+    """
+    return (chosen, *(rate for rate in sorted(rates, reverse=True) if rate < chosen))
+
+
 def still_to_compare(rates: Sequence[float], losses: Mapping[float, float]) -> tuple[float, ...]:
     """What a search lacks: first the first rates, then whatever stands beside the best so far; nothing once it is over.
 

@@ -128,9 +128,7 @@ class MeshScenes:
         )
 
 
-def round_about(
-    rng: np.random.Generator, points: Float[np.ndarray, "n 3"], settings: TaskSettings
-) -> schema.Cameras:
+def round_about(rng: np.random.Generator, points: Float[np.ndarray, "n 3"], settings: TaskSettings) -> schema.Cameras:
     """Cameras on a circle, all of which see all the points; at one height, and as near as the narrowest view allows."""
     if len(points) > 1000:
         points = points[ConvexHull(points).vertices]

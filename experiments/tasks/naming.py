@@ -42,7 +42,7 @@ class Name:
         )
 
 
-def azimuths(rng: np.random.Generator, settings: TaskSettings) -> Float[np.ndarray, "views"]:
+def azimuths(rng: np.random.Generator, settings: TaskSettings) -> Float[np.ndarray, " views"]:
     """Where the views stand about the things, in radians: in even steps over the settings' turn, in either direction.
 
     The last is one step short of the turn, so that a whole one has no view twice.

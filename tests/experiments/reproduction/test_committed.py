@@ -9,7 +9,9 @@ from experiments.extraction.base import load_base
 from experiments.extraction.presets import PRESETS
 from experiments.reproduction.records import Record, read, read_searches
 from experiments.reproduction.results import PAGE, write_results
+from experiments.reproduction.scale import SCALES
 from experiments.reproduction.schedule import Schedule
+from experiments.reproduction.search import from_chosen
 from tests.experiments.reproduction.planted import plan
 
 RESULTS = Path(__file__).parents[3] / "results" / "nano"
@@ -40,4 +42,7 @@ def test_every_run_has_the_rate_that_was_best_on_validation_scenes():
     folder = RESULTS / "records"
     chosen = {(each.run["task"], each.run["method"]): each.chosen for each in read_searches(folder)}
     runs = [run for path in folder.glob("*_seed*.json") if (run := read(path, Record)) is not None]
-    assert runs and [run.rate for run in runs] == [chosen[run.run["task"], run.run["method"]] for run in runs]
+    assert runs
+    for run in runs:
+        rates = from_chosen(SCALES["nano"].rates, chosen[run.run["task"], run.run["method"]])
+        assert (*run.diverged, run.rate) == rates[: len(run.diverged) + 1], run.run

@@ -91,6 +91,26 @@ def test_a_rate_that_diverges_is_infinitely_bad(tmp_path, calls, monkeypatch):
         make(tmp_path, wanted).record(lora)
 
 
+def test_a_run_that_diverges_gets_the_next_lower_rate(tmp_path, calls, monkeypatch):
+    wanted = plan("3")
+    lora = job(next(run for run in wanted.runs if run.method == "lora"), rate=2.5e-3)
+    tune = execution.tune
+
+    def diverging(choice, *others):
+        if choice.preset.peak_rate > 1e-4:
+            raise Diverged("training stopped at step 12: …")
+        return tune(choice, *others)
+
+    monkeypatch.setattr(execution, "tune", diverging)
+    execute = make(tmp_path, wanted)
+    said = []
+    execute.announce = said.append
+    record = execute.record(lora)
+    assert (record.rate, record.diverged) == (1e-4, (2.5e-3, 5e-4))
+    assert [call.preset.peak_rate for call in calls if not isinstance(call, tuple)] == [1e-4]
+    assert sum("glass_lora_16_seed0: training stopped" in line for line in said) == 2
+
+
 def test_sizes_are_the_scales_and_each_method_gets_what_is_its_own(tmp_path, calls):
     wanted = plan("2", "3", "s1")
     execute = make(tmp_path, wanted)
