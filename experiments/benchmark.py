@@ -15,7 +15,8 @@ says how much memory XLA plans for it; nothing is allocated. Under a minute on t
 without cached encoder tokens, and of VGGT-1B with random weights on two images of 224².
 
 ``python -m experiments.benchmark finetuning`` trains an M inside bases of dimension D beside a LoRA of rank D: nano's steps,
-and what XLA plans for VGGT-1B's on 8 images of 518² pixels, where nothing is allocated. Some minutes on two cores.
+and VGGT-1B's on 8 images of 518² pixels: on a CPU what XLA plans for them, where nothing is allocated. Some minutes on two
+cores.
 
 ``python -m experiments.benchmark analysis`` analyses the subspaces of four attributes of VGGT-1B's size (synthetic factors),
 report included: without adapters, then with ten of rank 16 for each attribute, from which 76 further subspaces of all 192
@@ -73,7 +74,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer(
         "iterations", 20, "subspace: IRLS iterations that every matrix is made to spend", lower_bound=1
     )
-    flags.DEFINE_boolean("full_size", True, "finetuning: also compile the steps of VGGT-1B")
+    flags.DEFINE_boolean("full_size", True, "finetuning: also the steps of VGGT-1B")
     flags.DEFINE_boolean("adapters", True, "analysis: also with ten adapters of each attribute")
     flags.DEFINE_string(
         "blender", None, "rendering: an installed Blender, or a Python with bpy; by default uv makes one"

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+import jax
+
 from experiments.benchmarks import machine
 from experiments.benchmarks.adapter_step import lora, subspace_form
-from experiments.benchmarks.step_memory import SIDE, planned
+from experiments.benchmarks.step_memory import SIDE, full_size_config, planned
 from experiments.benchmarks.training import SEQUENCES, VIEWS, Case, measure
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import Maker, trained_numbers
@@ -30,21 +32,31 @@ def report(full_size: bool) -> None:
     side = config.image_size
     case = Case((1, SEQUENCES, VIEWS, side, ((side // config.patch_size) ** 2, config.width)))
     print(f"\none adapter of nano on all matrices, {SEQUENCES} × {VIEWS} images of {side}², tokens cached, float32")
-    print(f"  {'':<14} {'trained':>11} {'compile':>9} {'step':>9} {'peak memory':>12}", flush=True)
+    _head()
     for dim in DIMENSIONS:
-        steps = {}
-        for name, make in _methods(dim).items():
-            found = machine.in_own_process(measure, config, make, case, RUNS)
-            steps[name] = found.run_s
-            print(
-                f"  {name:<14} {_trained(config, make):>11,} {found.compile_s:>7.1f} s {found.run_s * 1e3:>6.0f} ms "
-                f"{found.peak_memory / 2**30:>8.2f} GiB",
-                flush=True,
-            )
-        lora_s, m_s = steps.values()
-        print(f"  M takes {m_s / lora_s:.2f} times as long as LoRA", flush=True)
-    if full_size:
+        _rows(config, dim, case)
+    if full_size and jax.default_backend() == "cpu":
         _report_planned()
+    elif full_size:
+        _report_full_size()
+
+
+def _head() -> None:
+    print(f"  {'':<14} {'trained':>11} {'compile':>9} {'step':>9} {'peak memory':>12}", flush=True)
+
+
+def _rows(config: VGGTConfig, dim: int, case: Case) -> None:
+    steps = []
+    for name, make in _methods(dim).items():
+        found = machine.in_own_process(measure, config, make, case, RUNS)
+        steps.append(found.run_s)
+        print(
+            f"  {name:<14} {_trained(config, make):>11,} {found.compile_s:>7.1f} s {found.run_s * 1e3:>6.0f} ms "
+            f"{found.peak_memory / 2**30:>8.2f} GiB",
+            flush=True,
+        )
+    lora_s, m_s = steps
+    print(f"  M takes {m_s / lora_s:.2f} times as long as LoRA", flush=True)
 
 
 def _report_planned() -> None:
@@ -62,6 +74,14 @@ def _report_planned() -> None:
                 f"{time.perf_counter() - start:>7.0f} s",
                 flush=True,
             )
+
+
+def _report_full_size() -> None:
+    config = full_size_config(remat=True)
+    print(f"\none adapter of VGGT-1B on all matrices, 1 × {FRAMES} images of {SIDE}², bfloat16, blocks recomputed")
+    _head()
+    for dim in FULL_SIZE_DIMENSIONS:
+        _rows(config, dim, Case((1, 1, FRAMES, SIDE, None)))
 
 
 def _methods(dim: int, *, abstract: bool = False) -> dict[str, Callable[[VGGTConfig], Maker]]:

@@ -36,13 +36,18 @@ def report() -> None:
         )
 
 
+def full_size_config(remat: bool) -> VGGTConfig:
+    """VGGT-1B as it is fine-tuned."""
+    return replace(
+        VGGTConfig.vggt_1b(), heads=("camera", "depth"), dtype="bfloat16", remat=remat, frames_chunk=FRAMES_CHUNK
+    )
+
+
 def planned(
     sequences: int, frames: int, remat: bool, make_maker: Callable[[VGGTConfig], Maker] = LORA
 ) -> tuple[int, int]:
     """Bytes of a step's arguments and of all else that it holds at once."""
-    config = replace(
-        VGGTConfig.vggt_1b(), heads=("camera", "depth"), dtype="bfloat16", remat=remat, frames_chunk=FRAMES_CHUNK
-    )
+    config = full_size_config(remat)
     adapter = AdapterStep.of(config, make_maker(config))
     base = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16), adapter.parameters)
     step = jax.jit(adapter.step, donate_argnums=0)
