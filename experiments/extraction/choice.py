@@ -96,7 +96,7 @@ def choose(
     wanted: dict[str, Any] = {"rank": rank, "dim": dim, "steps": steps}
     changes = {name: value for name, value in wanted.items() if value is not None}
     if rank is not None:
-        changes["alpha"] = float(rank)
+        changes["alpha"] = rank
     if weights is None and not adapters:
         weights = plain.weights
     return Choice(

@@ -96,7 +96,7 @@ def choose(
     wanted = {"rank": rank, "steps": steps, "peak_rate": peak_rate, "held_out": held_out}
     changes: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     if rank is not None:
-        changes["alpha"] = float(rank)
+        changes["alpha"] = rank
     chosen = replace(original, **changes)
     if not data:
         raise ValueError("--data: name at least one data set, a folder with a manifest.json")

@@ -31,6 +31,7 @@ def test_changes_of_the_preset_are_among_the_settings():
     assert plain["input factors drawn"] == "independent" and plain["targets"] == "true" and plain["k"] == "5"
     changed = {name for name, value in settings(rank=4).items() if value != plain[name]}
     assert changed == {"preset: rank", "preset: alpha"}
+    assert settings(rank=8, dim=8) == plain  # the preset's own, said aloud
     assert {name for name, value in settings(dim=4).items() if value != plain[name]} == {"d'", "preset: dim"}
 
 
