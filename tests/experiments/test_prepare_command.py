@@ -43,7 +43,7 @@ def test_both_splits_become_data_sets_of_the_task_and_then_there_is_nothing_to_d
         dataset = Dataset(tmp_path / "glass" / split / "dataset_00")
         dataset.verify()
         assert dataset.manifest.settings == TaskSettings(
-            task="glass", split=split, seed=3, views=2, resolution=20, samples=samples
+            task="glass", split=split, seed=3, views=2, resolution=20, samples=samples, turn=90.0
         )
         assert dataset[1].spec.provenance.task == f"glass {split}"
     code, said, errors = run("--task=glass", "--split=test", *SMALL[:-1], f"--output={tmp_path / 'glass'}")
@@ -63,8 +63,9 @@ def test_a_folder_of_scans_is_rendered_and_a_bad_one_is_named(tmp_path):
     assert "0001.obj has neither UV coordinates nor colours of its vertices" in errors
     dataset = Dataset(tmp_path / "out" / "test" / "dataset_00")
     assert dataset.manifest.settings == TaskSettings(
-        task="humans", split="test", seed=3, views=2, resolution=20, samples=16, meshes=str(tmp_path / "scans")
-    )
+        task="humans", split="test", seed=3, views=2, resolution=20, samples=16, turn=90.0,
+        meshes=str(tmp_path / "scans"),
+    )  # fmt: skip
     assert [failed.scene for failed in dataset.manifest.failed] == [1]
 
 

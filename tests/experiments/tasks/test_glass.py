@@ -13,7 +13,8 @@ from tests.experiments.synthetic.scenes import thing
 
 
 def name(scene, split="train"):
-    return Name(TaskSettings(task="glass", split=split, seed=2, samples=4, views=8, resolution=64), 0, scene, 0)
+    settings = TaskSettings(task="glass", split=split, seed=2, samples=4, views=8, resolution=64, turn=360.0)
+    return Name(settings, 0, scene, 0)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from experiments.synthetic.export import object_mesh
 from experiments.tasks import meshes
 from experiments.tasks.naming import Name
 
-SETTINGS = TaskSettings(task="humans", split="train", seed=1, samples=1, views=12, resolution=64)
+SETTINGS = TaskSettings(task="humans", split="train", seed=1, samples=1, views=12, resolution=64, turn=360.0)
 
 
 def scan(path, height=1.8, axis=1):
