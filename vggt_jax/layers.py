@@ -3,7 +3,8 @@
 Weights are float32 in JAX layouts: ``kernel`` (inputs, outputs) or HWIO, ``bias``, ``scale``; a model whose weights are
 stored in bfloat16 computes the same way. With ``stack=(L,)`` a layer holds the parameters of L equal layers on a leading
 axis; such a stack is called one slice at a time (see :mod:`vggt_jax.blocks`). Matrix multiplications run in ``dtype`` at
-its full precision, norms and activations in float32.
+its full precision, norms and activations in float32; float32 convolutions as PyTorch has them by default, in full precision
+on a CPU, with TF32's ten bits on GPUs that have it.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class Conv(nnx.Module):
             window_strides=(self.stride, self.stride),
             padding=((self.padding, self.padding),) * 2,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            precision=HIGHEST,
+            precision=jax.lax.Precision.HIGH,
         )
 
 
