@@ -75,6 +75,10 @@ def reproduce(
     from experiments.reproduction.tables import markdown, measure
 
     base = load_base(weights, PRESETS[preset])
+    try:
+        (output / RECORDS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # now, not after the first run
+        raise OSError(f"cannot write to --output={output}: {error.strerror}") from None
     materials = Materials(preset, plan.scale, weights, store, data, _say, workers, blender)
     schedule = Schedule(plan, base.label, materials, output / RECORDS, _say)
     shown, done = schedule.collected()
@@ -129,6 +133,8 @@ def main(_: Sequence[str]) -> None:
     output = Path(given.output or f"results/{given.preset}")
     asked = f"--table={given.table} --preset={given.preset} --seeds={','.join(map(str, seeds))}"
     command = f"python -m experiments.reproduce {asked}"
+    if given.data is not None and not Path(given.data).is_dir():
+        raise ValueError(f"--data={given.data} is no folder")
     store = Path(given.store)
     data = store / "tasks" if given.data is None else Path(given.data)
     at_once = given.at_once or _places()

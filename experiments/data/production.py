@@ -137,12 +137,12 @@ def locked(output: Path) -> Iterator[None]:
         output.mkdir(parents=True, exist_ok=True)
         folder = os.open(output, os.O_RDONLY)
     except OSError as error:
-        raise OSError(f"cannot write to --output={output}: {error.strerror}") from None
+        raise OSError(f"cannot write to {output}: {error.strerror}") from None
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise OSError(f"another run is writing to --output={output}") from None
+        raise OSError(f"another run is writing to {output}") from None
     finally:
         os.close(folder)
         if is_new:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from types import TracebackType
 from typing import TypeVar
 
@@ -85,8 +86,17 @@ _execution: Execution | None = None
 
 def _begin(preset: PresetName, scale: Scale, weights: str, store: Path) -> None:
     global _execution
+    Thread(target=_end_with_parent, daemon=True).start()
     keep_compiled()
     _execution = Execution(preset, scale, weights, load_base(weights, PRESETS[preset]), store, _silent)
+
+
+def _end_with_parent() -> None:
+    """However it ends, killed included: nobody would take the job's result. What is half done goes on the next time."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _do(method: Callable[[Execution, Job], R], job: Job) -> R:

@@ -34,6 +34,8 @@ def test_a_dry_run_lists_the_runs_and_their_cost_and_writes_nothing(tmp_path):
         (["--seeds=a"], "--seeds=a: numbers with commas between them, such as 0,1,2"),
         (["--seeds=-1"], "--seeds: name at least one seed, none below 0"),
         (["--weights=nowhere.safetensors"], "nowhere.safetensors"),
+        (["--data=nowhere"], "--data=nowhere is no folder"),
+        (["--output=/dev/null"], "cannot write to --output=/dev/null: Not a directory"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path, flags, message):

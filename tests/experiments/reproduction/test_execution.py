@@ -1,5 +1,10 @@
 """What one job hands to fine-tuning and to evaluation, and what its record says; here and in processes of their own."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -164,3 +169,30 @@ def test_processes_of_their_own_say_what_is_wrong(tmp_path):
         with Places(2, "nano", wanted.scale, "nano", base, tmp_path, said.append) as places:  # pyright: ignore[reportArgumentType]
             places.validation_loss(job(run)).result(timeout=300)
     assert said == [f"{run.name}: a learning rate of 0.001, to compare"]
+
+
+ABANDONED = """
+import os, signal, time
+from pathlib import Path
+from types import SimpleNamespace
+from experiments.reproduction.places import Places
+from experiments.reproduction.scale import SCALES
+
+places = Places(2, "nano", SCALES["nano"], "nano", SimpleNamespace(label=""), Path("."), print)
+print(places._processes.submit(os.getpid).result(), flush=True)
+places._processes.submit(time.sleep, 1000)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_processes_of_their_own_end_with_a_command_that_is_killed(tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "JAX_PLATFORMS": "cpu"}
+    killed = subprocess.run([sys.executable, "-c", ABANDONED], cwd=tmp_path, env=env, capture_output=True, timeout=300)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    process = Path("/proc") / killed.stdout.decode().split()[0]
+    for _ in range(300):
+        if not process.exists() or "State:\tZ" in (process / "status").read_text():
+            return
+        time.sleep(0.1)
+    os.kill(int(process.name), signal.SIGKILL)
+    pytest.fail("it goes on")
