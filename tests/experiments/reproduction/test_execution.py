@@ -187,9 +187,11 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def test_processes_of_their_own_end_with_a_command_that_is_killed(tmp_path):
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "JAX_PLATFORMS": "cpu"}
-    killed = subprocess.run([sys.executable, "-c", ABANDONED], cwd=tmp_path, env=env, capture_output=True, timeout=300)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    process = Path("/proc") / killed.stdout.decode().split()[0]
+    command = [sys.executable, "-c", ABANDONED]
+    with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None
+        process = Path("/proc") / killed.stdout.readline().strip()
+        assert killed.wait(timeout=300) == -signal.SIGKILL
     for _ in range(300):
         if not process.exists() or "State:\tZ" in (process / "status").read_text():
             return
