@@ -25,7 +25,7 @@ from experiments.finetuning.run import SECONDS, Tuned, tune
 from experiments.reproduction.plan import Run
 from experiments.reproduction.records import Record, plain
 from experiments.reproduction.scale import Scale
-from experiments.reproduction.search import from_chosen
+from experiments.reproduction.search import best_rate, from_chosen
 from experiments.revision import commit
 from experiments.training.loop import Diverged
 
@@ -82,26 +82,31 @@ class Execution:
     def record(self, job: Job) -> Record:
         """Fine-tune, evaluate on all test sets; what was interrupted goes on.
 
-        A run that diverges with its rate gets the next lower one of the scale's.
+        A run that diverges with its rate, or ends above the base model's loss on validation scenes, gets the next lower one of
+        the scale's; if all do, the one that ended lowest counts.
 
         Raises:
             ValueError, OSError: as :func:`experiments.finetuning.run.tune` and
                 :func:`experiments.evaluation.run.evaluate_dataset` do.
         """
         run = job.run
-        diverged: list[float] = []
-        tuned = None if run.method is None else self._tuned(job, diverged)
+        rate, given_up, tuned = None, (), None
+        if run.method is not None:
+            rate, given_up, tuned = self._tuned(job)
         self.announce(f"{run.name}: evaluating")
         start = time.perf_counter()
-        tests = self._evaluate(job, tuned)
+        try:
+            tests = self._evaluate(job, tuned)
+        except ValueError as error:
+            raise ValueError(f"{run.name}: {error}") from error
         return Record(
             run=plain(run),
             sizes=self.scale.sizes(run.method, run.size),
             base=self.base.label,
             commit=commit(),
             parameters=0 if tuned is None else tuned.count.total,
-            rate=None if tuned is None else self._rates(job)[len(diverged)],
-            diverged=tuple(diverged),
+            rate=rate,
+            given_up=given_up,
             steps=0 if tuned is None else self._choice(job).preset.steps,
             training_seconds=0.0 if tuned is None else float(tuned.facts[SECONDS]),
             evaluation_seconds=round(time.perf_counter() - start, 1),
@@ -111,21 +116,31 @@ class Execution:
             tests=tests,
         )
 
-    def _rates(self, job: Job) -> tuple[float, ...]:
-        """To train with, the first of them with which it does not diverge."""
+    def _tuned(self, job: Job) -> tuple[float, tuple[float, ...], Tuned]:
+        """Rate, those that were given up, and what the rate came to; raises Diverged if training does so with every rate."""
         assert job.rate is not None
-        return from_chosen(self.scale.rates, job.rate)
-
-    def _tuned(self, job: Job, diverged: list[float]) -> Tuned:
-        """With the first rate that does not diverge, those that do in ``diverged``; raises Diverged if all do."""
-        *higher, lowest = self._rates(job)
-        for rate in higher:
+        tried: dict[float, Tuned] = {}
+        losses: dict[float, float] = {}
+        rates = from_chosen(self.scale.rates, job.rate)
+        for rate in rates:
             try:
-                return self._tune(replace(job, rate=rate))
+                tried[rate] = self._tune(replace(job, rate=rate))
             except Diverged as error:
-                self.announce(f"{error}; the next lower rate follows")
-                diverged.append(rate)
-        return self._tune(replace(job, rate=lowest))
+                if rate == rates[-1] and not tried:
+                    raise
+                losses[rate], outcome = math.inf, str(error)
+            else:
+                loss = _validation(tried[rate])
+                losses[rate] = loss["after"]
+                if loss["after"] <= loss["before"]:
+                    break
+                outcome = (
+                    f"{job.run.name}: a rate of {rate:g} made the loss {loss['after']:.3g} from {loss['before']:.3g}"
+                )
+            if rate != rates[-1]:
+                self.announce(f"{outcome}; the next lower rate follows")
+        best = best_rate({rate: losses[rate] for rate in tried})
+        return best, tuple(rate for rate in losses if rate != best), tried[best]
 
     def _tune(self, job: Job) -> Tuned:
         self.announce(f"{job.run.name}: fine-tuning with a peak learning rate of {job.rate:g}")

@@ -33,8 +33,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Trained."""
     rate: float | None
     """Peak learning rate."""
-    diverged: tuple[float, ...] = ()
-    """Higher ones, with which training diverged."""
+    given_up: tuple[float, ...] = ()
+    """Others that were tried, with which training diverged or ended above the base model's loss on validation scenes."""
     steps: int
     training_seconds: float
     evaluation_seconds: float

@@ -85,7 +85,7 @@ def _page(
         done=len(records),
         bases=sorted({record.base for record in records.values()}),
         commits=sorted({record.commit for record in records.values()}),
-        lowered=[(run, record) for run, record in records.items() if record.diverged],
+        lowered=[(run, record) for run, record in records.items() if record.given_up],
         rates=list(
             _rate_lines(records, [each for each in searches if each.is_among(plan.scale.rates)], plan.scale.rates)
         ),

@@ -17,7 +17,7 @@ def best_rate(losses: Mapping[float, float]) -> float:
 
 
 def from_chosen(rates: Sequence[float], chosen: float) -> tuple[float, ...]:
-    """What a run is trained with: the chosen rate or, where it diverges with that, the next lower one, and so on.
+    """What a run is trained with: the chosen rate or, where that does more harm than good, the next lower one, and so on.
 
     The rate of a method is chosen on its smallest row; with alpha = rank a larger one takes larger steps.
     """

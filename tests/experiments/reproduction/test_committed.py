@@ -45,4 +45,6 @@ def test_every_run_has_the_rate_that_was_best_on_validation_scenes():
     assert runs
     for run in runs:
         rates = from_chosen(SCALES["nano"].rates, chosen[run.run["task"], run.run["method"]])
-        assert (*run.diverged, run.rate) == rates[: len(run.diverged) + 1], run.run
+        assert run.rate is not None
+        assert {*run.given_up, run.rate} == set(rates[: len(run.given_up) + 1]), run.run
+        assert run.validation["after"] < run.validation["before"], run.run

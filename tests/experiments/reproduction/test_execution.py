@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -96,24 +97,34 @@ def test_a_rate_that_diverges_is_infinitely_bad(tmp_path, calls, monkeypatch):
         make(tmp_path, wanted).record(lora)
 
 
-def test_a_run_that_diverges_gets_the_next_lower_rate(tmp_path, calls, monkeypatch):
+@pytest.mark.parametrize(
+    ("after", "rate", "given_up"),
+    [
+        ({2.5e-3: 0.9}, 2.5e-3, ()),  # the base model's is 1
+        ({2.5e-3: None, 5e-4: 3.0, 1e-4: 0.5}, 1e-4, (2.5e-3, 5e-4)),  # None: diverges
+        ({2.5e-3: 3.0, 5e-4: 0.7}, 5e-4, (2.5e-3,)),
+        ({2.5e-3: None, 5e-4: 3.0, 1e-4: 1.1, 2e-5: 1.2}, 1e-4, (2.5e-3, 5e-4, 2e-5)),
+    ],
+)
+def test_a_run_that_a_rate_harms_gets_the_next_lower_one(tmp_path, calls, monkeypatch, after, rate, given_up):
     wanted = plan("3")
     lora = job(next(run for run in wanted.runs if run.method == "lora"), rate=2.5e-3)
-    tune = execution.tune
+    tune, tried = execution.tune, []
 
-    def diverging(choice, *others):
-        if choice.preset.peak_rate > 1e-4:
+    def tune_to(choice, *others):
+        tried.append(choice.preset.peak_rate)
+        if (loss := after[tried[-1]]) is None:
             raise Diverged("training stopped at step 12: …")
-        return tune(choice, *others)
+        return replace(tune(choice, *others), after={"loss": np.full(2, loss)})
 
-    monkeypatch.setattr(execution, "tune", diverging)
-    execute = make(tmp_path, wanted)
-    said = []
+    monkeypatch.setattr(execution, "tune", tune_to)
+    execute, said = make(tmp_path, wanted), []
     execute.announce = said.append
     record = execute.record(lora)
-    assert (record.rate, record.diverged) == (1e-4, (2.5e-3, 5e-4))
-    assert [call.preset.peak_rate for call in calls if not isinstance(call, tuple)] == [1e-4]
-    assert sum("glass_lora_16_seed0: training stopped" in line for line in said) == 2
+    assert (record.rate, record.given_up) == (rate, given_up) and tried == list(after)
+    assert record.validation["after"] == after[rate]
+    follow = [line for line in said if line.endswith("the next lower rate follows")]
+    assert len(follow) == len(after) - 1 and all(line.startswith("glass_lora_16_seed0: ") for line in follow)
 
 
 def test_sizes_are_the_scales_and_each_method_gets_what_is_its_own(tmp_path, calls):
