@@ -77,6 +77,11 @@ class Measured:
         """Of any fine-tuning in it."""
         return sorted({record.run["seed"] for line in self.lines if line.row.method for record in line.records})
 
+    @property
+    def missing(self) -> int:
+        """Rows that nothing was measured of yet."""
+        return sum(not line.records for line in self.lines)
+
     def places(self, column: Column) -> dict[str, int]:
         """Label → 1 for the best mean and 2 for the second, of lines that have been measured."""
         found = {line.label: column.values(line.records).mean() for line in self.lines if line.records}

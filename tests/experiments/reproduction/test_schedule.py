@@ -171,7 +171,14 @@ def test_tables_and_seeds_of_other_calls_are_shown_too(tmp_path):
     assert {run.task for run in found} == {"glass", "faces"} and len(found) == 12
     write_results(tmp_path, shown, found, read_searches(tmp_path / "records"), "python -m experiments.reproduce")
     page = (tmp_path / "README.md").read_text()
-    assert "12 runs" in page and "## Table 3" in page and "Seed 0.\n" in page and "Nothing is fine-tuned yet." in page
+    assert "12 runs" in page and "## Table 3" in page and "Seed 0.\n" in page
+    assert "Nothing is fine-tuned yet. 12 of 13 rows are still to be run" in page
+    assert "gets the next lower one" not in page
+    run, record = next((run, record) for run, record in found.items() if run.method)
+    harmed = {**found, run: msgspec.structs.replace(record, rate=1e-4, given_up=(5e-4,))}
+    write_results(tmp_path, shown, harmed, read_searches(tmp_path / "records"), "python -m experiments.reproduce")
+    page = (tmp_path / "README.md").read_text()
+    assert f"gets the next lower one:\n\n- {run.name}: 0.0001\n" in page
     go(tmp_path, plan("3", seeds=(1,)))
     shown, _ = make(tmp_path, plan("3")).collected()
     assert [table.name for table in shown.tables] == ["3"] and shown.seeds == (0, 1)
