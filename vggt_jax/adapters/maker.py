@@ -97,7 +97,7 @@ def select(matrices: Mapping[str, Matrix], patterns: Sequence[str]) -> dict[str,
     """
     matched = {pattern: {path for path in matrices if fnmatchcase(path, pattern)} for pattern in patterns}
     if empty := [pattern for pattern, paths in matched.items() if not paths]:
-        raise ValueError(f"patterns: {', '.join(empty)} match none of the {len(matrices)} adaptable matrices")
+        raise ValueError(f"no adaptable matrix matches {', '.join(empty)}; names are like {next(iter(matrices), '')}")
     chosen = set().union(*matched.values())
     return {path: matrix for path, matrix in matrices.items() if path in chosen}
 
