@@ -103,7 +103,7 @@ def test_a_rate_that_diverges_is_infinitely_bad(tmp_path, calls, monkeypatch):
         ({2.5e-3: 0.9}, 2.5e-3, ()),  # the base model's is 1
         ({2.5e-3: None, 5e-4: 3.0, 1e-4: 0.5}, 1e-4, (2.5e-3, 5e-4)),  # None: diverges
         ({2.5e-3: 3.0, 5e-4: 0.7}, 5e-4, (2.5e-3,)),
-        ({2.5e-3: None, 5e-4: 3.0, 1e-4: 1.1, 2e-5: 1.2}, 1e-4, (2.5e-3, 5e-4, 2e-5)),
+        ({2.5e-3: None, 5e-4: 3.0, 1e-4: 1.1, 2e-5: 1.2, 4e-6: 1.3}, 1e-4, (2.5e-3, 5e-4, 2e-5, 4e-6)),
     ],
 )
 def test_a_run_that_a_rate_harms_gets_the_next_lower_one(tmp_path, calls, monkeypatch, after, rate, given_up):

@@ -93,18 +93,17 @@ def test_a_search_goes_on_beyond_the_best_rate_and_ends_on_the_way_to_one_that_d
     places = Done(wanted.scale, best_rate=1e-5, diverges_above=1e-3)
     dict(make(tmp_path, wanted)(places, at_once))
     tried = [job.rate for job in places.compared if job.run.method == "lora"]
-    assert tried == [1e-4, 5e-4, 2.5e-3, 2e-5]
+    assert tried == [1e-4, 5e-4, 2.5e-3, 2e-5, 4e-6]
     search = read(tmp_path / "records" / "rates_glass_lora.json", RateSearch)
     assert search is not None and search.losses["0.0025"] is None
-    assert list(search.losses) == ["2e-05", "0.0001", "0.0005", "0.0025"]
+    assert list(search.losses) == ["4e-06", "2e-05", "0.0001", "0.0005", "0.0025"]
     assert {job.rate for job in places.recorded} == {None, 2e-5}
     _, places = go(tmp_path, plan("3", seeds=(1,)))
     assert not places.compared
     found = make(tmp_path, wanted).found()
     write_results(tmp_path, wanted, found, read_searches(tmp_path / "records"), "python -m experiments.reproduce")
-    assert (
-        "| glass | lora | 0.3000 | **0.6931** | 2.3026 | 3.9120 | diverged |  |" in (tmp_path / "README.md").read_text()
-    )
+    line = "| glass | lora | 0.3000 | 0.9163 | **0.6931** | 2.3026 | 3.9120 | diverged |  |  |"
+    assert line in (tmp_path / "README.md").read_text()
 
 
 def test_further_seeds_take_the_chosen_rate(tmp_path):
@@ -153,8 +152,8 @@ def test_a_record_is_found_again_and_shown_in_the_tables(tmp_path):
     page = (tmp_path / "README.md").read_text()
     assert page.splitlines()[2].startswith("3 runs, ") and "| Full | 7 | 1.5 | " in page
     assert "Which claims hold?" in page
-    assert "| 2e-05 | 0.0001 | 0.0005 | 0.0025 | 0.0125 |" in page
-    assert "| glass | full | 0.3000 |  | 1.6094 | **0.0000** | 1.6094 |  |\n| glass | lora |" in page
+    assert "| 4e-06 | 2e-05 | 0.0001 | 0.0005 | 0.0025 | 0.0125 | 0.0625 |" in page
+    assert "| glass | full | 0.3000 |  |  | 1.6094 | **0.0000** | 1.6094 |  |  |\n| glass | lora |" in page
     rest, places = go(tmp_path, wanted)
     assert [*made, *rest] == wanted.runs
     write_results(tmp_path, wanted, {**made, **rest}, [], "python -m experiments.reproduce")
