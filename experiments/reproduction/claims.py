@@ -1,4 +1,4 @@
-"""Do the paper's claims hold? Each as paired comparisons of two rows over the same test scenes."""
+"""Do the paper's claims hold, and does the M matter? Each as paired comparisons of two rows over the same test scenes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import numpy as np
 
 from experiments.data.manifest import Split
 from experiments.evaluation.bootstrap import Difference, paired_bootstrap
-from experiments.reproduction.paper import printed
+from experiments.reproduction.paper import PrintedRow, printed
 from experiments.reproduction.records import Record
-from experiments.reproduction.rows import TABLES, TableName
+from experiments.reproduction.rows import CONTROL, TABLES, TableName
 from experiments.reproduction.scale import Scale
 from experiments.reproduction.tables import BETTER, Records, records_of
 
 SIMILAR = 0.05
 """Two rows are alike if the whole interval of their difference is within this share of the first one's mean."""
 Reading = Literal["yes", "no, the opposite", "undecided"]
+_BESIDE = "Beside the heads' LoRA, an M helps on "
 
 
 @dataclass(frozen=True)
 class Claim:
-    """``first`` is better than ``second`` (or, if ``alike``, as good), rows of one table by the paper's labels."""
+    """``first`` is better than ``second`` (or, if ``alike``, as good), rows of one table by labels of :mod:`rows`."""
 
     words: str
     table: TableName
@@ -54,6 +55,12 @@ CLAIMS = (
     Claim(
         "Allocation by effective rank is as good as uniform", "s1", "Importance (d=64)", "Uniform (d=64)", alike=True
     ),
+    # Not the paper's:
+    Claim(f"{_BESIDE}mined directions", "1", "Ours (d=16)", CONTROL.label),
+    Claim(f"{_BESIDE}mined directions", "2", "Ours (d=64)", CONTROL.label),
+    Claim(f"{_BESIDE}mined directions", "3", "Ours", CONTROL.label),
+    Claim(f"{_BESIDE}mined directions", "4", "Ours (d=16)", CONTROL.label),
+    Claim(f"{_BESIDE}singular vectors", "4", "PSV (d=64)", CONTROL.label),
 )
 
 
@@ -73,8 +80,8 @@ class Finding:
     seeds: int
     scenes: int
     reading: Reading
-    printed: Reading
-    """What the paper's two figures say by themselves; it gives no spread."""
+    printed: Reading | None
+    """What the paper's two figures say by themselves, if it prints both; it gives no spread."""
 
 
 def examine(scale: Scale, seeds: Sequence[int], records: Records, tables: Sequence[TableName]) -> list[Finding]:
@@ -94,13 +101,12 @@ def _examine(claim: Claim, scale: Scale, seeds: Sequence[int], records: Records)
     ]
     if not all(found):
         return
-    values = [printed()[claim.table][row.label].values for row in rows]
+    paper = [printed()[claim.table].get(row.label) for row in rows]
     column = 0
     for split, metrics in table.tests:
         for metric in metrics:
             first, second = (_by_scene(each, split, metric) for each in found)
             difference = paired_bootstrap(second, first)
-            apart = values[0][column] - values[1][column]
             yield Finding(
                 claim,
                 (scale.label(rows[0]), scale.label(rows[1])),
@@ -111,7 +117,7 @@ def _examine(claim: Claim, scale: Scale, seeds: Sequence[int], records: Records)
                 min(map(len, found)),
                 len(first),
                 _read(claim, metric, difference.low, difference.high, float(second.mean())),
-                _read(claim, metric, apart, apart, values[1][column]),
+                _read_printed(claim, metric, paper, column),
             )
             column += 1
 
@@ -127,6 +133,14 @@ def _read(claim: Claim, metric: str, low: float, high: float, reference: float) 
     if low > 0:
         return "yes"
     return "no, the opposite" if high < 0 else "undecided"
+
+
+def _read_printed(claim: Claim, metric: str, paper: Sequence[PrintedRow | None], column: int) -> Reading | None:
+    first, second = paper
+    if first is None or second is None:
+        return None
+    apart = first.values[column] - second.values[column]
+    return _read(claim, metric, apart, apart, second.values[column])
 
 
 def _by_scene(records: Sequence[Record], split: Split, metric: str) -> np.ndarray:

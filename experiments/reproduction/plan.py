@@ -6,11 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from experiments.data.manifest import Split, Task
-from experiments.reproduction.rows import TABLES, Row, Table, TableName
+from experiments.finetuning.choice import HEADS
+from experiments.reproduction.rows import BLOCKS, TABLES, Row, Table, TableName
 from experiments.reproduction.scale import Scale
 from experiments.reproduction.search import first_rates
 from experiments.synthetic.schema import Attribute, Setting
 from vggt_jax.parameters import Method
+
+_PARTS = {("*",): "", BLOCKS: "blocks", HEADS: "heads"}
+
+Search = tuple[Task, str]
+"""Whose learning rate is chosen: a task and a method's :func:`variant`."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,17 @@ class Run:
             parts.append(f"{self.size}")
         if self.subspaces is not None:
             parts += [f"r{self.subspaces.mined_rank}", *([self.allocation] * (self.allocation != "uniform"))]
-        parts += ["blocks"] * (self.matrices != ("*",))
-        return "_".join([*parts, f"seed{self.seed}"])
+        return "_".join([*parts, *filter(None, [_PARTS[self.matrices]]), f"seed{self.seed}"])
+
+    @property
+    def search(self) -> Search | None:
+        """Whose learning rate it takes; None: nothing is trained."""
+        return None if self.method is None else (self.task, variant(self.method, self.matrices))
+
+
+def variant(method: Method, matrices: Sequence[str]) -> str:
+    """A method by the part of the model that it changes, if that is not all of it: ``lora``, ``lora_heads``."""
+    return "_".join(filter(None, [method, _PARTS[tuple(matrices)]]))
 
 
 def run_of(row: Row, table: Table, scale: Scale, seed: int) -> Run:
@@ -102,12 +117,12 @@ class Plan:
         return list(dict.fromkeys((name, each.setting, each.mined_rank) for each in needed for name in each.attributes))
 
     @property
-    def searches(self) -> dict[tuple[Task, Method], Run]:
-        """(task, method) → the run whose rates are compared: the method's first, with the first seed."""
-        found: dict[tuple[Task, Method], Run] = {}
+    def searches(self) -> dict[Search, Run]:
+        """For each search the run whose rates are compared: the first that needs it, with the first seed."""
+        found: dict[Search, Run] = {}
         for run in self.runs:
-            if run.method is not None:
-                found.setdefault((run.task, run.method), run)
+            if run.search is not None:
+                found.setdefault(run.search, run)
         return found
 
     def trainings(self) -> int:

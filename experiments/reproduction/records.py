@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from experiments.data.files import read_json, write_json
-from experiments.reproduction.plan import Run
+from experiments.reproduction.plan import Run, Search, variant
 from experiments.reproduction.search import best_rate, still_to_compare
 
 RATES = "rates"
@@ -53,6 +53,11 @@ class RateSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     run: dict[str, Any]
     losses: dict[str, float | None]
     """Rate → mean loss on validation scenes after training; None where it diverged."""
+
+    @property
+    def search(self) -> Search:
+        """What the rate is for."""
+        return self.run["task"], variant(self.run["method"], self.run["matrices"])
 
     @property
     def by_rate(self) -> dict[float, float]:

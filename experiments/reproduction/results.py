@@ -95,11 +95,10 @@ def _page(
 
 def _rate_lines(records: Records, searches: Sequence[RateSearch], rates: Sequence[float]) -> Iterator[RateLine]:
     """Of methods that have a run: it knows the base model's loss."""
-    before = {(run.task, run.method): record.validation["before"] for run, record in records.items() if run.method}
+    before = {run.search: record.validation["before"] for run, record in records.items() if run.search}
     for each in searches:
-        key = each.run["task"], each.run["method"]
-        if key in before:
-            yield RateLine(*key, before[key], tuple(_loss(each, rate) for rate in rates))
+        if each.search in before:
+            yield RateLine(*each.search, before[each.search], tuple(_loss(each, rate) for rate in rates))
 
 
 def _loss(search: RateSearch, rate: float) -> str:
@@ -137,4 +136,5 @@ def _reading(finding: Finding) -> str:
     share = difference.mean / abs(difference.first)
     low, high = (bound / abs(difference.first) for bound in (difference.low, difference.high))
     name = SHORT_NAMES[finding.metric]
-    return f"{name}: {finding.reading} ({share:+.1%} [{low:+.1%}, {high:+.1%}]; paper: {finding.printed})"
+    paper = f"; paper: {finding.printed}" if finding.printed else ""
+    return f"{name}: {finding.reading} ({share:+.1%} [{low:+.1%}, {high:+.1%}]{paper})"

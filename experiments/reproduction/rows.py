@@ -20,7 +20,7 @@ class Row:
     """One line of a table, with the sizes that the paper prints; :mod:`experiments.reproduction.scale` has a preset's."""
 
     label: str
-    """As the paper prints it, the key of ``paper.json``."""
+    """As the paper prints it, the key of ``paper.json``, where controls are missing."""
     method: Method | None = None
     """None: the base model as it is."""
     size: int = 16
@@ -29,7 +29,7 @@ class Row:
     """r of the adapters that the subspaces were mined from; None: those of the main tables."""
     allocation: Allocation = "uniform"
     matrices: tuple[str, ...] = ("*",)
-    """Those that get an M (of subspace and psv only)."""
+    """Those that the method changes; with subspace and psv, that get an M."""
     plain: tuple[str, ...] = HEADS
     """Those that get a plain LoRA of rank 16 as well."""
 
@@ -64,6 +64,8 @@ def _ours(dims: tuple[int, ...], label: str = "Ours (d={})", **settings) -> tupl
 
 
 _BASE, _FULL = Row("VGGT"), Row("Full", "full")
+CONTROL = Row("Heads alone (rank=16)", "lora", matrices=HEADS)
+"""Not in the paper: what Ours and PSV have without an M, with a small model nearly all of their parameters."""
 
 # What a table costs is printed before it starts (plan.describe); what it should show:
 TABLES: Mapping[TableName, Table] = {
@@ -82,6 +84,7 @@ TABLES: Mapping[TableName, Table] = {
                 _FULL,
                 *_ranks("LoRA", "lora", (16, 32, 64, 128)),
                 *_ranks("PiSSA", "pissa", (16, 32, 64, 128)),
+                CONTROL,
                 *_ours((8, 16, 32)),
             ),
         ),
@@ -98,6 +101,7 @@ TABLES: Mapping[TableName, Table] = {
                 _FULL,
                 *_ranks("LoRA", "lora", (16, 32, 64, 128, 256)),
                 *_ranks("PiSSA", "pissa", (16, 32, 64, 128, 256)),
+                CONTROL,
                 *_ours((16, 32, 64)),
             ),
         ),
@@ -114,6 +118,7 @@ TABLES: Mapping[TableName, Table] = {
                 _FULL,
                 *_ranks("LoRA", "lora", (16, 32, 64, 128)),
                 *_ranks("AdaLoRA", "adalora", (16, 32, 64, 128)),
+                CONTROL,
                 Row("Ours", "subspace", 64, matrices=BLOCKS),
             ),
         ),
@@ -125,7 +130,7 @@ TABLES: Mapping[TableName, Table] = {
             (("test", POINTS), ("cross_domain", POINTS)),
             _ALL,
             "object_centric",
-            (*(Row(f"PSV (d={D})", "psv", D) for D in (32, 64, 128, 256)), *_ours((8, 16, 32, 64))),
+            (*(Row(f"PSV (d={D})", "psv", D) for D in (32, 64, 128, 256)), CONTROL, *_ours((8, 16, 32, 64))),
         ),
         # The rank of the adapters that are mined hardly matters.
         Table(

@@ -13,14 +13,10 @@ from typing import Protocol
 from experiments.data.manifest import Split, Task
 from experiments.reproduction import records
 from experiments.reproduction.execution import Job
-from experiments.reproduction.plan import Plan, Run, Subspaces, make_plan, run_of
+from experiments.reproduction.plan import Plan, Run, Search, Subspaces, make_plan, run_of
 from experiments.reproduction.records import RateSearch, Record, plain
 from experiments.reproduction.rows import TABLES, TableName
 from experiments.reproduction.search import first_rates, still_to_compare
-from vggt_jax.parameters import Method
-
-Search = tuple[Task, Method]
-"""Whose learning rate is chosen."""
 
 
 class Materials(Protocol):
@@ -106,7 +102,7 @@ class Schedule:
         """
         found = self.found()
         waiting = [run for run in self.plan.runs if run not in found]
-        searches = [search for search in dict.fromkeys(map(_search, waiting)) if search is not None]
+        searches = [search for search in dict.fromkeys(run.search for run in waiting) if search is not None]
         rates = {search: self._chosen(search) for search in searches}
         unknown: dict[Search | None, dict[float, float]] = {search: {} for search in searches if rates[search] is None}
         to_try = [
@@ -115,13 +111,13 @@ class Schedule:
         busy: dict[Future, Run | tuple[Search, float]] = {}
         while waiting or to_try or busy:
             while len(busy) < at_once:
-                ready = next((run for run in waiting if _search(run) not in unknown), None)
+                ready = next((run for run in waiting if run.search not in unknown), None)
                 if to_try and (ready is None or self._is_before(to_try[0][0], ready)):
                     search, rate = to_try.pop(0)
                     busy[places.validation_loss(self._job(self.plan.searches[search], rate))] = search, rate
                 elif ready is not None:
                     waiting.remove(ready)
-                    search = _search(ready)
+                    search = ready.search
                     busy[places.record(self._job(ready, None if search is None else rates[search]))] = ready
                 else:
                     break
@@ -220,7 +216,3 @@ class Schedule:
                         f"{self._file(other)} and {self._file(run)} are of different data ({run.task}, {split}); "
                         "delete the one that is out of date"
                     )
-
-
-def _search(run: Run) -> Search | None:
-    return None if run.method is None else (run.task, run.method)

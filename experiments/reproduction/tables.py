@@ -107,7 +107,7 @@ def records_of(row: Row, table: Table, scale: Scale, seeds: Sequence[int], recor
 
 
 def markdown(measured: Measured) -> str:
-    """A table for GitHub: ours, then the paper's figures of the row that ours stands for."""
+    """A table for GitHub: ours, then the paper's figures of the row that ours stands for, if there is one."""
     cells = _cells(measured, lambda text, place: {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(place, text), " ± ")
     return "\n".join("| " + " | ".join(row) + " |" for row in [*_heading(measured), *cells]) + "\n"
 
@@ -131,13 +131,15 @@ def csv_of(measured: Measured) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["table", "method", "paper's row", "parameters", "seed", "test set", "metric", "mean over scenes"])
+    paper = printed()[measured.table.name]
     for line in measured.lines:
+        theirs = line.row.label if line.row.label in paper else ""
         for record in line.records:
             for column in measured.columns:
                 mean = scene_means(record.tests[column.split], column.metric)
-                start = [measured.table.name, line.label, line.row.label, record.parameters, record.run["seed"]]
+                start = [measured.table.name, line.label, theirs, record.parameters, record.run["seed"]]
                 writer.writerow([*start, column.split, column.metric, f"{mean:.6g}"])
-    for label, row in printed()[measured.table.name].items():
+    for label, row in paper.items():
         for column, value in zip(measured.columns, row.values, strict=True):
             start = [measured.table.name, label, label, row.parameters, "paper"]
             writer.writerow([*start, column.split, f"{column.metric} (the paper's unit)", value])
@@ -153,9 +155,10 @@ def _heading(measured: Measured) -> tuple[list[str], list[str]]:
 
 def _cells(measured: Measured, mark: Callable[[str, int], str], plus_minus: str) -> Iterator[list[str]]:
     places = {column: measured.places(column) for column in measured.columns}
+    blank = [_MISSING] * (1 + len(measured.columns))
     for line in measured.lines:
-        paper = printed()[measured.table.name][line.row.label]
-        last = [line.row.label, *(f"{value:g}" for value in paper.values)]
+        paper = printed()[measured.table.name].get(line.row.label)
+        last = [line.row.label, *(f"{value:g}" for value in paper.values)] if paper else blank
         if not line.records:
             yield [line.label, *[_MISSING] * (2 + len(measured.columns)), *last]
             continue

@@ -5,7 +5,7 @@ import pytest
 from experiments.reproduction.claims import CLAIMS, examine
 from experiments.reproduction.paper import printed
 from experiments.reproduction.plan import run_of
-from experiments.reproduction.rows import TABLES
+from experiments.reproduction.rows import CONTROL, TABLES
 from tests.experiments.reproduction.planted import plan, record
 
 
@@ -26,7 +26,8 @@ def readings(found):
 
 def test_claims_name_rows_of_their_tables():
     for claim in CLAIMS:
-        assert {claim.first, claim.second} <= printed()[claim.table].keys(), claim
+        rows = {row.label for row in TABLES[claim.table].rows}
+        assert {claim.first, claim.second} <= rows and claim.first in printed()[claim.table], claim
 
 
 def test_better_means_smaller_distances_and_larger_consistency():
@@ -56,6 +57,13 @@ def test_alike_is_a_claim_about_the_whole_interval(ratio, expected):
 def test_the_papers_own_figures_are_read_the_same_way():
     found = {(f.split, f.metric): f.printed for f in findings("2", {"Ours (d=64)": 1, "LoRA (rank=256)": 1, "VGGT": 1})}
     assert found["test", "accuracy"] == found["cross_domain", "normal_consistency"] == "yes"
+
+
+def test_what_the_paper_has_no_row_for_is_read_without_its_figures():
+    found = findings("3", {"Ours": 0.01, CONTROL.label: 0.02})
+    assert readings(found)["test", "accuracy"] == "yes" and {each.printed for each in found} == {None}
+    (line, *_) = found
+    assert line.rows == ("Ours (d=8)", "Heads alone (rank=2)")
 
 
 def test_claims_with_a_row_that_has_not_been_measured_are_left_out():

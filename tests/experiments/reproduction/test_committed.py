@@ -7,6 +7,7 @@ import pytest
 
 from experiments.extraction.base import load_base
 from experiments.extraction.presets import PRESETS
+from experiments.reproduction.plan import variant
 from experiments.reproduction.records import Record, read, read_searches
 from experiments.reproduction.results import PAGE, write_results
 from experiments.reproduction.scale import SCALES
@@ -40,11 +41,13 @@ def test_tables_and_page_are_those_of_the_records(remade):
 
 def test_every_run_has_the_rate_that_was_best_on_validation_scenes():
     folder = RESULTS / "records"
-    chosen = {(each.run["task"], each.run["method"]): each.chosen for each in read_searches(folder)}
+    chosen = {each.search: each.chosen for each in read_searches(folder)}
     runs = [run for path in folder.glob("*_seed*.json") if (run := read(path, Record)) is not None]
     assert runs
     for run in runs:
-        rates = from_chosen(SCALES["nano"].rates, chosen[run.run["task"], run.run["method"]])
+        rates = from_chosen(
+            SCALES["nano"].rates, chosen[run.run["task"], variant(run.run["method"], run.run["matrices"])]
+        )
         assert run.rate is not None
         assert {*run.given_up, run.rate} == set(rates[: len(run.given_up) + 1]), run.run
         assert run.validation["after"] < run.validation["before"], run.run

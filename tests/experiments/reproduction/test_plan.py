@@ -9,7 +9,7 @@ def test_tables_share_runs_and_names_tell_them_apart():
     everything = plan(*TABLES, seeds=(0, 1))
     rows = sum(len(table.rows) for table in TABLES.values())
     # Ours (d=16, 32, 64) stands in Tables 2, 4, s1 and 5, (d=8) in 4 and 5; nano's main subspaces are those of r = 64.
-    assert len(plan(*TABLES).runs) == rows - 3 * 3 - 1
+    assert len(plan(*TABLES).runs) == rows - 3 * 3 - 1 - 1  # the control in 2 and 4
     assert len(everything.runs) == 2 * len(plan(*TABLES).runs) - 3  # the base models need no second seed
     assert len({run.name for run in everything.runs}) == len(everything.runs)
     first = len(plan(*TABLES).runs)
@@ -22,24 +22,27 @@ def test_rows_of_table_5_and_2_are_the_same_run_only_for_the_adapters_of_the_mai
     assert by_label["Ours (d=16)"] == by_label["r=64 (d=16)"] != by_label["r=16 (d=16)"]
 
 
-def test_a_methods_rates_are_compared_on_its_first_row():
+def test_a_methods_rates_are_compared_on_its_first_row_and_the_controls_on_their_own():
     found = plan("1", "3").searches
     assert {key: run.size for key, run in found.items()} == {
-        ("faces", "full"): 0, ("faces", "lora"): 16, ("faces", "pissa"): 16, ("faces", "subspace"): 8,
-        ("glass", "full"): 0, ("glass", "lora"): 16, ("glass", "adalora"): 16, ("glass", "subspace"): 64,
+        ("faces", "full"): 0, ("faces", "lora"): 16, ("faces", "pissa"): 16, ("faces", "lora_heads"): 16,
+        ("faces", "subspace"): 8,
+        ("glass", "full"): 0, ("glass", "lora"): 16, ("glass", "adalora"): 16, ("glass", "lora_heads"): 16,
+        ("glass", "subspace_blocks"): 64,
     }  # fmt: skip
+    assert found["glass", "lora_heads"].name == "glass_lora_16_heads_seed0"
 
 
 def test_the_cost_counts_searches_and_extractions():
     nano = plan("1")
-    assert nano.trainings() == 12 + 4 * 2 and len(nano.extractions) == 2
+    assert nano.trainings() == 13 + 5 * 2 and len(nano.extractions) == 2
     lines = list(describe(nano))
     assert (
-        "2 subspaces, 3 learning rates or more for each of 4 methods and tasks, 20 fine-tunings for seed(s) 0" in lines
+        "2 subspaces, 3 learning rates or more for each of 5 methods and tasks, 23 fine-tunings for seed(s) 0" in lines
     )
-    assert lines[-1].startswith("about 64 minutes on two CPU cores")
+    assert lines[-1].startswith("about 70 minutes on two CPU cores")
     paper = plan("1", preset="vggt_1b")
-    assert paper.trainings() == 12  # the paper's learning rate, no search
+    assert paper.trainings() == 13  # the paper's learning rate, no search
     assert "days on one H200" in list(describe(paper))[-1]
 
 

@@ -77,8 +77,8 @@ def test_every_methods_rate_is_the_best_of_the_same_ones_on_validation_scenes(tm
     wanted = plan("3")
     found, places = go(tmp_path, wanted)
     assert list(found) == wanted.runs
-    for method in ("lora", "adalora", "full", "subspace"):
-        tried = [job for job in places.compared if job.run.method == method]
+    for method in ("lora", "adalora", "full", "subspace_blocks", "lora_heads"):
+        tried = [job for job in places.compared if job.run.search == ("glass", method)]
         assert [job.rate for job in tried] == [1e-4, 5e-4, 2.5e-3]
         assert len({job.run for job in tried}) == 1
         search = read(tmp_path / "records" / f"rates_glass_{method}.json", RateSearch)
@@ -92,7 +92,7 @@ def test_a_search_goes_on_beyond_the_best_rate_and_ends_on_the_way_to_one_that_d
     wanted = plan("3")
     places = Done(wanted.scale, best_rate=1e-5, diverges_above=1e-3)
     dict(make(tmp_path, wanted)(places, at_once))
-    tried = [job.rate for job in places.compared if job.run.method == "lora"]
+    tried = [job.rate for job in places.compared if job.run.search == ("glass", "lora")]
     assert tried == [1e-4, 5e-4, 2.5e-3, 2e-5, 4e-6]
     search = read(tmp_path / "records" / "rates_glass_lora.json", RateSearch)
     assert search is not None and search.losses["0.0025"] is None
@@ -167,11 +167,11 @@ def test_tables_and_seeds_of_other_calls_are_shown_too(tmp_path):
     next(iter(make(tmp_path, wanted)(Done(wanted.scale), 1)))
     shown, found = make(tmp_path, wanted).collected()
     assert [table.name for table in shown.tables] == ["1", "3"] and shown.seeds == (0, 2)
-    assert {run.task for run in found} == {"glass", "faces"} and len(found) == 12
+    assert {run.task for run in found} == {"glass", "faces"} and len(found) == 13
     write_results(tmp_path, shown, found, read_searches(tmp_path / "records"), "python -m experiments.reproduce")
     page = (tmp_path / "README.md").read_text()
-    assert "12 runs" in page and "## Table 3" in page and "Seed 0.\n" in page
-    assert "Nothing is fine-tuned yet. 12 of 13 rows are still to be run" in page
+    assert "13 runs" in page and "## Table 3" in page and "Seed 0.\n" in page
+    assert "Nothing is fine-tuned yet. 13 of 14 rows are still to be run" in page
     assert "gets the next lower one" not in page
     run, record = next((run, record) for run, record in found.items() if run.method)
     harmed = {**found, run: msgspec.structs.replace(record, rate=1e-4, given_up=(5e-4,))}
@@ -222,7 +222,7 @@ def test_an_interrupted_search_is_made_again(tmp_path):
     first = next(iter(make(tmp_path, wanted)(Done(wanted.scale), 1)))
     assert first[0].method is None
     _, places = go(tmp_path, wanted)
-    assert len(places.compared) == 4 * 3
+    assert len(places.compared) == 5 * 3
 
 
 @pytest.mark.parametrize("at_once", [2, 3])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.reproduction.plan import run_of
-from experiments.reproduction.rows import TABLES
+from experiments.reproduction.rows import CONTROL, TABLES
 from experiments.reproduction.tables import csv_of, latex, markdown, measure
 from tests.experiments.reproduction.planted import plan, record
 
@@ -39,6 +39,15 @@ def test_figures_are_means_over_scenes_in_the_columns_unit_beside_the_papers():
     assert row[-7:] == ["VGGT", "2.816", "1.911", "91.51", "3.103", "2.122", "92.81"]
     assert cells(text, "LoRA (rank=2)")[1:3] == ["1,000", "1.0"]
     assert cells(text, "Ours (d=8)")[1:9] == ["–"] * 8
+
+
+def test_a_control_has_no_figures_of_the_paper():
+    found = measured({"VGGT": 0.03, CONTROL.label: 0.02})
+    row = cells(markdown(found), "Heads alone (rank=2)")
+    assert row[3] == f"**{100 * 0.02 * MEAN:.2f}**" and row[-7:] == ["–"] * 7
+    assert "Heads alone (rank=2) & 1,000 & " in latex(found)
+    ours = [line for line in csv.DictReader(io.StringIO(csv_of(found))) if line["method"] == "Heads alone (rank=2)"]
+    assert len(ours) == 6 and {line["paper's row"] for line in ours} == {""}
 
 
 def test_best_and_second_best_are_marked_by_what_is_better():
@@ -77,4 +86,5 @@ def test_the_csv_holds_every_figure_and_the_papers(name):
     ours = [row for row in rows if row["seed"] == "0"]
     assert len(ours) == len(found.columns)
     assert all(float(row["mean over scenes"]) == pytest.approx(0.5 * MEAN, rel=1e-5) for row in ours)
-    assert len(rows) - len(ours) == len(TABLES[name].rows) * len(found.columns)
+    printed_rows = sum(row != CONTROL for row in TABLES[name].rows)
+    assert len(rows) - len(ours) == printed_rows * len(found.columns)
