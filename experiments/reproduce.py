@@ -26,6 +26,7 @@ from experiments.compilation_cache import keep_compiled
 from experiments.cores import available_cores
 from experiments.extraction.presets import PRESETS, PresetName
 from experiments.reproduction.plan import Plan, describe, make_plan
+from experiments.reproduction.records import record_file
 from experiments.reproduction.rows import TableName
 from experiments.reproduction.scale import SCALES
 from weights_convert.command_line import run
@@ -125,12 +126,15 @@ def main(_: Sequence[str]) -> None:
     plan = make_plan(names, seeds, SCALES[given.preset])
     for line in describe(plan):
         _say(line)
+    output = Path(given.output or f"results/{given.preset}")
+    there = [run for run in plan.runs if record_file(output / RECORDS, run).exists()]
+    if there:
+        _say(f"{len(there)} of {len(plan.runs)} runs have a record in {output}; another --output would run them again")
     if given.dry_run:
-        print("\n".join(each.name for each in plan.runs))
+        print("\n".join(each.name + "  (has a record)" * (each in there) for each in plan.runs))
         return
     keep_compiled()
     weights = PRESETS[given.preset].weights if given.weights is None else given.weights
-    output = Path(given.output or f"results/{given.preset}")
     asked = f"--table={given.table} --preset={given.preset} --seeds={','.join(map(str, seeds))}"
     command = f"python -m experiments.reproduce {asked}"
     if given.data is not None and not Path(given.data).is_dir():

@@ -75,6 +75,11 @@ class RateSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return found.keys() <= set(rates) and not still_to_compare(rates, found)
 
 
+def record_file(folder: Path, run: Run) -> Path:
+    """Where the record of a run is kept."""
+    return folder / f"{run.name}.json"
+
+
 def read(path: Path, kind: type[Any]) -> Any | None:
     """A :class:`Record` or :class:`RateSearch`, None if there is none.
 

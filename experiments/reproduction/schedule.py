@@ -14,7 +14,7 @@ from experiments.data.manifest import Split, Task
 from experiments.reproduction import records
 from experiments.reproduction.execution import Job
 from experiments.reproduction.plan import Plan, Run, Search, Subspaces, make_plan, run_of
-from experiments.reproduction.records import RateSearch, Record, plain
+from experiments.reproduction.records import RateSearch, Record, plain, record_file
 from experiments.reproduction.rows import TABLES, TableName
 from experiments.reproduction.search import first_rates, still_to_compare
 
@@ -127,7 +127,7 @@ class Schedule:
                 if isinstance(what, Run):
                     found[what] = future.result()
                     self._check_data(found)
-                    records.write(self._file(what), found[what])
+                    records.write(record_file(self.folder, what), found[what])
                     yield what, found[what]
                     continue
                 search, rate = what
@@ -187,11 +187,8 @@ class Schedule:
     def _search_file(self, search: Search) -> Path:
         return self.folder / f"{records.RATES}_{search[0]}_{search[1]}.json"
 
-    def _file(self, run: Run) -> Path:
-        return self.folder / f"{run.name}.json"
-
     def _read(self, run: Run) -> Record | None:
-        path = self._file(run)
+        path = record_file(self.folder, run)
         found: Record | None = records.read(path, Record)
         if found is None:
             return None
@@ -212,7 +209,7 @@ class Schedule:
             for split, sha256 in record.data.items():
                 other, expected = first.setdefault((run.task, split), (run, sha256))
                 if sha256 != expected:
+                    one, another = (record_file(self.folder, each) for each in (other, run))
                     raise ValueError(
-                        f"{self._file(other)} and {self._file(run)} are of different data ({run.task}, {split}); "
-                        "delete the one that is out of date"
+                        f"{one} and {another} are of different data ({run.task}, {split}); delete the one that is out of date"
                     )

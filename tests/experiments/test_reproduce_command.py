@@ -22,9 +22,12 @@ def test_a_dry_run_lists_the_runs_and_their_cost_and_writes_nothing(tmp_path):
     found = run("--table=1", "--seeds=0,1", "--dry_run", cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     names = found.stdout.splitlines()
-    assert names[0] == "faces_base" and names[-1] == "faces_subspace_32_r64_seed1" and len(names) == 25
+    assert names[0] == "faces_base" and names[-1] == "faces_subspace_32_r64_seed1" and len(names) == 27
     assert "fine-tunings for seed(s) 0, 1" in found.stderr and "about" in found.stderr
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir()) and "have a record" not in found.stderr
+    shipped = run("--table=1", "--seeds=0,9", "--dry_run", f"--output={ROOT / 'results' / 'nano'}", cwd=tmp_path)
+    assert "have a record in" in shipped.stderr and "another --output would run them again" in shipped.stderr
+    assert "faces_full_seed0  (has a record)" in shipped.stdout and "faces_full_seed9\n" in shipped.stdout
 
 
 @pytest.mark.parametrize(
