@@ -77,9 +77,11 @@ class Finding:
     metric: str
     difference: Difference
     """Of the metric's mean, the first row minus the second, over scenes; each scene's value is its mean over seeds."""
-    seeds: int
+    by_seed: tuple[float, ...]
+    """The same difference with each seed alone."""
     scenes: int
     reading: Reading
+    """Of the range that holds both the interval over scenes and every seed's difference."""
     printed: Reading | None
     """What the paper's two figures say by themselves, if it prints both; it gives no spread."""
 
@@ -94,19 +96,20 @@ def _examine(claim: Claim, scale: Scale, seeds: Sequence[int], records: Records)
     rows = [next(row for row in table.rows if row.label == label) for label in (claim.first, claim.second)]
     found = [records_of(row, table, scale, seeds, records) for row in rows]
     trained = [{record.run["seed"] for record in each} for row, each in zip(rows, found, strict=True) if row.method]
-    common = set.intersection(*trained)
+    common = sorted(set.intersection(*trained))
+    if not common or not all(found):
+        return
     found = [
-        [record for record in each if record.run["seed"] in common] if row.method else each
+        [next(record for record in each if not row.method or record.run["seed"] == seed) for seed in common]
         for row, each in zip(rows, found, strict=True)
     ]
-    if not all(found):
-        return
     paper = [printed()[claim.table].get(row.label) for row in rows]
     column = 0
     for split, metrics in table.tests:
         for metric in metrics:
             first, second = (_by_scene(each, split, metric) for each in found)
-            difference = paired_bootstrap(second, first)
+            difference = paired_bootstrap(second.mean(0), first.mean(0))
+            by_seed = (first - second).mean(1)
             yield Finding(
                 claim,
                 (scale.label(rows[0]), scale.label(rows[1])),
@@ -114,16 +117,17 @@ def _examine(claim: Claim, scale: Scale, seeds: Sequence[int], records: Records)
                 split,
                 metric,
                 difference,
-                min(map(len, found)),
-                len(first),
-                _read(claim, metric, difference.low, difference.high, float(second.mean())),
+                tuple(map(float, by_seed)),
+                first.shape[1],
+                _read(claim, metric, [difference.low, difference.high, *by_seed], float(second.mean())),
                 _read_printed(claim, metric, paper, column),
             )
             column += 1
 
 
-def _read(claim: Claim, metric: str, low: float, high: float, reference: float) -> Reading:
-    """Of the interval of a difference."""
+def _read(claim: Claim, metric: str, differences: Sequence[float], reference: float) -> Reading:
+    """Of the range of these differences."""
+    low, high = min(differences), max(differences)
     if claim.alike:
         margin = SIMILAR * abs(reference)
         if -margin < low and high < margin:
@@ -140,10 +144,10 @@ def _read_printed(claim: Claim, metric: str, paper: Sequence[PrintedRow | None],
     if first is None or second is None:
         return None
     apart = first.values[column] - second.values[column]
-    return _read(claim, metric, apart, apart, second.values[column])
+    return _read(claim, metric, [apart], second.values[column])
 
 
 def _by_scene(records: Sequence[Record], split: Split, metric: str) -> np.ndarray:
-    """(scenes,): a metric's mean over the seeds."""
+    """(records, scenes)"""
     names = sorted(records[0].tests[split])
-    return np.mean([[record.tests[split][name][metric] for name in names] for record in records], axis=0)
+    return np.array([[record.tests[split][name][metric] for name in names] for record in records])

@@ -134,7 +134,10 @@ def _multiple(first: int, second: int) -> str:
 def _reading(finding: Finding) -> str:
     difference = finding.difference
     share = difference.mean / abs(difference.first)
-    low, high = (bound / abs(difference.first) for bound in (difference.low, difference.high))
+    low, high, *by_seed = (
+        value / abs(difference.first) for value in (difference.low, difference.high, *finding.by_seed)
+    )
     name = SHORT_NAMES[finding.metric]
+    seeds = f"; seeds {min(by_seed):+.1%} to {max(by_seed):+.1%}" if len(by_seed) > 1 else ""
     paper = f"; paper: {finding.printed}" if finding.printed else ""
-    return f"{name}: {finding.reading} ({share:+.1%} [{low:+.1%}, {high:+.1%}]{paper})"
+    return f"{name}: {finding.reading} ({share:+.1%} [{low:+.1%}, {high:+.1%}]{seeds}{paper})"

@@ -45,7 +45,7 @@ def test_what_scenes_disagree_about_is_undecided():
 def test_difference_is_the_first_row_minus_the_second_over_scenes():
     (first, *_) = findings("3", {"Ours": 0.01, "LoRA (rank=16)": 0.02}, seeds=(0, 1))
     assert first.difference.mean < 0 and first.difference.first == pytest.approx(0.02 * 1.055)
-    assert (first.scenes, first.seeds, first.rows) == (12, 2, ("Ours (d=8)", "LoRA (rank=2)"))
+    assert (first.scenes, len(first.by_seed), first.rows) == (12, 2, ("Ours (d=8)", "LoRA (rank=2)"))
 
 
 @pytest.mark.parametrize(("ratio", "expected"), [(1.01, "yes"), (1.2, "no, the opposite")])
@@ -66,6 +66,24 @@ def test_what_the_paper_has_no_row_for_is_read_without_its_figures():
     assert line.rows == ("Ours (d=8)", "Heads alone (rank=2)")
 
 
+def test_a_seed_that_says_otherwise_leaves_a_claim_undecided():
+    wanted = plan("3", seeds=(0, 1, 2))
+    rows = {row.label: row for row in TABLES["3"].rows}
+
+    def read(levels):
+        records = {}
+        for seed, level in enumerate(levels):
+            ours, lora = (run_of(rows[label], TABLES["3"], wanted.scale, seed) for label in ("Ours", "LoRA (rank=16)"))
+            records |= {ours: record(ours, level), lora: record(lora, 0.02)}
+        (first, *_) = examine(wanted.scale, (0, 1, 2), records, ["3"])
+        assert first.by_seed == pytest.approx([1.055 * (level - 0.02) for level in levels])
+        return first
+
+    assert read([0.015, 0.018, 0.019]).reading == "yes"
+    other = read([0.010, 0.015, 0.021])
+    assert other.difference.high < 0 and other.reading == "undecided"
+
+
 def test_claims_with_a_row_that_has_not_been_measured_are_left_out():
     assert findings("3", {"Ours": 0.01}) == []
 
@@ -79,7 +97,7 @@ def test_only_seeds_that_both_rows_have_are_compared():
     )
     records = {ours[0]: record(ours[0], 0.01), ours[1]: record(ours[1], 9.0), lora[0]: record(lora[0], 0.02)}
     (first, *_) = examine(wanted.scale, (0, 1), records, ["2"])
-    assert first.seeds == 1 and first.difference.mean == pytest.approx(-0.01 * 1.055)
+    assert len(first.by_seed) == 1 and first.difference.mean == pytest.approx(-0.01 * 1.055)
     later = {ours[1]: records[ours[1]], lora[0]: records[lora[0]]}
     assert examine(wanted.scale, (0, 1), later, ["2"]) == []
     untrained = {ours[1]: record(ours[1], 0.01), base[0]: record(base[0], 0.02)}  # it is the same for every seed
