@@ -82,6 +82,11 @@ class Measured:
         """Rows that nothing was measured of yet."""
         return sum(not line.records for line in self.lines)
 
+    @property
+    def fewer_seeds(self) -> int:
+        """Rows that were trained with some of the seeds only."""
+        return sum(0 < len(line.records) < len(self.seeds) for line in self.lines if line.row.method)
+
     def places(self, column: Column) -> dict[str, int]:
         """Label → 1 for the best mean and 2 for the second, of lines that have been measured."""
         found = {line.label: column.values(line.records).mean() for line in self.lines if line.records}

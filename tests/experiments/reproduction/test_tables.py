@@ -68,6 +68,15 @@ def test_spread_is_the_standard_deviation_over_seeds():
     assert cells(markdown(found), "LoRA (rank=2)")[3] == expected
 
 
+def test_rows_with_some_of_the_seeds_are_counted():
+    wanted = plan("4", seeds=(0, 1))
+    few, many = TABLES["4"].rows[0], TABLES["4"].rows[-1]
+    runs = [run_of(few, TABLES["4"], wanted.scale, 0), *(run_of(many, TABLES["4"], wanted.scale, s) for s in (0, 1))]
+    found = measure(TABLES["4"], wanted.scale, (0, 1), {run: record(run, 0.1) for run in runs})
+    assert (found.fewer_seeds, found.missing) == (1, len(TABLES["4"].rows) - 2)
+    assert measured(seeds=(0, 1)).fewer_seeds == 0  # the base model needs no second seed
+
+
 def test_latex_has_a_line_for_each_row_and_escapes():
     text = latex(measured(name="1"))
     lines = text.splitlines()
