@@ -19,7 +19,7 @@ from experiments.reproduction.tables import BETTER, Records, records_of
 SIMILAR = 0.05
 """Two rows are alike if the whole interval of their difference is within this share of the first one's mean."""
 Reading = Literal["yes", "no, the opposite", "undecided"]
-_BESIDE = "Beside the heads' LoRA, an M helps on "
+_ADDS = "An M on {} adds to the heads' LoRA"
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ CLAIMS = (
         "Allocation by effective rank is as good as uniform", "s1", "Importance (d=64)", "Uniform (d=64)", alike=True
     ),
     # Not the paper's:
-    Claim(f"{_BESIDE}mined directions", "1", "Ours (d=16)", CONTROL.label),
-    Claim(f"{_BESIDE}mined directions", "2", "Ours (d=64)", CONTROL.label),
-    Claim(f"{_BESIDE}mined directions", "3", "Ours", CONTROL.label),
-    Claim(f"{_BESIDE}mined directions", "4", "Ours (d=16)", CONTROL.label),
-    Claim(f"{_BESIDE}singular vectors", "4", "PSV (d=64)", CONTROL.label),
+    Claim(_ADDS.format("mined directions"), "1", "Ours (d=16)", CONTROL.label),
+    Claim(_ADDS.format("mined directions"), "2", "Ours (d=64)", CONTROL.label),
+    Claim(_ADDS.format("mined directions"), "3", "Ours", CONTROL.label),
+    Claim(_ADDS.format("mined directions"), "4", "Ours (d=16)", CONTROL.label),
+    Claim(_ADDS.format("singular vectors"), "4", "PSV (d=64)", CONTROL.label),
 )
 
 
