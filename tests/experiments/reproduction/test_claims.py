@@ -77,6 +77,7 @@ def test_a_seed_that_says_otherwise_leaves_a_claim_undecided():
             records |= {ours: record(ours, level), lora: record(lora, 0.02)}
         (first, *_) = examine(wanted.scale, (0, 1, 2), records, ["3"])
         assert first.by_seed == pytest.approx([1.055 * (level - 0.02) for level in levels])
+        assert first.difference.mean == pytest.approx(sum(first.by_seed) / len(levels))
         return first
 
     assert read([0.015, 0.018, 0.019]).reading == "yes"
