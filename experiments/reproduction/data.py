@@ -13,6 +13,7 @@ from experiments.extract import extract_missing
 from experiments.extraction.choice import choose
 from experiments.extraction.presets import PresetName
 from experiments.prepare import Rendering, standin
+from experiments.reproduction.data_sheets import DataSheet, describe
 from experiments.reproduction.plan import Subspaces
 from experiments.reproduction.scale import Scale
 
@@ -50,6 +51,10 @@ class Materials:
         if not line.startswith("nothing to do"):
             self.announce(line)
         return folder
+
+    def sheet(self, folder: Path) -> DataSheet:
+        """See :func:`experiments.reproduction.data_sheets.describe`."""
+        return describe(folder)
 
     def subspaces(self, wanted: Subspaces) -> tuple[Path, ...]:
         """One folder of ``experiments.extract`` for each attribute; raises what :func:`experiments.extract.extract` raises."""

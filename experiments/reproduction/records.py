@@ -39,7 +39,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     training_seconds: float
     evaluation_seconds: float
     data: dict[str, str]
-    """Split, "train" and those of the test sets → sha256 of all files."""
+    """Split, "train" and those of the test sets → sha256 of all files, see :mod:`experiments.reproduction.data_sheets`."""
     facts: dict[str, str]
     validation: dict[str, float]
     """Mean loss on validation scenes "before" and "after"."""
@@ -81,7 +81,7 @@ def record_file(folder: Path, run: Run) -> Path:
 
 
 def read(path: Path, kind: type[Any]) -> Any | None:
-    """A :class:`Record` or :class:`RateSearch`, None if there is none.
+    """A :class:`Record`, :class:`RateSearch` or sheet of :mod:`~experiments.reproduction.data_sheets`, None if there is none.
 
     Raises:
         ValueError: the file is damaged.
@@ -101,7 +101,7 @@ def read_searches(folder: Path) -> list[RateSearch]:
     return [search for search in found if search is not None]
 
 
-def write(path: Path, record: Record | RateSearch) -> None:
+def write(path: Path, record: msgspec.Struct) -> None:
     """Atomically. Raises OSError if the folder cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, msgspec.to_builtins(record))

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from experiments.data.manifest import Split, Task
 from experiments.reproduction import records
+from experiments.reproduction.data_sheets import DataSheet, sheet_file
 from experiments.reproduction.execution import Job
 from experiments.reproduction.plan import Plan, Run, Search, Subspaces, make_plan, run_of
 from experiments.reproduction.records import RateSearch, Record, plain, record_file
@@ -24,6 +25,10 @@ class Materials(Protocol):
 
     def dataset(self, task: Task, split: Split, /) -> Path:
         """The folder of a task's data set."""
+        ...
+
+    def sheet(self, folder: Path, /) -> DataSheet:
+        """What a data set shows, see :func:`experiments.reproduction.data_sheets.describe`."""
         ...
 
     def subspaces(self, wanted: Subspaces, /) -> tuple[Path, ...]:
@@ -159,7 +164,9 @@ class Schedule:
 
     def _dataset(self, task: Task, split: Split) -> Path:
         if (task, split) not in self._folders:
-            self._folders[task, split] = (self.materials.dataset(task, split),)
+            folder = self.materials.dataset(task, split)
+            self._register(task, split, folder)
+            self._folders[task, split] = (folder,)
         return self._folders[task, split][0]
 
     def _subspaces(self, wanted: Subspaces) -> tuple[Path, ...]:
@@ -204,12 +211,36 @@ class Schedule:
 
     def _check_data(self, found: Mapping[Run, Record]) -> None:
         """Raises ValueError if runs of one task were trained or tested on different data sets."""
-        first: dict[tuple[Task, str], tuple[Run, str]] = {}
+        known: dict[tuple[Task, str], tuple[Path, tuple[str, ...]]] = {}
         for run, record in found.items():
             for split, sha256 in record.data.items():
-                other, expected = first.setdefault((run.task, split), (run, sha256))
-                if sha256 != expected:
-                    one, another = (record_file(self.folder, each) for each in (other, run))
-                    raise ValueError(
-                        f"{one} and {another} are of different data ({run.task}, {split}); delete the one that is out of date"
+                path, expected = record_file(self.folder, run), (sha256,)
+                if (run.task, split) not in known:
+                    sheet = self._sheet(run.task, split)
+                    first = (
+                        (path, expected) if sheet is None else (sheet_file(self.folder, run.task, split), sheet.sha256)
                     )
+                    known[run.task, split] = first
+                other, expected = known[run.task, split]
+                if sha256 not in expected:
+                    raise ValueError(
+                        f"{other} and {path} are of different data ({run.task}, {split}); delete the one that is out of date"
+                    )
+
+    def _register(self, task: Task, split: Split, folder: Path) -> None:
+        """Raises ValueError if the data set is not the one that the records are of."""
+        path = sheet_file(self.folder, task, split)
+        kept, made = self._sheet(task, split), self.materials.sheet(folder)
+        try:
+            sheet = made if kept is None else kept.joined(made)
+        except ValueError as error:
+            raise ValueError(f"{folder} is other data than {path} says: {error}; name another --output") from None
+        if sheet != kept:
+            for run, record in self.found().items():
+                if run.task == task and record.data.get(split, made.sha256[0]) not in sheet.sha256:
+                    record_path = record_file(self.folder, run)
+                    raise ValueError(f"{record_path} is of other data than {folder}; name another --output")
+            records.write(path, sheet)
+
+    def _sheet(self, task: Task, split: str) -> DataSheet | None:
+        return records.read(sheet_file(self.folder, task, split), DataSheet)

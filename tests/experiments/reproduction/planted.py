@@ -3,6 +3,7 @@
 import numpy as np
 
 from experiments.evaluation.results import METRICS
+from experiments.reproduction.data_sheets import DataSheet, FirstView
 from experiments.reproduction.plan import make_plan
 from experiments.reproduction.records import Record
 from experiments.reproduction.scale import SCALES
@@ -27,3 +28,15 @@ def record(run, level, splits=("test", "cross_domain"), noise=0.0, parameters=10
         training_seconds=seconds, evaluation_seconds=1.0, data={}, facts={}, validation={"before": 0.3, "after": 0.2},
         tests={split: scenes for split in splits},
     )  # fmt: skip
+
+
+def sheet(*hashes, depth=2.0, scenes=2, **settings):
+    """Of scenes that differ from one another in the second one's depth."""
+    return DataSheet(
+        sha256=hashes,
+        settings={"views": 8, **settings},
+        scenes={
+            name: FirstView(valid=0.5, depth=depth if i == 1 else 3.0, color=(0.2, 0.3, 0.4))
+            for i, name in enumerate(SCENES[:scenes])
+        },
+    )

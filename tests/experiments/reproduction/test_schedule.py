@@ -10,6 +10,7 @@ from threading import Lock
 import msgspec
 import pytest
 
+from experiments.reproduction.data_sheets import DataSheet
 from experiments.reproduction.plan import make_plan
 from experiments.reproduction.records import RateSearch, plain, read, read_searches
 from experiments.reproduction.results import write_results
@@ -23,12 +24,15 @@ BEST_RATE = 5e-4
 class Materials:
     """Of no content; notes what is asked for."""
 
-    def __init__(self):
-        self.made = []
+    def __init__(self, hashes=("ab",)):
+        self.made, self.hashes = [], hashes
 
     def dataset(self, task, split):
         self.made.append((task, split))
         return Path(task, split)
+
+    def sheet(self, folder):
+        return planted.sheet(*self.hashes)
 
     def subspaces(self, wanted):
         self.made.append(wanted)
@@ -183,29 +187,78 @@ def test_tables_and_seeds_of_other_calls_are_shown_too(tmp_path):
     assert [table.name for table in shown.tables] == ["3"] and shown.seeds == (0, 1)
 
 
+class Hashed(Done):
+    """Records have the hashes of their data."""
+
+    sha256 = "ab"
+
+    def make(self, job):
+        splits = ("test",) if job.training is None else ("train", "test")
+        return msgspec.structs.replace(super().make(job), data=dict.fromkeys(splits, self.sha256))
+
+
 def test_runs_on_different_data_do_not_come_into_one_table(tmp_path):
     wanted = plan("3")
-
-    class Changing(Done):
-        sha256 = "ab"
-
-        def make(self, job):
-            return msgspec.structs.replace(super().make(job), data={"train": "cd", "test": self.sha256})
-
-    places = Changing(wanted.scale)
+    places = Hashed(wanted.scale)
     running = make(tmp_path, wanted)(places, 1)
     next(running)
     places.sha256 = "ef"
-    message = r"glass_base\.json and .*glass_full_seed0\.json are of different data \(glass, test\)"
+    message = r"data_glass_train\.json and .*glass_full_seed0\.json are of different data \(glass, train\)"
     with pytest.raises(ValueError, match=message):
         next(running)
     assert len(make(tmp_path, wanted).found()) == 1
+
+
+def test_records_of_different_data_are_refused_without_a_sheet_too(tmp_path):
+    wanted = plan("3")
+    dict(make(tmp_path, wanted)(Hashed(wanted.scale), 1))
+    for path in (tmp_path / "records").glob("data_*"):
+        path.unlink()
+    assert len(make(tmp_path, wanted).found()) == 12
     path = tmp_path / "records" / "glass_base.json"
-    changed = path.read_text().replace('"ab"', '"gh"')
-    next(make(tmp_path, wanted)(Changing(wanted.scale), 1))
-    path.write_text(changed)
-    with pytest.raises(ValueError, match=message):
+    path.write_text(path.read_text().replace('"ab"', '"gh"'))
+    with pytest.raises(
+        ValueError, match=r"glass_base\.json and .*glass_full_seed0\.json are of different data \(glass, test\)"
+    ):
         make(tmp_path, wanted).found()
+
+
+def another(tmp_path, wanted, sheet):
+    """A schedule on another machine, whose data sets have this sheet."""
+    schedule = make(tmp_path, wanted)
+    schedule.materials.sheet = lambda folder: sheet
+    return schedule
+
+
+def test_the_same_scenes_rendered_on_another_machine_are_the_same_data(tmp_path):
+    """Its processor rounds differently, so the bytes and their hashes differ."""
+    seed_0, both = plan("3"), plan("3", seeds=(0, 1))
+    dict(make(tmp_path, seed_0)(Hashed(seed_0.scale), 1))
+    places = Hashed(both.scale)
+    places.sha256 = "ef"
+    dict(another(tmp_path, both, planted.sheet("ef", depth=2.0001))(places, 1))
+    assert {job.run.seed for job in places.recorded} == {1} and len(make(tmp_path, both).found()) == 23
+    kept = read(tmp_path / "records" / "data_glass_train.json", DataSheet)
+    assert kept == planted.sheet("ab", "ef")
+
+
+def test_other_scenes_are_refused_before_anything_is_trained(tmp_path):
+    seed_0, both = plan("3"), plan("3", seeds=(0, 1))
+    dict(make(tmp_path, seed_0)(Hashed(seed_0.scale), 1))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "records").iterdir()}
+    places = Hashed(both.scale)
+    with pytest.raises(
+        ValueError,
+        match=r"^glass/train is other data than .*data_glass_train\.json says: scene_0001 shows depth 2\.1 m",
+    ):
+        dict(another(tmp_path, both, planted.sheet("ef", depth=2.1))(places, 1))
+    for path in (tmp_path / "records").glob("data_*"):  # as before there were sheets
+        path.unlink()
+    with pytest.raises(ValueError, match=r"glass_full_seed0\.json is of other data than glass/train; name another"):
+        dict(another(tmp_path, both, planted.sheet("ef"))(places, 1))
+    assert not places.recorded and not places.compared
+    left = {path.name: path.read_bytes() for path in (tmp_path / "records").iterdir()}
+    assert left == {name: content for name, content in before.items() if not name.startswith("data_")}
 
 
 def test_a_search_among_other_rates_is_not_shown(tmp_path):

@@ -1,0 +1,94 @@
+"""What a data set shows, so that records of one folder are of the same scenes, whichever machine rendered them.
+
+Processors round differently, and scenes' descriptions name folders: the same scenes rendered twice seldom have the same
+bytes. ``records/data_TASK_SPLIT.json`` therefore says what is seen in them, and which hashes are theirs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from experiments.data.dataset import Dataset, StoredScene
+from experiments.data.manifest import Split, Task
+
+TOLERANCE = 1e-3
+"""Between two renderings of a scene: of depth relative, of shares of the picture and of colours absolute."""
+
+
+class FirstView(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a scene's first picture shows."""
+
+    valid: float
+    """Share of the pixels that have a surface."""
+    depth: float
+    """Its mean depth, metres."""
+    color: tuple[float, float, float]
+    """Mean of all pixels, sRGB in [0, 1]."""
+
+
+class DataSheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One data set, rendered once or more often."""
+
+    sha256: tuple[str, ...]
+    """Of all files of all scenes, one for each rendering."""
+    settings: dict[str, Any]
+    """Of the data set, without the folders of the user's own files."""
+    scenes: dict[str, FirstView]
+    """Of the first rendering."""
+
+    def joined(self, other: DataSheet) -> DataSheet:
+        """This one with the other's hashes.
+
+        Raises ValueError saying what differs if the other's scenes are not the same.
+        """
+        if self.settings != other.settings:
+            names = sorted({*self.settings, *other.settings})
+            name = next(name for name in names if self.settings.get(name) != other.settings.get(name))
+            raise ValueError(f"{name} is {other.settings.get(name)}, not {self.settings.get(name)}")
+        if self.scenes.keys() != other.scenes.keys():
+            raise ValueError(f"there are {len(other.scenes)} scenes, not the same {len(self.scenes)}")
+        for name, scene in self.scenes.items():
+            mine, theirs = (np.array([s.valid, s.depth, *s.color]) for s in (scene, other.scenes[name]))
+            scale = np.array([1, max(scene.depth, 1e-9), 1, 1, 1])
+            if (np.abs(mine - theirs) > TOLERANCE * scale).any():
+                raise ValueError(f"{name} shows {_words(other.scenes[name])}, not {_words(scene)}")
+        return msgspec.structs.replace(self, sha256=tuple(dict.fromkeys((*self.sha256, *other.sha256))))
+
+
+def describe(folder: Path) -> DataSheet:
+    """Read the first view of every scene of a data set; raises what :class:`experiments.data.dataset.Dataset` does."""
+    dataset = Dataset(folder)
+    settings = {
+        name: value
+        for name, value in msgspec.to_builtins(dataset.manifest.settings).items()
+        if name not in ("meshes", "textures")
+    }
+    return DataSheet(
+        sha256=(dataset.manifest.sha256,),
+        settings=settings,
+        scenes={scene.folder.name: _first_view(scene) for scene in dataset},
+    )
+
+
+def sheet_file(records: Path, task: Task, split: Split | str) -> Path:
+    """Where the sheet of a task's data set is kept."""
+    return records / f"data_{task}_{split}.json"
+
+
+def _first_view(scene: StoredScene) -> FirstView:
+    views = scene.load([0])
+    red, green, blue = (views.images.mean(axis=(0, 1, 2)) / 255).round(6).tolist()
+    return FirstView(
+        valid=round(float(views.valid.mean()), 6),
+        depth=round(float(views.depths[views.valid].mean()), 6) if views.valid.any() else 0.0,
+        color=(red, green, blue),
+    )
+
+
+def _words(scene: FirstView) -> str:
+    color = ", ".join(f"{value:.3f}" for value in scene.color)
+    return f"depth {scene.depth:.4g} m in {scene.valid:.1%} of the picture and colour ({color})"
