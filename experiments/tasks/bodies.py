@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
@@ -55,6 +55,8 @@ _PARTS = (
     (clothing.FOOT, r"foot|toe"),
 )
 """By the beginnings of the bones' names; the first that fits."""
+_ROUNDING = 1e-4
+"""Between the vertices of a body that was made on two machines, metres; OBJ files have five digits."""
 _FORWARD, _DOWN = np.array([0.0, -1.0, 0.0]), np.array([0.0, 0.0, -1.0])
 
 
@@ -71,6 +73,7 @@ def make_bodies(folder: Path, kind: Kind, number: int, seed: int) -> list[Path]:
         Their OBJ files.
 
     Raises:
+        ValueError: the bodies that are there are not those that would be made now.
         OSError: anny is missing, or the folder cannot be written.
     """
     paths = [folder / f"{i:04d}" / f"{i:04d}.obj" for i in range(number)]
@@ -79,9 +82,11 @@ def make_bodies(folder: Path, kind: Kind, number: int, seed: int) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         files.remove_partial(folder)
         body = _load()
+        there = [i for i in range(number) if i not in missing]
+        for i in there[-1:]:  # standing for all
+            _check(paths[i], _make(body, kind, i, seed))
         for i in tqdm(missing, "making bodies", unit=" bodies", delay=2):
-            key = (2000, [*get_args(Split), "portraits"].index(kind), i)
-            _write(body, np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key)), kind, i, paths[i])
+            _write(paths[i], _make(body, kind, i, seed), body)
     return paths
 
 
@@ -148,9 +153,20 @@ def _eyes_and_mouth(
     return [eye[left], eye[~left]], np.intersect1d(cavity, skin)
 
 
-def _write(body: _Body, rng: np.random.Generator, kind: Kind, number: int, path: Path) -> None:
+@dataclass(frozen=True)
+class _Made:
+    """A body."""
+
+    vertices: Float[np.ndarray, "n 3"]
+    """As in the OBJ file, y up."""
+    picture: UInt8[np.ndarray, "h w 3"]
+
+
+def _make(body: _Body, kind: Kind, number: int, seed: int) -> _Made:
     import torch  # pyright: ignore[reportMissingImports]
 
+    key = (2000, [*get_args(Split), "portraits"].index(kind), number)
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
     group = GROUPS[kind][number % len(GROUPS[kind])]
     shape = {name: uniform(rng, between) for name, between in PHENOTYPES[group].items()}
     shape |= {"gender": pick(rng, [0.0, 1.0]), "proportions": uniform(rng, (0.2, 0.8))}
@@ -161,10 +177,26 @@ def _write(body: _Body, rng: np.random.Generator, kind: Kind, number: int, path:
         pose[bone][0, :3, :3] = torch.from_numpy(turn.as_matrix())
     posed = body.model(pose_parameters=pose, phenotype_kwargs=shape) if pose else rest
     picture = clothing.paint(rng, body.surface, body.marks, elderly=group == "old")
-    with files.new_folder(path.parent) as made:
-        Image.fromarray(picture).save(made / "material0.png")
-        (made / "material0.mtl").write_text("newmtl material0\nmap_Kd material0.png\n")
-        (made / path.name).write_text(_obj(posed["vertices"][0].detach().numpy(), body))
+    return _Made(posed["vertices"][0].detach().numpy()[:, [0, 2, 1]] * (1, 1, -1), picture)
+
+
+def _write(path: Path, made: _Made, body: _Body) -> None:
+    with files.new_folder(path.parent) as folder:
+        Image.fromarray(made.picture).save(folder / "material0.png")
+        (folder / "material0.mtl").write_text("newmtl material0\nmap_Kd material0.png\n")
+        (folder / path.name).write_text(_obj(made.vertices, body))
+
+
+def _check(path: Path, made: _Made) -> None:
+    """Raises ValueError if a file holds another body than would be made now, but for what machines round differently."""
+    lines = [line.split()[1:] for line in path.read_text().splitlines() if line.startswith("v ")]
+    with Image.open(path.with_name("material0.png")) as picture:
+        painted = np.asarray(picture, np.float32)
+    same = np.shape(lines) == made.vertices.shape and np.allclose(np.array(lines, float), made.vertices, atol=_ROUNDING)
+    if not same or painted.shape != made.picture.shape or np.abs(painted - made.picture).mean() > 1:
+        raise ValueError(
+            f"{path} is not the body that this version makes: delete {path.parent.parent}, or name another --output"
+        )
 
 
 def _pose(rng: np.random.Generator, joints: dict[str, Float[np.ndarray, "3"]], kind: Kind) -> dict[str, Rotation]:
@@ -202,7 +234,7 @@ def _pose(rng: np.random.Generator, joints: dict[str, Float[np.ndarray, "3"]], k
 
 def _obj(vertices: Float[np.ndarray, "n 3"], body: _Body) -> str:
     """With y up, looking along z."""
-    lines = ["mtllib material0.mtl", *(f"v {x:.5f} {z:.5f} {-y:.5f}" for x, y, z in vertices)]
+    lines = ["mtllib material0.mtl", *(f"v {x:.5f} {y:.5f} {z:.5f}" for x, y, z in vertices)]
     lines += [f"vt {u:.5f} {v:.5f}" for u, v in body.uv]
     lines.append("usemtl material0")
     for corners, texels in zip((body.faces + 1).tolist(), (body.uv_faces + 1).tolist(), strict=True):

@@ -1,7 +1,10 @@
 """Bodies of anny. About a minute, most of which anny takes to build its model the first time."""
 
+import shutil
+
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("anny", reason="the extra `tasks` is not installed")
 
@@ -53,6 +56,30 @@ def test_what_is_there_is_not_made_again(made):
     before = [path.stat().st_mtime_ns for path in paths]
     assert bodies.make_bodies(paths[0].parents[1], "train", 5, seed=0) == paths
     assert [path.stat().st_mtime_ns for path in paths] == before
+
+
+@pytest.mark.parametrize("change", ["none", "rounding", "pose", "clothes"])
+def test_a_folder_of_another_versions_bodies_is_not_completed(made, tmp_path, change):
+    """Only what a second machine rounds differently may differ: prints of two versions of the heads once made one test set."""
+    folder = shutil.copytree(made["train"][0].parents[1], tmp_path / "bodies")
+    shutil.rmtree(folder / "0004")
+    body, picture = folder / "0003" / "0003.obj", folder / "0003" / "material0.png"
+    lines = body.read_text().splitlines(keepends=True)
+    first = next(i for i, line in enumerate(lines) if line.startswith("v "))
+    x, y, z = map(float, lines[first].split()[1:])
+    moved = {"rounding": 2e-5, "pose": 1e-2}.get(change, 0.0)
+    lines[first] = f"v {x + moved:.5f} {y:.5f} {z:.5f}\n"
+    body.write_text("".join(lines))
+    if change == "clothes":
+        Image.open(picture).transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(picture)
+    if change in ("none", "rounding"):
+        assert len(bodies.make_bodies(folder, "train", 5, seed=0)) == 5 and (folder / "0004" / "0004.obj").exists()
+        return
+    with pytest.raises(
+        ValueError, match=r"0003\.obj is not the body that this version makes: delete .*bodies, or name"
+    ):
+        bodies.make_bodies(folder, "train", 5, seed=0)
+    assert not (folder / "0004").exists()
 
 
 def test_nothing_but_the_head_of_a_portrait_is_as_high_as_its_chin(made):
