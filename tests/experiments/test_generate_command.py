@@ -31,6 +31,7 @@ def start(*arguments, **instructions):
         text=True,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": ".", "STAND_IN": json.dumps(instructions)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which tests in a shell's background ignore
     )
 
 
