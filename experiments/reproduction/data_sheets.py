@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from experiments.data.dataset import Dataset, StoredScene
-from experiments.data.manifest import Split, Task
+from experiments.data.manifest import Task
 
 TOLERANCE = 1e-3
 """Between two renderings of a scene: of depth relative, of shares of the picture and of colours absolute."""
@@ -74,7 +74,7 @@ def describe(folder: Path) -> DataSheet:
     )
 
 
-def sheet_file(records: Path, task: Task, split: Split | str) -> Path:
+def sheet_file(records: Path, task: Task, split: str) -> Path:
     """Where the sheet of a task's data set is kept."""
     return records / f"data_{task}_{split}.json"
 
