@@ -17,7 +17,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["subspace*", "vggt_jax*", "weights_convert*", "experiments*"]),
-    package_data={"experiments": ["**/*.jinja", "evaluation/*.json"], "vggt_jax": ["weights/*/*"]},
+    package_data={"experiments": ["**/*.jinja", "**/*.json"], "vggt_jax": ["weights/*/*"]},
     install_requires=[
         f"flax{FLAX}",
         f"jax{JAX}",

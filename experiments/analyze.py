@@ -23,8 +23,8 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.compilation_cache import keep_compiled
 from experiments.extraction.choice import define_flags
+from experiments.process.compilation_cache import keep_compiled
 from weights_convert.command_line import run
 
 
@@ -34,11 +34,11 @@ def analyze(subspaces: Sequence[Path], controls: Sequence[Path], output: Path, s
     Raises ValueError and OSError for folders that are missing, damaged or do not belong together.
     """
     from experiments.analysis.controls import read_controls
-    from experiments.analysis.inputs import read_inputs
     from experiments.analysis.report import OUTPUTS, write_report
     from experiments.analysis.topics import make_topics
-    from experiments.output_folder import check_free, new_folder
+    from experiments.mining.folder import read_inputs
     from experiments.reports.drawings import Drawings
+    from experiments.storage.output_folder import check_free, new_folder
 
     start = time.perf_counter()
     check_free(output, True, OUTPUTS)
@@ -76,7 +76,7 @@ def main(_: Sequence[str]) -> None:
     if given["all"]:
         from experiments.analysis.extracted import find_or_extract
         from experiments.analysis.report import OUTPUTS
-        from experiments.output_folder import check_free
+        from experiments.storage.output_folder import check_free
 
         check_free(output, True, OUTPUTS)  # before hours of rendering and training
         extraction = (given[name] for name in ("setting", "preset", "weights", "store", "controls"))

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from experiments.compilation_cache import keep_compiled
+from experiments.process.compilation_cache import keep_compiled
 from weights_convert.command_line import run
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def evaluate(
     from experiments.evaluation.cloud import NEIGHBOURS
     from experiments.evaluation.run import evaluate_dataset, evaluate_views, last_scenes
     from experiments.evaluation.views import choose_views
-    from experiments.output_folder import new_folder
+    from experiments.storage.output_folder import new_folder
 
     start = time.perf_counter()
     if predictions is not None and adapter is not None:

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, get_args
 
 from absl import flags
 
-from experiments.compilation_cache import keep_compiled
 from experiments.extraction.choice import ATTRIBUTES, Choice, choose, define_flags
 from experiments.extraction.targets import Targets
+from experiments.process.compilation_cache import keep_compiled
 from weights_convert.command_line import run
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def extract(choice: Choice, output: Path) -> None:
     from experiments.mining.mine import check_dim, mine, stack_adapters
     from experiments.mining.report import print_table, verdict
     from experiments.mining.summary import rows
-    from experiments.output_folder import check_free
+    from experiments.storage.output_folder import check_free
     from subspace.shared import EPSILON, MAX_ITERATIONS, TOLERANCE, check_options
 
     check_free(output, True, OUTPUTS)
@@ -83,8 +83,8 @@ def extract_missing(choices: Sequence[Choice]) -> list[Path]:
     Raises:
         ValueError, OSError: as :func:`extract`.
     """
-    from experiments.extraction.base import load_base
     from experiments.extraction.results import holds_results
+    from experiments.models import load_base
 
     assert choices[0].weights is not None
     base = load_base(choices[0].weights, choices[0].preset).label

@@ -21,8 +21,8 @@ from typing import get_args
 
 from absl import flags
 
-from experiments.compilation_cache import keep_compiled
 from experiments.finetuning.choice import METHODS, Allocation, Choice, choose
+from experiments.process.compilation_cache import keep_compiled
 from weights_convert.command_line import run
 
 
@@ -31,11 +31,11 @@ def finetune(choice: Choice, output: Path) -> None:
 
     Raises ValueError and OSError for everything that is wrong with settings, data, weights, subspaces or the disk.
     """
-    from experiments.extraction.base import load_base
     from experiments.finetuning.data import read_data
     from experiments.finetuning.results import OUTPUTS, verdict, write_results
     from experiments.finetuning.run import tune
-    from experiments.output_folder import check_free
+    from experiments.models import load_base
+    from experiments.storage.output_folder import check_free
 
     check_free(output, True, OUTPUTS)
     start = time.perf_counter()
@@ -68,7 +68,7 @@ def main(_: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    from experiments.extraction.presets import PRESETS
+    from experiments.presets import PRESETS
 
     flags.DEFINE_enum(
         "method", "subspace", list(METHODS), "what is trained; psv: M between the weights' singular vectors"

@@ -19,12 +19,12 @@ from typing import get_args
 
 from absl import flags
 
-from experiments.cores import available_cores
 from experiments.data.manifest import Settings
-from experiments.synthetic import runs
-from experiments.synthetic.blender_command import worker_command
-from experiments.synthetic.pool import LocalPool
-from experiments.synthetic.schema import Attribute, Scene, Setting
+from experiments.process.cores import available_cores
+from experiments.rendering import runs
+from experiments.rendering.blender_command import worker_command
+from experiments.rendering.pool import LocalPool
+from experiments.scenes.schema import Attribute, Scene, Setting
 from weights_convert.command_line import run
 
 
@@ -62,7 +62,7 @@ def generate(
         datasets: how many.
         scenes: of each.
         workers: Blender processes; by default one for each core.
-        blender: see :func:`experiments.synthetic.blender_command.worker_command`.
+        blender: see :func:`experiments.rendering.blender_command.worker_command`.
         verify: hash the files of finished data sets too.
 
     Returns:

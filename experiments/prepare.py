@@ -24,13 +24,13 @@ from typing import get_args
 
 from absl import flags
 
-from experiments.cores import available_cores
 from experiments.data.manifest import Split, Task, TaskSettings
-from experiments.extraction.presets import PresetName
-from experiments.synthetic import runs
-from experiments.synthetic.blender_command import worker_command
-from experiments.synthetic.pool import LocalPool
-from experiments.synthetic.schema import Scene
+from experiments.presets import PresetName
+from experiments.process.cores import available_cores
+from experiments.rendering import runs
+from experiments.rendering.blender_command import worker_command
+from experiments.rendering.pool import LocalPool
+from experiments.scenes.schema import Scene
 from experiments.tasks.meshes import Axis
 from weights_convert.command_line import run
 
@@ -93,7 +93,7 @@ class Rendering:
     workers: int | None = None
     """Blender processes; by default one for each core."""
     blender: str | None = None
-    """See :func:`experiments.synthetic.blender_command.worker_command`."""
+    """See :func:`experiments.rendering.blender_command.worker_command`."""
 
     def executor(self) -> LocalPool:
         workers = len(available_cores()) if self.workers is None else self.workers

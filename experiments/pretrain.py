@@ -31,7 +31,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.compilation_cache import keep_compiled
+from experiments.process.compilation_cache import keep_compiled
 from weights_convert.command_line import run
 
 
@@ -130,7 +130,7 @@ def main(_: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    from experiments.large_pages import restart_with_large_pages
+    from experiments.process.large_pages import restart_with_large_pages
 
     restart_with_large_pages()
     from experiments.pretraining.recipe import INGREDIENTS

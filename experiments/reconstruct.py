@@ -21,7 +21,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.compilation_cache import keep_compiled
+from experiments.process.compilation_cache import keep_compiled
 from weights_convert.command_line import run
 
 OUTPUTS = frozenset({"points.ply", "points.glb", "cameras.json", "depth", "sparse", "overview.png"})
@@ -58,8 +58,8 @@ def reconstruct(
         ValueError: unusable photos, weights or settings, or predictions that describe no cameras.
         OSError: a file that cannot be read or written.
     """
-    from experiments.output_folder import new_folder
     from experiments.reconstruction.photos import UPRIGHT, find_photos
+    from experiments.storage.output_folder import new_folder
 
     start = time.perf_counter()
     photos, others = find_photos(images)

@@ -22,9 +22,9 @@ from typing import get_args
 from absl import flags
 from tqdm import tqdm
 
-from experiments.compilation_cache import keep_compiled
-from experiments.cores import available_cores
-from experiments.extraction.presets import PRESETS, PresetName
+from experiments.presets import PRESETS, PresetName
+from experiments.process.compilation_cache import keep_compiled
+from experiments.process.cores import available_cores
 from experiments.reproduction.plan import Plan, describe, make_plan
 from experiments.reproduction.records import record_file
 from experiments.reproduction.rows import TableName
@@ -67,7 +67,7 @@ def reproduce(
     Raises:
         ValueError, OSError: what is wrong with records, data, weights or the disk.
     """
-    from experiments.extraction.base import load_base
+    from experiments.models import load_base
     from experiments.reproduction.data import Materials
     from experiments.reproduction.places import Places
     from experiments.reproduction.records import read_searches

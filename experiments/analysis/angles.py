@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from experiments.analysis.inputs import Inputs
 from experiments.analysis.matrices import Matrix, matrices_of, over_matrices
 from experiments.analysis.overlap import (
     SIDES,
@@ -20,6 +19,7 @@ from experiments.analysis.overlap import (
     overlap_of,
     verdicts,
 )
+from experiments.mining.folder import Inputs
 from subspace.angles import Side
 
 VERDICTS = {1: "more aligned than chance", 0: "like chance", -1: "more orthogonal than chance"}

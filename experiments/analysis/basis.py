@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from experiments.analysis.inputs import Inputs
 from experiments.analysis.matrices import Matrix, matrices_of, over_matrices
+from experiments.mining.folder import Inputs
 from subspace import (
     LowRank,
     allocate_importance,

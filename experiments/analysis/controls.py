@@ -18,10 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.analysis.angles import Angles
-from experiments.analysis.inputs import Inputs, MinedAttribute, check_comparable, read_folder
 from experiments.analysis.matrices import Matrix, over_matrices
 from experiments.analysis.overlap import SIDES, eigenvalues_of_pairs, overlap_of
 from experiments.analysis.specificity import captured_shares, energy
+from experiments.mining.folder import Inputs, MinedAttribute, check_comparable, read_folder
 from subspace import spectral_pattern
 from subspace.angles import Side
 

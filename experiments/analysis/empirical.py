@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from experiments.analysis.angles import Angles
-from experiments.analysis.inputs import Inputs
 from experiments.analysis.matrices import Matrix, over_matrices
 from experiments.analysis.overlap import SIDES, eigenvalues_of_pairs, overlap_of
 from experiments.analysis.resampling import adapter_counts, deal, halves, mine_members, room
+from experiments.mining.folder import Inputs
 from subspace import LowRank
 from subspace.angles import Side
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.analysis.inputs import read_folder
 from experiments.extract import extract_missing
 from experiments.extraction.choice import ATTRIBUTES, choose
-from experiments.extraction.presets import PresetName
-from experiments.synthetic.schema import Setting
+from experiments.mining.folder import read_folder
+from experiments.presets import PresetName
+from experiments.scenes.schema import Setting
 
 CONTROLS: Mapping[str, Mapping[str, Any]] = {"shared": {"init": "shared"}, "shuffled": {"targets": "shuffled"}}
 """Control → how it differs from the run under study."""
@@ -23,7 +23,7 @@ def find_or_extract(
 
     Args:
         setting: of the data sets.
-        preset: how much is rendered and trained, :data:`experiments.extraction.presets.PRESETS`.
+        preset: how much is rendered and trained, :data:`experiments.presets.PRESETS`.
         weights: of the base model; None for the preset's.
         store: folder of data sets, adapters and results.
         controls: names of :data:`CONTROLS`, each made for all attributes, and folders that exist.

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.analysis.inputs import Inputs
 from experiments.analysis.matrices import Matrix, by_group, matrices_of, over_matrices
+from experiments.mining.folder import Inputs
 
 
 @dataclass(frozen=True, eq=False)

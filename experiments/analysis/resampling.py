@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.analysis.inputs import Inputs
+from experiments.mining.folder import Inputs
 from subspace import LowRank, shared_subspaces
 
 Member = tuple[str, int]

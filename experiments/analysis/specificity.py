@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.analysis.inputs import Inputs
 from experiments.analysis.matrices import Matrix, by_group, matrices_of, over_matrices
 from experiments.analysis.resampling import Member, mine_members, room
+from experiments.mining.folder import Inputs
 from subspace import LowRank
 
 MEASURES = ("both", "output", "input")

@@ -9,8 +9,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.analysis.inputs import Inputs, MinedAttribute
 from experiments.analysis.matrices import Matrix, matrices_of
+from experiments.mining.folder import Inputs, MinedAttribute
 from subspace import Pattern, spectral_pattern
 
 SMALL = 1e-3

@@ -9,7 +9,6 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from experiments.analysis.inputs import Inputs
 from experiments.analysis.matrices import by_group
 from experiments.analysis.panels import CHANCE, curves_of_attributes
 from experiments.analysis.spectra import (
@@ -21,8 +20,9 @@ from experiments.analysis.spectra import (
     summary_of_attributes,
 )
 from experiments.analysis.topic import Row, Topic, table_of
+from experiments.mining.folder import Inputs
+from experiments.mining.spectra_figures import PATTERN_COLORS, PATTERN_NAMES, Spectrum, draw_spectra
 from experiments.reports.page import Table
-from experiments.reports.spectra import PATTERN_COLORS, PATTERN_NAMES, Spectrum, draw_spectra
 from subspace import Pattern
 from subspace.spectra import SMALLEST_DROP, TIMES_TYPICAL
 

@@ -12,7 +12,6 @@ from experiments.analysis.controls import Controls, measure_controls
 from experiments.analysis.controls_topic import controls_topic
 from experiments.analysis.empirical import compare_empirically
 from experiments.analysis.empirical_topic import empirical_topic
-from experiments.analysis.inputs import Inputs, MinedAttribute
 from experiments.analysis.magnitude_topic import magnitude_topic
 from experiments.analysis.magnitudes import measure_magnitudes
 from experiments.analysis.specificity import measure_specificity
@@ -21,6 +20,7 @@ from experiments.analysis.spectra import measure_spectra
 from experiments.analysis.spectra_topic import spectra_topic
 from experiments.analysis.topic import Topic
 from experiments.analysis.verdict import headline, verdict_topic
+from experiments.mining.folder import Inputs, MinedAttribute
 from experiments.reports.drawings import Drawings
 
 

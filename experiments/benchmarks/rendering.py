@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import get_args
 
 from experiments.benchmarks import machine
-from experiments.cores import available_cores
-from experiments.synthetic.blender_command import worker_command
+from experiments.process.cores import available_cores
+from experiments.rendering.blender_command import worker_command
+from experiments.rendering.pool import LocalPool, RenderJob, RenderResult
+from experiments.scenes.schema import Scene, Setting
 from experiments.synthetic.generator import make_scene
-from experiments.synthetic.pool import LocalPool, RenderJob, RenderResult
-from experiments.synthetic.schema import Scene, Setting
 
 SIZES = {112: (2, 8), 224: (1, 6), 518: (1, 2)}
 """Scenes and views for each resolution: few, so that all of it takes less than three minutes."""

@@ -5,7 +5,7 @@ A data set is a folder of public formats::
     manifest.json            settings, counts, versions, timings, failed scenes, sha256 of every file
     contact_sheet.png        some views of some scenes
     scene_0000/
-        spec.json            the complete description of the scene, see experiments.synthetic.schema; not of recorded ones
+        spec.json            the complete description of the scene, see experiments.scenes.schema; not of recorded ones
         cameras.json         intrinsics and extrinsics of all views, with their conventions; names of recorded frames
         images/000000.png    8-bit sRGB
         arrays/000000.npz    depth (H, W) float32, z in metres, 0 where there is none

@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Float16, Float32, Int, UInt8, UInt16
 from PIL import Image
 
-from experiments.data import files
 from experiments.data.geometry import unproject
 from experiments.data.manifest import Manifest, read_manifest
 from experiments.data.scene_folder import find_damage, view_files
-from experiments.synthetic import schema
+from experiments.scenes import schema
+from experiments.storage import files
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class StoredScene:
 
     @property
     def spec(self) -> schema.Scene:
-        """The complete description, see :mod:`experiments.synthetic.schema`.
+        """The complete description, see :mod:`experiments.scenes.schema`.
 
         Raises:
             ValueError: there is none, as the scene was recorded; or it is damaged.

@@ -11,9 +11,9 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from experiments.data import files
 from experiments.data.scene_folder import SceneRecord
-from experiments.synthetic.schema import SCHEMA_VERSION, Attribute, Setting
+from experiments.scenes.schema import SCHEMA_VERSION, Attribute, Setting
+from experiments.storage import files
 
 MANIFEST = "manifest.json"
 CONTACT_SHEET = "contact_sheet.png"

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import msgspec
 
-from experiments.data import files
 from experiments.data.contact_sheet import dataset_panel, draw_sheet
 from experiments.data.manifest import (
     CONTACT_SHEET,
@@ -25,6 +24,7 @@ from experiments.data.manifest import (
     write_manifest,
 )
 from experiments.data.scene_folder import SceneRecord, find_damage, read_record
+from experiments.storage import files
 
 SETTINGS = "settings.json"
 

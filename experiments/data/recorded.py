@@ -14,7 +14,6 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from PIL import Image
 from tqdm import tqdm
 
-from experiments.data import files
 from experiments.data.cropping import CentredSquare
 from experiments.data.geometry import normals_from_depth
 from experiments.data.manifest import RecordedSettings, scene_name
@@ -27,6 +26,7 @@ from experiments.data.scene_folder import (
     write_cameras,
     write_record,
 )
+from experiments.storage import files
 
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes, of the kernel's figure for the largest memory."""

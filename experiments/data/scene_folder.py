@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
-from experiments.data import files
+from experiments.data.passes import Passes
 from experiments.data.tone_mapping import luminance, to_srgb, white_level
-from experiments.synthetic import schema
-from experiments.synthetic.passes import Passes
+from experiments.scenes import schema
+from experiments.storage import files
 
 RECORD = "record.json"
 

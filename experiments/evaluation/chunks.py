@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from experiments.cores import available_cores
+from experiments.process.cores import available_cores
 
 R = TypeVar("R")
 _ROWS = 2048

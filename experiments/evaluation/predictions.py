@@ -12,9 +12,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
-from experiments.base_model import read_base
 from experiments.evaluation.results import SceneKey
 from experiments.evaluation.scene import Reconstruction
+from experiments.models import read_base
 from subspace import LowRank
 from vggt_jax.adapters import load_adapter
 from vggt_jax.pose_encoding import decode_pose

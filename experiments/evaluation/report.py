@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.data.files import write_json
 from experiments.evaluation.results import METRICS, Metric, Results, SceneKey, csv_of, means
 from experiments.evaluation.scene import SceneMetrics
 from experiments.reports.page import Section, Table, photograph, render
+from experiments.storage.files import write_json
 
 OUTPUTS = frozenset({"scenes.csv", "summary.json", "report.html", "pictures", "predictions"})
 

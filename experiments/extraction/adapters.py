@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from experiments.base_model import Base
-from experiments.data.files import read_json, write_json
 from experiments.data.manifest import Settings
 from experiments.extraction.data import Data
-from experiments.extraction.presets import Preset
-from experiments.extraction.store import stage_folder
 from experiments.extraction.targets import Targets, shuffled
-from experiments.synthetic.schema import Attribute, Setting
+from experiments.models import Base
+from experiments.presets import Preset
+from experiments.scenes.schema import Attribute, Setting
+from experiments.storage.files import read_json, write_json
+from experiments.storage.stages import stage_folder
 from experiments.training.batch import TrainingBatch
 from experiments.training.feature_cache import token_cache
 from experiments.training.held_out import HeldOutLoss, evenly_spaced

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from absl import flags
 
-from experiments.extraction.presets import PRESETS, Preset, PresetName
 from experiments.extraction.targets import Targets
-from experiments.synthetic.schema import Attribute, Setting
+from experiments.presets import PRESETS, Preset, PresetName
+from experiments.scenes.schema import Attribute, Setting
 
 if TYPE_CHECKING:  # what --help, and processes that only draw, need not wait for
     from vggt_jax.adapters import Init

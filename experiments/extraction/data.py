@@ -8,9 +8,9 @@ from pathlib import Path
 from experiments.data.dataset import Dataset, StoredScene
 from experiments.data.manifest import Settings
 from experiments.data.production import dataset_name
-from experiments.extraction.presets import Preset
 from experiments.generate import default_folder, generate
-from experiments.synthetic.schema import Attribute, Setting
+from experiments.presets import Preset
+from experiments.scenes.schema import Attribute, Setting
 
 
 @dataclass(frozen=True, eq=False)

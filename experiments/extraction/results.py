@@ -9,16 +9,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from experiments.data.files import read_json
-from experiments.disk_space import named_if_full
 from experiments.extraction.source import Source
 from experiments.mining.files import Origin, save_subspace
 from experiments.mining.mine import Mined
 from experiments.mining.report import compose, draw_figures, verdict
 from experiments.mining.summary import MatrixSummary
-from experiments.output_folder import new_folder
 from experiments.reports.drawings import save_drawings
 from experiments.reports.page import plot
+from experiments.storage.disk_space import named_if_full
+from experiments.storage.files import read_json
+from experiments.storage.output_folder import new_folder
 
 SUMMARY = "summary.json"
 OUTPUTS = frozenset({"subspace.safetensors", "adapters", "metrics.jsonl", SUMMARY, "figures", "report.html"})

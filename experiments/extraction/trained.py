@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from experiments.extraction.adapters import make_adapters, stacked_deltas
-from experiments.extraction.base import load_base
 from experiments.extraction.choice import Choice
 from experiments.extraction.data import make_data
 from experiments.extraction.report import data_section, learned, training_section
 from experiments.extraction.source import Source
+from experiments.models import load_base
 
 
 def train_adapters(choice: Choice, say: Callable[[str], None]) -> Source:

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.analysis.basis import STRATEGIES, layer_dims
-from experiments.analysis.inputs import SUBSPACE, MinedAttribute, read_folder
 from experiments.finetuning.choice import Allocation
+from experiments.mining.folder import SUBSPACE, MinedAttribute, read_folder
 from subspace import Basis, LowRank, merge_subspaces
 from subspace.grouping import solve_in_groups
 from vggt_jax.adaptable import Matrix
@@ -39,7 +39,7 @@ def read_subspaces(
 
     Raises:
         ValueError: an attribute that is given twice, a subspace of another model, one that lacks a matrix or has it in
-            another size, and what :func:`experiments.analysis.inputs.read_folder` refuses.
+            another size, and what :func:`experiments.mining.folder.read_folder` refuses.
         OSError: a file that cannot be read.
     """
     found: dict[str, MinedAttribute] = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from experiments.extraction.presets import PRESETS, Preset, PresetName
+from experiments.presets import PRESETS, Preset, PresetName
 from vggt_jax.parameters import Method
 
 Allocation = Literal["uniform", "importance", "exact"]

@@ -15,9 +15,9 @@ import numpy as np
 from flax import nnx
 from safetensors.numpy import save_file
 
-from experiments.base_model import Base
-from experiments.data.files import new_folder
 from experiments.finetuning.trainable import Trainable
+from experiments.models import Base
+from experiments.storage.files import new_folder
 from experiments.training.batch import TrainingBatch
 from experiments.training.losses import Objective
 from experiments.training.normalization import normalize

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.base_model import Base
 from experiments.finetuning.basis import read_subspaces, sha256_of, unite
 from experiments.finetuning.choice import Choice
 from experiments.finetuning.full import train_parameters
 from experiments.finetuning.trainable import Trainable
+from experiments.models import Base
 from experiments.training.batch import TrainingBatch
 from experiments.training.losses import Objective
 from experiments.training.optimizer import OptimizerSettings, make_optimizer

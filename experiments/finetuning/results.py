@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.disk_space import named_if_full
 from experiments.finetuning.data import TuningData
 from experiments.finetuning.full import MODEL
 from experiments.finetuning.methods import ADAPTER
 from experiments.finetuning.run import Tuned
-from experiments.output_folder import new_folder
+from experiments.storage.disk_space import named_if_full
+from experiments.storage.output_folder import new_folder
 
 SUMMARY, METRICS = "summary.json", "metrics.jsonl"
 OUTPUTS = frozenset({ADAPTER, MODEL, METRICS, SUMMARY})

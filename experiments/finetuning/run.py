@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from experiments.base_model import Base
-from experiments.data.files import read_json, write_json
-from experiments.extraction.store import stage_folder
 from experiments.finetuning.choice import Choice
 from experiments.finetuning.data import TuningData
 from experiments.finetuning.full import MODEL
 from experiments.finetuning.methods import ADAPTER, make_trainable, subspace_hashes
 from experiments.finetuning.trainable import Trainable, without_axis
+from experiments.models import Base
+from experiments.storage.files import read_json, write_json
+from experiments.storage.stages import stage_folder
 from experiments.training.feature_cache import token_cache
 from experiments.training.held_out import HeldOutLoss, evenly_spaced
 from experiments.training.loop import LoopSettings, train

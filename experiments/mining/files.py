@@ -11,7 +11,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from experiments.data.files import write_bytes
+from experiments.storage.files import write_bytes
 from subspace import LowRank, SharedSubspace
 
 FORMAT = "attribute-subspaces: mined subspace, version 1"

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure as Drawing
 
 from experiments.mining.mine import Mined
+from experiments.mining.spectra_figures import Spectrum, draw_energy, draw_spectra, draw_weights
 from experiments.mining.summary import MatrixSummary, group_of, short_table
 from experiments.reports.page import Figure, Section, Table, render
-from experiments.reports.spectra import Spectrum, draw_energy, draw_spectra, draw_weights
 
 _CLEARLY_MORE = 3.0
 """Held-out energy below this many times chance is called chance."""

@@ -13,11 +13,11 @@ import numpy as np
 from flax import nnx
 from safetensors.numpy import save_file
 
-from experiments.data.files import write_bytes
 from experiments.pretraining.recipe import Recipe
 from experiments.pretraining.run import Evaluations
+from experiments.process.revision import commit
 from experiments.reports.markdown import render_markdown
-from experiments.revision import commit
+from experiments.storage.files import write_bytes
 from vggt_jax import VGGT
 from vggt_jax.deltas import dotted
 from vggt_jax.matching import Matcher

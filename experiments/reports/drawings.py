@@ -16,7 +16,7 @@ from types import TracebackType
 
 from matplotlib.figure import Figure
 
-from experiments.cores import available_cores
+from experiments.process.cores import available_cores
 
 DPI = 200
 """Of the PNG files."""

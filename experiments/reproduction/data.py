@@ -11,8 +11,8 @@ from experiments.data.manifest import Split, Task
 from experiments.data.production import dataset_name
 from experiments.extract import extract_missing
 from experiments.extraction.choice import choose
-from experiments.extraction.presets import PresetName
 from experiments.prepare import Rendering, standin
+from experiments.presets import PresetName
 from experiments.reproduction.data_sheets import DataSheet, describe
 from experiments.reproduction.plan import Subspaces
 from experiments.reproduction.scale import Scale
@@ -30,7 +30,7 @@ class Materials:
         data: folder of the user's own data sets, made by ``experiments.prepare``; stand-ins are rendered for the others.
         announce: gets a line when something long begins.
         workers: Blender processes; by default one for each core.
-        blender: see :func:`experiments.synthetic.blender_command.worker_command`.
+        blender: see :func:`experiments.rendering.blender_command.worker_command`.
     """
 
     preset: PresetName

@@ -11,22 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from experiments.base_model import Base
 from experiments.data.dataset import Dataset
 from experiments.data.manifest import Split, Task
 from experiments.evaluation.predictions import Model, from_model
 from experiments.evaluation.results import METRICS
 from experiments.evaluation.run import Mask, evaluate_dataset
 from experiments.evaluation.views import choose_views
-from experiments.extraction.presets import PresetName
 from experiments.finetuning.choice import Choice, choose
 from experiments.finetuning.data import TuningData, read_data
 from experiments.finetuning.run import SECONDS, Tuned, tune
+from experiments.models import Base
+from experiments.presets import PresetName
+from experiments.process.revision import commit
 from experiments.reproduction.plan import Run
 from experiments.reproduction.records import Record, plain
 from experiments.reproduction.scale import Scale
 from experiments.reproduction.search import best_rate, from_chosen
-from experiments.revision import commit
 from experiments.training.loop import Diverged
 
 _DIGITS = 6

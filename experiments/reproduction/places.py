@@ -11,10 +11,9 @@ from threading import Thread
 from types import TracebackType
 from typing import TypeVar
 
-from experiments.base_model import Base
-from experiments.compilation_cache import keep_compiled
-from experiments.extraction.base import load_base
-from experiments.extraction.presets import PRESETS, PresetName
+from experiments.models import Base, load_base
+from experiments.presets import PRESETS, PresetName
+from experiments.process.compilation_cache import keep_compiled
 from experiments.reproduction.execution import Execution, Job
 from experiments.reproduction.records import Record
 from experiments.reproduction.scale import Scale

@@ -10,7 +10,7 @@ from experiments.finetuning.choice import HEADS
 from experiments.reproduction.rows import BLOCKS, TABLES, Row, Table, TableName
 from experiments.reproduction.scale import Scale
 from experiments.reproduction.search import first_rates
-from experiments.synthetic.schema import Attribute, Setting
+from experiments.scenes.schema import Attribute, Setting
 from vggt_jax.parameters import Method
 
 _PARTS = {("*",): "", BLOCKS: "blocks", HEADS: "heads"}

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from experiments.data.files import read_json, write_json
 from experiments.reproduction.plan import Run, Search, variant
 from experiments.reproduction.search import best_rate, still_to_compare
+from experiments.storage.files import read_json, write_json
 
 RATES = "rates"
 """What names of files of searches begin with."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.data.files import write_bytes
 from experiments.data.manifest import Split
 from experiments.reports.markdown import render_markdown
 from experiments.reproduction.claims import SIMILAR, Claim, Finding, examine
@@ -23,6 +22,7 @@ from experiments.reproduction.tables import (
     markdown,
     measure,
 )
+from experiments.storage.files import write_bytes
 
 PAGE = "README.md"
 _TEMPLATE = "page.md.jinja"

@@ -8,7 +8,7 @@ from typing import Literal
 
 from experiments.data.manifest import Split, Task
 from experiments.finetuning.choice import HEADS, Allocation
-from experiments.synthetic.schema import Attribute, Setting
+from experiments.scenes.schema import Attribute, Setting
 from vggt_jax.parameters import Method
 
 TableName = Literal["1", "2", "3", "4", "5", "s1"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from experiments.extraction.presets import PresetName
+from experiments.presets import PresetName
 from experiments.reproduction.rows import Row
 from vggt_jax.parameters import Method
 

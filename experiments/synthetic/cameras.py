@@ -14,11 +14,11 @@ from jaxtyping import Float
 from scipy.interpolate import PchipInterpolator
 from scipy.spatial.transform import Rotation
 
-from experiments.synthetic import schema
+from experiments.scenes import schema
+from experiments.scenes.support import distance
 from experiments.synthetic.cluster import RADIUS
 from experiments.synthetic.draws import Range, inner_range, pick, uniform
 from experiments.synthetic.rooms import CAMERA_ZONE
-from experiments.synthetic.support import distance
 
 FIELD_OF_VIEW: Range = (45.0, 70.0)
 """Along the longer side of the picture, degrees: MegaSynth's, one for each data set."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from experiments.synthetic import schema
+from experiments.scenes import schema
+from experiments.scenes.support import bounds, extremes, rotation_of
 from experiments.synthetic.draws import Count, Range, chance, count, direction, pick, uniform
 from experiments.synthetic.placement import (
     UP,
@@ -26,7 +27,6 @@ from experiments.synthetic.placement import (
     tube,
 )
 from experiments.synthetic.shapes import primitive, relief
-from experiments.synthetic.support import bounds, extremes, rotation_of
 from experiments.synthetic.things import slot, thing
 
 RADIUS: Range = (0.8, 1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from experiments.synthetic import schema
+from experiments.scenes import schema
 from experiments.synthetic.draws import chance, count, pick, uniform
 from experiments.synthetic.placement import UP, Assembly, Surface, rested, solid, tube
 from experiments.synthetic.shapes import lathe, prism, relief

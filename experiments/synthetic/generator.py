@@ -8,8 +8,9 @@ from typing import get_args
 
 import msgspec
 
-from experiments.synthetic import cameras, cluster, interior, lights, materials, rooms, schema
-from experiments.synthetic.streams import Origin
+from experiments.scenes import schema
+from experiments.scenes.streams import Origin
+from experiments.synthetic import cameras, cluster, interior, lights, materials, rooms
 
 MAX_REDRAWS = 20
 DECIMALS = 9

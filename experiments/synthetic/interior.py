@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from experiments.synthetic import schema
+from experiments.scenes import schema
+from experiments.scenes.support import bounds, extreme
 from experiments.synthetic.draws import Count, chance, count, direction, pick, uniform
 from experiments.synthetic.furniture import AT_WALL, LOW
 from experiments.synthetic.placement import (
@@ -22,7 +23,6 @@ from experiments.synthetic.placement import (
 )
 from experiments.synthetic.rooms import CAMERA_ZONE, EXTREME, MAX_FURNITURE, MAX_OBJECTS, Room, RoomRanges, Wall, flush
 from experiments.synthetic.shapes import lathe, primitive, prism, relief
-from experiments.synthetic.support import bounds, extreme
 from experiments.synthetic.things import slot, thing
 
 TRIES = 25

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.synthetic import schema
+from experiments.scenes import schema
 from experiments.synthetic.draws import Count, Range, chance, count, log_uniform, pick, uniform
 from experiments.synthetic.palettes import oklch
 from experiments.synthetic.placement import vec3

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from experiments.scenes.schema import Color, ColorStop, Layered, Mapping, Material, Pattern, Plain, Vec3
 from experiments.synthetic.draws import Range, chance, count, log_uniform, pick, uniform
 from experiments.synthetic.palettes import ColorRanges, color, colors, oklch, ramp
-from experiments.synthetic.schema import Color, ColorStop, Layered, Mapping, Material, Pattern, Plain, Vec3
 
 
 @dataclass(frozen=True)

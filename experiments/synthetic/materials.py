@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from experiments.synthetic import palettes, schema
+from experiments.scenes import schema
+from experiments.synthetic import palettes
 from experiments.synthetic.draws import Count, Range, chance, count, log_uniform, pick, uniform
 from experiments.synthetic.material_families import FAMILIES, METALS, PLAIN_FAMILIES, Style, glass
 from experiments.synthetic.placement import OBJECT_SLOTS, PANE, SLOTS

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from experiments.scenes.schema import Color, ColorStop
 from experiments.synthetic.draws import Range, chance, uniform
-from experiments.synthetic.schema import Color, ColorStop
 
 # Björn Ottosson, "A perceptual color space for image processing", 2020.
 _LAB_TO_LMS = np.array(

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from experiments.synthetic import schema
-from experiments.synthetic.support import bounds, extreme, rotation_of
+from experiments.scenes import schema
+from experiments.scenes.support import bounds, extreme, rotation_of
 
 Triple = np.ndarray | Sequence[float]
 UPRIGHT = Rotation.identity()

@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from experiments.synthetic import schema
+from experiments.scenes import schema
+from experiments.scenes.support import bounds, extreme
 from experiments.synthetic.draws import Count, Range, chance, count, pick, uniform
 from experiments.synthetic.placement import BACK_WALL, CEILING, FLOOR, PANE, SIDE_WALL, UP, at, solid, transformed
 from experiments.synthetic.shapes import relief
-from experiments.synthetic.support import bounds, extreme
 from experiments.synthetic.things import slot
 
 FRONT = 3.2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from experiments.synthetic import schema
+from experiments.scenes import schema
 from experiments.synthetic.draws import chance, count, pick, uniform
 
 PROFILE_POINTS = 24

@@ -12,8 +12,8 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from experiments.cores import available_cores
-from experiments.synthetic.schema import Mapping, Picture
+from experiments.process.cores import available_cores
+from experiments.scenes.schema import Mapping, Picture
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
 _MAPS = {

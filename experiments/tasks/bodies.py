@@ -17,8 +17,8 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from experiments.data import files
 from experiments.data.manifest import Split
+from experiments.storage import files
 from experiments.synthetic.draws import Range, pick, uniform
 from experiments.tasks import clothing
 from experiments.tasks.unwrapped import Unwrapped, unwrap

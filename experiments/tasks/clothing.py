@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from experiments.data.tone_mapping import to_srgb
+from experiments.scenes.schema import Color
 from experiments.synthetic.draws import chance, pick, uniform
 from experiments.synthetic.palettes import MODERATE, colors, oklch
-from experiments.synthetic.schema import Color
 from experiments.tasks.unwrapped import Unwrapped
 
 PARTS = ("head", "eye", "torso", "upper arm", "lower arm", "hand", "hips", "thigh", "shin", "foot")

@@ -17,8 +17,9 @@ from PIL import Image, ImageDraw
 
 from experiments.data.dataset import Dataset
 from experiments.data.manifest import TaskSettings
-from experiments.synthetic import mesh_files, runs, schema
-from experiments.synthetic.pool import Executor
+from experiments.rendering import runs
+from experiments.rendering.pool import Executor
+from experiments.scenes import mesh_files, schema
 from experiments.tasks.naming import Name
 from experiments.tasks.portraits import PortraitScenes
 

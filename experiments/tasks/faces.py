@@ -12,11 +12,12 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from experiments.synthetic import cameras, interior, lights, materials, rooms, schema
+from experiments.scenes import schema
+from experiments.scenes.support import distance
+from experiments.synthetic import cameras, interior, lights, materials, rooms
 from experiments.synthetic.draws import Range, chance, pick, uniform
 from experiments.synthetic.generator import rounded
 from experiments.synthetic.placement import SLOTS, solid
-from experiments.synthetic.support import distance
 from experiments.tasks.face_pictures import FacePicture
 from experiments.tasks.naming import Name
 

@@ -10,7 +10,8 @@ from scipy.interpolate import PchipInterpolator
 from scipy.spatial.transform import Rotation
 
 from experiments.data.manifest import TaskSettings
-from experiments.synthetic import lights, materials, schema
+from experiments.scenes import schema
+from experiments.synthetic import lights, materials
 from experiments.synthetic.cameras import from_poses, look_at
 from experiments.synthetic.draws import Count, Range, count, pick, uniform
 from experiments.synthetic.generator import rounded

@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from experiments.data.manifest import TaskSettings
+from experiments.rendering.pool import Executor
+from experiments.scenes.schema import Scene
 from experiments.synthetic.generator import make_scene
-from experiments.synthetic.pool import Executor
-from experiments.synthetic.schema import Scene
 from experiments.tasks import glass, meshes
 from experiments.tasks.naming import Name
 

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from scipy.spatial import ConvexHull
 
 from experiments.data.manifest import TaskSettings
-from experiments.synthetic import mesh_files, schema
+from experiments.scenes import mesh_files, schema
 from experiments.synthetic.cameras import from_poses, look_at
 from experiments.synthetic.draws import Range, uniform
 from experiments.synthetic.generator import rounded

@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.data.manifest import Split, Task, TaskSettings
-from experiments.synthetic import schema
+from experiments.scenes import schema
 from experiments.synthetic.draws import pick, uniform
 
 
 @dataclass(frozen=True)
 class Name:
-    """Of a scene, as :data:`experiments.synthetic.runs.SceneMaker` is given it."""
+    """Of a scene, as :data:`experiments.rendering.runs.SceneMaker` is given it."""
 
     settings: TaskSettings
     dataset: int
@@ -27,7 +27,7 @@ class Name:
         settings = self.settings
         key = (get_args(Task).index(settings.task), get_args(Split).index(settings.split))
         place = (self.dataset, self.scene, self.attempt, redraw)
-        # No stream of experiments.synthetic.streams has a key of this length with such a beginning.
+        # No stream of experiments.scenes.streams has a key of this length with such a beginning.
         return np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(_TASKS, *key, *place)))
 
     def provenance(self, setting: schema.Setting) -> schema.Provenance:

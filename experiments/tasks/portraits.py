@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.synthetic import mesh_files, schema
+from experiments.scenes import mesh_files, schema
 from experiments.synthetic.cameras import from_poses, look_at
 from experiments.synthetic.draws import Range, uniform
 from experiments.synthetic.generator import rounded

@@ -13,7 +13,7 @@ from typing import cast
 import jax
 import orbax.checkpoint as ocp
 
-from experiments.disk_space import DiskFullError, named_if_full, tells_of_full_disk
+from experiments.storage.disk_space import DiskFullError, named_if_full, tells_of_full_disk
 from experiments.training.step import TrainingState
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Float32, UInt8
 
-from experiments.disk_space import named_if_full
+from experiments.storage.disk_space import named_if_full
 from vggt_jax import VGGTConfig
 
 

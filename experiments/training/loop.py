@@ -15,8 +15,8 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from experiments.data.files import write_bytes
-from experiments.disk_space import named_if_full
+from experiments.storage.disk_space import named_if_full
+from experiments.storage.files import write_bytes
 from experiments.training.batch import TrainingBatch
 from experiments.training.checkpoints import Checkpoints
 from experiments.training.input_pipeline import prefetched

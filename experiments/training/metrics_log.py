@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.data.files import write_bytes
+from experiments.storage.files import write_bytes
 
 
 class MetricsLog:

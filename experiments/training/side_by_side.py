@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments.cores import available_cores
+from experiments.process.cores import available_cores
 from experiments.training.batch import TrainingBatch
 from experiments.training.step import Frozen, Metrics, TrainingState
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from experiments.analysis.inputs import read_inputs
 from experiments.analysis.specificity import captured_shares
 from experiments.benchmarks import analysis
+from experiments.mining.folder import read_inputs
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.extraction.base import load_base
 from experiments.extraction.choice import ATTRIBUTES, choose
-from experiments.extraction.presets import PRESETS
+from experiments.models import load_base
+from experiments.presets import PRESETS
 from tests.experiments.analysis.planted import draw_adapters, draw_subspaces, write_run
 
 ROOT = Path(__file__).parents[2]

@@ -21,11 +21,11 @@ from experiments.evaluation.predictions import Model, from_folder, load_predicti
 from experiments.evaluation.results import METRICS, read_csv
 from experiments.evaluation.run import evaluate_dataset
 from experiments.evaluation.scene import Reconstruction, evaluate_scene
-from experiments.synthetic import runs
-from experiments.synthetic.pool import LocalPool
+from experiments.rendering import runs
+from experiments.rendering.pool import LocalPool
 from experiments.tasks.recorded import convert
 from subspace import LowRank
-from tests.experiments.synthetic.small_scenes import COMMAND, SETTINGS, SIZE, VIEWS, make_scene
+from tests.experiments.rendering.small_scenes import COMMAND, SETTINGS, SIZE, VIEWS, make_scene
 from tests.experiments.tasks.recordings import write_capture
 from tests.experiments.training import tiny
 from vggt_jax.adapters import Adapter, BaseModel, save_adapter

@@ -15,9 +15,9 @@ from PIL import Image
 
 from experiments.data.consistency import cross_view_agreement
 from experiments.data.dataset import Dataset
-from experiments.synthetic import schema
-from experiments.synthetic.blender_command import WORKER, worker_command
-from tests.experiments.synthetic.small_scenes import STAND_IN, alive, content, wait_until
+from experiments.rendering.blender_command import WORKER, worker_command
+from experiments.scenes import schema
+from tests.experiments.rendering.small_scenes import STAND_IN, alive, content, wait_until
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--datasets=2", "--scenes=3", "--views=2", "--resolution=20", "--seed=3")

@@ -11,7 +11,7 @@ import trimesh
 
 from experiments.data.dataset import Dataset
 from experiments.data.manifest import TaskSettings
-from tests.experiments.synthetic.small_scenes import STAND_IN
+from tests.experiments.rendering.small_scenes import STAND_IN
 from tests.experiments.tasks.test_meshes import scan
 
 ROOT = Path(__file__).parents[2]

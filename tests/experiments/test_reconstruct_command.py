@@ -14,11 +14,11 @@ import pytest
 import trimesh
 from PIL import Image, ImageOps
 
-from experiments.output_folder import new_folder
 from experiments.reconstruct import OUTPUTS, reconstruct
 from experiments.reconstruction.inference import Outputs, load_photos, refined, scene_of
 from experiments.reconstruction.photos import find_photos
 from experiments.reconstruction.placement import place
+from experiments.storage.output_folder import new_folder
 from vggt_jax.geometry import project_points, unproject_depth
 from vggt_jax.pose_encoding import decode_pose
 from vggt_jax.preprocessing import load_images

@@ -8,9 +8,9 @@ import scipy.linalg
 import scipy.stats
 
 from experiments.analysis.angles import VERDICTS, angle_rows, eigenvalue_rows, measure_angles, summary_of_pairs
-from experiments.analysis.inputs import read_inputs
 from experiments.analysis.matrices import matrices_of
 from experiments.analysis.overlap import LEVEL, SAMPLES, angles_of, draw_chances, overlap_of, verdicts
+from experiments.mining.folder import read_inputs
 from tests.experiments.analysis.planted import SHAPES, factors, orthonormal, turned, write_subspace
 
 DIM = 4

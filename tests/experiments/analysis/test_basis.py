@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from experiments.analysis.basis import Union, basis_rows, measure_basis, parameter_counts, union_summary
-from experiments.analysis.inputs import read_inputs
 from experiments.analysis.matrices import Matrix
+from experiments.mining.folder import read_inputs
 from subspace import allocate_importance, allocate_proportional
 from tests.experiments.analysis.planted import factors, orthonormal, turned, write_subspace
 from vggt_jax import VGGTConfig

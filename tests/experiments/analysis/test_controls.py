@@ -16,8 +16,8 @@ from experiments.analysis.controls import (
     read_controls,
     surviving,
 )
-from experiments.analysis.inputs import read_folder, read_inputs
 from experiments.analysis.verdict import conditions, headline, of_control
+from experiments.mining.folder import read_folder, read_inputs
 from subspace import spectral_pattern
 from tests.experiments.analysis.planted import BASE, draw_adapters, draw_subspaces, write_run
 from vggt_jax.adapters import BaseModel

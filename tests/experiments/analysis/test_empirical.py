@@ -5,7 +5,6 @@ import pytest
 
 from experiments.analysis.angles import measure_angles
 from experiments.analysis.empirical import SPLITS, compare_empirically, comparison_rows, comparison_summary
-from experiments.analysis.inputs import read_inputs
 from experiments.analysis.resampling import deal, halves, mine_members, room
 from experiments.analysis.specificity import (
     EVERYTHING,
@@ -16,6 +15,7 @@ from experiments.analysis.specificity import (
     shares_by_kind,
     specificity_rows,
 )
+from experiments.mining.folder import read_inputs
 from subspace import LowRank
 from tests.experiments.analysis.planted import draw_adapters, draw_subspaces, write_run
 

@@ -8,9 +8,9 @@ import pytest
 from experiments import extract
 from experiments.analysis import extracted
 from experiments.analysis.controls import read_controls
-from experiments.analysis.inputs import read_inputs
 from experiments.extraction import base
 from experiments.extraction.source import Source
+from experiments.mining.folder import read_inputs
 from tests.experiments.analysis.planted import BASE, BASE_NAME, draw_adapters, draw_subspaces
 from vggt_jax.adapters import Adapter, save_adapter
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from experiments.analysis.inputs import read_inputs
 from experiments.analysis.magnitude_topic import magnitude_topic, magnitudes_in_words
 from experiments.analysis.magnitudes import (
     Magnitudes,
@@ -15,6 +14,7 @@ from experiments.analysis.magnitudes import (
     summary_of_kinds,
 )
 from experiments.analysis.matrices import Matrix
+from experiments.mining.folder import read_inputs
 from tests.experiments.analysis.planted import draw_adapters, draw_subspaces, write_run
 
 QKV, HEAD = "aggregator.frame_blocks.attn.qkv", "depth_head.conv"

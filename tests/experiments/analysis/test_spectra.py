@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, PathCollection, QuadMesh
 
-from experiments.analysis.inputs import read_inputs
 from experiments.analysis.spectra import (
     depth_of_patterns,
     measure_spectra,
@@ -14,7 +13,8 @@ from experiments.analysis.spectra import (
     summary_of_attributes,
 )
 from experiments.analysis.spectra_topic import counts_in_words, depth_in_words, spectra_topic
-from experiments.reports.spectra import PATTERN_COLORS
+from experiments.mining.folder import read_inputs
+from experiments.mining.spectra_figures import PATTERN_COLORS
 from subspace import Pattern
 from tests.experiments.analysis.planted import (
     SHAPES,

@@ -13,13 +13,14 @@ from PIL import Image
 from experiments.data.consistency import cross_view_agreement
 from experiments.data.dataset import Dataset, StoredScene, Views, training_arrays
 from experiments.data.geometry import project
+from experiments.data.passes import Passes
 from experiments.data.scene_folder import view_files, write_views
 from experiments.data.tone_mapping import luminance
-from experiments.synthetic import runs, schema
-from experiments.synthetic.passes import Passes
-from experiments.synthetic.pool import LocalPool
-from tests.experiments.synthetic.small_scenes import COMMAND, SETTINGS, SIZE, VIEWS, make_scene
-from tests.experiments.synthetic.stand_in_worker import BALL, FLOOR, RADIUS, trace
+from experiments.rendering import runs
+from experiments.rendering.pool import LocalPool
+from experiments.scenes import schema
+from tests.experiments.rendering.small_scenes import COMMAND, SETTINGS, SIZE, VIEWS, make_scene
+from tests.experiments.rendering.stand_in_worker import BALL, FLOOR, RADIUS, trace
 from vggt_jax.geometry import project_points, unproject_depth
 
 

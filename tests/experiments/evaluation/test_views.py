@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from experiments.evaluation.views import choose_views, view_lists
-from experiments.extraction.presets import PRESETS
+from experiments.presets import PRESETS
 
 
 def test_committed_lists_fit_their_scenes_and_are_told_apart_by_size():

@@ -9,14 +9,14 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.base_model import Base
 from experiments.data.dataset import Views
 from experiments.data.manifest import Settings
 from experiments.extraction import adapters
 from experiments.extraction.data import Data
-from experiments.extraction.presets import PRESETS
 from experiments.extraction.report import learned
 from experiments.extraction.targets import shuffled
+from experiments.models import Base
+from experiments.presets import PRESETS
 from tests.experiments.training import tiny
 from vggt_jax.adapters import BaseModel
 

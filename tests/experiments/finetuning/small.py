@@ -6,11 +6,11 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.base_model import Base
 from experiments.data.dataset import Views
-from experiments.extraction.presets import PRESETS
 from experiments.finetuning.choice import choose
 from experiments.finetuning.data import TuningData
+from experiments.models import Base
+from experiments.presets import PRESETS
 from subspace import LowRank
 from tests.experiments.analysis.planted import write_subspace
 from tests.experiments.pretraining.small import box_scene

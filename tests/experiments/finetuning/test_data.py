@@ -2,13 +2,13 @@ import shutil
 
 import pytest
 
-from experiments.data import files
 from experiments.data.dataset import Dataset
 from experiments.data.manifest import MANIFEST
 from experiments.finetuning.data import read_data
-from experiments.synthetic import runs
-from experiments.synthetic.pool import LocalPool
-from tests.experiments.synthetic.small_scenes import COMMAND, SETTINGS, SIZE, make_scene
+from experiments.rendering import runs
+from experiments.rendering.pool import LocalPool
+from experiments.storage import files
+from tests.experiments.rendering.small_scenes import COMMAND, SETTINGS, SIZE, make_scene
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.extraction.base import load_base
-from experiments.extraction.presets import PRESETS
+from experiments.models import load_base
+from experiments.presets import PRESETS
 from experiments.reproduction.plan import variant
 from experiments.reproduction.records import Record, read, read_searches
 from experiments.reproduction.results import PAGE, write_results

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from experiments.data.dataset import Dataset
+from experiments.rendering import runs
+from experiments.rendering.pool import LocalPool
 from experiments.reproduction.data_sheets import TOLERANCE, FirstView, describe
-from experiments.synthetic import runs
-from experiments.synthetic.pool import LocalPool
+from tests.experiments.rendering.small_scenes import COMMAND, SETTINGS, make_scene
 from tests.experiments.reproduction.planted import sheet
-from tests.experiments.synthetic.small_scenes import COMMAND, SETTINGS, make_scene
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from experiments.synthetic import schema
+from experiments.scenes import schema
 from experiments.synthetic.generator import make_scene
 
 ATTRIBUTES = get_args(schema.Attribute)

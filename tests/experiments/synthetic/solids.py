@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from experiments.synthetic import schema
+from experiments.scenes import schema
 
 GRID = 21  # odd: the middle of every face is a point of its own
 

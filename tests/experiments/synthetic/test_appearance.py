@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from experiments.synthetic import lights, materials, palettes, rooms, schema
+from experiments.scenes import schema
+from experiments.synthetic import lights, materials, palettes, rooms
 from experiments.synthetic.material_families import FAMILIES, METALS
 from experiments.synthetic.placement import PANE, SLOTS
 from tests.experiments.synthetic.conftest import SETTINGS, draw

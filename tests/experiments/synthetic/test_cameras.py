@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.synthetic import cameras, schema
+from experiments.scenes import schema
+from experiments.synthetic import cameras
 from experiments.synthetic.rooms import CAMERA_ZONE
 from tests.experiments.synthetic import solids
 from tests.experiments.synthetic.conftest import SETTINGS, draw

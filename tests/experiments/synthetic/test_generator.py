@@ -10,15 +10,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from experiments.synthetic import cameras, schema
+from experiments.scenes import schema
+from experiments.scenes.streams import PARTS
+from experiments.synthetic import cameras
 from experiments.synthetic.rooms import MAX_OBJECTS
-from experiments.synthetic.streams import PARTS
 from tests.experiments.synthetic.conftest import SETTINGS, draw
 
 CODE = """
 import hashlib, sys
 from experiments.synthetic.generator import make_scene
-from experiments.synthetic.schema import to_json
+from experiments.scenes.schema import to_json
 for setting in ("micro_baseline", "object_centric", "wide_baseline"):
     scene = make_scene("texture", setting, seed=5, dataset=1, scene=2, views=3, width=64, height=48, samples=4)
     print(hashlib.sha256(to_json(scene)).hexdigest())

@@ -8,12 +8,13 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from experiments.synthetic import cluster, interior, rooms, schema, shapes, things
+from experiments.scenes import schema
+from experiments.scenes.support import bounds, distance, extreme
+from experiments.synthetic import cluster, interior, rooms, shapes, things
 from experiments.synthetic.cameras import CLOSEST, centers
 from experiments.synthetic.draws import direction
 from experiments.synthetic.furniture import AT_WALL, LOW
 from experiments.synthetic.placement import solid
-from experiments.synthetic.support import bounds, distance, extreme
 from tests.experiments.synthetic import solids
 from tests.experiments.synthetic.conftest import ATTRIBUTES, SETTINGS, draw
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 pytest.importorskip("anny", reason="the extra `tasks` is not installed")
 
-from experiments.synthetic import mesh_files
+from experiments.scenes import mesh_files
 from experiments.tasks import bodies
 from experiments.tasks.meshes import standing
 from experiments.tasks.portraits import HEAD

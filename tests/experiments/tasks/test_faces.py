@@ -5,9 +5,10 @@ import pytest
 from PIL import Image
 
 from experiments.data.manifest import TaskSettings
-from experiments.synthetic import mesh_files, region, schema
-from experiments.synthetic.passes import Passes
-from experiments.synthetic.support import distance
+from experiments.data.passes import Passes
+from experiments.rendering import region
+from experiments.scenes import mesh_files, schema
+from experiments.scenes.support import distance
 from experiments.tasks import faces
 from experiments.tasks.face_pictures import FacePicture
 from experiments.tasks.naming import Name

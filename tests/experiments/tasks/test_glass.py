@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from experiments.data.manifest import TaskSettings
-from experiments.synthetic import cameras, schema
-from experiments.synthetic.export import object_mesh
-from experiments.synthetic.support import bounds
+from experiments.rendering.export import object_mesh
+from experiments.scenes import schema
+from experiments.scenes.support import bounds
+from experiments.synthetic import cameras
 from experiments.tasks import glass, vessels
 from experiments.tasks.naming import Name
-from tests.experiments.synthetic.scenes import thing
+from tests.experiments.scenes.examples import thing
 
 
 def name(scene, split="train"):

@@ -5,8 +5,8 @@ import pytest
 import trimesh
 
 from experiments.data.manifest import TaskSettings
-from experiments.synthetic import mesh_files, schema
-from experiments.synthetic.export import object_mesh
+from experiments.rendering.export import object_mesh
+from experiments.scenes import mesh_files, schema
 from experiments.tasks import meshes
 from experiments.tasks.naming import Name
 

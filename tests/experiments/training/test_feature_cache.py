@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments.disk_space import DiskFullError
+from experiments.storage.disk_space import DiskFullError
 from experiments.training.feature_cache import FeatureCache, encoder_hash, frozen_encoder
 from tests.experiments.training import tiny
 

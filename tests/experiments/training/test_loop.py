@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from orbax.checkpoint import CheckpointManager
 
-from experiments.disk_space import DiskFullError
+from experiments.storage.disk_space import DiskFullError
 from experiments.training.checkpoints import Checkpoints
 from experiments.training.loop import Diverged, LoopSettings
 from experiments.training.metrics_log import read_metrics

@@ -1,0 +1,209 @@
+"""What the analysis reads: folders of ``experiments.extract``, one for each attribute, of one base model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from experiments.mining.files import Origin, load_subspace
+from experiments.storage.files import read_json
+from subspace import LowRank
+
+SUBSPACE, SUMMARY, ADAPTERS = "subspace.safetensors", "summary.json", "adapters"
+
+
+@dataclass(frozen=True, eq=False)
+class MinedAttribute:
+    """One folder of ``experiments.extract``: what k adapters of one attribute share in every matrix."""
+
+    folder: Path
+    origin: Origin
+    """Attribute, base model, d', α and the adapters' names."""
+    factors: dict[str, LowRank]
+    """path → the subspace, canonical A (*layers, n, d') = U Σ^½, B (*layers, m, d') = V Σ^½, NumPy float32."""
+    statistics: dict[str, dict[str, np.ndarray]]
+    """path → ``weights`` (*layers, k), ``singular_values`` and ``initial_singular_values`` (*layers, p) of C,
+    ``residuals`` (*layers, k)."""
+    ranks: dict[str, int]
+    """path → r of the adapters."""
+    facts: dict[str, str]
+    """Settings as the run's summary states them; "input factors drawn" and "targets" are missing for imported
+    adapters, "targets" also for runs of true ones before there were others."""
+    adapter_files: tuple[Path, ...]
+    """The k adapters in the order of the weights; none where the folder keeps no copies (imported ones)."""
+
+    @property
+    def attribute(self) -> str:
+        return self.origin.attribute
+
+    def read_adapter(self, number: int) -> dict[str, LowRank]:
+        """One adapter, path → A (*layers, n, r), B (*layers, m, r): read when it is needed.
+
+        All adapters at once would be 2 GB for four attributes at VGGT-1B's size.
+
+        Raises:
+          ValueError: a file that was damaged since :func:`read_folder`.
+        """
+        file = self.adapter_files[number]
+        try:
+            with safe_open(file, framework="numpy") as tensors:
+                return {
+                    path: LowRank(tensors.get_tensor(f"{path}.A"), tensors.get_tensor(f"{path}.B"))
+                    for path in self.factors
+                }
+        except SafetensorError as error:
+            raise ValueError(f"{file} is damaged: {error}") from None
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """The attributes under study, of one base model, with equal matrices, layers and d'."""
+
+    attributes: dict[str, MinedAttribute]
+    """By attribute, in the order given."""
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.attributes)
+
+    @property
+    def first(self) -> MinedAttribute:
+        return next(iter(self.attributes.values()))
+
+    @property
+    def paths(self) -> list[str]:
+        """The adapted matrices, in the model's order."""
+        return list(self.first.factors)
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether every attribute comes with its adapters."""
+        return all(mined.adapter_files for mined in self.attributes.values())
+
+
+def read_inputs(folders: Sequence[Path]) -> Inputs:
+    """Read and compare the folders.
+
+    Raises:
+      ValueError: fewer than two attributes, one attribute twice, other base models, matrices, layers, sizes or d' (naming
+        both folders and the first matrix that differs), a file that is missing, incomplete or damaged.
+      OSError: a file that cannot be read.
+    """
+    if len(folders) < 2:
+        named = f"only {folders[0]}" if folders else "nothing"
+        raise ValueError(f"--subspaces needs the folders of at least two attributes, with commas; got {named}")
+    attributes: dict[str, MinedAttribute] = {}
+    for folder in folders:
+        mined = read_folder(folder, "--subspaces")
+        if mined.attribute in attributes:
+            raise ValueError(
+                f"--subspaces: {attributes[mined.attribute].folder} and {folder} both hold the attribute "
+                f"{mined.attribute}; name one folder for each (further runs of an attribute belong to --controls)"
+            )
+        if attributes:
+            check_comparable(next(iter(attributes.values())), mined)
+        attributes[mined.attribute] = mined
+    return Inputs(attributes)
+
+
+def read_folder(folder: Path, flag: str) -> MinedAttribute:
+    """One output folder of ``experiments.extract``; raises ValueError and OSError as :func:`read_inputs`.
+
+    Args:
+      folder: the folder.
+      flag: the flag that named it, for messages.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{flag}: there is no folder {folder}")
+    for name in (SUBSPACE, SUMMARY):
+        if not (folder / name).is_file():
+            raise ValueError(f"{flag}: {folder} has no {name}, so it is no finished output of experiments.extract")
+    stored = load_subspace(folder / SUBSPACE)
+    for path, factors in stored.factors.items():
+        if not (np.isfinite(factors.A).all() and np.isfinite(factors.B).all()):
+            raise ValueError(f"{folder / SUBSPACE}: {path} has NaN or infinity")
+    facts, ranks = _read_summary(folder / SUMMARY)
+    if missing := sorted(set(stored.factors) ^ set(ranks)):
+        raise ValueError(
+            f"{folder}: {SUBSPACE} and {SUMMARY} do not belong together: only one of them has {missing[0]}"
+        )
+    paths = [path for path in ranks if path in stored.factors]
+    mined = MinedAttribute(
+        folder=folder,
+        origin=stored.origin,
+        factors={path: stored.factors[path] for path in paths},
+        statistics={path: stored.statistics[path] for path in paths},
+        ranks=ranks,
+        facts=facts,
+        adapter_files=_adapter_files(folder, stored.origin.adapters),
+    )
+    for file in mined.adapter_files:
+        _check_adapter(file, mined)
+    return mined
+
+
+def check_comparable(first: MinedAttribute, other: MinedAttribute) -> None:
+    """Raise ValueError unless two folders hold subspaces of the same size in the same matrices of one base model."""
+    if other.origin.base != first.origin.base:
+        raise ValueError(
+            f"{other.folder} belongs to the base model {other.origin.base}, {first.folder} to {first.origin.base}"
+        )
+    if unshared := sorted(set(first.factors) ^ set(other.factors)):
+        where = first.folder if unshared[0] in first.factors else other.folder
+        raise ValueError(f"{first.folder} and {other.folder} adapt different matrices: only {where} has {unshared[0]}")
+    for path, factors in first.factors.items():
+        found = other.factors[path]
+        if found.shape != factors.shape:
+            raise ValueError(
+                f"{other.folder}: {path} is {found.shape}, in {first.folder} it is {factors.shape}: other layers or sizes"
+            )
+        if found.rank != factors.rank:
+            raise ValueError(
+                f"{other.folder}: the subspace of {path} has d'={found.rank}, in {first.folder} d'={factors.rank}; "
+                "mine them with one --dim"
+            )
+
+
+def _read_summary(path: Path) -> tuple[dict[str, str], dict[str, int]]:
+    """The run's facts, and r of every matrix in the model's order."""
+    summary = read_json(path)
+    try:
+        return dict(summary["facts"]), {row["path"]: int(row["rank"]) for row in summary["matrices"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no summary of experiments.extract: {error!r}") from None
+
+
+def _adapter_files(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
+    files = tuple(folder / ADAPTERS / f"{name}.safetensors" for name in names)
+    present = [file for file in files if file.is_file()]
+    if present and len(present) < len(files):
+        missing = next(file for file in files if file not in present)
+        raise ValueError(f"{missing} is missing, though the subspace was mined from it")
+    return tuple(present)
+
+
+def _check_adapter(file: Path, mined: MinedAttribute) -> None:
+    """Names and shapes of an adapter's tensors, from the header alone."""
+    try:
+        with safe_open(file, framework="numpy") as tensors:
+            shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}
+    except SafetensorError as error:
+        raise ValueError(f"{file} is no safetensors file, or a damaged one: {error}") from None
+    expected = _factor_shapes(mined.factors, mined.ranks)
+    if differing := sorted(name for name in expected.keys() | shapes if expected.get(name) != shapes.get(name)):
+        name = differing[0]
+        raise ValueError(
+            f"{file}: {name} is {shapes.get(name, 'missing')}, for {SUBSPACE} it must be {expected.get(name, 'absent')}"
+        )
+
+
+def _factor_shapes(factors: Mapping[str, LowRank], ranks: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path, subspace in factors.items():
+        shapes[f"{path}.A"] = (*subspace.A.shape[:-1], ranks[path])
+        shapes[f"{path}.B"] = (*subspace.B.shape[:-1], ranks[path])
+    return shapes

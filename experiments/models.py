@@ -1,0 +1,67 @@
+"""The base model that is adapted, fine-tuned or evaluated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from flax import nnx
+
+from experiments.presets import Preset
+from vggt_jax import VGGTConfig
+from vggt_jax.adapters import BaseModel
+from vggt_jax.config import DType
+from weights_convert import load_vggt, read_config
+
+
+@dataclass(frozen=True, eq=False)
+class Base:
+    """A model split into its structure and its parameters, with what identifies it."""
+
+    identity: BaseModel
+    graphdef: nnx.GraphDef
+    parameters: nnx.State
+
+    @property
+    def config(self) -> VGGTConfig:
+        return self.identity.config
+
+    @property
+    def label(self) -> str:
+        """Name and fingerprint, as results name their base."""
+        return f"{self.identity.name} ({self.identity.fingerprint})"
+
+
+def read_base(weights: str, dtype: DType | None = None, remat: bool | None = None) -> Base:
+    """The model at ``weights`` with the heads that the paper trains, camera and depth.
+
+    Its name is that of the file or folder, or ``weights`` itself where that is none on this machine.
+
+    Args:
+        weights: what :func:`weights_convert.load_vggt` takes; also the folder of a model that was fine-tuned in full.
+        dtype: of the matrix products in encoder and aggregator; as the weights' configuration has it by default.
+        remat: recompute the blocks in the backward pass; likewise.
+
+    Raises:
+        ValueError: unusable weights.
+        OSError: a file that cannot be read.
+    """
+    config = replace(read_config(weights), heads=("camera", "depth"))
+    config = replace(
+        config, dtype=config.dtype if dtype is None else dtype, remat=config.remat if remat is None else remat
+    )
+    graphdef, parameters = nnx.split(load_vggt(weights, config=config))
+    name = Path(weights).name if Path(weights).exists() else weights
+    return Base(BaseModel.of(name, config, parameters), graphdef, parameters)
+
+
+def load_base(weights: str, preset: Preset) -> Base:
+    """The model at ``weights``, ready for the preset's images.
+
+    Raises ValueError and OSError as :func:`read_base` does, and ValueError if the preset's images do
+    not fit the model's patches.
+    """
+    patch = read_config(weights).patch_size
+    if preset.resolution % patch:
+        raise ValueError(f"{weights}: patches of {patch} pixels do not divide the preset's {preset.resolution} pixels")
+    return read_base(weights, preset.dtype, preset.remat)

@@ -1,0 +1,159 @@
+"""What the analysis reads, and what it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from experiments.mining.folder import read_folder, read_inputs
+from subspace import LowRank
+from tests.experiments.analysis.planted import SHAPES, draw_adapters, draw_subspaces, write_run, write_subspace
+from vggt_jax import VGGTConfig
+from vggt_jax.adapters import BaseModel
+
+
+def _plain(seed, dim=4, shapes=SHAPES):
+    return {
+        path: LowRank(U.astype(np.float32), V.astype(np.float32))
+        for path, (U, V) in draw_subspaces(seed, dim, shapes).items()
+    }
+
+
+@pytest.fixture
+def two(tmp_path):
+    return [write_subspace(tmp_path / name, name, _plain(i)) for i, name in enumerate(("geometry", "camera"))]
+
+
+def test_reads_factors_ranks_and_facts_in_the_models_order(two, tmp_path):
+    inputs = read_inputs(two)
+    assert inputs.names == ["geometry", "camera"] and inputs.paths == list(SHAPES) and not inputs.has_adapters
+    for path, expected in _plain(1).items():
+        np.testing.assert_array_equal(inputs.attributes["camera"].factors[path].A, expected.A)
+    assert set(inputs.first.ranks.values()) == {4} and inputs.first.statistics[inputs.paths[0]]["weights"].shape == (
+        3,
+        3,
+    )
+    known = write_subspace(tmp_path / "x", "texture", _plain(2), **{"input factors drawn": "shared"})
+    assert read_folder(known, "--controls").facts == {"input factors drawn": "shared"}
+
+
+def test_reads_adapters(tmp_path):
+    adapters = draw_adapters(0, draw_subspaces(0))
+    mined = read_folder(write_run(tmp_path / "geometry", "geometry", adapters), "--subspaces")
+    assert [file.stem for file in mined.adapter_files] == mined.origin.adapters
+    for i, adapter in enumerate(adapters):
+        found = mined.read_adapter(i)
+        assert list(found) == list(SHAPES)
+        for path in SHAPES:
+            np.testing.assert_array_equal(found[path].A, adapter[path].A)
+            np.testing.assert_array_equal(found[path].B, adapter[path].B)
+
+
+def _without(path):
+    return {name: shape for name, shape in SHAPES.items() if name != path}
+
+
+FC2 = "camera_head.pose_branch.fc2"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda f: write_subspace(f, "geometry", _plain(1)), "both hold the attribute geometry"),
+        (
+            lambda f: write_subspace(f, "texture", _plain(1), base="other (fedc)"),
+            r"other belongs to the base model other \(fedc\), .*geometry to small",
+        ),
+        (
+            lambda f: write_subspace(f, "texture", _plain(1, shapes=_without(FC2))),
+            f"adapt different matrices: only .*geometry has {FC2}",
+        ),
+        (
+            lambda f: write_subspace(f, "texture", _plain(1, shapes={**SHAPES, FC2: ((), 24, 47)})),
+            rf"other: {FC2} is \(24, 47\), in .*geometry it is \(24, 48\): other layers or sizes",
+        ),
+        (
+            lambda f: write_subspace(f, "texture", _plain(1, shapes={**SHAPES, FC2: ((2,), 24, 48)})),
+            rf"{FC2} is \(2, 24, 48\)",
+        ),
+        (
+            lambda f: write_subspace(f, "texture", _plain(1, dim=3)),
+            "qkv has d'=3, in .*geometry d'=4; mine them with one",
+        ),
+        (lambda f: f, "there is no folder .*other"),
+    ],
+)
+def test_folders_that_do_not_belong_together(make, message, two, tmp_path):
+    with pytest.raises(ValueError, match=message) as error:
+        read_inputs([two[0], make(tmp_path / "other")])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("count", "message"), [(0, "got nothing"), (1, "got only .*geometry")])
+def test_one_attribute_is_not_enough(count, message, two):
+    with pytest.raises(ValueError, match=f"at least two attributes, with commas; {message}"):
+        read_inputs(two[:count])
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "message"),
+    [
+        ("subspace.safetensors", lambda p: p.unlink(), "has no subspace.safetensors, so it is no finished output"),
+        ("summary.json", lambda p: p.unlink(), "has no summary.json"),
+        ("subspace.safetensors", _cut, "subspace.safetensors is no safetensors file, or a damaged one"),
+        ("summary.json", lambda p: p.write_text("{"), "summary.json is damaged"),
+        ("summary.json", lambda p: p.write_text("{}"), "no summary of experiments.extract: KeyError"),
+        (
+            "summary.json",
+            lambda p: _edit(p, lambda s: s["matrices"].pop()),
+            "do not belong together: only one of them has",
+        ),
+        ("adapters/geometry_01.safetensors", lambda p: p.unlink(), "geometry_01.safetensors is missing"),
+        ("adapters/geometry_01.safetensors", _cut, "geometry_01.safetensors is no safetensors file, or a damaged one"),
+    ],
+)
+def test_damaged_folders(file, damage, message, tmp_path):
+    folder = write_run(tmp_path / "geometry", "geometry", draw_adapters(0, {}))
+    damage(folder / file)
+    with pytest.raises(ValueError, match=message) as error:
+        read_folder(folder, "--subspaces")
+    assert "\n" not in str(error.value)
+
+
+def test_numbers_that_are_none(tmp_path):
+    subspaces = _plain(0)
+    subspaces[FC2].A[3, 1] = np.nan
+    folder = write_subspace(tmp_path / "geometry", "geometry", subspaces)
+    with pytest.raises(ValueError, match=f"subspace.safetensors: {FC2} has NaN or infinity"):
+        read_folder(folder, "--subspaces")
+
+
+def test_adapters_of_another_size(tmp_path):
+    folder = write_run(tmp_path / "geometry", "geometry", draw_adapters(0, {}))
+    file = folder / "adapters" / "geometry_02.safetensors"
+    tensors = load_file(file)
+    tensors[f"{FC2}.B"] = tensors[f"{FC2}.B"][:-1]
+    save_file(tensors, file)
+    with pytest.raises(ValueError, match=rf"geometry_02.safetensors: {FC2}.B is \(47, 4\).*must be \(48, 4\)"):
+        read_folder(folder, "--subspaces")
+
+
+def test_another_base_model(tmp_path):
+    other = BaseModel("nano", "f" * 16, VGGTConfig.nano())
+    folders = [
+        write_run(tmp_path / "geometry", "geometry", draw_adapters(0, {})),
+        write_run(tmp_path / "camera", "camera", draw_adapters(1, {}), base=other),
+    ]
+    with pytest.raises(ValueError, match=r"camera belongs to the base model nano \(ffffffffffffffff\)"):
+        read_inputs(folders)
