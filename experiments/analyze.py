@@ -25,6 +25,7 @@ from absl import flags
 
 from experiments.extraction.choice import define_flags
 from experiments.process.compilation_cache import keep_compiled
+from subspace.errors import InputError
 from weights_convert.command_line import run
 
 
@@ -63,14 +64,14 @@ def main(_: Sequence[str]) -> None:
     output = given["output"]
     if given["all"]:
         if given["subspaces"]:
-            raise ValueError("--all finds the folders itself: leave --subspaces out")
+            raise InputError("--all finds the folders itself: leave --subspaces out")
         output = output or Path(given["store"]) / "analyze" / f"{given['setting']}_{given['preset']}"
     else:
         for name in ("setting", "preset", "weights", "store"):
             if flags.FLAGS[name].present:
-                raise ValueError(f"--{name} is of use only with --all")
+                raise InputError(f"--{name} is of use only with --all")
         if output is None:
-            raise ValueError("--output is missing: the folder to write")
+            raise InputError("--output is missing: the folder to write")
     output = Path(os.path.abspath(output))
     keep_compiled()
     if given["all"]:

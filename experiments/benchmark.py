@@ -36,6 +36,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from subspace.errors import InputError
 from weights_convert.command_line import run
 
 BENCHMARKS = ("subspace", "model", "memory", "training", "finetuning", "analysis", "evaluation", "rendering")
@@ -43,7 +44,7 @@ BENCHMARKS = ("subspace", "model", "memory", "training", "finetuning", "analysis
 
 def main(arguments: Sequence[str]) -> None:
     if len(arguments) != 1 or arguments[0] not in BENCHMARKS:
-        raise ValueError(
+        raise InputError(
             f"say what to measure, one of: {', '.join(BENCHMARKS)}; got {' '.join(arguments) or 'nothing'}"
         )
     # Most cases run in processes of their own, for which this one would leave a quarter of a GPU's memory.

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from experiments.process.compilation_cache import keep_compiled
+from subspace.errors import InputError
 from weights_convert.command_line import run
 
 if TYPE_CHECKING:
@@ -78,9 +79,9 @@ def evaluate(
 
     start = time.perf_counter()
     if predictions is not None and adapter is not None:
-        raise ValueError("--predictions are of a finished model; --adapter does not go with them")
+        raise InputError("--predictions are of a finished model; --adapter does not go with them")
     if adapter is not None and not adapter.exists():
-        raise ValueError(f"--adapter={adapter}: there is no such file or folder")
+        raise InputError(f"--adapter={adapter}: there is no such file or folder")
     datasets = [Dataset(folder) for folder in data]
     names = [dataset.folder.name for dataset in datasets]
     if len(set(names)) != len(names):
@@ -116,7 +117,7 @@ def evaluate(
         }
         results = joined(parts, settings)
         if not results.scenes:
-            raise ValueError(f"no scene has {NEIGHBOURS} pixels to evaluate, see --mask={mask}")
+            raise InputError(f"no scene has {NEIGHBOURS} pixels to evaluate, see --mask={mask}")
         drawings = {}
         for key in extremes(results.scenes):  # once more: the clouds of all scenes would fill the memory
             place = names.index(key[0])
@@ -173,12 +174,12 @@ def main(_: Sequence[str]) -> None:
     given = flags.FLAGS
     if given.compare:
         if len(given.compare) != 2:
-            raise ValueError(f"--compare takes two results with a comma between them, got {len(given.compare)}")
+            raise InputError(f"--compare takes two results with a comma between them, got {len(given.compare)}")
         print(compare(*map(Path, given.compare)))
         return
     for name in ("data", "output"):
         if not given[name].value:
-            raise ValueError(f"--{name} is missing, see --help")
+            raise InputError(f"--{name} is missing, see --help")
     keep_compiled()
     line = evaluate(
         [Path(os.path.abspath(folder)) for folder in given.data],

@@ -8,6 +8,7 @@ from pathlib import Path
 from flax import nnx
 
 from experiments.presets import Preset
+from subspace.errors import InputError
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import BaseModel
 from vggt_jax.config import DType
@@ -63,5 +64,5 @@ def load_base(weights: str, preset: Preset) -> Base:
     """
     patch = read_config(weights).patch_size
     if preset.resolution % patch:
-        raise ValueError(f"{weights}: patches of {patch} pixels do not divide the preset's {preset.resolution} pixels")
+        raise InputError(f"{weights}: patches of {patch} pixels do not divide the preset's {preset.resolution} pixels")
     return read_base(weights, preset.dtype, preset.remat)

@@ -32,6 +32,7 @@ from experiments.rendering.blender_command import worker_command
 from experiments.rendering.pool import LocalPool
 from experiments.scenes.schema import Scene
 from experiments.tasks.meshes import Axis
+from subspace.errors import InputError
 from weights_convert.command_line import run
 
 
@@ -184,19 +185,19 @@ def main(_: Sequence[str]) -> None:
     given = flags.FLAGS
     preset = PRESETS[given.preset]
     if given.task is None:
-        raise ValueError(f"--task is missing: {', '.join(get_args(Task))}")
+        raise InputError(f"--task is missing: {', '.join(get_args(Task))}")
     task: Task = given.task
     known = [split for split in get_args(Split) if (task, split) in preset.scenes]
     splits: list[Split] = known if given.split == "all" else [given.split]
     if splits[0] not in known:
-        raise ValueError(f"--task={task} has no --split={given.split}; it has {', '.join(known)}")
+        raise InputError(f"--task={task} has no --split={given.split}; it has {', '.join(known)}")
     if given.meshes is not None and (task != "humans" or given.split == "all"):
-        raise ValueError("--meshes=FOLDER goes with --task=humans and one --split, whose scans the folder holds")
+        raise InputError("--meshes=FOLDER goes with --task=humans and one --split, whose scans the folder holds")
     if given.source is not None:
         print(_convert(preset))
         return
     if given.layout is not None:
-        raise ValueError("--layout goes with --source")
+        raise InputError("--layout goes with --source")
     meshes = given.meshes and os.path.abspath(given.meshes)
     for split in splits:
         settings = _settings(
@@ -214,10 +215,10 @@ def _convert(preset: Preset) -> str:
 
     given = flags.FLAGS
     if given.layout is None or given.split == "all":
-        raise ValueError("--source=FOLDER goes with --layout and one --split")
+        raise InputError("--source=FOLDER goes with --layout and one --split")
     for name in ("meshes", "scenes", "samples", "workers", "blender"):
         if given[name].value is not None:
-            raise ValueError(f"--{name} has no meaning for recorded scenes (--source)")
+            raise InputError(f"--{name} has no meaning for recorded scenes (--source)")
     output = Path(given.output or f"runs/tasks/{given.task}")
     views = preset.views[given.task, given.split] if given.views is None else given.views
     resolution = preset.resolution if given.resolution is None else given.resolution
@@ -233,7 +234,7 @@ def _scenes(settings: TaskSettings, preset: Preset) -> int:
 
     found = len(find_meshes(Path(settings.meshes)))
     if wanted is not None and wanted > found:
-        raise ValueError(f"--scenes={wanted}, but --meshes={settings.meshes} holds {found} meshes")
+        raise InputError(f"--scenes={wanted}, but --meshes={settings.meshes} holds {found} meshes")
     return found if wanted is None else wanted
 
 

@@ -32,6 +32,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments.process.compilation_cache import keep_compiled
+from subspace.errors import InputError
 from weights_convert.command_line import run
 
 
@@ -82,9 +83,9 @@ def pretrain(
         for paths in (data, also_evaluate)
     )
     if known := {source.name for source in sources} & {other.name for other in others}:
-        raise ValueError(f"--also_evaluate: {', '.join(sorted(known))} is among --data already, or is called the same")
+        raise InputError(f"--also_evaluate: {', '.join(sorted(known))} is among --data already, or is called the same")
     if len({other.name for other in others}) < len(others):
-        raise ValueError(f"--also_evaluate: data sets must differ, got {', '.join(other.name for other in others)}")
+        raise InputError(f"--also_evaluate: data sets must differ, got {', '.join(other.name for other in others)}")
     training = run.Pretraining(plan, sources, folder)
     parameters, evaluations = training()
     evaluations |= training.evaluate_on(parameters, others)
@@ -114,7 +115,7 @@ def main(_: Sequence[str]) -> None:
         print(f"wrote {Path(given.output) / card.CARD} with {len(given.ablations)} runs to compare")
         return
     if not given.data:
-        raise ValueError("--data: name at least one data set, a folder with a manifest.json")
+        raise InputError("--data: name at least one data set, a folder with a manifest.json")
     keep_compiled()
     print(
         pretrain(

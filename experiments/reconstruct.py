@@ -22,6 +22,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments.process.compilation_cache import keep_compiled
+from subspace.errors import InputError
 from weights_convert.command_line import run
 
 OUTPUTS = frozenset({"points.ply", "points.glb", "cameras.json", "depth", "sparse", "overview.png"})
@@ -82,7 +83,7 @@ def reconstruct(
         patch_size = model.config.patch_size
         size = model.config.image_size if resolution is None else resolution
         if size % patch_size:
-            raise ValueError(f"--resolution={size} is no multiple of the model's patches of {patch_size} pixels")
+            raise InputError(f"--resolution={size} is no multiple of the model's patches of {patch_size} pixels")
         with _stage(f"loading {len(photos)} photo(s)"):
             pictures = load_photos(photos, mode, size, patch_size, folder)
             placements = place([(photo.width, photo.height) for photo in photos], mode, size, patch_size)
@@ -146,7 +147,7 @@ def main(_: Sequence[str]) -> None:
     given = flags.FLAGS
     for name in ("images", "output"):
         if not given[name].value:
-            raise ValueError(f"--{name} is missing, see --help")
+            raise InputError(f"--{name} is missing, see --help")
     keep_compiled()
     line = reconstruct(
         given.images,

@@ -29,6 +29,7 @@ from experiments.reproduction.plan import Plan, describe, make_plan
 from experiments.reproduction.records import record_file
 from experiments.reproduction.rows import TableName
 from experiments.reproduction.scale import SCALES
+from subspace.errors import InputError
 from weights_convert.command_line import run
 
 RECORDS = "records"
@@ -120,9 +121,9 @@ def main(_: Sequence[str]) -> None:
     try:
         seeds = [int(seed) for seed in given.seeds]
     except ValueError:
-        raise ValueError(f"--seeds={','.join(given.seeds)}: numbers with commas between them, such as 0,1,2") from None
+        raise InputError(f"--seeds={','.join(given.seeds)}: numbers with commas between them, such as 0,1,2") from None
     if not seeds or min(seeds) < 0:
-        raise ValueError("--seeds: name at least one seed, none below 0")
+        raise InputError("--seeds: name at least one seed, none below 0")
     plan = make_plan(names, seeds, SCALES[given.preset])
     for line in describe(plan):
         _say(line)
@@ -138,7 +139,7 @@ def main(_: Sequence[str]) -> None:
     asked = f"--table={given.table} --preset={given.preset} --seeds={','.join(map(str, seeds))}"
     command = f"python -m experiments.reproduce {asked}"
     if given.data is not None and not Path(given.data).is_dir():
-        raise ValueError(f"--data={given.data} is no folder")
+        raise InputError(f"--data={given.data} is no folder")
     store = Path(given.store)
     data = store / "tasks" if given.data is None else Path(given.data)
     at_once = given.at_once or _places()

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from subspace.errors import InputError
 from subspace.threads import is_traced
 
 
@@ -44,7 +45,7 @@ def allocate_proportional(
     budget = dim * ranks.shape[0]
     largest = budget if max_rank is None else max_rank
     if largest < dim:
-        raise ValueError(f"max_rank={max_rank} leaves no room for the mean budget dim={dim}")
+        raise InputError(f"max_rank={max_rank} leaves no room for the mean budget dim={dim}")
     return _sainte_lague(ranks, budget=budget, largest=min(largest, budget))
 
 
@@ -61,9 +62,9 @@ def _sainte_lague(ranks: Float[Array, " L"], *, budget: int, largest: int) -> In
 def _checked(effective_ranks: Float[Array, " L"], dim: int) -> Float[Array, " L"]:
     ranks = jnp.asarray(effective_ranks)
     if ranks.ndim != 1 or ranks.shape[0] == 0:
-        raise ValueError(f"effective_ranks must be one value per layer, got shape {ranks.shape}")
+        raise InputError(f"effective_ranks must be one value per layer, got shape {ranks.shape}")
     if dim < 1:
-        raise ValueError(f"dim must be positive, got {dim}")
+        raise InputError(f"dim must be positive, got {dim}")
     if not is_traced(ranks) and not bool(jnp.all(jnp.isfinite(ranks) & (ranks >= 0))):
-        raise ValueError("effective_ranks must be finite and not negative")
+        raise InputError("effective_ranks must be finite and not negative")
     return ranks

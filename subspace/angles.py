@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from subspace.errors import InputError
 from subspace.low_rank import LowRank, orthonormal_factors
 from subspace.threads import after, is_traced, one_blas_thread
 from subspace.validation import check_pair
@@ -35,10 +36,10 @@ def generalized_eigh(
     definite the results are NaN under ``jit`` and a ValueError outside.
     """
     if M.shape != N.shape or M.ndim < 2 or M.shape[-1] != M.shape[-2]:
-        raise ValueError(f"M and N must be square matrices of one size, got M {M.shape} and N {N.shape}")
+        raise InputError(f"M and N must be square matrices of one size, got M {M.shape} and N {N.shape}")
     values, vectors = _generalized_eigh(M, N)
     if not is_traced(values) and bool(jnp.isnan(values).any()):
-        raise ValueError("M and N must be finite, and N positive definite: N has no Cholesky factorisation")
+        raise InputError("M and N must be finite, and N positive definite: N has no Cholesky factorisation")
     return values, vectors
 
 
@@ -100,12 +101,12 @@ def pairwise_eigenvalues(
     """
     names = list(subspaces)
     if len(names) < 2:
-        raise ValueError(f"subspaces must hold at least two attributes to compare, got {names}")
+        raise InputError(f"subspaces must hold at least two attributes to compare, got {names}")
     first = subspaces[names[0]]
     for name in names:
         check_pair(first, subspaces[name], (names[0], name), side)
         if (first.A.shape, first.B.shape) != (subspaces[name].A.shape, subspaces[name].B.shape):
-            raise ValueError(
+            raise InputError(
                 f"{names[0]} {first.shape} of rank {first.rank} and {name} {subspaces[name].shape} of rank "
                 f"{subspaces[name].rank} must have equal shapes"
             )

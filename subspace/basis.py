@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from subspace.angles import Frame, frame
+from subspace.errors import InputError
 from subspace.low_rank import LowRank, frobenius_norm
 from subspace.threads import after, is_traced, one_blas_thread
 from subspace.validation import check_pair
@@ -68,16 +69,16 @@ def merge_subspaces(
     """
     names = list(subspaces)
     if not names:
-        raise ValueError("subspaces is empty: there is nothing to merge")
+        raise InputError("subspaces is empty: there is nothing to merge")
     first = subspaces[names[0]]
     for name, subspace in subspaces.items():
         check_pair(first, subspace, (names[0], name))
         if subspace.shape != first.shape:
-            raise ValueError(f"{name} {subspace.shape} and {names[0]} {first.shape} have different layers")
+            raise InputError(f"{name} {subspace.shape} and {names[0]} {first.shape} have different layers")
     if dim is not None and dim < 1:
-        raise ValueError(f"dim must be positive, got {dim}")
+        raise InputError(f"dim must be positive, got {dim}")
     if isinstance(ranks, Mapping) and set(ranks) != set(names):
-        raise ValueError(f"ranks must name the attributes {names}, got {list(ranks)}")
+        raise InputError(f"ranks must name the attributes {names}, got {list(ranks)}")
     chosen = {name: ranks[name] if isinstance(ranks, Mapping) else ranks for name in names}
     widths = tuple(_width(name, subspaces[name], chosen[name]) for name in names)
     counts = [width if chosen[name] is None else chosen[name] for name, width in zip(names, widths, strict=True)]
@@ -91,7 +92,7 @@ def _width(name: str, subspace: LowRank, rank: int | Array | None) -> int:
         return available
     smallest, largest = int(jnp.min(jnp.asarray(rank))), int(jnp.max(jnp.asarray(rank)))
     if smallest < 0 or largest < 1 or largest > available:
-        raise ValueError(
+        raise InputError(
             f"ranks of {name} must lie between 1 and {available} in some layer, got {smallest} to {largest}"
         )
     return largest
@@ -134,7 +135,7 @@ def _orthonormal_union(columns: Float[Array, "*layers n c"], tolerance, dim: int
 def project(delta: LowRank, basis: Basis) -> Float[Array, "*layers D_output D_input"]:
     """The M for which Ā M B̄ᵀ is closest to ``delta`` in the Frobenius norm: Āᵀ dW B̄."""
     if delta.shape[-2:] != (basis.A.shape[-2], basis.B.shape[-2]):
-        raise ValueError(
+        raise InputError(
             f"delta {delta.shape} does not fit a basis of {basis.A.shape[-2]}×{basis.B.shape[-2]} matrices"
         )
     left = jnp.matmul(basis.A.mT, delta.A, precision="highest")

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from subspace.errors import InputError
 from subspace.threads import after, one_blas_thread
 
 
@@ -38,7 +39,7 @@ class LowRank:
         if a is None or b is None:  # JAX's transformations also rebuild the tree with placeholders as leaves
             return
         if len(a) < 2 or len(b) < 2 or a[:-2] != b[:-2] or a[-1] != b[-1]:
-            raise ValueError(
+            raise InputError(
                 f"LowRank needs A (..., n, r) and B (..., m, r) with equal leading axes, got A {a} and B {b}"
             )
 
@@ -75,7 +76,7 @@ class LowRank:
         if not isinstance(other, LowRank):
             return NotImplemented
         if self.shape[-2:] != other.shape[-2:]:
-            raise ValueError(f"cannot add updates of {self.shape[-2:]} and {other.shape[-2:]} matrices")
+            raise InputError(f"cannot add updates of {self.shape[-2:]} and {other.shape[-2:]} matrices")
         return LowRank(_beside(self.A, other.A), _beside(self.B, other.B))
 
     def __neg__(self) -> LowRank:
@@ -115,7 +116,7 @@ def inner_product(x: LowRank, y: LowRank) -> Float[Array, "*layers"]:
     of a difference use ``frobenius_norm(x - y)``, which does not.
     """
     if x.shape[-2:] != y.shape[-2:]:
-        raise ValueError(f"no inner product of {x.shape[-2:]} and {y.shape[-2:]} matrices")
+        raise InputError(f"no inner product of {x.shape[-2:]} and {y.shape[-2:]} matrices")
     gram_a = jnp.matmul(x.A.mT, y.A, precision=jax.lax.Precision.HIGHEST)
     gram_b = jnp.matmul(x.B.mT, y.B, precision=jax.lax.Precision.HIGHEST)
     return jnp.sum(gram_a * gram_b, axis=(-2, -1))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from subspace.errors import InputError
 from subspace.threads import one_blas_thread
 
 
@@ -24,9 +25,9 @@ def null_eigenvalues(n: int, d: int, d_prime: int, samples: int, key: PRNGKeyArr
     """
     for name, value in (("d", d), ("d_prime", d_prime)):
         if not 1 <= value <= n:
-            raise ValueError(f"{name} must lie between 1 and n={n}, got {value}")
+            raise InputError(f"{name} must lie between 1 and n={n}, got {value}")
     if samples < 1:
-        raise ValueError(f"samples must be at least 1, got {samples}")
+        raise InputError(f"samples must be at least 1, got {samples}")
     outside = n - d  # only its smallest values shape the program: one compilation serves every large n
     return _null_eigenvalues(key, outside, d=d, d_prime=d_prime, samples=samples, rows=min(outside, d_prime + 1))
 
@@ -66,7 +67,7 @@ def null_percentile(measured: Float[Array, "*layers q"], null: Float[Array, "sam
     """
     measured, null = jnp.asarray(measured), jnp.asarray(null)
     if null.ndim != 2 or measured.ndim < 1 or measured.shape[-1] != null.shape[-1] or null.shape[0] == 0:
-        raise ValueError(f"measured (..., q) and null (samples, q) must fit, got {measured.shape} and {null.shape}")
+        raise InputError(f"measured (..., q) and null (samples, q) must fit, got {measured.shape} and {null.shape}")
     ordered = jnp.sort(null, axis=0)
 
     def rank_in(column: Array, values: Array) -> Array:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from subspace.compression import compress, expand
+from subspace.errors import InputError
 from subspace.grouping import flatten_layers, solve_in_groups
 from subspace.low_rank import LowRank
 from subspace.threads import after, is_traced, one_blas_thread
@@ -127,13 +128,13 @@ def _cut(found: SharedSubspace, adapters: LowRank, dim: int) -> SharedSubspace:
 
 def check_options(alpha: float, epsilon: float, max_iterations: int, tolerance: float) -> None:
     if not is_traced(alpha) and not 0 < alpha <= 2:
-        raise ValueError(f"alpha must lie in (0, 2], got {alpha}")
+        raise InputError(f"alpha must lie in (0, 2], got {alpha}")
     if not is_traced(epsilon) and not 0 < epsilon < float("inf"):
-        raise ValueError(f"epsilon must be positive, got {epsilon}")
+        raise InputError(f"epsilon must be positive, got {epsilon}")
     if max_iterations < 1:
-        raise ValueError(f"max_iterations must be at least 1, got {max_iterations}")
+        raise InputError(f"max_iterations must be at least 1, got {max_iterations}")
     if not is_traced(tolerance) and not tolerance >= 0:
-        raise ValueError(f"tolerance must not be negative, got {tolerance}")
+        raise InputError(f"tolerance must not be negative, got {tolerance}")
 
 
 @one_blas_thread

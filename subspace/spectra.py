@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from subspace.errors import InputError
 from subspace.low_rank import LowRank, singular_values
 
 SMALLEST_DROP = 0.1
@@ -76,10 +77,10 @@ def spectral_pattern(sigma: Float[Array, "*layers p"], rank: int) -> SpectralPat
       rank: r of the adapters that went into C.
     """
     if rank < 1:
-        raise ValueError(f"rank must be positive, got {rank}")
+        raise InputError(f"rank must be positive, got {rank}")
     sigma = jnp.asarray(sigma)
     if sigma.ndim < 1 or sigma.shape[-1] < 2:
-        raise ValueError(f"sigma must hold at least two singular values, got shape {sigma.shape}")
+        raise InputError(f"sigma must hold at least two singular values, got shape {sigma.shape}")
     flat = sigma.reshape(-1, sigma.shape[-1])
     found = _patterns(flat, rank=int(rank))
     return jax.tree.map(lambda x: x.reshape(*sigma.shape[:-1], *x.shape[1:]), found)

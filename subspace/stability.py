@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from subspace.angles import Frame, angles_between, default_rank_tolerance
 from subspace.compression import compress
+from subspace.errors import InputError
 from subspace.grouping import solve_in_groups
 from subspace.low_rank import LowRank
 from subspace.shared import EPSILON, MAX_ITERATIONS, TOLERANCE, Fit, check_options, irls, truncated
@@ -93,13 +94,13 @@ def subspace_stabilities(
     dims = check_stacks(adapters, dim)
     for path, stack in adapters.items():
         if stack.A.shape[0] < 2:
-            raise ValueError(f"{path} holds one adapter: leaving it out leaves nothing to compare with")
+            raise InputError(f"{path} holds one adapter: leaving it out leaves nothing to compare with")
         if not bootstrap_samples:
             check_dim(stack[1:], dims[path], f"{path} less one")
     if bootstrap_samples < 0:
-        raise ValueError(f"bootstrap_samples must not be negative, got {bootstrap_samples}")
+        raise InputError(f"bootstrap_samples must not be negative, got {bootstrap_samples}")
     if bootstrap_samples and key is None:
-        raise ValueError("key is needed to draw bootstrap_samples")
+        raise InputError("key is needed to draw bootstrap_samples")
 
     def solve(together: LowRank, own_dims: Array, width: int) -> tuple[Array, Array, Array]:
         counts = _counts(together.A.shape[0], bootstrap_samples, key).astype(together.dtype)

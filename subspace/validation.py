@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from subspace.errors import InputError
 from subspace.low_rank import LowRank
 from subspace.threads import is_traced
 
@@ -15,15 +16,15 @@ from subspace.threads import is_traced
 def check_adapters(adapters: LowRank, dim: int, name: str = "adapters") -> None:
     """Raise ValueError unless ``adapters`` (k, *layers, n, r) are finite adapters that span ``dim`` dimensions."""
     if not isinstance(adapters, LowRank):
-        raise ValueError(f"{name} must be a LowRank with the adapter axis first, got {type(adapters).__name__}")
+        raise InputError(f"{name} must be a LowRank with the adapter axis first, got {type(adapters).__name__}")
     if adapters.A.ndim < 3:
-        raise ValueError(
+        raise InputError(
             f"{name} needs the adapter axis first, A (k, ..., n, r) and B (k, ..., m, r); got A {adapters.A.shape}"
         )
     if adapters.A.shape[0] == 0:
-        raise ValueError(f"{name} is empty: A {adapters.A.shape} holds no adapter")
+        raise InputError(f"{name} is empty: A {adapters.A.shape} holds no adapter")
     if adapters.rank == 0:
-        raise ValueError(f"{name} has rank 0: A {adapters.A.shape}")
+        raise InputError(f"{name} has rank 0: A {adapters.A.shape}")
     check_dim(adapters, dim, name)
     check_finite(adapters, name, axes=("adapter", "layer"))
 
@@ -31,11 +32,11 @@ def check_adapters(adapters: LowRank, dim: int, name: str = "adapters") -> None:
 def check_stacks(adapters: Mapping[str, LowRank], dim: int | Mapping[str, int]) -> dict[str, int]:
     """The dimension of every path, after :func:`check_adapters` of each; errors name the path."""
     if not adapters:
-        raise ValueError("adapters is empty: there is no matrix to solve")
+        raise InputError("adapters is empty: there is no matrix to solve")
     dims: dict[str, int] = {}
     for path, stack in adapters.items():
         if isinstance(dim, Mapping) and path not in dim:
-            raise ValueError(f"dim names no dimension for {path!r}")
+            raise InputError(f"dim names no dimension for {path!r}")
         dims[path] = dim[path] if isinstance(dim, Mapping) else dim
         check_adapters(stack, dims[path], name=path)
     return dims
@@ -44,10 +45,10 @@ def check_stacks(adapters: Mapping[str, LowRank], dim: int | Mapping[str, int]) 
 def check_dim(adapters: LowRank, dim: int, name: str) -> None:
     """Raise ValueError unless k adapters (k, *layers, n, r) can span ``dim`` dimensions."""
     if isinstance(dim, bool) or not isinstance(dim, int | np.integer) or dim < 1:
-        raise ValueError(f"dim must be a positive integer, got {dim!r}")
+        raise InputError(f"dim must be a positive integer, got {dim!r}")
     k, (n, m) = adapters.A.shape[0], adapters.shape[-2:]
     if dim > (available := min(k * adapters.rank, n, m)):
-        raise ValueError(
+        raise InputError(
             f"dim={dim} is larger than the rank available in {name}: "
             f"min(k·r, n, m) = min({k}·{adapters.rank}, {n}, {m}) = {available}"
         )
@@ -61,7 +62,7 @@ def check_finite(x: LowRank, name: str, axes: tuple[str, ...] = ("layer",)) -> N
         bad = np.argwhere(~np.asarray(_matrices_are_finite(values)))
         if len(bad):
             where = ", ".join(f"{axis} {i}" for axis, i in zip(_axis_names(axes, len(bad[0])), bad[0], strict=True))
-            raise ValueError(f"{name}: {factor} has NaN or infinity" + (f" in {where}" if where else ""))
+            raise InputError(f"{name}: {factor} has NaN or infinity" + (f" in {where}" if where else ""))
 
 
 def _axis_names(axes: tuple[str, ...], count: int) -> list[str]:
@@ -78,10 +79,10 @@ def check_pair(x: LowRank, y: LowRank, names: tuple[str, str], side: str | None 
     """Raise ValueError unless two subspaces can be compared on ``side`` ("output", "input" or, if None, both)."""
     axes = {"output": -2, "input": -1}
     if side is not None and side not in axes:
-        raise ValueError(f'side must be "output" or "input", got {side!r}')
+        raise InputError(f'side must be "output" or "input", got {side!r}')
     for which in axes if side is None else (side,):
         a, b = x.shape[axes[which]], y.shape[axes[which]]
         if a != b:
-            raise ValueError(f"{names[0]} and {names[1]} have {a} and {b} {which}s: they live in different spaces")
+            raise InputError(f"{names[0]} and {names[1]} have {a} and {b} {which}s: they live in different spaces")
     for value, name in zip((x, y), names, strict=True):
         check_finite(value, name)

@@ -9,6 +9,7 @@ from math import prod
 from flax import nnx
 from jaxtyping import Array
 
+from subspace.errors import InputError
 from vggt_jax.deltas import Deltas, dotted, kernel_matrix
 from vggt_jax.layers import Conv, Linear
 
@@ -72,4 +73,4 @@ def check(deltas: Deltas, matrices: Mapping[str, Matrix]) -> None:
                 f"{path}: needs A {shapes[0]} and B {shapes[1]}, got A {delta.A.shape} and B {delta.B.shape}"
             )
     if problems:
-        raise ValueError("deltas do not fit the model:\n  " + "\n  ".join(problems))
+        raise InputError("deltas do not fit the model:\n  " + "\n  ".join(problems))

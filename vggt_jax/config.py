@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from subspace.errors import InputError
+
 Head = Literal["camera", "depth", "point", "track"]
 DType = Literal["float32", "bfloat16"]
 
@@ -135,7 +137,7 @@ class VGGTConfig:
         if self.frames_chunk < 1:
             problems.append(f"frames_chunk {self.frames_chunk} is less than 1")
         if problems:
-            raise ValueError("VGGTConfig: " + "; ".join(problems))
+            raise InputError("VGGTConfig: " + "; ".join(problems))
 
     @property
     def patch_start(self) -> int:
@@ -212,7 +214,7 @@ _PARTS = {
 def _from_dict(cls: type, content: Mapping[str, Any]) -> Any:
     unknown = set(content) - {f.name for f in fields(cls)}
     if unknown:
-        raise ValueError(f"{cls.__name__} has no {', '.join(sorted(unknown))}")
+        raise InputError(f"{cls.__name__} has no {', '.join(sorted(unknown))}")
     return cls(
         **{
             name: _from_dict(_PARTS[name], value)

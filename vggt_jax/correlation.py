@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from subspace.errors import InputError
 from vggt_jax.products import HIGHEST
 
 
@@ -42,7 +43,7 @@ def feature_pyramid(features: Float[Array, "b s height width c"], levels: int) -
     """
     height, width = features.shape[2:4]
     if min(height, width) >> (levels - 1) < 1:
-        raise ValueError(
+        raise InputError(
             f"feature map of {height}x{width} pixels is too small for {levels} correlation levels: "
             f"its sides must be at least {1 << (levels - 1)}"
         )

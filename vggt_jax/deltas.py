@@ -17,6 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from subspace import LowRank
+from subspace.errors import InputError
 from vggt_jax.products import product
 
 Deltas = Mapping[str, LowRank]
@@ -61,18 +62,18 @@ def merge(base: nnx.State, deltas: Deltas) -> nnx.State:
     for path, delta in deltas.items():
         keys = names.get(path + ".kernel")
         if keys is None:
-            raise ValueError(f"deltas: the parameters hold no {path}.kernel")
+            raise InputError(f"deltas: the parameters hold no {path}.kernel")
         kernel = flat[keys][...]
         dense = jnp.matmul(delta.A, delta.B.mT, precision=jax.lax.Precision.HIGHEST)
         if kernel.ndim == dense.ndim + 2:
             outputs, inputs, height, width = kernel.shape[3], kernel.shape[2], kernel.shape[0], kernel.shape[1]
             if dense.shape != (outputs, inputs * height * width):
-                raise ValueError(f"deltas: {path} has dW {dense.shape}, its kernel is {kernel.shape} (HWIO)")
+                raise InputError(f"deltas: {path} has dW {dense.shape}, its kernel is {kernel.shape} (HWIO)")
             change = dense.reshape(outputs, inputs, height, width).transpose(2, 3, 1, 0)
         else:
             change = dense.mT
         if change.shape != kernel.shape:
-            raise ValueError(f"deltas: {path} has dW {dense.shape}, its kernel is {kernel.shape} (inputs, outputs)")
+            raise InputError(f"deltas: {path} has dW {dense.shape}, its kernel is {kernel.shape} (inputs, outputs)")
         flat[keys] = flat[keys].replace((kernel.astype(jnp.float32) + change).astype(kernel.dtype))
     return nnx.from_flat_state(flat)
 

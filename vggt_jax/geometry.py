@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from subspace.errors import InputError
+
 # At and below this depth a point does not count as in front of the camera (upstream's threshold).
 MIN_DEPTH = 1e-8
 
@@ -24,7 +26,7 @@ def check_trailing_shape(name: str, array: Array, *allowed: tuple[int, ...]) -> 
     """Raise a ValueError that names the argument unless its last axes have one of the allowed shapes."""
     if not any(array.ndim >= len(shape) and array.shape[array.ndim - len(shape) :] == shape for shape in allowed):
         expected = " or ".join(f"(..., {', '.join(map(str, shape))})" for shape in allowed)
-        raise ValueError(f"{name} must have shape {expected}, got {array.shape}")
+        raise InputError(f"{name} must have shape {expected}, got {array.shape}")
 
 
 def invert_se3(transform: Float[Array, "*batch rows 4"]) -> Float[Array, "*batch rows 4"]:

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from subspace.errors import InputError
+
 
 def directed_pairs(views: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Sources and targets: the first view to each other one, in order, and each other one back to it."""
@@ -88,5 +90,5 @@ class Matcher:
         """From arrays called ``kernel`` and ``log_temperature``; raises ValueError if they are others."""
         if set(arrays) != {"kernel", "log_temperature"} or arrays["kernel"].ndim != 2 or arrays["log_temperature"].ndim:
             found = ", ".join(f"{name} {tuple(array.shape)}" for name, array in arrays.items())
-            raise ValueError(f"needs kernel (channels, features) and log_temperature (), holds {found}")
+            raise InputError(f"needs kernel (channels, features) and log_temperature (), holds {found}")
         return cls(arrays["kernel"], arrays["log_temperature"], layer)

@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from subspace.errors import InputError
 from vggt_jax.adaptable import adaptable, check
 from vggt_jax.aggregator import Aggregator
 from vggt_jax.camera_head import CameraHead
@@ -103,7 +104,7 @@ class VGGT(nnx.Module):
         """
         check_images(images, self.config.patch_size)
         if query_points is not None and self.track_head is None:
-            raise ValueError("query_points: this model has no track head")
+            raise InputError("query_points: this model has no track head")
         deltas = NO_DELTAS if deltas is None else deltas
         check(deltas, adaptable(self))
         size = (images.shape[2], images.shape[3])
@@ -111,7 +112,7 @@ class VGGT(nnx.Module):
             patch_tokens = self.aggregator.encode(images)
         patches = size[0] * size[1] // self.config.patch_size**2
         if patch_tokens.shape != (*images.shape[:2], patches, self.config.width):
-            raise ValueError(
+            raise InputError(
                 f"patch_tokens: needs the shape {(*images.shape[:2], patches, self.config.width)}, "
                 f"got {patch_tokens.shape}"
             )
@@ -155,10 +156,10 @@ def check_images(images: Array, patch: int) -> None:
     """Raises ValueError unless ``images`` is (B, S, H, W, 3) with H and W positive multiples of ``patch``."""
     shape = images.shape
     if len(shape) != 5 or shape[-1] != 3:
-        raise ValueError(f"images: needs the shape (B, S, H, W, 3), got {shape}")
+        raise InputError(f"images: needs the shape (B, S, H, W, 3), got {shape}")
     if not jnp.issubdtype(images.dtype, jnp.floating):
-        raise ValueError(f"images: needs floating-point values in [0, 1], got {images.dtype}")
+        raise InputError(f"images: needs floating-point values in [0, 1], got {images.dtype}")
     if 0 in shape or shape[2] % patch or shape[3] % patch:
-        raise ValueError(
+        raise InputError(
             f"images: height and width must be multiples of the patch size {patch}, none of them 0, got {shape}"
         )

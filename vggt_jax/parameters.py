@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from flax import nnx
 
+from subspace.errors import InputError
 from vggt_jax.adaptable import ADAPTABLE_PARTS, Matrix, adaptable
 from vggt_jax.config import VGGTConfig
 from vggt_jax.deltas import dotted
@@ -70,14 +71,14 @@ def trainable_parameters(
     Raises ValueError for an unknown method or part and a rank below 1.
     """
     if method not in get_args(Method):
-        raise ValueError(f"method {method!r} is not one of {', '.join(get_args(Method))}")
+        raise InputError(f"method {method!r} is not one of {', '.join(get_args(Method))}")
     if method not in _WITH_M:
         plain_parts = ()
     for part in (*parts, *plain_parts):
         if part not in ADAPTABLE_PARTS:
-            raise ValueError(f"part {part!r} is not one of {', '.join(ADAPTABLE_PARTS)}")
+            raise InputError(f"part {part!r} is not one of {', '.join(ADAPTABLE_PARTS)}")
     if min(rank, plain_rank) < 1:
-        raise ValueError(f"rank {rank} and plain_rank {plain_rank} must be at least 1")
+        raise InputError(f"rank {rank} and plain_rank {plain_rank} must be at least 1")
 
     counts = dict.fromkeys(dict.fromkeys([*parts, *plain_parts]), 0)
     if method == "full":

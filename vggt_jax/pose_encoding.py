@@ -8,6 +8,7 @@ Compared with the official functions in ``tests/fixtures/losses/pose_encoding_ca
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from subspace.errors import InputError
 from vggt_jax.geometry import check_trailing_shape
 
 # Divisors of the quaternion candidates are kept from 0; the largest component is at least 1/2, so the
@@ -140,5 +141,5 @@ def _focal_length(field_of_view: Float[Array, "*batch"], half_side: float) -> Fl
 def _half_sides(image_size: tuple[int, int]) -> tuple[float, float]:
     height, width = image_size
     if height <= 0 or width <= 0:
-        raise ValueError(f"image_size must be (height, width) with positive sides, got {image_size}")
+        raise InputError(f"image_size must be (height, width) with positive sides, got {image_size}")
     return height / 2, width / 2

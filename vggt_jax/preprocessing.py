@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from subspace.errors import InputError
+
 Path = str | PathLike[str]
 
 WHITE = 255
@@ -49,7 +51,7 @@ def load_images(
             missing, unreadable, deeper than 8 bits a channel, or so narrow that it would round to no patch.
     """
     if mode not in ("crop", "pad"):
-        raise ValueError(f"mode must be 'crop' or 'pad', got {mode!r}")
+        raise InputError(f"mode must be 'crop' or 'pad', got {mode!r}")
     _check_size(size, patch_size)
 
     def prepare(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
@@ -98,7 +100,7 @@ def load_images_square(
 
 def _check_size(size: int, patch_size: int) -> None:
     if patch_size < 1 or size < 1 or size % patch_size:
-        raise ValueError(f"size must be a positive multiple of patch_size, got size {size}, patch_size {patch_size}")
+        raise InputError(f"size must be a positive multiple of patch_size, got size {size}, patch_size {patch_size}")
 
 
 def _load_each(
@@ -106,16 +108,16 @@ def _load_each(
 ) -> list[UInt8[np.ndarray, "_ _ 3"]]:
     """Open, decode and prepare every file; whatever goes wrong is a ValueError that names the file."""
     if isinstance(paths, str | PathLike):
-        raise ValueError(f"paths must be a list of files, got the single path {paths!r}")
+        raise InputError(f"paths must be a list of files, got the single path {paths!r}")
     frames = []
     for path in paths:
         try:
             frames.append(prepare(_open_rgb(path)))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             # Pillow reports damaged files as any of these, and its messages often leave out the name.
-            raise ValueError(f"cannot load image {path}: {error}") from error
+            raise InputError(f"cannot load image {path}: {error}") from error
     if not frames:
-        raise ValueError("no images: paths is empty")
+        raise InputError("no images: paths is empty")
     return frames
 
 
@@ -123,7 +125,7 @@ def _open_rgb(path: Path) -> Image.Image:
     with Image.open(path) as image:
         if image.mode not in _EIGHT_BIT_MODES:
             # Pillow would clip, not scale, the deeper values, and the picture would come out white.
-            raise ValueError(f"pixel mode {image.mode} is not supported; convert it to 8 bits a channel")
+            raise InputError(f"pixel mode {image.mode} is not supported; convert it to 8 bits a channel")
         if image.mode == "RGBA":
             white = Image.new("RGBA", image.size, (WHITE, WHITE, WHITE, WHITE))
             return Image.alpha_composite(white, image).convert("RGB")
@@ -144,7 +146,7 @@ def _resize_to_patches(
     else:
         target = size, in_patches(height, width)
     if 0 in target:
-        raise ValueError(f"{width}x{height} pixels become {target[0]}x{target[1]}: narrower than half a patch")
+        raise InputError(f"{width}x{height} pixels become {target[0]}x{target[1]}: narrower than half a patch")
     return np.asarray(image.resize(target, Image.Resampling.BICUBIC))
 
 

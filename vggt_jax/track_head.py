@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from subspace.errors import InputError
 from vggt_jax.blocks import Mlp
 from vggt_jax.config import TrackHeadConfig
 from vggt_jax.correlation import feature_pyramid, interpolate_rows, local_correlation, sample_features
@@ -39,7 +40,7 @@ class Tracker(nnx.Module):
         """
         channels = config.extractor.features
         if channels % 4:
-            raise ValueError(f"the tracker's features must be a multiple of 4, got {channels}")
+            raise InputError(f"the tracker's features must be a multiple of 4, got {channels}")
         self.config = config
         # Embedded flow, flow twice, correlations, feature: what one token is made of.
         token = channels + 4 + channels + channels
@@ -135,17 +136,17 @@ class Tracker(nnx.Module):
     def _check(self, feature_maps: Array, query_points: Array, iterations: int) -> None:
         channels = self.config.extractor.features
         if feature_maps.ndim != 5 or feature_maps.shape[-1] != channels:
-            raise ValueError(
+            raise InputError(
                 f"feature_maps must have shape (B, S, height, width, {channels}), got {feature_maps.shape}"
             )
         if query_points.ndim != 3 or query_points.shape[::2] != (feature_maps.shape[0], 2):
-            raise ValueError(
+            raise InputError(
                 f"query_points must have shape (B, N, 2) with B = {feature_maps.shape[0]}, got {query_points.shape}"
             )
         if query_points.shape[1] == 0:
-            raise ValueError("query_points holds no point")
+            raise InputError("query_points holds no point")
         if iterations < 1:
-            raise ValueError(f"iterations must be at least 1, got {iterations}")
+            raise InputError(f"iterations must be at least 1, got {iterations}")
 
 
 def flow_embedding(flow: Float[Array, "*b 2"], channels: int) -> Float[Array, "*b _"]:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from subspace.errors import InputError
 from vggt_jax.attention import attention
 from vggt_jax.blocks import Mlp
 from vggt_jax.config import TrackHeadConfig
@@ -108,9 +109,9 @@ class UpdateTransformer(nnx.Module):
         """
         time_depth, space_depth, width = config.time_depth, config.space_depth, config.hidden_size
         if space_depth < 1 or time_depth % space_depth:
-            raise ValueError(f"space_depth {space_depth} must divide time_depth {time_depth}")
+            raise InputError(f"space_depth {space_depth} must divide time_depth {time_depth}")
         if width % config.num_heads:
-            raise ValueError(f"num_heads {config.num_heads} must divide hidden_size {width}")
+            raise InputError(f"num_heads {config.num_heads} must divide hidden_size {width}")
         sizes: dict[str, Any] = {
             "width": width,
             "heads": config.num_heads,

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from absl import flags
 
+from subspace.errors import InputError
 from weights_convert.command_line import run
 
 
@@ -24,7 +25,7 @@ def main(_: Sequence[str]) -> None:
     options = flags.FLAGS
     for name in ("input", "output"):
         if not options[name].value:
-            raise ValueError(f"--{name} is needed, see --help")
+            raise InputError(f"--{name} is needed, see --help")
 
     if options.to == "peft":
         _adapter_to_peft(Path(options.input), Path(options.output))

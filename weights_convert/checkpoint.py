@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from subspace.errors import InputError
 from vggt_jax.config import DType, Head, VGGTConfig
 from vggt_jax.deltas import dotted
 from vggt_jax.model import VGGT
@@ -92,7 +93,7 @@ def load_vggt(
         OSError: files that are missing or cannot be read or fetched.
     """
     if dtype not in get_args(DType):
-        raise ValueError(f"dtype {dtype!r} is not one of {', '.join(get_args(DType))}")
+        raise InputError(f"dtype {dtype!r} is not one of {', '.join(get_args(DType))}")
     checkpoint = open_checkpoint(source, config=config, heads=heads)
     graphdef, params = _abstract(checkpoint.config)
     return nnx.merge(
@@ -120,7 +121,7 @@ def open_checkpoint(
     config = _config(opened) if config is None else config
     if heads is not None:
         if absent := [head for head in heads if head not in config.heads]:
-            raise ValueError(
+            raise InputError(
                 f"{opened.path}: has no head {', '.join(absent)}, only {', '.join(config.heads) or 'none'}"
             )
         config = replace(config, heads=tuple(heads))
@@ -129,7 +130,7 @@ def open_checkpoint(
     try:
         plan = table.plan(without_absent_heads(tensors.shapes, config), leaves, _type_problems(tensors, leaves, table))
     except ValueError as error:
-        raise ValueError(f"{opened.path}: {error}") from None
+        raise InputError(f"{opened.path}: {error}") from None
     types: dict[str, np.dtype] = {piece.path: TYPES[tensors.types[piece.name]] for piece in plan}
     return Checkpoint(
         config,
@@ -177,22 +178,22 @@ def _config(source: Source) -> VGGTConfig:
     if content is not None and ("width" in content or "dino" in content):
         return _parse(content, str(place))
     if _is_converted(source.tensors):
-        raise ValueError(
+        raise InputError(
             f"{place}: needed with converted weights, but {'is missing' if content is None else 'not ours'}"
         )
     try:
         inferred = infer_config(source.tensors.shapes)
     except ValueError as error:
-        raise ValueError(f"{source.path}: {error}") from None
+        raise InputError(f"{source.path}: {error}") from None
     if content is None:
         return inferred
     # The Hugging Face form has the official constructor's three sizes; tensors show them and all others.
     sizes = {"img_size": inferred.image_size, "patch_size": inferred.patch_size, "embed_dim": inferred.width}
     if not sizes.keys() & content.keys():
-        raise ValueError(f"{place}: has no sizes of a VGGT; move it away if it belongs to something else")
+        raise InputError(f"{place}: has no sizes of a VGGT; move it away if it belongs to something else")
     for key, size in sizes.items():
         if content.get(key, size) != size:
-            raise ValueError(f"{place}: says {key} {content[key]}, the tensors in {source.path.name} have {size}")
+            raise InputError(f"{place}: says {key} {content[key]}, the tensors in {source.path.name} have {size}")
     return inferred
 
 
@@ -200,6 +201,6 @@ def _parse(content: str | Mapping[str, Any], place: str) -> VGGTConfig:
     try:
         return VGGTConfig.from_json(json.loads(content) if isinstance(content, str) else content)
     except KeyError as error:
-        raise ValueError(f"{place}: has no {error.args[0]}") from None
+        raise InputError(f"{place}: has no {error.args[0]}") from None
     except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{place}: {error}") from None
+        raise InputError(f"{place}: {error}") from None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from subspace.errors import InputError
 from vggt_jax.config import DType
 from weights_convert.checkpoint import CONFIG_KEY, Checkpoint
 from weights_convert.names import OFFICIAL
@@ -81,7 +82,7 @@ def convert(
 def check_output(output: Path, to: Form) -> None:
     """Raises what :func:`convert` would about its output's name, without any weights at hand."""
     if to == "official" and (output.suffix != ".safetensors" or output.is_dir()):
-        raise ValueError(f"{output}: official weights are one file, whose name must end in .safetensors")
+        raise InputError(f"{output}: official weights are one file, whose name must end in .safetensors")
     check_absent(output)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from math import isqrt, nextafter
 from typing import get_args
 
+from subspace.errors import InputError
 from vggt_jax.config import (
     AggregatorConfig,
     CameraHeadConfig,
@@ -48,7 +49,7 @@ def infer_config(shapes: Mapping[str, Shape]) -> VGGTConfig:
     num_heads = max(width // max(found.size(rf"{blocks}.\d+.attn.q_norm.weight", 0, 64), 1), 1)
     depth = found.depth(blocks, official.aggregator.depth)
     if depth != official.aggregator.depth and {"depth", "point", "track"} & set(heads):
-        raise ValueError(
+        raise InputError(
             f"the aggregator has {depth} layers where VGGT-1B has {official.aggregator.depth}, and no tensor shows which "
             "of them the dense heads read: put a config.json beside the weights"
         )

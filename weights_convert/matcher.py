@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save_file
 
+from subspace.errors import InputError
 from vggt_jax.matching import Matcher
 from weights_convert.safetensors_file import SafetensorsFile
 from weights_convert.sources import open_source
@@ -31,10 +32,10 @@ def load_matcher(source: str | Path) -> Matcher:
     """
     path = open_source(source).path.parent / MATCHER
     if not path.is_file():
-        raise ValueError(f"{source}: has no {MATCHER} beside its weights; models of experiments.pretrain have")
+        raise InputError(f"{source}: has no {MATCHER} beside its weights; models of experiments.pretrain have")
     file = SafetensorsFile(path)
     try:
         arrays = {name: jnp.asarray(file.read(name), jnp.float32) for name in file.tensors}
         return Matcher.from_arrays(arrays, int(file.metadata.get(_LAYER, "none")))
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {error}") from None

@@ -21,6 +21,7 @@ from jaxtyping import Array
 from safetensors.numpy import save
 
 from subspace import LowRank
+from subspace.errors import InputError
 from vggt_jax.config import VGGTConfig
 from vggt_jax.parameters import parameter_shapes
 from weights_convert.names import CONV, LINEAR, OFFICIAL
@@ -83,7 +84,7 @@ def write_peft(folder: str | Path, deltas: Mapping[str, LowRank], config: VGGTCo
         OSError: the disk is full or cannot be written.
     """
     if not scale > 0:
-        raise ValueError(f"scale must be positive, got {scale}")
+        raise InputError(f"scale must be positive, got {scale}")
     modules = _modules(config)
     _check_deltas(deltas, modules)
     tensors: dict[str, np.ndarray] = {}
@@ -99,7 +100,7 @@ def write_peft(folder: str | Path, deltas: Mapping[str, LowRank], config: VGGTCo
             tensors[_tensor(name, "A")] = B[:, used].T.reshape(rank, *weight[1:])
             tensors[_tensor(name, "B")] = A[:, used].reshape(weight[0], rank, *(1,) * len(weight[2:]))
     if not ranks:
-        raise ValueError("deltas: all of them are zero, there is nothing to write")
+        raise InputError("deltas: all of them are zero, there is nothing to write")
     text = PeftConfig.of(ranks, scale).to_json(list(ranks))
     contiguous = {
         name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()
@@ -156,7 +157,7 @@ def _checked_modules(file: SafetensorsFile, settings: PeftConfig, modules: Mappi
                 if shapes[side] != shape
             ]
     if problems or not found:
-        raise ValueError(f"{file.path}: {report(problems, 'the LoRA cannot be read') if problems else 'holds no LoRA'}")
+        raise InputError(f"{file.path}: {report(problems, 'the LoRA cannot be read') if problems else 'holds no LoRA'}")
     return list(found)
 
 
@@ -195,4 +196,4 @@ def _check_deltas(deltas: Mapping[str, LowRank], modules: Mapping[str, Module]) 
         if path in shapes and delta.shape != shapes[path]
     ]
     if problems:
-        raise ValueError(report(problems, "deltas do not fit the model"))
+        raise InputError(report(problems, "deltas do not fit the model"))

@@ -11,6 +11,8 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
+from subspace.errors import InputError
+
 CONFIG = "adapter_config.json"
 
 _READ = {"peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "init_lora_weights"}
@@ -56,11 +58,11 @@ class PeftConfig:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(content, dict) or "peft_type" not in content:
-                raise ValueError("it has no peft_type")
+                raise InputError("it has no peft_type")
         except ValueError as error:
-            raise ValueError(f"{path}: not the configuration of a PEFT adapter ({error})") from None
+            raise InputError(f"{path}: not the configuration of a PEFT adapter ({error})") from None
         if refused := _refused(content):
-            raise ValueError(f"{path}: only ordinary LoRAs can be read, this one has {', '.join(refused)}")
+            raise InputError(f"{path}: only ordinary LoRAs can be read, this one has {', '.join(refused)}")
         try:
             settings = cls(
                 int(content["r"]),
@@ -72,9 +74,9 @@ class PeftConfig:
             for pattern in (*settings.rank_pattern, *settings.alpha_pattern):
                 re.compile(pattern)
         except (KeyError, TypeError, ValueError, AttributeError, re.error) as error:
-            raise ValueError(f"{path}: r, lora_alpha or their patterns are missing or wrong ({error!r})") from None
+            raise InputError(f"{path}: r, lora_alpha or their patterns are missing or wrong ({error!r})") from None
         if min([settings.r, *settings.rank_pattern.values()]) < 1:
-            raise ValueError(f"{path}: ranks must be at least 1")
+            raise InputError(f"{path}: ranks must be at least 1")
         return settings
 
     @classmethod

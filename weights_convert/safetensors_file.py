@@ -18,6 +18,8 @@ from typing import Any, BinaryIO
 import ml_dtypes
 import numpy as np
 
+from subspace.errors import InputError
+
 Shape = tuple[int, ...]
 
 TYPES: dict[str, np.dtype] = {
@@ -66,7 +68,7 @@ class SafetensorsFile:
         """
         tensor = self.tensors[name]
         if tensor.type not in TYPES:
-            raise ValueError(f"{self.path}: {name} has the type {tensor.type}; weights are {', '.join(TYPES)}")
+            raise InputError(f"{self.path}: {name} has the type {tensor.type}; weights are {', '.join(TYPES)}")
         start, shape = tensor.start, tensor.shape
         if row is not None:
             shape = tensor.shape[1:]
@@ -78,7 +80,7 @@ class SafetensorsFile:
             while target:
                 count = file.readinto(target)
                 if not count:
-                    raise ValueError(f"{self.path}: ends within {name}; it was cut off while it was read")
+                    raise InputError(f"{self.path}: ends within {name}; it was cut off while it was read")
                 target = target[count:]
         return array
 
@@ -87,22 +89,22 @@ class SafetensorsFile:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or not 2 <= length <= min(size - 8, _HEADER_LIMIT):
             hint = " (a Git LFS pointer: fetch the file itself)" if self._is_lfs_pointer() else ""
-            raise ValueError(f"{self.path}: not a safetensors file, or cut off within its header{hint}")
+            raise InputError(f"{self.path}: not a safetensors file, or cut off within its header{hint}")
         try:
             header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=self._pairs)
             self.metadata = {str(k): str(v) for k, v in header.pop(_METADATA, {}).items()}
             self.tensors = {name: _tensor(entry) for name, entry in header.items()}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"{self.path}: not a safetensors file, its header cannot be read ({error})") from None
+            raise InputError(f"{self.path}: not a safetensors file, its header cannot be read ({error})") from None
         end = 0
         for name, tensor in sorted(self.tensors.items(), key=lambda item: (item[1].start, item[1].end)):
             needed = prod(tensor.shape) * TYPES[tensor.type].itemsize if tensor.type in TYPES else None
             if tensor.start != end or needed not in (None, tensor.end - tensor.start):
-                raise ValueError(f"{self.path}: the header's place of {name} does not fit its shape or its neighbours")
+                raise InputError(f"{self.path}: the header's place of {name} does not fit its shape or its neighbours")
             end = tensor.end
         if size != 8 + length + end:
             state = "is cut off" if size < 8 + length + end else "has bytes after its last tensor"
-            raise ValueError(f"{self.path}: {state}; the header announces {8 + length + end:,} bytes, it has {size:,}")
+            raise InputError(f"{self.path}: {state}; the header announces {8 + length + end:,} bytes, it has {size:,}")
         return 8 + length
 
     def _pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -119,7 +121,7 @@ class SafetensorsFile:
 def _tensor(entry: Mapping[str, Any]) -> Tensor:
     shape, (start, end) = tuple(entry["shape"]), entry["data_offsets"]
     if not all(isinstance(n, int) and n >= 0 for n in (*shape, start, end)) or start > end:
-        raise ValueError(f"impossible shape or place: {dict(entry)}")
+        raise InputError(f"impossible shape or place: {dict(entry)}")
     return Tensor(str(entry["dtype"]), shape, start, end)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 import vggt_jax
+from subspace.errors import InputError
 from weights_convert.safetensors_file import TYPES, SafetensorsFile, Shape
 
 HUB = "hf:"
@@ -93,7 +94,7 @@ def _open_tensors(path: Path) -> Tensors:
         return _TorchFile(path)
     if path.suffix == ".safetensors":
         return _Shards([SafetensorsFile(path)])
-    raise ValueError(
+    raise InputError(
         f"{path}: the name must end in .safetensors, .safetensors.index.json, {', '.join(_TORCH_SUFFIXES)}"
     )
 
@@ -102,9 +103,9 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from None
+        raise InputError(f"{path}: not JSON ({error})") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: needs a JSON object, holds a {type(content).__name__}")
+        raise InputError(f"{path}: needs a JSON object, holds a {type(content).__name__}")
     return content
 
 
@@ -144,10 +145,10 @@ class _Shards:
     def from_index(cls, index: Path) -> _Shards:
         places = _json(index).get("weight_map")
         if not isinstance(places, dict) or not places or not all(isinstance(file, str) for file in places.values()):
-            raise ValueError(f"{index}: has no weight_map from tensors to files")
+            raise InputError(f"{index}: has no weight_map from tensors to files")
         names = sorted(set(places.values()))
         if strange := [name for name in names if Path(name).name != name]:
-            raise ValueError(f"{index}: names files outside of its folder: {', '.join(strange)}")
+            raise InputError(f"{index}: names files outside of its folder: {', '.join(strange)}")
         if missing := [name for name in names if not (index.parent / name).is_file()]:
             raise FileNotFoundError(f"{index.parent}: {', '.join(missing)} missing; {index.name} names them")
         shards = cls([SafetensorsFile(index.parent / name) for name in names])
@@ -169,24 +170,24 @@ class _TorchFile:
         try:
             import torch
         except ModuleNotFoundError:
-            raise ValueError(
+            raise InputError(
                 f"{path}: reading PyTorch files needs PyTorch, which is not installed: "
                 'pip install "attribute-subspaces[torch]", or use the safetensors file'
             ) from None
         if not zipfile.is_zipfile(path):
-            raise ValueError(f"{path}: not a PyTorch file of version 1.6 or later, or cut off")
+            raise InputError(f"{path}: not a PyTorch file of version 1.6 or later, or cut off")
         try:
             content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         except Exception as error:  # PyTorch raises its own, pickle's and zip's errors here
             first = str(error).strip().partition("\n")[0]
-            raise ValueError(f"{path}: PyTorch cannot read it ({first})") from error
+            raise InputError(f"{path}: PyTorch cannot read it ({first})") from error
         # Training scripts put the weights beside the optimizer's state.
         for key in ("model", "state_dict"):
             if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
                 content = content[key]
         if not isinstance(content, Mapping) or not all(isinstance(x, torch.Tensor) for x in content.values()):
             held = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
-            raise ValueError(f"{path}: holds no dictionary of tensors but {held}")
+            raise InputError(f"{path}: holds no dictionary of tensors but {held}")
         self._tensors = dict(content)
         self._bfloat16, self._as_int16 = torch.bfloat16, torch.int16
         names = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from subspace.errors import InputError
+
 LAYER = "layer"
 SHOWN = 40
 """Lines for each kind of problem in an error's text."""
@@ -123,7 +125,7 @@ class Table:
         # A tensor whose own problem is listed above is not missing as well.
         problems += [f"missing: {name}" for name in self.names(leaves) if name not in names]
         if problems:
-            raise ValueError(report(problems))
+            raise InputError(report(problems))
         return pieces
 
     def names(self, leaves: Mapping[str, Shape]) -> dict[str, Piece]:
@@ -139,7 +141,7 @@ class Table:
                 if (match := regex.fullmatch(path))
             ]
             if len(matches) != 1:
-                raise ValueError(f"{path}: {len(matches)} rules match this path, one is needed")
+                raise InputError(f"{path}: {len(matches)} rules match this path, one is needed")
             rule, match = matches[0]
             stacked = f"{{{LAYER}}}" in rule.source
             for layer in range(shape[0]) if stacked else [None]:

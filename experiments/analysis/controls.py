@@ -24,6 +24,7 @@ from experiments.analysis.specificity import captured_shares, energy
 from experiments.mining.folder import Inputs, MinedAttribute, check_comparable, read_folder
 from subspace import spectral_pattern
 from subspace.angles import Side
+from subspace.errors import InputError
 
 Controls = dict[str, dict[str, MinedAttribute]]
 """Condition → attribute → folder."""
@@ -87,16 +88,16 @@ def read_controls(folders: Sequence[Path], inputs: Inputs) -> Controls:
         mined = read_folder(folder, "--controls")
         main = inputs.attributes.get(mined.attribute)
         if main is None:
-            raise ValueError(
+            raise InputError(
                 f"--controls: {folder} holds the attribute {mined.attribute}, under study are {', '.join(inputs.names)}"
             )
         if folder.resolve() == main.folder.resolve():
-            raise ValueError(f"--controls: {folder} is under study itself (--subspaces)")
+            raise InputError(f"--controls: {folder} is under study itself (--subspaces)")
         check_comparable(main, mined)
         name = condition(mined) + (", another run" if condition(mined) == condition(main) else "")
         own = found.setdefault(name, {})
         if mined.attribute in own:
-            raise ValueError(
+            raise InputError(
                 f"--controls: {own[mined.attribute].folder} and {folder} are both {mined.attribute} with {name}"
             )
         own[mined.attribute] = mined

@@ -14,6 +14,7 @@ from experiments.rendering.blender_command import worker_command
 from experiments.rendering.pool import LocalPool, RenderJob, RenderResult
 from experiments.scenes.schema import Scene, Setting
 from experiments.synthetic.generator import make_scene
+from subspace.errors import InputError
 
 SIZES = {112: (2, 8), 224: (1, 6), 518: (1, 2)}
 """Scenes and views for each resolution: few, so that all of it takes less than three minutes."""
@@ -84,5 +85,5 @@ def _render(pool: LocalPool, scenes: Sequence[Scene], folder: Path) -> list[Rend
     results = list(pool.render(RenderJob(scene, folder / str(i)) for i, scene in enumerate(scenes)))
     for result in results:
         if result.record is None:
-            raise ValueError(f"a scene could not be rendered: {result.error}")
+            raise InputError(f"a scene could not be rendered: {result.error}")
     return results

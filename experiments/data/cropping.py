@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 
+from subspace.errors import InputError
+
 
 @dataclass(frozen=True)
 class CentredSquare:
@@ -48,7 +50,7 @@ class CentredSquare:
         """
         height, width = values.shape
         if abs(width * self.height - height * self.width) > max(self.width, self.height):
-            raise ValueError(
+            raise InputError(
                 f"{width} × {height} pixels are of another shape than the picture's {self.width} × {self.height}"
             )
         middle = (np.arange(self.resolution) + 0.5) * self.side / self.resolution

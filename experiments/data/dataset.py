@@ -16,6 +16,7 @@ from experiments.data.manifest import Manifest, read_manifest
 from experiments.data.scene_folder import find_damage, view_files
 from experiments.scenes import schema
 from experiments.storage import files
+from subspace.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class StoredScene:
         """
         path = self.folder / "spec.json"
         if not path.is_file():
-            raise ValueError(f"{self.folder} was recorded, not rendered: it has no spec.json")
+            raise InputError(f"{self.folder} was recorded, not rendered: it has no spec.json")
         return schema.from_json(path.read_bytes())
 
     def cameras(self) -> tuple[Float[np.ndarray, "v 3 3"], Float[np.ndarray, "v 3 4"]]:
@@ -85,9 +86,9 @@ class StoredScene:
         indices = range(self.num_views) if view_indices is None else [int(view) for view in view_indices]
         for view in indices:
             if not 0 <= view < self.num_views:
-                raise ValueError(f"{self.folder} has views 0 to {self.num_views - 1}, not {view}")
+                raise InputError(f"{self.folder} has views 0 to {self.num_views - 1}, not {view}")
         if not indices:
-            raise ValueError(f"{self.folder}: no views asked for")
+            raise InputError(f"{self.folder}: no views asked for")
         loaded = [self._load_view(view) for view in indices]
         intrinsics, extrinsics = self.cameras()
         stacked = {name: np.stack([arrays[name] for arrays in loaded]) for name in loaded[0]}
@@ -110,7 +111,7 @@ class StoredScene:
             ValueError: the scene has fewer.
         """
         if not 1 <= count <= self.num_views:
-            raise ValueError(f"{self.folder} has {self.num_views} views, {count} were asked for")
+            raise InputError(f"{self.folder} has {self.num_views} views, {count} were asked for")
         return self.load(rng.permutation(self.num_views)[:count])
 
     def _load_view(self, view: int) -> dict[str, np.ndarray]:
@@ -121,9 +122,9 @@ class StoredScene:
             loaded["mask"] = loaded["valid"] & loaded.get("mask", True)
             is_depth = bool((np.isfinite(loaded["depth"]) & (loaded["depth"] >= 0)).all())
         except (ValueError, SyntaxError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{self.folder}: view {view} is damaged: {error}") from None
+            raise InputError(f"{self.folder}: view {view} is damaged: {error}") from None
         if not is_depth:
-            raise ValueError(f"{arrays} has a depth that is not finite or negative")
+            raise InputError(f"{arrays} has a depth that is not finite or negative")
         return loaded
 
 
@@ -160,10 +161,10 @@ class Dataset:
         """
         for name, expected in self.manifest.files.items():
             if not (self.folder / name).is_file() or files.sha256(self.folder / name) != expected:
-                raise ValueError(f"{self.folder / name} is damaged")
+                raise InputError(f"{self.folder / name} is damaged")
         for name, record in self.manifest.scenes.items():
             if damage := find_damage(self.folder / name, record, everything=True):
-                raise ValueError(damage)
+                raise InputError(damage)
 
 
 def training_arrays(sequences: Sequence[Views]) -> dict[str, np.ndarray]:
@@ -184,7 +185,7 @@ def training_arrays(sequences: Sequence[Views]) -> dict[str, np.ndarray]:
     """
     shapes = {views.images.shape for views in sequences}
     if len(shapes) != 1:
-        raise ValueError(f"sequences of a batch must have one shape, got {sorted(shapes)}")
+        raise InputError(f"sequences of a batch must have one shape, got {sorted(shapes)}")
     return {
         "images": np.stack([views.images.astype(np.float32) / 255 for views in sequences]),
         "depths": np.stack([views.depths for views in sequences]),

@@ -14,6 +14,7 @@ import numpy as np
 from experiments.data.scene_folder import SceneRecord
 from experiments.scenes.schema import SCHEMA_VERSION, Attribute, Setting
 from experiments.storage import files
+from subspace.errors import InputError
 
 MANIFEST = "manifest.json"
 CONTACT_SHEET = "contact_sheet.png"
@@ -193,11 +194,11 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise ValueError(f"{folder} is no finished data set: it has no {MANIFEST}")
+        raise InputError(f"{folder} is no finished data set: it has no {MANIFEST}")
     try:
         manifest = msgspec.convert(files.read_json(path), Manifest)
     except msgspec.ValidationError as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
+        raise InputError(f"{path} is damaged: {error}") from None
     if manifest.format != FORMAT_VERSION:
-        raise ValueError(f"{path} has format {manifest.format}, this version reads {FORMAT_VERSION}")
+        raise InputError(f"{path} has format {manifest.format}, this version reads {FORMAT_VERSION}")
     return manifest

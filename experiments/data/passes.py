@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import OpenEXR
 
+from subspace.errors import InputError
+
 NO_SURFACE = 1e9
 """Metres; Blender's depth is 1e10 where a ray leaves the scene."""
 
@@ -53,7 +55,7 @@ def read(path: Path, world_to_camera: np.ndarray) -> Passes:
     def layers(*names: str) -> np.ndarray:
         missing = [name for name in names if f"ViewLayer.{name}" not in channels]
         if missing:
-            raise ValueError(f"{path} has no channel {', '.join(missing)}; it has {', '.join(sorted(channels))}")
+            raise InputError(f"{path} has no channel {', '.join(missing)}; it has {', '.join(sorted(channels))}")
         return np.stack([channels[f"ViewLayer.{name}"] for name in names], axis=-1).astype(np.float32)
 
     depth = layers("Depth.Z")[..., 0]

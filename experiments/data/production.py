@@ -25,6 +25,7 @@ from experiments.data.manifest import (
 )
 from experiments.data.scene_folder import SceneRecord, find_damage, read_record
 from experiments.storage import files
+from subspace.errors import InputError
 
 SETTINGS = "settings.json"
 
@@ -106,12 +107,12 @@ def check_settings(output: Path, settings: AnySettings) -> None:
     if not (output / SETTINGS).exists():
         others = sorted(entry.name for entry in output.iterdir() if not entry.name.startswith("."))
         if others:
-            raise ValueError(f"--output={output} holds {others[0]!r}, but no {SETTINGS}; name another folder")
+            raise InputError(f"--output={output} holds {others[0]!r}, but no {SETTINGS}; name another folder")
         return
     made = files.read_json(output / SETTINGS)
     for name, value in msgspec.json.decode(msgspec.json.encode(settings)).items():
         if made.get(name) != value:
-            raise ValueError(
+            raise InputError(
                 f"--output={output} was made with --{name}={made.get(name)}, not {value}; name another folder"
             )
 
@@ -158,7 +159,7 @@ def _read_finished(dataset: Production, scenes: int, verify: bool) -> None:
         print(error, file=sys.stderr)
         return
     if manifest.requested_scenes > scenes:
-        raise ValueError(f"{dataset.folder} holds {manifest.requested_scenes} scenes, --scenes={scenes} are fewer")
+        raise InputError(f"{dataset.folder} holds {manifest.requested_scenes} scenes, --scenes={scenes} are fewer")
     sheet = dataset.folder / CONTACT_SHEET
     whole = sheet.is_file() and files.sha256(sheet) == manifest.files.get(CONTACT_SHEET)
     for name, record in manifest.scenes.items():

@@ -27,6 +27,7 @@ from experiments.data.scene_folder import (
     write_record,
 )
 from experiments.storage import files
+from subspace.errors import InputError
 
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes, of the kernel's figure for the largest memory."""
@@ -143,7 +144,7 @@ def convert_view(
         ValueError: a map of another shape than the picture's, a depth that is not finite or negative, or no camera.
     """
     if not (np.isfinite(view.depth) & (view.depth >= 0)).all():
-        raise ValueError(f"{view.depth_file} has a depth that is not finite or negative")
+        raise InputError(f"{view.depth_file} has a depth that is not finite or negative")
     height, width = view.image.shape[:2]
     square = CentredSquare(width, height, resolution)
     given = {"depth": view.depth, "object_id": view.object_ids, "glass": view.glass, "mask": view.mask}
@@ -153,7 +154,7 @@ def convert_view(
             try:
                 maps[name] = square.nearest(values)
             except ValueError as error:
-                raise ValueError(f"{view.depth_file.parent}: {name} of frame {view.name}: {error}") from None
+                raise InputError(f"{view.depth_file.parent}: {name} of frame {view.name}: {error}") from None
     _check_camera(view)
     intrinsics = square.intrinsics(view.intrinsics)
     extrinsics = np.eye(3, 4) if view.world_to_camera is None else view.world_to_camera
@@ -177,10 +178,10 @@ def _check_camera(view: RecordedView) -> None:
     where = f"{view.depth_file.parent}: frame {view.name}"
     focal = view.intrinsics[[0, 1], [0, 1]]
     if not np.isfinite(view.intrinsics).all() or (focal <= 0).any() or (view.intrinsics[2] != [0, 0, 1]).any():
-        raise ValueError(f"{where} has intrinsics of no pinhole camera: {view.intrinsics.tolist()}")
+        raise InputError(f"{where} has intrinsics of no pinhole camera: {view.intrinsics.tolist()}")
     if view.world_to_camera is None:
         return
     rotation = view.world_to_camera[:, :3]
     is_rotation = np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-3 and np.linalg.det(rotation) > 0
     if not np.isfinite(view.world_to_camera).all() or not is_rotation:
-        raise ValueError(f"{where} has a pose that is no rotation and translation")
+        raise InputError(f"{where} has a pose that is no rotation and translation")

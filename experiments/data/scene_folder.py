@@ -16,6 +16,7 @@ from experiments.data.passes import Passes
 from experiments.data.tone_mapping import luminance, to_srgb, white_level
 from experiments.scenes import schema
 from experiments.storage import files
+from subspace.errors import InputError
 
 RECORD = "record.json"
 
@@ -164,7 +165,7 @@ def read_record(folder: Path) -> SceneRecord:
     try:
         return msgspec.convert(files.read_json(folder / RECORD), SceneRecord)
     except msgspec.ValidationError as error:
-        raise ValueError(f"{folder / RECORD} is damaged: {error}") from None
+        raise InputError(f"{folder / RECORD} is damaged: {error}") from None
 
 
 def find_damage(folder: Path, record: SceneRecord, everything: bool) -> str | None:
@@ -193,6 +194,6 @@ def _is_glass(scene: schema.Scene, item: schema.Object) -> bool:
 def _check(scene: schema.Scene, passes: Passes, view: int) -> None:
     expected = (scene.cameras.height, scene.cameras.width)
     if passes.depth.shape != expected:
-        raise ValueError(f"view {view} was rendered with {passes.depth.shape} pixels in place of {expected}")
+        raise InputError(f"view {view} was rendered with {passes.depth.shape} pixels in place of {expected}")
     if passes.object_id.max(initial=0) > len(scene.objects):
-        raise ValueError(f"view {view} shows object {passes.object_id.max()} of {len(scene.objects)}")
+        raise InputError(f"view {view} shows object {passes.object_id.max()} of {len(scene.objects)}")

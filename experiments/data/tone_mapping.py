@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from subspace.errors import InputError
+
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)
 """Of linear RGB with sRGB's primaries (ITU-R BT.709)."""
 
@@ -27,12 +29,12 @@ def white_level(brightness: Sequence[Float[np.ndarray, " pixels"]], percentile: 
     """
     surfaces = np.concatenate(brightness)
     if not surfaces.size:
-        raise ValueError("there are no surfaces in the rendered views")
+        raise InputError("there are no surfaces in the rendered views")
     if not np.isfinite(surfaces).all():
-        raise ValueError("the rendered colours are not finite")
+        raise InputError("the rendered colours are not finite")
     level = float(np.percentile(surfaces, percentile))
     if level <= 0:
-        raise ValueError(
+        raise InputError(
             f"the rendered views are black: the {percentile:g}th percentile of their brightness is {level:g}"
         )
     return level

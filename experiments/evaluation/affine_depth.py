@@ -18,6 +18,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import golden
 
+from subspace.errors import InputError
+
 ANCHORS = 64 * 64
 """Pixels of a view that the alignment is computed from, as in MoGe's evaluation; errors are taken on all."""
 DELTA = 1.25
@@ -59,7 +61,7 @@ def depth_metrics(predicted: Float[np.ndarray, " pixels"], truth: Float[np.ndarr
         ValueError: no pixels, or a true depth that is not positive.
     """
     if not truth.size or not (truth > 0).all():
-        raise ValueError("true depths must be positive, and one at least")
+        raise InputError("true depths must be positive, and one at least")
     predicted, truth = predicted.astype(np.float64), truth.astype(np.float64)
     inside = (predicted < DELTA * truth) & (truth < DELTA * predicted)
     return DepthMetrics(float(np.mean(np.abs(predicted - truth) / truth)), float(np.mean(inside)))
@@ -118,20 +120,20 @@ class _Residuals:
 
     def __init__(self, predicted: Float[np.ndarray, "n 3"], truth: Float[np.ndarray, "n 3"]) -> None:
         if predicted.shape != truth.shape or truth.ndim != 2 or truth.shape[1] != 3 or not len(truth):
-            raise ValueError(f"points must both have shape (n, 3), n > 0, got {predicted.shape} and {truth.shape}")
+            raise InputError(f"points must both have shape (n, 3), n > 0, got {predicted.shape} and {truth.shape}")
         self.predicted, self.truth = (np.array(x.T, np.float64, order="C") for x in (predicted, truth))
         distance = np.linalg.norm(self.truth, axis=0)
         if not (np.isfinite(self.predicted).all() and np.isfinite(distance).all()):
-            raise ValueError("points must be finite")
+            raise InputError("points must be finite")
         if (distance == 0).any():
-            raise ValueError("a true point lies at the camera's centre")
+            raise InputError("a true point lies at the camera's centre")
         self.weights = 1 / distance
         spreads = [
             self.weights @ np.abs(x - np.median(x, axis=1, keepdims=True)).sum(axis=0)
             for x in (self.truth, self.predicted)
         ]
         if spreads[1] == 0:
-            raise ValueError("all predicted points coincide: no scale can be told from them")
+            raise InputError("all predicted points coincide: no scale can be told from them")
         self.first_scale = float(spreads[0] / spreads[1]) or 1.0
         """Where to start looking; positive."""
         self.rounding = _ROUNDING * float(self.weights @ np.abs(self.truth).sum(axis=0))

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.evaluation.results import METRICS, SceneKey
+from subspace.errors import InputError
 
 RESAMPLES = 10_000
 _BATCH = 1_000
@@ -47,7 +48,7 @@ def paired_bootstrap(
         ValueError: fewer than two scenes, or not the same number.
     """
     if first.shape != second.shape or first.ndim != 1 or len(first) < 2:
-        raise ValueError(f"a paired comparison needs two scenes at least, got {first.shape} and {second.shape}")
+        raise InputError(f"a paired comparison needs two scenes at least, got {first.shape} and {second.shape}")
     rng, difference = np.random.default_rng(seed), second - first
     drawn = np.concatenate(
         [
@@ -71,7 +72,7 @@ def compare_results(
         ValueError: the results are not of the same scenes, or of one only, or have no metric in common.
     """
     if alone := sorted(first.keys() ^ second.keys()):
-        raise ValueError(f"the results are not of the same scenes: {'/'.join(alone[0])} is in one of them only")
+        raise InputError(f"the results are not of the same scenes: {'/'.join(alone[0])} is in one of them only")
 
     def column(result: Mapping[SceneKey, Mapping[str, float]], name: str) -> np.ndarray:
         return np.array([result[key][name] for key in first])
@@ -79,7 +80,7 @@ def compare_results(
     columns = {metric.name: (column(first, metric.name), column(second, metric.name)) for metric in METRICS}
     measured = {name: both for name, both in columns.items() if not np.isnan(both).any()}
     if not measured:
-        raise ValueError("the results have no metric of all scenes in common")
+        raise InputError("the results have no metric of all scenes in common")
     return {name: paired_bootstrap(*both, seed) for name, both in measured.items()}
 
 

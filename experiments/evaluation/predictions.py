@@ -16,6 +16,7 @@ from experiments.evaluation.results import SceneKey
 from experiments.evaluation.scene import Reconstruction
 from experiments.models import read_base
 from subspace import LowRank
+from subspace.errors import InputError
 from vggt_jax.adapters import load_adapter
 from vggt_jax.pose_encoding import decode_pose
 from weights_convert import read_peft
@@ -58,7 +59,7 @@ class Model:
         """ValueError if pictures of this width and height do not consist of whole patches."""
         patch = self.identity.config.patch_size
         if resolution % patch:
-            raise ValueError(
+            raise InputError(
                 f"pictures of {resolution} pixels do not consist of {self.identity.name}'s patches of {patch} pixels"
             )
 
@@ -85,7 +86,7 @@ def check_cameras(predicted: Reconstruction) -> None:
     """ValueError if the cameras are none, as those of an untrained model can be."""
     focal = predicted.intrinsics[:, [0, 1], [0, 1]]
     if not (np.isfinite(predicted.extrinsics).all() and np.isfinite(focal).all() and (focal > 0).all()):
-        raise ValueError("the predicted cameras are no pinhole cameras; are these weights trained?")
+        raise InputError("the predicted cameras are no pinhole cameras; are these weights trained?")
 
 
 def prediction_file(folder: Path, dataset: str, scene: str) -> Path:
@@ -117,11 +118,11 @@ def load_prediction(path: Path, views: Sequence[int], size: tuple[int, int]) -> 
         with np.load(path) as stored:
             depths, extrinsics, intrinsics, stored_views = (np.asarray(stored[name]) for name in names)
     except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} holds no prediction: {error}") from None
+        raise InputError(f"{path} holds no prediction: {error}") from None
     if stored_views.tolist() != list(views):
-        raise ValueError(f"{path} is of views {stored_views.tolist()}, not {list(views)}; see --views")
+        raise InputError(f"{path} is of views {stored_views.tolist()}, not {list(views)}; see --views")
     expected = {"depths": (len(views), *size), "extrinsics": (len(views), 3, 4), "intrinsics": (len(views), 3, 3)}
     for (name, shape), array in zip(expected.items(), (depths, extrinsics, intrinsics), strict=True):
         if array.shape != shape:
-            raise ValueError(f"{path}: {name} must have shape {shape}, got {array.shape}")
+            raise InputError(f"{path}: {name} must have shape {shape}, got {array.shape}")
     return Reconstruction(depths, extrinsics, intrinsics)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from experiments.evaluation.scene import SceneMetrics
+from subspace.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,9 @@ def read_csv(path: Path) -> dict[SceneKey, dict[str, float]]:
                 for row in csv.DictReader(opened)
             }
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        raise ValueError(f"{file} is no scenes.csv of experiments.evaluate: {error}") from None
+        raise InputError(f"{file} is no scenes.csv of experiments.evaluate: {error}") from None
     if not rows:
-        raise ValueError(f"{file} has no scenes")
+        raise InputError(f"{file} has no scenes")
     return rows
 
 

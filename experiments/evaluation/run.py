@@ -14,6 +14,7 @@ from experiments.evaluation.cloud import NEIGHBOURS
 from experiments.evaluation.predictions import Predictor, check_cameras, prediction_file, save_prediction
 from experiments.evaluation.results import Results, SceneKey
 from experiments.evaluation.scene import Evaluated, Reconstruction, SceneMetrics, evaluate_depth, evaluate_scene
+from subspace.errors import InputError
 
 Mask = Literal["valid", "glass", "task"]
 """All pixels with a surface, those with a transparent one, or those that the data's own mask counts."""
@@ -102,7 +103,7 @@ def evaluate_views(
             return evaluate_depth(predicted, truth, counted, views)
         return evaluate_scene(predicted, truth, counted, exact, views=views)
     except ValueError as error:
-        raise ValueError(f"{'/'.join(key)}: {error}") from None
+        raise InputError(f"{'/'.join(key)}: {error}") from None
 
 
 def last_scenes(dataset: Dataset, count: int | None) -> list[StoredScene]:
@@ -111,10 +112,10 @@ def last_scenes(dataset: Dataset, count: int | None) -> list[StoredScene]:
     Raises ValueError if there are fewer, or none.
     """
     if count is not None and count > len(dataset):
-        raise ValueError(f"{dataset.folder} has {len(dataset)} scenes, --held_out={count} asks for more")
+        raise InputError(f"{dataset.folder} has {len(dataset)} scenes, --held_out={count} asks for more")
     scenes = dataset.scenes[-count:] if count else dataset.scenes
     if not scenes:
-        raise ValueError(f"{dataset.folder} has no scenes")
+        raise InputError(f"{dataset.folder} has no scenes")
     return scenes
 
 

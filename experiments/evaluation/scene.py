@@ -15,6 +15,7 @@ from experiments.evaluation.affine_depth import ScaleShift, depth_metrics, fit_s
 from experiments.evaluation.cloud import NEIGHBOURS, Cloud
 from experiments.evaluation.point_metrics import PointMetrics, align, choose, compare
 from experiments.evaluation.similarity import Similarity
+from subspace.errors import InputError
 
 EXACT = 50_000
 """Scenes of so many pixels are measured completely …"""
@@ -207,15 +208,15 @@ def _count(
     """Pixels of the mask; ValueError if they cannot be evaluated."""
     shapes = {predicted.depths.shape, truth.depths.shape, mask.shape}
     if len(shapes) != 1:
-        raise ValueError(f"prediction, truth and mask must be of the same views, got {sorted(shapes)}")
+        raise InputError(f"prediction, truth and mask must be of the same views, got {sorted(shapes)}")
     pixels = int(mask.sum())
     if pixels < NEIGHBOURS:
-        raise ValueError(f"only {pixels} pixels to evaluate, {NEIGHBOURS} are needed")
+        raise InputError(f"only {pixels} pixels to evaluate, {NEIGHBOURS} are needed")
     for name, of in (("predicted", predicted), ("true", truth)):
         wrong = mask & ~((of.depths > 0) & np.isfinite(of.depths))
         if wrong.any():
             view = int(wrong.any(axis=(1, 2)).argmax())
-            raise ValueError(
+            raise InputError(
                 f"view {view if views is None else views[view]}: {np.count_nonzero(wrong[view])} {name} depth(s) in the mask "
                 f"are no positive numbers, such as {of.depths[view][wrong[view]][0]}"
             )
@@ -236,7 +237,7 @@ def _depth_errors(predicted: Reconstruction, truth: Reconstruction, mask: Bool[n
 
     shown = [view for view in range(len(mask)) if np.count_nonzero(mask[view]) >= FEWEST]
     if not shown:
-        raise ValueError(f"no view shows {FEWEST} pixels to evaluate")
+        raise InputError(f"no view shows {FEWEST} pixels to evaluate")
     with (
         ThreadPoolExecutor() as threads
     ):  # sorting, which takes most of the time, runs outside of the interpreter's lock

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from subspace.errors import InputError
+
 _FLAT = 1e-14
 """Second singular value of a covariance, relative to the points' distances from the origin, that is rounding only."""
 
@@ -59,19 +61,19 @@ def fit_similarity(
             determine a rotation, because fewer than three are left or those of one side lie on a line.
     """
     if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 3:
-        raise ValueError(f"source and target must both have shape (points, 3), got {source.shape} and {target.shape}")
+        raise InputError(f"source and target must both have shape (points, 3), got {source.shape} and {target.shape}")
     source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
     share = np.ones(len(source)) if weights is None else np.asarray(weights, np.float64)
     if share.shape != source.shape[:1]:
-        raise ValueError(f"weights must have shape ({len(source)},), got {share.shape}")
+        raise InputError(f"weights must have shape ({len(source)},), got {share.shape}")
     with np.errstate(invalid="ignore"):
         source_mean, target_mean = share @ source, share @ target
     if not (np.isfinite(source_mean).all() and np.isfinite(target_mean).all()):
-        raise ValueError("points and weights must be finite")
+        raise InputError("points and weights must be finite")
     if (share < 0).any():
-        raise ValueError("weights must not be negative")
+        raise InputError("weights must not be negative")
     if np.count_nonzero(share) < 3:
-        raise ValueError(f"a similarity needs three points at least, got {np.count_nonzero(share)}")
+        raise InputError(f"a similarity needs three points at least, got {np.count_nonzero(share)}")
     total = share.sum()
     share, source_mean, target_mean = share / total, source_mean / total, target_mean / total
 
@@ -82,7 +84,7 @@ def fit_similarity(
     means = source_mean, target_mean
     sizes = [np.sqrt(spread + mean @ mean) for spread, mean in zip(spreads, means, strict=True)]
     if sigma[1] <= _FLAT * sizes[0] * sizes[1]:
-        raise ValueError("the points of one side lie on a line or coincide: no rotation can be told from them")
+        raise InputError("the points of one side lie on a line or coincide: no rotation can be told from them")
     signs = np.array([1.0, 1.0, np.sign(np.linalg.det(U) * np.linalg.det(Vt))])
     rotation = (U * signs) @ Vt
     scale = float(sigma @ signs / spreads[0]) if with_scale else 1.0

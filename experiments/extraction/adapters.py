@@ -19,7 +19,7 @@ from experiments.models import Base
 from experiments.presets import Preset
 from experiments.scenes.schema import Attribute, Setting
 from experiments.storage.files import read_json, write_json
-from experiments.storage.stages import stage_folder
+from experiments.storage.identity import stage_folder
 from experiments.training.batch import TrainingBatch
 from experiments.training.feature_cache import token_cache
 from experiments.training.held_out import HeldOutLoss, evenly_spaced

@@ -11,6 +11,7 @@ from experiments.data.production import dataset_name
 from experiments.generate import default_folder, generate
 from experiments.presets import Preset
 from experiments.scenes.schema import Attribute, Setting
+from subspace.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,7 @@ def make_data(
     sets = {number: Dataset(folder / dataset_name(number)) for number in range(k)}
     for dataset in sets.values():
         if len(dataset) < 2 * preset.held_out:
-            raise ValueError(
+            raise InputError(
                 f"{dataset.folder}: only {len(dataset)} of {wanted} scenes could be rendered, too few to train"
             )
     return Data(

@@ -8,6 +8,7 @@ from pathlib import Path
 from experiments.extraction.choice import Choice
 from experiments.extraction.source import Source
 from subspace import LowRank
+from subspace.errors import InputError
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import load_adapter
 from weights_convert import read_config
@@ -36,13 +37,13 @@ def read_adapters(paths: Sequence[str], config: VGGTConfig | None) -> tuple[dict
       OSError: an adapter that cannot be read.
     """
     if len(paths) < 2:
-        raise ValueError(f"--adapters needs at least two adapters to find what they share, got {len(paths)}")
+        raise InputError(f"--adapters needs at least two adapters to find what they share, got {len(paths)}")
     found: dict[str, dict[str, LowRank]] = {}
     bases: dict[str, str] = {}
     for name, path in zip(_names(paths), map(Path, paths), strict=True):
         if path.is_dir():
             if not (path / PEFT_CONFIG).exists():
-                raise ValueError(f"--adapters: {path} is no PEFT folder (it has no {PEFT_CONFIG})")
+                raise InputError(f"--adapters: {path} is no PEFT folder (it has no {PEFT_CONFIG})")
             found[name] = read_peft(path, config)
             bases[name] = "of PEFT's adapters, not recorded"
         else:
@@ -52,7 +53,7 @@ def read_adapters(paths: Sequence[str], config: VGGTConfig | None) -> tuple[dict
     (first, base), *others = bases.items()
     for name, other in others:
         if other != base:
-            raise ValueError(f"--adapters: the base model of {first} is {base}, that of {name} is {other}")
+            raise InputError(f"--adapters: the base model of {first} is {base}, that of {name} is {other}")
     return found, base
 
 

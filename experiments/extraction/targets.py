@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from experiments.data.dataset import StoredScene, Views
+from subspace.errors import InputError
 
 Targets = Literal["true", "shuffled"]
 
@@ -45,7 +46,7 @@ def shuffled(datasets: Mapping[int, Sequence[StoredScene]], seed: int) -> dict[i
         ValueError: a single data set, in which there may be no other truth.
     """
     if len(datasets) < 2:
-        raise ValueError(f"shuffled targets need at least two data sets, got {len(datasets)}")
+        raise InputError(f"shuffled targets need at least two data sets, got {len(datasets)}")
     numbers = list(datasets)
     found = {}
     for number, other in zip(numbers, [*numbers[1:], numbers[0]], strict=True):

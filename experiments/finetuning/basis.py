@@ -15,6 +15,7 @@ from experiments.analysis.basis import STRATEGIES, layer_dims
 from experiments.finetuning.choice import Allocation
 from experiments.mining.folder import SUBSPACE, MinedAttribute, read_folder
 from subspace import Basis, LowRank, merge_subspaces
+from subspace.errors import InputError
 from subspace.grouping import solve_in_groups
 from vggt_jax.adaptable import Matrix
 from vggt_jax.adapters import BaseModel
@@ -46,19 +47,19 @@ def read_subspaces(
     for folder in folders:
         mined = read_folder(folder, "--subspaces")
         if mined.attribute in found:
-            raise ValueError(
+            raise InputError(
                 f"--subspaces: {found[mined.attribute].folder} and {folder} both hold the attribute {mined.attribute}"
             )
         if not mined.origin.base.endswith(f"({base.fingerprint})"):
-            raise ValueError(
+            raise InputError(
                 f"{folder} was mined from adapters of the base model {mined.origin.base}, "
                 f"this one is {base.name} ({base.fingerprint})"
             )
         for path, matrix in matrices.items():
             if path not in mined.factors:
-                raise ValueError(f"{folder} has no subspace for {path}; leave it out with --matrices")
+                raise InputError(f"{folder} has no subspace for {path}; leave it out with --matrices")
             if mined.factors[path].shape != (*matrix.stack, matrix.n, matrix.m):
-                raise ValueError(
+                raise InputError(
                     f"{folder}: {path} is {mined.factors[path].shape}, in the base model it is "
                     f"{(*matrix.stack, matrix.n, matrix.m)}"
                 )
@@ -88,7 +89,7 @@ def unite(
     """
     for own in mined.values():
         if dim is not None and dim > own.origin.dim:
-            raise ValueError(f"--dim={dim}: the subspaces in {own.folder} have {own.origin.dim} directions (d')")
+            raise InputError(f"--dim={dim}: the subspaces in {own.folder} have {own.origin.dim} directions (d')")
     allocate = STRATEGIES[_STRATEGIES[allocation]]
     stacks: dict[str, LowRank] = {}
     dims: dict[str, list[np.ndarray]] = {}

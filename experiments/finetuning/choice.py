@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from experiments.presets import PRESETS, Preset, PresetName
+from subspace.errors import InputError
 from vggt_jax.parameters import Method
 
 Allocation = Literal["uniform", "importance", "exact"]
@@ -99,22 +100,22 @@ def choose(
         changes["alpha"] = rank
     chosen = replace(original, **changes)
     if not data:
-        raise ValueError("--data: name at least one data set, a folder with a manifest.json")
+        raise InputError("--data: name at least one data set, a folder with a manifest.json")
     _refuse(method, ("subspace",), subspaces=subspaces, allocation=allocation)
     _refuse(method, _WITH_M, dim=dim, plain=plain)
     _refuse(method, ("adalora",), target_rank=target_rank)
     if method == "subspace" and not subspaces:
-        raise ValueError("--subspaces: name at least one folder that experiments.extract wrote")
+        raise InputError("--subspaces: name at least one folder that experiments.extract wrote")
     if method in _WITH_M:
         plain = HEADS if plain is None else [pattern for pattern in plain if pattern]
     if rank is not None and method not in _WITH_RANK and not plain:
-        raise ValueError(f"--rank has no meaning for --method={method}" + " without --plain" * (method in _WITH_M))
+        raise InputError(f"--rank has no meaning for --method={method}" + " without --plain" * (method in _WITH_M))
     if method == "psv" and dim is None:
         dim = len(("texture", "geometry", "camera", "lighting")) * original.dim
     if method == "adalora":
         target_rank = max(1, round(2 / 3 * chosen.rank)) if target_rank is None else target_rank
         if target_rank > chosen.rank:
-            raise ValueError(f"--target_rank={target_rank} is larger than the rank {chosen.rank} to begin with")
+            raise InputError(f"--target_rank={target_rank} is larger than the rank {chosen.rank} to begin with")
     return Choice(
         method=method,
         preset_name=preset,
@@ -135,4 +136,4 @@ def choose(
 def _refuse(method: Method, methods: Sequence[Method], **given: Any) -> None:
     for name, value in given.items():
         if value is not None and method not in methods:
-            raise ValueError(f"--{name} has no meaning for --method={method}, only for {', '.join(methods)}")
+            raise InputError(f"--{name} has no meaning for --method={method}, only for {', '.join(methods)}")

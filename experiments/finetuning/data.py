@@ -8,6 +8,7 @@ from pathlib import Path
 
 from experiments.data.dataset import Dataset, StoredScene
 from experiments.training.sampling import Scene
+from subspace.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,23 +44,23 @@ def read_data(folders: Sequence[Path], held_out: int) -> TuningData:
     for folder in folders:
         dataset = Dataset(folder)
         if len(dataset) <= held_out:
-            raise ValueError(
+            raise InputError(
                 f"{folder}: has {len(dataset)} scenes, nothing to train on beside {held_out} held-out ones"
             )
         if not dataset.manifest.has_poses:
-            raise ValueError(
+            raise InputError(
                 f"{folder}: it is not known where its cameras stood, so that it can be evaluated, not trained on"
             )
         digest = dataset.manifest.sha256
         if digest in hashes.values():
-            raise ValueError(f"--data: {folder} is there twice")
+            raise InputError(f"--data: {folder} is there twice")
         hashes[str(folder)] = digest
         resolutions[dataset.manifest.settings.resolution] = folder
         training += dataset.scenes[: len(dataset) - held_out]
         validation += dataset.scenes[len(dataset) - held_out :]
     if len(resolutions) > 1:
         named = ", ".join(f"{folder} has {size} pixels" for size, folder in resolutions.items())
-        raise ValueError(f"--data: pictures must be of one size, {named}")
+        raise InputError(f"--data: pictures must be of one size, {named}")
     (resolution,) = resolutions
     names = [f"{scene.folder.parent.name}/{scene.folder.name}" for scene in validation]
     return TuningData(training, validation, names, resolution, hashes)

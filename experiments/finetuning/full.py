@@ -23,6 +23,7 @@ from experiments.training.losses import Objective
 from experiments.training.normalization import normalize
 from experiments.training.optimizer import OptimizerSettings, make_optimizer
 from experiments.training.step import LossFunction
+from subspace.errors import InputError
 from vggt_jax import VGGTConfig
 from vggt_jax.adaptable import ADAPTABLE_PARTS
 from vggt_jax.deltas import dotted
@@ -63,7 +64,7 @@ def split(base: nnx.State, patterns: Sequence[str]) -> tuple[nnx.State, nnx.Stat
     adaptable = [name for name in names if name.startswith(tuple(part + "." for part in ADAPTABLE_PARTS))]
     matched = {pattern: {name for name in adaptable if _matches(name, pattern)} for pattern in patterns}
     if empty := [pattern for pattern, found in matched.items() if not found]:
-        raise ValueError(f"no parameter to fine-tune matches {', '.join(empty)}; names are like {adaptable[0]}")
+        raise InputError(f"no parameter to fine-tune matches {', '.join(empty)}; names are like {adaptable[0]}")
     chosen = set().union(*matched.values())
     trained, frozen = (
         nnx.from_flat_state([leaf for name, leaf in zip(names, flat, strict=True) if (name in chosen) is wanted])

@@ -17,13 +17,14 @@ from experiments.finetuning.methods import ADAPTER, make_trainable, subspace_has
 from experiments.finetuning.trainable import Trainable, without_axis
 from experiments.models import Base
 from experiments.storage.files import read_json, write_json
-from experiments.storage.stages import stage_folder
+from experiments.storage.identity import stage_folder
 from experiments.training.feature_cache import token_cache
 from experiments.training.held_out import HeldOutLoss, evenly_spaced
 from experiments.training.loop import LoopSettings, train
 from experiments.training.sampling import BatchSampler, Encode, view_counts
 from experiments.training.sharding import Placement, make_mesh
 from experiments.training.step import start, training_step
+from subspace.errors import InputError
 from vggt_jax.parameters import ParameterCount
 
 DONE = "held_out.json"
@@ -68,7 +69,7 @@ def tune(choice: Choice, base: Base, data: TuningData, announce: Callable[[str],
     """
     patch = base.config.patch_size
     if data.resolution % patch:
-        raise ValueError(f"--data: patches of {patch} pixels do not divide pictures of {data.resolution}")
+        raise InputError(f"--data: patches of {patch} pixels do not divide pictures of {data.resolution}")
     identity = {
         "base": {"name": base.identity.name, "fingerprint": base.identity.fingerprint},
         "data": list(data.sha256.values()),

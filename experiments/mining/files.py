@@ -13,6 +13,7 @@ from safetensors.numpy import save
 
 from experiments.storage.files import write_bytes
 from subspace import LowRank, SharedSubspace
+from subspace.errors import InputError
 
 FORMAT = "attribute-subspaces: mined subspace, version 1"
 SAVED = ("weights", "singular_values", "initial_singular_values", "residuals")
@@ -64,13 +65,13 @@ def load_subspace(path: Path) -> StoredSubspace:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except SafetensorError as error:
-        raise ValueError(f"{path} is no safetensors file, or a damaged one: {error}") from None
+        raise InputError(f"{path} is no safetensors file, or a damaged one: {error}") from None
     if header.get("format") != FORMAT:
-        raise ValueError(f"{path} holds no mined subspace (experiments.extract writes them as subspace.safetensors)")
+        raise InputError(f"{path} holds no mined subspace (experiments.extract writes them as subspace.safetensors)")
     names = [name.removesuffix(".A") for name in tensors if name.endswith(".A")]
     expected = {f"{name}.{part}" for name in names for part in ("A", "B", *SAVED)}
     if expected != set(tensors):
-        raise ValueError(f"{path} is incomplete: {sorted(expected ^ set(tensors))[0]}")
+        raise InputError(f"{path} is incomplete: {sorted(expected ^ set(tensors))[0]}")
     return StoredSubspace(
         origin=Origin(**json.loads(header["origin"])),
         factors={name: LowRank(tensors[f"{name}.A"], tensors[f"{name}.B"]) for name in names},

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from experiments.mining.files import Origin, load_subspace
 from experiments.storage.files import read_json
 from subspace import LowRank
+from subspace.errors import InputError
 
 SUBSPACE, SUMMARY, ADAPTERS = "subspace.safetensors", "summary.json", "adapters"
 
@@ -56,7 +57,7 @@ class MinedAttribute:
                     for path in self.factors
                 }
         except SafetensorError as error:
-            raise ValueError(f"{file} is damaged: {error}") from None
+            raise InputError(f"{file} is damaged: {error}") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,12 +96,12 @@ def read_inputs(folders: Sequence[Path]) -> Inputs:
     """
     if len(folders) < 2:
         named = f"only {folders[0]}" if folders else "nothing"
-        raise ValueError(f"--subspaces needs the folders of at least two attributes, with commas; got {named}")
+        raise InputError(f"--subspaces needs the folders of at least two attributes, with commas; got {named}")
     attributes: dict[str, MinedAttribute] = {}
     for folder in folders:
         mined = read_folder(folder, "--subspaces")
         if mined.attribute in attributes:
-            raise ValueError(
+            raise InputError(
                 f"--subspaces: {attributes[mined.attribute].folder} and {folder} both hold the attribute "
                 f"{mined.attribute}; name one folder for each (further runs of an attribute belong to --controls)"
             )
@@ -118,17 +119,17 @@ def read_folder(folder: Path, flag: str) -> MinedAttribute:
       flag: the flag that named it, for messages.
     """
     if not folder.is_dir():
-        raise ValueError(f"{flag}: there is no folder {folder}")
+        raise InputError(f"{flag}: there is no folder {folder}")
     for name in (SUBSPACE, SUMMARY):
         if not (folder / name).is_file():
-            raise ValueError(f"{flag}: {folder} has no {name}, so it is no finished output of experiments.extract")
+            raise InputError(f"{flag}: {folder} has no {name}, so it is no finished output of experiments.extract")
     stored = load_subspace(folder / SUBSPACE)
     for path, factors in stored.factors.items():
         if not (np.isfinite(factors.A).all() and np.isfinite(factors.B).all()):
-            raise ValueError(f"{folder / SUBSPACE}: {path} has NaN or infinity")
+            raise InputError(f"{folder / SUBSPACE}: {path} has NaN or infinity")
     facts, ranks = _read_summary(folder / SUMMARY)
     if missing := sorted(set(stored.factors) ^ set(ranks)):
-        raise ValueError(
+        raise InputError(
             f"{folder}: {SUBSPACE} and {SUMMARY} do not belong together: only one of them has {missing[0]}"
         )
     paths = [path for path in ranks if path in stored.factors]
@@ -149,20 +150,20 @@ def read_folder(folder: Path, flag: str) -> MinedAttribute:
 def check_comparable(first: MinedAttribute, other: MinedAttribute) -> None:
     """Raise ValueError unless two folders hold subspaces of the same size in the same matrices of one base model."""
     if other.origin.base != first.origin.base:
-        raise ValueError(
+        raise InputError(
             f"{other.folder} belongs to the base model {other.origin.base}, {first.folder} to {first.origin.base}"
         )
     if unshared := sorted(set(first.factors) ^ set(other.factors)):
         where = first.folder if unshared[0] in first.factors else other.folder
-        raise ValueError(f"{first.folder} and {other.folder} adapt different matrices: only {where} has {unshared[0]}")
+        raise InputError(f"{first.folder} and {other.folder} adapt different matrices: only {where} has {unshared[0]}")
     for path, factors in first.factors.items():
         found = other.factors[path]
         if found.shape != factors.shape:
-            raise ValueError(
+            raise InputError(
                 f"{other.folder}: {path} is {found.shape}, in {first.folder} it is {factors.shape}: other layers or sizes"
             )
         if found.rank != factors.rank:
-            raise ValueError(
+            raise InputError(
                 f"{other.folder}: the subspace of {path} has d'={found.rank}, in {first.folder} d'={factors.rank}; "
                 "mine them with one --dim"
             )
@@ -174,7 +175,7 @@ def _read_summary(path: Path) -> tuple[dict[str, str], dict[str, int]]:
     try:
         return dict(summary["facts"]), {row["path"]: int(row["rank"]) for row in summary["matrices"]}
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no summary of experiments.extract: {error!r}") from None
+        raise InputError(f"{path} is no summary of experiments.extract: {error!r}") from None
 
 
 def _adapter_files(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
@@ -182,7 +183,7 @@ def _adapter_files(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
     present = [file for file in files if file.is_file()]
     if present and len(present) < len(files):
         missing = next(file for file in files if file not in present)
-        raise ValueError(f"{missing} is missing, though the subspace was mined from it")
+        raise InputError(f"{missing} is missing, though the subspace was mined from it")
     return tuple(present)
 
 
@@ -192,11 +193,11 @@ def _check_adapter(file: Path, mined: MinedAttribute) -> None:
         with safe_open(file, framework="numpy") as tensors:
             shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}
     except SafetensorError as error:
-        raise ValueError(f"{file} is no safetensors file, or a damaged one: {error}") from None
+        raise InputError(f"{file} is no safetensors file, or a damaged one: {error}") from None
     expected = _factor_shapes(mined.factors, mined.ranks)
     if differing := sorted(name for name in expected.keys() | shapes if expected.get(name) != shapes.get(name)):
         name = differing[0]
-        raise ValueError(
+        raise InputError(
             f"{file}: {name} is {shapes.get(name, 'missing')}, for {SUBSPACE} it must be {expected.get(name, 'absent')}"
         )
 

@@ -16,6 +16,7 @@ from subspace import (
     shared_subspaces,
     subspace_stabilities,
 )
+from subspace.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,19 +39,19 @@ def stack_adapters(adapters: Mapping[str, Mapping[str, LowRank]]) -> dict[str, L
     only one.
     """
     if len(adapters) < 2:
-        raise ValueError(f"a shared subspace needs at least two adapters, got {len(adapters)}")
+        raise InputError(f"a shared subspace needs at least two adapters, got {len(adapters)}")
     (first_name, first), *others = adapters.items()
     for name, adapter in others:
         if unshared := sorted(set(first) ^ set(adapter)):
             where = first_name if unshared[0] in first else name
-            raise ValueError(f"{name} and {first_name} adapt different matrices: only {where} has {unshared[0]}")
+            raise InputError(f"{name} and {first_name} adapt different matrices: only {where} has {unshared[0]}")
         for path, delta in adapter.items():
             if delta.shape != first[path].shape:
-                raise ValueError(
+                raise InputError(
                     f"{name}: {path} is {delta.shape}, in {first_name} it is {first[path].shape}: another base model"
                 )
             if delta.rank != first[path].rank:
-                raise ValueError(f"{name}: {path} has rank {delta.rank}, in {first_name} rank {first[path].rank}")
+                raise InputError(f"{name}: {path} has rank {delta.rank}, in {first_name} rank {first[path].rank}")
     return {path: jax.tree.map(lambda *x: jnp.stack(x), *(each[path] for each in adapters.values())) for path in first}
 
 
@@ -67,7 +68,7 @@ def dimensions(stacks: Mapping[str, LowRank], dim: int) -> dict[str, int]:
 def check_dim(dim: int, k: int, rank: int) -> None:
     """Raise ValueError unless k adapters can span ``dim`` dimensions."""
     if not 1 <= dim <= k * rank:
-        raise ValueError(
+        raise InputError(
             f"--dim={dim}: {k} adapters of rank {rank} span at most {k * rank} dimensions (k·r); at least 1"
         )
 

@@ -18,6 +18,7 @@ from experiments.pretraining.run import Evaluations
 from experiments.process.revision import commit
 from experiments.reports.markdown import render_markdown
 from experiments.storage.files import write_bytes
+from subspace.errors import InputError
 from vggt_jax import VGGT
 from vggt_jax.deltas import dotted
 from vggt_jax.matching import Matcher
@@ -126,7 +127,7 @@ def read_record(folder: Path) -> Record:
         record = replace(record, ablations=[Ablation(**each) for each in record.ablations])
         record.as_ablation.description  # noqa: B018 (what is not there is noticed here)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not an evaluation of experiments.pretrain ({error})") from None
+        raise InputError(f"{path}: not an evaluation of experiments.pretrain ({error})") from None
     return record
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float
 
+from subspace.errors import InputError
 from vggt_jax import VGGT, VGGTConfig
 from vggt_jax.deltas import dotted
 from vggt_jax.parameters import abstract_model
@@ -52,7 +53,7 @@ def sinusoidal_positions(grid: int, width: int) -> Float[np.ndarray, "1 t c"]:
         ValueError: ``width`` is not a multiple of 4.
     """
     if width % 4:
-        raise ValueError(f"width must be a multiple of 4 for sinusoidal positions, got {width}")
+        raise InputError(f"width must be a multiple of 4 for sinusoidal positions, got {width}")
     frequencies = _WAVELENGTHS ** -(np.arange(width // 4) / (width // 4))
     angles = np.arange(grid)[:, None] * frequencies
     waves = np.concatenate([np.sin(angles), np.cos(angles)], axis=-1)

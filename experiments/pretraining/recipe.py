@@ -10,6 +10,7 @@ from experiments.pretraining.objective import PretrainingObjective
 from experiments.pretraining.sampling import Augmentation
 from experiments.training.losses import CameraLoss, Objective, RegressionLoss
 from experiments.training.optimizer import OptimizerSettings
+from subspace.errors import InputError
 from vggt_jax import VGGTConfig
 
 TRUNK = ("aggregator",)
@@ -61,7 +62,7 @@ class Recipe:
     def scaled(self, length: float) -> Recipe:
         """With ``length`` times as many steps in every stage, at least one."""
         if not length > 0:
-            raise ValueError(f"length must be positive, got {length}")
+            raise InputError(f"length must be positive, got {length}")
         return replace(self, stages=tuple(replace(s, steps=max(1, round(length * s.steps))) for s in self.stages))
 
     def without(self, ingredient: Ingredient) -> Recipe:

@@ -24,6 +24,7 @@ from experiments.training.normalization import normalize
 from experiments.training.optimizer import make_optimizer
 from experiments.training.sharding import Placement, make_mesh
 from experiments.training.step import TrainingState, start, training_step
+from subspace.errors import InputError
 from vggt_jax import VGGT
 from vggt_jax.matching import Matcher
 from vggt_jax.parameters import abstract_model
@@ -58,7 +59,7 @@ class Pretraining:
 
     def __init__(self, recipe: Recipe, sources: Sequence[Source], folder: Path):
         if len({source.name for source in sources}) < len(sources):
-            raise ValueError(f"data sets must differ, got {', '.join(source.name for source in sources)}")
+            raise InputError(f"data sets must differ, got {', '.join(source.name for source in sources)}")
         self.recipe, self.sources, self.folder = recipe, sources, folder
         # Chunks of frames and forced devices would split the same axis, which costs copies.
         self._config = replace(recipe.config, frames_chunk=4096)

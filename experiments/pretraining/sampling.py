@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, UInt8
 from experiments.data.geometry import unproject
 from experiments.pretraining.scenes import Scene
 from experiments.training.batch import TrainingBatch
+from subspace.errors import InputError
 
 
 def choose_views(
@@ -126,10 +127,10 @@ class StageSampler:
 
     def __post_init__(self) -> None:
         if not self.views or any(count < 2 or self.images % count for count in self.views):
-            raise ValueError(f"views {self.views} must be at least 2 and divide {self.images} images")
+            raise InputError(f"views {self.views} must be at least 2 and divide {self.images} images")
         for scene in self.scenes:
             if scene.num_views < max(self.views):
-                raise ValueError(f"{scene.name}: has {scene.num_views} views, {max(self.views)} are needed")
+                raise InputError(f"{scene.name}: has {scene.num_views} views, {max(self.views)} are needed")
 
     def __call__(self, step: int) -> TrainingBatch:
         rng = np.random.default_rng([self.seed, step])

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from experiments.data.dataset import Dataset, StoredScene
 from experiments.data.manifest import RecordedSettings
+from subspace.errors import InputError
 
 _THREADS = 4
 """PNG and zip decoders release the interpreter's lock."""
@@ -70,9 +71,9 @@ def read_source(
     dataset = Dataset(folder)
     stored = dataset.manifest.settings
     if stored.resolution != resolution:
-        raise ValueError(f"{folder}: has pictures of {stored.resolution} pixels, the model needs {resolution}")
+        raise InputError(f"{folder}: has pictures of {stored.resolution} pixels, the model needs {resolution}")
     if not len(dataset):
-        raise ValueError(f"{folder}: has no scenes")
+        raise InputError(f"{folder}: has no scenes")
     seed = 0 if isinstance(stored, RecordedSettings) else stored.seed
     with ThreadPoolExecutor(_THREADS) as pool:
         scenes = list(progress(pool.map(_read, dataset), len(dataset)))
@@ -91,7 +92,7 @@ def split(scenes: Sequence[Scene], held_out: int) -> tuple[list[Scene], list[Sce
         ValueError: nothing would be left to train on.
     """
     if not 0 < held_out < len(scenes):
-        raise ValueError(f"cannot hold out {held_out} of {len(scenes)} scenes")
+        raise InputError(f"cannot hold out {held_out} of {len(scenes)} scenes")
     return list(scenes[:-held_out]), list(scenes[-held_out:])
 
 

@@ -17,6 +17,7 @@ from experiments.reconstruction.matched_pose import solve_views
 from experiments.reconstruction.photos import UPRIGHT, Photo
 from experiments.reconstruction.placement import Placement
 from experiments.reconstruction.scene import Scene
+from subspace.errors import InputError
 from vggt_jax import VGGT
 from vggt_jax.matching import Matcher, directed_pairs
 from vggt_jax.pose_encoding import decode_pose
@@ -109,10 +110,10 @@ def scene_of(
     pose_encodings, depth, confidence = outputs.pose_encodings, outputs.depth, outputs.confidence
     for name, *arrays in zip(names, pose_encodings, depth, confidence, strict=True):
         if not all(np.isfinite(array).all() for array in arrays):
-            raise ValueError(f"{name}: the model's predictions are not finite; are these weights trained?")
+            raise InputError(f"{name}: the model's predictions are not finite; are these weights trained?")
     for name, degrees in zip(names, np.degrees(pose_encodings[:, 7:]), strict=True):
         if (degrees <= 0).any() or (degrees >= 180).any():
-            raise ValueError(
+            raise InputError(
                 f"{name}: the model says that it sees {degrees[1]:.0f} by {degrees[0]:.0f} degrees, "
                 "which no pinhole camera does; are these weights trained?"
             )
@@ -129,7 +130,7 @@ def refined(scene: Scene, outputs: Outputs, patch_size: int) -> Scene:
     Raises ValueError if ``outputs`` come without matches.
     """
     if outputs.matched is None or outputs.probability is None:
-        raise ValueError("refined needs the outputs of a model with a matcher")
+        raise InputError("refined needs the outputs of a model with a matcher")
     is_photo = scene.is_photo[:, patch_size // 2 :: patch_size, patch_size // 2 :: patch_size]
     sources, _ = directed_pairs(len(scene.names))
     weights = outputs.probability * is_photo.reshape(len(is_photo), -1)[list(sources)]

@@ -10,6 +10,8 @@ from jaxtyping import Float
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
+from subspace.errors import InputError
+
 INLIER = 0.5
 """Tokens: residuals much larger than this hardly count."""
 AGREEING = 0.2
@@ -50,9 +52,9 @@ def solve_pose(
         ValueError: no match has a weight, or there is no start.
     """
     if not len(starts):
-        raise ValueError("solve_pose needs at least one start")
+        raise InputError("solve_pose needs at least one start")
     if not np.any(weights > 0):
-        raise ValueError("solve_pose needs a match with a positive weight")
+        raise InputError("solve_pose needs a match with a positive weight")
     homogeneous = np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1).astype(np.float64)
     first, second = (
         depth[:, None] * (homogeneous @ np.linalg.inv(matrix).T)

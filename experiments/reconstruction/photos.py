@@ -11,6 +11,8 @@ from pathlib import Path
 
 from PIL import ExifTags, Image
 
+from subspace.errors import InputError
+
 UPRIGHT = 1
 """The EXIF orientation of a photo that is stored as it should be seen."""
 
@@ -51,14 +53,14 @@ def find_photos(images: str) -> tuple[list[Photo], list[Path]]:
     paths, others = _files(images)
     if not paths:
         seen = f"; found only {_listed(others)}" if others else ""
-        raise ValueError(f"no images at {images}{seen}")
+        raise InputError(f"no images at {images}{seen}")
     shared = Path(os.path.commonpath([path.parent for path in paths]))
     photos = [_read(path, path.relative_to(shared).as_posix()) for path in paths]
     stems: dict[str, Photo] = {}
     for photo in photos:
         twin = stems.setdefault(re.sub(r"\s", "_", photo.stem.casefold()), photo)
         if twin is not photo:
-            raise ValueError(f"{twin.path} and {photo.path} would get outputs of the same name; rename one of them")
+            raise InputError(f"{twin.path} and {photo.path} would get outputs of the same name; rename one of them")
     return photos, others
 
 
@@ -92,7 +94,7 @@ def _read(path: Path, name: str) -> Photo:
             width, height = image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         # Pillow reports damaged files as any of these, and its messages often leave out the name
-        raise ValueError(f"cannot read image {path}: {' '.join(str(error).split())}") from error
+        raise InputError(f"cannot read image {path}: {' '.join(str(error).split())}") from error
     if orientation >= 5:  # these four turn it by a quarter
         width, height = height, width
     return Photo(path, name, width, height, orientation)

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from subspace.errors import InputError
+
 WORKER = Path(__file__).with_name("blender") / "worker.py"
 _VERSION_SECONDS = 60
 
@@ -36,7 +38,7 @@ def worker_command(blender: str | None) -> list[str]:
         return [program, "--background", "--factory-startup", "--python", str(WORKER), "--"]
     if said.stdout.startswith("Python"):
         return [program, str(WORKER)]
-    raise ValueError(f"--blender={blender} is neither Blender nor Python: --version says {said.stdout[:80].strip()!r}")
+    raise InputError(f"--blender={blender} is neither Blender nor Python: --version says {said.stdout[:80].strip()!r}")
 
 
 def _uv_python() -> str:

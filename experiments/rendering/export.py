@@ -14,6 +14,7 @@ import trimesh
 
 from experiments.rendering.blender import meshes
 from experiments.scenes import schema
+from subspace.errors import InputError
 from weights_convert.command_line import run
 
 
@@ -41,7 +42,7 @@ def to_trimesh(scene: schema.Scene) -> trimesh.Scene:
 
 def main(arguments: Sequence[str]) -> None:
     if len(arguments) != 2:
-        raise ValueError(f"give a scene's JSON file and the file to write; got {' '.join(arguments) or 'nothing'}")
+        raise InputError(f"give a scene's JSON file and the file to write; got {' '.join(arguments) or 'nothing'}")
     source, target = map(Path, arguments)
     scene = to_trimesh(schema.from_json(source.read_bytes()))
     scene.export(target)

@@ -26,6 +26,7 @@ from experiments.rendering import region
 from experiments.rendering.worker_process import RenderError, WorkerLost, WorkerProcess
 from experiments.scenes import schema
 from experiments.storage import files
+from subspace.errors import InputError
 
 _LEAST_FREE_BYTES = 32 * 2**20
 _SECONDS_PER_PATH = 1e-5
@@ -83,7 +84,7 @@ def finish_job(worker: WorkerProcess, job: RenderJob, seconds_limit: float) -> S
         OSError: the folder cannot be written.
     """
     if job.renderer not in (None, worker.renderer):
-        raise ValueError(f"{job.folder.parent} was begun with {job.renderer}, this is {worker.renderer}: see --blender")
+        raise InputError(f"{job.folder.parent} was begun with {job.renderer}, this is {worker.renderer}: see --blender")
     with files.new_folder(job.folder) as folder:
         raw = folder / "raw"
         raw.mkdir()

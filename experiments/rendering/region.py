@@ -15,6 +15,7 @@ from PIL import Image
 from experiments.data.passes import Passes
 from experiments.scenes import schema
 from experiments.scenes.support import rotation_of
+from subspace.errors import InputError
 
 
 def mask_of(scene: schema.Scene) -> Callable[[int, Passes], Bool[np.ndarray, "h w"]] | None:
@@ -29,7 +30,7 @@ def mask_of(scene: schema.Scene) -> Callable[[int, Passes], Bool[np.ndarray, "h 
         return None
     content = Path(region.picture).read_bytes()
     if sha256(content).hexdigest() != region.sha256:
-        raise ValueError(f"{region.picture} is not the picture that the scene was made with")
+        raise InputError(f"{region.picture} is not the picture that the scene was made with")
     with Image.open(io.BytesIO(content)) as picture:
         counts = np.asarray(picture.convert("L")) > 127
     item = scene.objects[region.object]

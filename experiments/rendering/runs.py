@@ -15,6 +15,7 @@ from experiments.data.manifest import AnySettings, scene_name
 from experiments.data.production import Production, begin, check_settings, dataset_name, examine, locked
 from experiments.rendering.pool import Executor, RenderJob
 from experiments.scenes import schema
+from subspace.errors import InputError
 
 ATTEMPTS = 3
 """Specifications that are tried for a scene."""
@@ -81,7 +82,7 @@ def generate(
     for dataset in sets:
         if not dataset.scenes:
             errors = next(iter(dataset.failed.values()))
-            raise ValueError(f"none of the {scenes} scenes of {dataset.folder} could be rendered: {errors[-1]}")
+            raise InputError(f"none of the {scenes} scenes of {dataset.folder} could be rendered: {errors[-1]}")
     return Outcome(
         scenes=sum(len(dataset.scenes) for dataset in sets),
         failed=sum(len(dataset.failed) for dataset in sets),
@@ -152,4 +153,4 @@ def _check_specs(dataset: Production, make_scene: SceneMaker) -> None:
     scene = max(dataset.scenes)
     spec = dataset.folder / scene_name(scene) / "spec.json"
     if spec.read_bytes() != schema.to_json(make_scene(dataset.number, scene, dataset.scenes[scene].attempt)):
-        raise ValueError(f"{spec} is not what this version makes of these settings and textures: name another --output")
+        raise InputError(f"{spec} is not what this version makes of these settings and textures: name another --output")

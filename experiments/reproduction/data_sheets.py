@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments.data.dataset import Dataset, StoredScene
 from experiments.data.manifest import Task
+from subspace.errors import InputError
 
 TOLERANCE = 1e-3
 """Between two renderings of a scene: of depth relative, of shares of the picture and of colours absolute."""
@@ -48,14 +49,14 @@ class DataSheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         if self.settings != other.settings:
             names = sorted({*self.settings, *other.settings})
             name = next(name for name in names if self.settings.get(name) != other.settings.get(name))
-            raise ValueError(f"{name} is {other.settings.get(name)}, not {self.settings.get(name)}")
+            raise InputError(f"{name} is {other.settings.get(name)}, not {self.settings.get(name)}")
         if self.scenes.keys() != other.scenes.keys():
-            raise ValueError(f"there are {len(other.scenes)} scenes, not the same {len(self.scenes)}")
+            raise InputError(f"there are {len(other.scenes)} scenes, not the same {len(self.scenes)}")
         for name, scene in self.scenes.items():
             mine, theirs = (np.array([s.valid, s.depth, *s.color]) for s in (scene, other.scenes[name]))
             scale = np.array([1, max(scene.depth, 1e-9), 1, 1, 1])
             if (np.abs(mine - theirs) > TOLERANCE * scale).any():
-                raise ValueError(f"{name} shows {_words(other.scenes[name])}, not {_words(scene)}")
+                raise InputError(f"{name} shows {_words(other.scenes[name])}, not {_words(scene)}")
         return msgspec.structs.replace(self, sha256=tuple(dict.fromkeys((*self.sha256, *other.sha256))))
 
 

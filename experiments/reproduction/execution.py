@@ -28,6 +28,7 @@ from experiments.reproduction.records import Record, plain
 from experiments.reproduction.scale import Scale
 from experiments.reproduction.search import best_rate, from_chosen
 from experiments.training.loop import Diverged
+from subspace.errors import InputError
 
 _DIGITS = 6
 """Significant ones of a scene's figures."""
@@ -98,7 +99,7 @@ class Execution:
         try:
             tests = self._evaluate(job, tuned)
         except ValueError as error:
-            raise ValueError(f"{run.name}: {error}") from error
+            raise InputError(f"{run.name}: {error}") from error
         return Record(
             run=plain(run),
             sizes=self.scale.sizes(run.method, run.size),

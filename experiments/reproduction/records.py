@@ -14,6 +14,7 @@ import msgspec
 from experiments.reproduction.plan import Run, Search, variant
 from experiments.reproduction.search import best_rate, still_to_compare
 from experiments.storage.files import read_json, write_json
+from subspace.errors import InputError
 
 RATES = "rates"
 """What names of files of searches begin with."""
@@ -92,7 +93,7 @@ def read(path: Path, kind: type[Any]) -> Any | None:
     try:
         return msgspec.convert(read_json(path), kind)
     except msgspec.ValidationError as error:
-        raise ValueError(f"{path} is no record of experiments.reproduce: {error}; delete it to run it again") from None
+        raise InputError(f"{path} is no record of experiments.reproduce: {error}; delete it to run it again") from None
 
 
 def read_searches(folder: Path) -> list[RateSearch]:

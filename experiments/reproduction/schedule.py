@@ -18,6 +18,7 @@ from experiments.reproduction.plan import Plan, Run, Search, Subspaces, make_pla
 from experiments.reproduction.records import RateSearch, Record, plain, record_file
 from experiments.reproduction.rows import TABLES, TableName
 from experiments.reproduction.search import first_rates, still_to_compare
+from subspace.errors import InputError
 
 
 class Materials(Protocol):
@@ -205,7 +206,7 @@ class Schedule:
             ("base model", found.base, self.base),
         ):
             if made != wanted:
-                raise ValueError(f"{path} is of another {name}: {made}, not {wanted}; name another --output")
+                raise InputError(f"{path} is of another {name}: {made}, not {wanted}; name another --output")
         missing = {split for task, split in self.plan.tests if task == run.task} - found.tests.keys()
         return None if missing else found
 
@@ -223,7 +224,7 @@ class Schedule:
                     known[run.task, split] = first
                 other, expected = known[run.task, split]
                 if sha256 not in expected:
-                    raise ValueError(
+                    raise InputError(
                         f"{other} and {path} are of different data ({run.task}, {split}); delete the one that is out of date"
                     )
 
@@ -234,12 +235,12 @@ class Schedule:
         try:
             sheet = made if kept is None else kept.joined(made)
         except ValueError as error:
-            raise ValueError(f"{folder} is other data than {path} says: {error}; name another --output") from None
+            raise InputError(f"{folder} is other data than {path} says: {error}; name another --output") from None
         if sheet != kept:
             for run, record in self.found().items():
                 if run.task == task and record.data.get(split, made.sha256[0]) not in sheet.sha256:
                     record_path = record_file(self.folder, run)
-                    raise ValueError(f"{record_path} is of other data than {folder}; name another --output")
+                    raise InputError(f"{record_path} is of other data than {folder}; name another --output")
             records.write(path, sheet)
 
     def _sheet(self, task: Task, split: str) -> DataSheet | None:

@@ -20,6 +20,7 @@ from PIL import Image
 
 from experiments.scenes import schema
 from experiments.storage import files
+from subspace.errors import InputError
 
 SUFFIXES = frozenset({".obj", ".glb", ".gltf", ".ply"})
 SMALLEST = 1e-6
@@ -49,7 +50,7 @@ def read(path: Path) -> list[Part]:
     try:
         scene = trimesh.load_scene(path, process=False)
     except Exception as error:  # trimesh's readers raise anything
-        raise ValueError(f"{path} cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from None
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from None
     parts = []
     for node in scene.graph.nodes_geometry:
         transform, name = scene.graph[node]
@@ -58,7 +59,7 @@ def read(path: Path) -> list[Part]:
             vertices = trimesh.transformations.transform_points(found.vertices, transform)
             parts.append(_part(path, vertices, found))
     if not parts:
-        raise ValueError(f"{path} holds no triangles")
+        raise InputError(f"{path} holds no triangles")
     return parts
 
 
@@ -98,7 +99,7 @@ def box(vertices: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "3"], Flo
 
 def _part(path: Path, vertices: np.ndarray, mesh: trimesh.Trimesh) -> Part:
     if not np.isfinite(vertices).all():
-        raise ValueError(f"{path} has vertices that are not finite")
+        raise InputError(f"{path} has vertices that are not finite")
     visual: Any = mesh.visual
     uv = picture = colors = None
     if visual.kind == "texture":
@@ -109,7 +110,7 @@ def _part(path: Path, vertices: np.ndarray, mesh: trimesh.Trimesh) -> Part:
         lacking = (
             "no texture that can be read" if uv is not None else "neither UV coordinates nor colours of its vertices"
         )
-        raise ValueError(f"{path} has {lacking}")
+        raise InputError(f"{path} has {lacking}")
     # Readers cut a surface along its seams in the picture; joined again, it is shaded as one.
     places, first, inverse = np.unique(vertices + 0.0, axis=0, return_index=True, return_inverse=True)
     faces = inverse.reshape(-1)[mesh.faces]

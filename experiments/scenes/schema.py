@@ -14,6 +14,8 @@ from typing import Literal
 
 import msgspec
 
+from subspace.errors import InputError
+
 SCHEMA_VERSION = 1
 
 Vec3 = tuple[float, float, float]
@@ -389,7 +391,7 @@ def from_json(data: bytes) -> Scene:
     try:
         return msgspec.json.decode(data, type=Scene)
     except msgspec.DecodeError as error:
-        raise ValueError(f"not a scene of version {SCHEMA_VERSION}: {error}") from None
+        raise InputError(f"not a scene of version {SCHEMA_VERSION}: {error}") from None
 
 
 def json_schema() -> str:

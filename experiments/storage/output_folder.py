@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from subspace.errors import InputError
+
 
 @contextmanager
 def new_folder(path: Path, overwrite: bool, ours: frozenset[str]) -> Iterator[Path]:
@@ -57,13 +59,13 @@ def check_free(path: Path, overwrite: bool, ours: frozenset[str]) -> None:
     if not path.exists():
         return
     if not path.is_dir():
-        raise ValueError(f"--output={path} is a file")
+        raise InputError(f"--output={path} is a file")
     entries = sorted(entry.name for entry in path.iterdir())
     if entries and not overwrite:
-        raise ValueError(f"--output={path} exists and is not empty; name another folder or add --overwrite")
+        raise InputError(f"--output={path} exists and is not empty; name another folder or add --overwrite")
     foreign = [entry for entry in entries if entry not in ours]
     if foreign:
-        raise ValueError(f"--output={path} holds {foreign[0]!r}, which is no reconstruction's; it is left alone")
+        raise InputError(f"--output={path} holds {foreign[0]!r}, which is no reconstruction's; it is left alone")
 
 
 def _umask() -> int:

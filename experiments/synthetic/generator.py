@@ -11,6 +11,7 @@ import msgspec
 from experiments.scenes import schema
 from experiments.scenes.streams import Origin
 from experiments.synthetic import cameras, cluster, interior, lights, materials, rooms
+from subspace.errors import InputError
 
 MAX_REDRAWS = 20
 DECIMALS = 9
@@ -61,7 +62,7 @@ def make_scene(
         ("views", views, 1), ("width", width, 1), ("height", height, 1), ("samples", samples, 1),
     ):  # fmt: skip
         if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
+            raise InputError(f"{name} must be at least {least}, got {value}")
     origin = Origin(attribute, setting, seed, dataset, scene, attempt)
     for redraw in range(MAX_REDRAWS):
         origin = replace(origin, redraw=redraw)
@@ -69,7 +70,7 @@ def make_scene(
         if cameras.too_near(seen, objects) is None:
             break
     else:
-        raise ValueError(f"no place for the cameras of {origin} in {MAX_REDRAWS} draws")
+        raise InputError(f"no place for the cameras of {origin} in {MAX_REDRAWS} draws")
     return rounded(
         schema.Scene(
             version=schema.SCHEMA_VERSION,
@@ -87,7 +88,7 @@ def make_scene(
 
 def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
+        raise InputError(f"unknown {name} {value!r}; known: {', '.join(known)}")
 
 
 def _objects(origin: Origin) -> tuple[schema.Object, ...]:

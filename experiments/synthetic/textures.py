@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from experiments.process.cores import available_cores
 from experiments.scenes.schema import Mapping, Picture
+from subspace.errors import InputError
 
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
 _MAPS = {
@@ -52,7 +53,7 @@ def find_textures(folder: Path) -> list[Picture]:
         OSError: the folder cannot be read.
     """
     if not folder.is_dir():
-        raise ValueError(f"--textures={folder} is no folder")
+        raise InputError(f"--textures={folder} is no folder")
     pictures = sorted(
         Path(parent, name)
         for parent, _, names in os.walk(folder.absolute(), onerror=_raise, followlinks=True)
@@ -61,7 +62,7 @@ def find_textures(folder: Path) -> list[Picture]:
     )
     materials = _group(pictures)
     if not materials:
-        raise ValueError(f"--textures={folder} holds no pictures")
+        raise InputError(f"--textures={folder} holds no pictures")
     with ThreadPoolExecutor(len(available_cores())) as threads:
         hashes = threads.map(lambda maps: _sha256_of_decodable(maps.values()), materials)
         shown = tqdm(hashes, "checking textures", len(materials), unit=" textures", delay=2)
@@ -99,7 +100,7 @@ def _sha256_of_decodable(paths: Iterable[Path]) -> str:
             with Image.open(path) as picture:
                 picture.load()
         except Exception as error:  # Pillow raises many kinds, struct.error and SyntaxError among them
-            raise ValueError(f"{path} cannot be decoded: {' '.join(str(error).split())}") from None
+            raise InputError(f"{path} cannot be decoded: {' '.join(str(error).split())}") from None
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -22,6 +22,7 @@ from experiments.storage import files
 from experiments.synthetic.draws import Range, pick, uniform
 from experiments.tasks import clothing
 from experiments.tasks.unwrapped import Unwrapped, unwrap
+from subspace.errors import InputError
 
 Kind = Split | Literal["portraits"]
 Group = Literal["adult", "child", "old", "thin", "heavy", "strong"]
@@ -194,7 +195,7 @@ def _check(path: Path, made: _Made) -> None:
         painted = np.asarray(picture, np.float32)
     same = np.shape(lines) == made.vertices.shape and np.allclose(np.array(lines, float), made.vertices, atol=_ROUNDING)
     if not same or painted.shape != made.picture.shape or np.abs(painted - made.picture).mean() > 1:
-        raise ValueError(
+        raise InputError(
             f"{path} is not the body that this version makes: delete {path.parent.parent}, or name another --output"
         )
 

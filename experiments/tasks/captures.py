@@ -38,6 +38,7 @@ from scipy.spatial.transform import Rotation
 
 from experiments.data.recorded import RecordedScene, RecordedView
 from experiments.tasks.source_files import evenly, read_color, read_map
+from subspace.errors import InputError
 
 _PICTURES = (".png", ".jpg", ".jpeg")
 _UNPACK = "ffmpeg -noautorotate -i rgb.mp4 -start_number 0 rgb/%06d.png"
@@ -63,24 +64,24 @@ def capture_scenes(source: Path, views: int) -> list[RecordedScene]:
     """
     folders = sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
     if (source / "rgb").is_dir():
-        raise ValueError(f"{source} is one scene: give the folder with all scenes' folders")
+        raise InputError(f"{source} is one scene: give the folder with all scenes' folders")
     if not folders:
-        raise ValueError(f"{source} has no folders of scenes")
+        raise InputError(f"{source} has no folders of scenes")
     return [_scene(folder, views) for folder in folders]
 
 
 def _scene(folder: Path, views: int) -> RecordedScene:
     for pattern, why in _FOREIGN.items():
         for path in folder.glob(pattern):
-            raise ValueError(
+            raise InputError(
                 f"{path} {why}: write frames, depth and intrinsics as help(experiments.tasks.captures) says"
             )
     if (folder / "rgb.mp4").exists() and not (folder / "rgb").is_dir():
-        raise ValueError(f"{folder}/rgb.mp4 is a video: make the folder rgb in {folder} and run there: {_UNPACK}")
+        raise InputError(f"{folder}/rgb.mp4 is a video: make the folder rgb in {folder} and run there: {_UNPACK}")
     frames = {path.stem: path for path in sorted((folder / "rgb").glob("*")) if path.suffix.lower() in _PICTURES}
     chosen = evenly(list(frames.values()), views, folder / "rgb")
     if not (folder / "depth").is_dir():
-        raise ValueError(f"{folder} has no depth")
+        raise InputError(f"{folder} has no depth")
     intrinsics = _intrinsics_reader(folder)
     poses = _pose_reader(folder)
 
@@ -93,7 +94,7 @@ def _scene(folder: Path, views: int) -> RecordedScene:
         )
         if confidence is not None:
             if confidence.shape != depth.shape:
-                raise ValueError(f"{folder / 'confidence'}: {name} has {confidence.shape} pixels, depth {depth.shape}")
+                raise InputError(f"{folder / 'confidence'}: {name} has {confidence.shape} pixels, depth {depth.shape}")
             depth = np.where(confidence, depth, 0)
         return RecordedView(
             name=name,
@@ -119,9 +120,9 @@ def _read_depth(folder: Path, name: str) -> tuple[Path, Float[np.ndarray, "h w"]
             with stored:
                 (stored,) = stored.values()
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} holds no single array: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path} holds no single array: {' '.join(str(error).split())}") from None
     if stored.ndim != 2 or stored.dtype.kind not in "fui":
-        raise ValueError(f"{path} holds no depth map, but {stored.dtype} of shape {stored.shape}")
+        raise InputError(f"{path} holds no depth map, but {stored.dtype} of shape {stored.shape}")
     return path, stored / 1000 if stored.dtype.kind in "ui" else stored.astype(np.float64)
 
 
@@ -132,7 +133,7 @@ def _intrinsics_reader(folder: Path) -> Callable[[str], _Matrix]:
     found = [path for name in _SCENE_INTRINSICS if (path := folder / name).is_file()]
     if len(found) != 1:
         there = "none" if not found else " and ".join(path.name for path in found)
-        raise ValueError(
+        raise InputError(
             f"{folder} needs one of {', '.join(_SCENE_INTRINSICS)} or the folder intrinsics, it has {there}"
         )
     matrix = _intrinsics(found[0])
@@ -145,7 +146,7 @@ def _intrinsics(path: Path) -> _Matrix:
         fx, fy, cx, cy = numbers.ravel()
         return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
     if numbers.size != 9:
-        raise ValueError(f"{path} holds {numbers.size} numbers: neither fx fy cx cy nor a 3×3 matrix")
+        raise InputError(f"{path} holds {numbers.size} numbers: neither fx fy cx cy nor a 3×3 matrix")
     return numbers.reshape(3, 3)
 
 
@@ -159,7 +160,7 @@ def _pose_reader(folder: Path) -> Callable[[str], _Matrix] | None:
 
     def read(name: str) -> _Matrix:
         if name not in rows:
-            raise ValueError(f"{path} has no row for frame {name}")
+            raise InputError(f"{path} has no row for frame {name}")
         return rows[name]
 
     return read
@@ -168,7 +169,7 @@ def _pose_reader(folder: Path) -> Callable[[str], _Matrix] | None:
 def _pose(path: Path) -> _Matrix:
     numbers = _numbers(path)
     if numbers.size not in (12, 16):
-        raise ValueError(f"{path} holds {numbers.size} numbers, no 3×4 or 4×4 matrix")
+        raise InputError(f"{path} holds {numbers.size} numbers, no 3×4 or 4×4 matrix")
     return numbers.reshape(-1, 4)[:3]
 
 
@@ -182,7 +183,7 @@ def _odometry(path: Path) -> Mapping[str, _Matrix]:
         poses = np.concatenate([turns.as_matrix(), np.array(places)[..., None]], axis=2)
         return dict(zip((row["frame"].strip() for row in rows), poses, strict=True))
     except (OSError, KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
-        raise ValueError(f"{path} is no odometry.csv of Stray Scanner: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path} is no odometry.csv of Stray Scanner: {' '.join(str(error).split())}") from None
 
 
 def _inverse(pose: _Matrix) -> _Matrix:
@@ -202,16 +203,16 @@ def _numbers(path: Path) -> Float[np.ndarray, "..."]:
             return np.array(content, np.float64)
         return np.array(text.replace(",", " ").split(), np.float64)
     except KeyError as error:
-        raise ValueError(f"{path} has no {error}") from None
+        raise InputError(f"{path} has no {error}") from None
     except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} holds no numbers: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path} holds no numbers: {' '.join(str(error).split())}") from None
 
 
 def _one_of(folder: Path, name: str, suffixes: tuple[str, ...]) -> Path:
     """The file of a frame."""
     found = [path for suffix in suffixes if (path := folder / f"{name}{suffix}").is_file()]
     if len(found) != 1:
-        raise ValueError(
+        raise InputError(
             f"{folder} must have one of {', '.join(name + suffix for suffix in suffixes)}, it has {len(found)}"
         )
     return found[0]

@@ -38,6 +38,7 @@ from scipy.io.matlab import MatReadError
 from experiments.data.manifest import Split
 from experiments.data.recorded import RecordedScene, RecordedView
 from experiments.tasks.source_files import evenly, read_color, read_map
+from subspace.errors import InputError
 
 TRAINING = frozenset(
     f"set{number}/scene{scene}"
@@ -68,7 +69,7 @@ def clearpose_scenes(source: Path, split: Split, views: int) -> list[RecordedSce
         ValueError: there is no such side or scene, or a scene has fewer frames.
     """
     if split not in ("train", "test"):
-        raise ValueError(f"ClearPose has the splits train and test, not {split}")
+        raise InputError(f"ClearPose has the splits train and test, not {split}")
     found = [
         (int(match[1]), int(match[2]), path)
         for path in source.glob("set*/scene*")
@@ -78,7 +79,7 @@ def clearpose_scenes(source: Path, split: Split, views: int) -> list[RecordedSce
     chosen = [path for path in paths if (path.relative_to(source).as_posix() in TRAINING) == (split == "train")]
     if not chosen:
         there = f"only {len(paths)} of the other split" if paths else "no setN/sceneM"
-        raise ValueError(f"{source} has no ClearPose scenes for {split}: there is {there}")
+        raise InputError(f"{source} has no ClearPose scenes for {split}: there is {there}")
     return [_scene(path, source, views) for path in chosen]
 
 
@@ -108,13 +109,13 @@ def _read(folder: Path, frame: str) -> RecordedView:
 def _metadata(path: Path, frame: str) -> dict[str, np.ndarray]:
     """The :data:`_FIELDS` of a frame."""
     if not path.is_file():
-        raise ValueError(f"{path} is missing")
+        raise InputError(f"{path} is missing")
     shapes = dict(zip(_FIELDS, ((3, 3), (), (3, 4)), strict=True))
     try:
         content: dict[str, Any] = scipy.io.loadmat(path, variable_names=[frame], simplify_cells=True)
         facts = {name: np.asarray(content[frame][name], np.float64) for name in _FIELDS}
     except KeyError as error:
-        raise ValueError(f"{path} says nothing about {error} of frame {frame}") from None
+        raise InputError(f"{path} says nothing about {error} of frame {frame}") from None
     except (
         ValueError,
         TypeError,
@@ -125,10 +126,10 @@ def _metadata(path: Path, frame: str) -> dict[str, np.ndarray]:
         struct.error,
         zlib.error,
     ) as error:
-        raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path} is damaged: {' '.join(str(error).split())}") from None
     for name, shape in shapes.items():
         if facts[name].shape != shape:
-            raise ValueError(f"{path}: {name} of frame {frame} has shape {facts[name].shape}, not {shape}")
+            raise InputError(f"{path}: {name} of frame {frame} has shape {facts[name].shape}, not {shape}")
     if not facts["factor_depth"] > 0:
-        raise ValueError(f"{path}: factor_depth of frame {frame} is {facts['factor_depth']}")
+        raise InputError(f"{path}: factor_depth of frame {frame} is {facts['factor_depth']}")
     return facts

@@ -20,6 +20,7 @@ from experiments.synthetic.generator import rounded
 from experiments.synthetic.placement import SLOTS, solid
 from experiments.tasks.face_pictures import FacePicture
 from experiments.tasks.naming import Name
+from subspace.errors import InputError
 
 FRAMES = 42
 """Of a path; a scene's views are taken from it in even steps (the paper: every sixth)."""
@@ -63,7 +64,7 @@ class PrintScenes:
             if _is_clear(seen, [flat, *board], room):
                 break
         else:
-            raise ValueError(f"no place for the print of {name} in {REDRAWS} draws")
+            raise InputError(f"no place for the print of {name} in {REDRAWS} draws")
         palette = materials.palette(rng, materials.MODERATE)
         gloss = uniform(rng, (0.25, 0.9))
         objects = (*room, *board, flat)

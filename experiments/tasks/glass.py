@@ -19,6 +19,7 @@ from experiments.synthetic.placement import SLOTS, UP, solid
 from experiments.synthetic.things import thing
 from experiments.tasks.naming import Name, azimuths
 from experiments.tasks.vessels import glass_material, glass_thing
+from subspace.errors import InputError
 
 GLASS: Count = (5, 9)
 """Transparent things; there are about 12 transparent and a few opaque ones on a table of ClearPose."""
@@ -89,7 +90,7 @@ def _free_place(rng: np.random.Generator, circles: list[tuple[np.ndarray, float]
         place = rng.uniform(-SPREAD, SPREAD, 2)
         if all(np.hypot(*(place - other)) > radius + taken for other, taken in circles):
             return place
-    raise ValueError(f"no place for {len(circles) + 1} things on the table in {TRIES} tries")
+    raise InputError(f"no place for {len(circles) + 1} things on the table in {TRIES} tries")
 
 
 def _cameras(rng: np.random.Generator, settings: TaskSettings) -> schema.Cameras:

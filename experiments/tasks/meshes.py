@@ -24,6 +24,7 @@ from experiments.synthetic.draws import Range, uniform
 from experiments.synthetic.generator import rounded
 from experiments.synthetic.placement import solid, vec3
 from experiments.tasks.naming import Name, azimuths
+from subspace.errors import InputError
 
 Axis = Literal["y", "z"]
 UNITS = (("m", 1.0), ("cm", 0.01), ("mm", 0.001))
@@ -49,7 +50,7 @@ def find_meshes(folder: Path) -> list[Path]:
         OSError: the folder cannot be read.
     """
     if not folder.is_dir():
-        raise ValueError(f"--meshes={folder} is no folder")
+        raise InputError(f"--meshes={folder} is no folder")
     found = sorted(
         Path(parent, name)
         for parent, _, names in os.walk(folder, onerror=_raise, followlinks=True)
@@ -57,7 +58,7 @@ def find_meshes(folder: Path) -> list[Path]:
         if Path(name).suffix.lower() in mesh_files.SUFFIXES and not name.startswith(".")
     )
     if not found:
-        raise ValueError(f"--meshes={folder} holds no meshes ({', '.join(sorted(mesh_files.SUFFIXES))})")
+        raise InputError(f"--meshes={folder} holds no meshes ({', '.join(sorted(mesh_files.SUFFIXES))})")
     return found
 
 

@@ -11,6 +11,7 @@ from experiments.data.production import dataset_name
 from experiments.data.recorded import RecordedScene, write_recorded
 from experiments.tasks.captures import capture_scenes
 from experiments.tasks.clearpose import clearpose_scenes
+from subspace.errors import InputError
 
 Layout = Literal["clearpose", "captures"]
 """See :mod:`experiments.tasks.clearpose` and :mod:`experiments.tasks.captures`."""
@@ -38,12 +39,12 @@ def convert(layout: Layout, task: Task, split: Split, source: Path, output: Path
     """
     start = time.perf_counter()
     if layout not in get_args(Layout):
-        raise ValueError(f"--layout={layout} is none of {', '.join(get_args(Layout))}")
+        raise InputError(f"--layout={layout} is none of {', '.join(get_args(Layout))}")
     if not source.is_dir():
-        raise ValueError(f"--source={source} is no folder")
+        raise InputError(f"--source={source} is no folder")
     if layout == "clearpose":
         if task != "glass":
-            raise ValueError(f"ClearPose shows transparent objects: --task=glass, not {task}")
+            raise InputError(f"ClearPose shows transparent objects: --task=glass, not {task}")
         scenes = clearpose_scenes(source, split, views)
     else:
         scenes = capture_scenes(source, views)
@@ -72,5 +73,5 @@ def _have_poses(scenes: list[RecordedScene], source: Path) -> bool:
     known = [scene.name for scene in scenes if scene.has_poses]
     if known and len(known) < len(scenes):
         unknown = next(scene.name for scene in scenes if not scene.has_poses)
-        raise ValueError(f"{source}: {known[0]} has poses and {unknown} has none; convert them separately")
+        raise InputError(f"{source}: {known[0]} has poses and {unknown} has none; convert them separately")
     return bool(known)

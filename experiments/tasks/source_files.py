@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 from PIL import Image
 
+from subspace.errors import InputError
+
 _Frame = TypeVar("_Frame")
 
 
@@ -35,9 +37,9 @@ def read_map(path: Path, sixteen_bits: bool = False) -> Integer[np.ndarray, "h w
 
     def decode(picture: Image.Image) -> np.ndarray:
         if len(picture.getbands()) != 1:
-            raise ValueError(f"it has the channels {', '.join(picture.getbands())}, one is expected")
+            raise InputError(f"it has the channels {', '.join(picture.getbands())}, one is expected")
         if sixteen_bits and not picture.mode.startswith("I"):
-            raise ValueError("it has 8 bits, depth needs 16")
+            raise InputError("it has 8 bits, depth needs 16")
         return np.asarray(picture).astype(np.int32)
 
     return _read(path, decode)
@@ -50,15 +52,15 @@ def evenly(frames: Sequence[_Frame], count: int, where: Path) -> list[_Frame]:
         ValueError: there are fewer.
     """
     if len(frames) < count:
-        raise ValueError(f"{where} has {len(frames)} frames, {count} views were asked for")
+        raise InputError(f"{where} has {len(frames)} frames, {count} views were asked for")
     return [frames[place] for place in np.linspace(0, len(frames) - 1, count).round().astype(int)]
 
 
 def _read(path: Path, decode: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
     if not path.is_file():
-        raise ValueError(f"{path} is missing")
+        raise InputError(f"{path} is missing")
     try:
         with Image.open(path) as picture:
             return decode(picture)
     except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise ValueError(f"{path} cannot be used: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path} cannot be used: {' '.join(str(error).split())}") from None

@@ -11,6 +11,8 @@ from jaxtyping import Float
 from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 from scipy.ndimage import gaussian_filter
 
+from subspace.errors import InputError
+
 Image = Float[np.ndarray, "h w 3"]
 Change = Callable[[Image], Image]
 
@@ -38,9 +40,9 @@ class ColorAugmentation:
     def __post_init__(self) -> None:
         for name in ("brightness", "contrast", "saturation", "jitter", "gray", "blur", "shared"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+                raise InputError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         if not 0 <= self.hue <= 0.5:
-            raise ValueError(f"hue must lie in [0, 0.5], got {self.hue}")
+            raise InputError(f"hue must lie in [0, 0.5], got {self.hue}")
 
     def __call__(self, images: Float[np.ndarray, "s h w 3"], rng: np.random.Generator) -> Float[np.ndarray, "s h w 3"]:
         """The views with other colours, in [0, 1]; float32."""

@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 
 from experiments.storage.disk_space import DiskFullError, named_if_full, tells_of_full_disk
 from experiments.training.step import TrainingState
+from subspace.errors import InputError
 
 
 class Checkpoints:
@@ -26,7 +27,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, *, keep: int = 2):
         if keep < 1:
-            raise ValueError(f"keep must be at least 1, got {keep}")
+            raise InputError(f"keep must be at least 1, got {keep}")
         self._folder = folder.absolute()
         self._remove_unfinished()  # orbax's own clean-up removes nested folders side by side, and may trip over itself
         # Saving in the background would read arrays whose memory the next step reuses.
@@ -59,7 +60,7 @@ class Checkpoints:
         try:
             return cast(TrainingState, self._manager.restore(step, args=ocp.args.StandardRestore(abstract)))
         except Exception as error:  # orbax raises whatever the store below it does
-            raise ValueError(
+            raise InputError(
                 f"{self._folder / str(step)}: not a checkpoint of this run, or damaged "
                 f"(remove it to go on from an earlier one): {error}"
             ) from error

@@ -23,9 +23,10 @@ from experiments.training.input_pipeline import prefetched
 from experiments.training.metrics_log import MetricsLog
 from experiments.training.sharding import Placement
 from experiments.training.step import Frozen, Metrics, Step, TrainingState
+from subspace.errors import InputError
 
 
-class Diverged(ValueError):
+class Diverged(InputError):
     """Training that cannot go on: losses or gradients are no longer finite."""
 
 
@@ -48,7 +49,7 @@ class LoopSettings:
     def __post_init__(self) -> None:
         for name in ("steps", "checkpoint_every", "validate_every", "keep", "skips_in_a_row", "threads", "ahead"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
 
 
 def train(
@@ -177,10 +178,10 @@ def _check_identity(path: Path, identity: Mapping[str, Any]) -> None:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
+        raise InputError(f"{path}: not JSON: {error}") from None
     keys = [key for key in {**stored, **identity} if stored.get(key) != identity.get(key)]
     if keys:
-        raise ValueError(
+        raise InputError(
             f"{path.parent}: holds a run with other settings: "
             + ", ".join(f"{key} is {stored.get(key)!r} there and {identity.get(key)!r} here" for key in keys)
         )

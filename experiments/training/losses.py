@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float
 from experiments.training.batch import TrainingBatch
 from experiments.training.numerics import bounded, kth_smallest, length, magnitude, masked_mean, quantile_rank
 from experiments.training.spatial_losses import gradient_loss, normal_loss, over_scales
+from subspace.errors import InputError
 from vggt_jax import Predictions
 from vggt_jax.pose_encoding import encode_pose
 
@@ -159,5 +160,5 @@ def _spatial_loss(predicted: Array, confidence: Array, truth: Array, masks: Arra
 
 def _needed(prediction: Array | None, head: str) -> Array:
     if prediction is None:
-        raise ValueError(f"objective: the model has no {head} head")
+        raise InputError(f"objective: the model has no {head} head")
     return prediction

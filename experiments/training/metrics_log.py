@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from experiments.storage.files import write_bytes
+from subspace.errors import InputError
 
 
 class MetricsLog:
@@ -65,7 +66,7 @@ def _event(path: Path, line: str) -> dict[str, Any]:
     except json.JSONDecodeError:
         event = None
     if not isinstance(event, dict) or not isinstance(event.get("step"), int):
-        raise ValueError(f"{path}: not a line of metrics: {line.strip()[:80]!r}")
+        raise InputError(f"{path}: not a line of metrics: {line.strip()[:80]!r}")
     return event
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from experiments.training.tree_paths import dotted
+from subspace.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,13 @@ class OptimizerSettings:
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
+            raise InputError(f"steps must be at least 1, got {self.steps}")
         if not 0 < self.end_rate <= self.peak_rate:
-            raise ValueError(f"learning rates: needs 0 < end_rate <= peak_rate, got {self.end_rate}, {self.peak_rate}")
+            raise InputError(f"learning rates: needs 0 < end_rate <= peak_rate, got {self.end_rate}, {self.peak_rate}")
         if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup is a fraction of the steps in [0, 1), got {self.warmup}")
+            raise InputError(f"warmup is a fraction of the steps in [0, 1), got {self.warmup}")
         if not (self.clip > 0 and self.weight_decay >= 0):
-            raise ValueError(f"needs clip > 0 and weight_decay >= 0, got {self.clip}, {self.weight_decay}")
+            raise InputError(f"needs clip > 0 and weight_decay >= 0, got {self.clip}, {self.weight_decay}")
 
 
 def learning_rate(settings: OptimizerSettings) -> optax.Schedule:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from experiments.training.augmentation import ColorAugmentation
 from experiments.training.batch import TrainingBatch
+from subspace.errors import InputError
 
 
 class Views(Protocol):
@@ -52,7 +53,7 @@ def view_counts(images: int, *, fewest: int = 4, most: int = 16, multiple: int =
     """
     counts = tuple(s for s in range(fewest, most + 1) if images % (s * multiple) == 0)
     if not counts:
-        raise ValueError(f"no number of views from {fewest} to {most} divides {images} images among {multiple} devices")
+        raise InputError(f"no number of views from {fewest} to {most} divides {images} images among {multiple} devices")
     return counts
 
 
@@ -78,17 +79,17 @@ class BatchSampler:
 
     def __post_init__(self) -> None:
         if not self.datasets or not all(len(scenes) for scenes in self.datasets.values()):
-            raise ValueError("datasets: every adapter needs at least one scene")
+            raise InputError("datasets: every adapter needs at least one scene")
         if not self.counts or any(count < 1 or self.images % count for count in self.counts):
-            raise ValueError(f"view counts {self.counts} must divide {self.images} images")
+            raise InputError(f"view counts {self.counts} must divide {self.images} images")
         for number, scenes in self.datasets.items():
             for place, scene in enumerate(scenes):
                 if scene.num_views < max(self.counts):
-                    raise ValueError(
+                    raise InputError(
                         f"data set {number}, scene {place}: has {scene.num_views} views, {max(self.counts)} are needed"
                     )
         if self.augmentation is not None and self.encode is not None:
-            raise ValueError("augmented images are new ones each time: their tokens cannot be cached")
+            raise InputError("augmented images are new ones each time: their tokens cannot be cached")
 
     def __call__(self, step: int) -> TrainingBatch:
         views = int(np.random.default_rng([self.seed, step]).choice(self.counts))

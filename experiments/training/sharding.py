@@ -19,6 +19,7 @@ from experiments.training.batch import TrainingBatch
 from experiments.training.side_by_side import SideBySide
 from experiments.training.step import Frozen, Step, TrainingState
 from experiments.training.tree_paths import dotted
+from subspace.errors import InputError
 
 _OUTPUTS_SPLIT = ("attn.qkv", "mlp.fc1")
 """Layers whose outputs are split over ``model``; that of their inputs then needs no communication ..."""
@@ -35,10 +36,10 @@ def make_mesh(
     """
     devices = jax.devices() if devices is None else devices
     if min(adapter, model, data or 1) < 1:
-        raise ValueError(f"mesh: sizes must be at least 1, got adapter {adapter}, data {data}, model {model}")
+        raise InputError(f"mesh: sizes must be at least 1, got adapter {adapter}, data {data}, model {model}")
     data = max(1, len(devices) // (adapter * model)) if data is None else data
     if adapter * data * model != len(devices):
-        raise ValueError(
+        raise InputError(
             f"mesh: adapter {adapter} × data {data} × model {model} = {adapter * data * model}, "
             f"but there are {len(devices)} devices"
         )
@@ -130,7 +131,7 @@ class Placement:
 
     def _check(self, what: str, count: int, axis: str) -> None:
         if count % self.mesh.shape[axis]:
-            raise ValueError(f"mesh: {count} {what} cannot be split over {axis} = {self.mesh.shape[axis]} devices")
+            raise InputError(f"mesh: {count} {what} cannot be split over {axis} = {self.mesh.shape[axis]} devices")
 
 
 def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:

@@ -13,6 +13,7 @@ from flax.core import FrozenDict
 from jaxtyping import Array, Float, Key
 
 from subspace import LowRank
+from subspace.errors import InputError
 from vggt_jax.adaptable import Matrix
 from vggt_jax.adapters.maker import check_scale
 
@@ -52,7 +53,7 @@ class AdaLoRA:
         check_scale(self.rank, self.alpha)
         linear = {path: matrix for path, matrix in self.matrices.items() if matrix.conv is None}
         if not linear:
-            raise ValueError("matrices: AdaLoRA needs a linear layer, it has no form for convolutions")
+            raise InputError("matrices: AdaLoRA needs a linear layer, it has no form for convolutions")
         object.__setattr__(self, "matrices", FrozenDict(linear))  # jit needs static fields that hash
 
     @property

@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from subspace import LowRank
+from subspace.errors import InputError
 from vggt_jax.config import VGGTConfig
 from vggt_jax.deltas import dotted
 
@@ -117,7 +118,7 @@ def load_adapter(path: Path, base: BaseModel | None = None) -> Adapter:
     try:
         header = json.loads(text)
         if header["version"] != _VERSION:
-            raise ValueError(f"version {header['version']}, this program reads {_VERSION}")
+            raise InputError(f"version {header['version']}, this program reads {_VERSION}")
         stored = header["base"]
         found = BaseModel(stored["name"], stored["fingerprint"], VGGTConfig.from_json(stored["config"]))
         announced = {
@@ -128,9 +129,9 @@ def load_adapter(path: Path, base: BaseModel | None = None) -> Adapter:
         }
         names, scale, about = list(header["matrices"]), float(header["scale"]), header["about"]
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise ValueError(f"{path}: the header of this adapter cannot be read ({error!r})") from None
+        raise InputError(f"{path}: the header of this adapter cannot be read ({error!r})") from None
     if base is not None and found.fingerprint != base.fingerprint:
-        raise ValueError(
+        raise InputError(
             f"{path}: this adapter belongs to the model {found.name} ({found.fingerprint}), "
             f"not to {base.name} ({base.fingerprint})"
         )
@@ -142,7 +143,7 @@ def load_adapter(path: Path, base: BaseModel | None = None) -> Adapter:
         if name in tensors and tensors[name].shape != shape
     ]
     if problems:
-        raise ValueError(f"{path}: tensors do not fit the header:\n  " + "\n  ".join(problems))
+        raise InputError(f"{path}: tensors do not fit the header:\n  " + "\n  ".join(problems))
     deltas = {name: LowRank(jnp.asarray(tensors[f"{name}.A"]), jnp.asarray(tensors[f"{name}.B"])) for name in names}
     return Adapter(deltas, found, scale, about)
 
@@ -155,8 +156,8 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], str]:
         with safe_open(path, framework="np") as file:
             text = (file.metadata() or {}).get(_KEY)
             if text is None:
-                raise ValueError(f"{path}: not an adapter of this project (its header has no {_KEY})")
+                raise InputError(f"{path}: not an adapter of this project (its header has no {_KEY})")
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except SafetensorError as error:
-        raise ValueError(f"{path}: not a safetensors file, or cut off ({error})") from None
+        raise InputError(f"{path}: not a safetensors file, or cut off ({error})") from None
     return tensors, text

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key
 
 from subspace import LowRank
+from subspace.errors import InputError
 from vggt_jax.adaptable import Matrix
 
 Params = Any
@@ -78,9 +79,9 @@ def initialize(maker: Maker, key: Key[Array, ""], count: int, init: Init) -> Par
     Raises ValueError for a count below 1 and for other ``init``.
     """
     if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}")
+        raise InputError(f"count must be at least 1, got {count}")
     if init not in get_args(Init):
-        raise ValueError(f"init {init!r} is not one of {', '.join(get_args(Init))}")
+        raise InputError(f"init {init!r} is not one of {', '.join(get_args(Init))}")
     keys = jax.random.split(key, count) if init == "independent" else jnp.broadcast_to(key, (count,))
     return _init_each(maker, keys)
 
@@ -97,7 +98,7 @@ def select(matrices: Mapping[str, Matrix], patterns: Sequence[str]) -> dict[str,
     """
     matched = {pattern: {path for path in matrices if fnmatchcase(path, pattern)} for pattern in patterns}
     if empty := [pattern for pattern, paths in matched.items() if not paths]:
-        raise ValueError(f"no adaptable matrix matches {', '.join(empty)}; names are like {next(iter(matrices), '')}")
+        raise InputError(f"no adaptable matrix matches {', '.join(empty)}; names are like {next(iter(matrices), '')}")
     chosen = set().union(*matched.values())
     return {path: matrix for path, matrix in matrices.items() if path in chosen}
 
@@ -105,6 +106,6 @@ def select(matrices: Mapping[str, Matrix], patterns: Sequence[str]) -> dict[str,
 def check_scale(rank: int, alpha: float) -> None:
     """Raises ValueError unless alpha / rank is a scale: a rank of at least 1 and a positive alpha."""
     if rank < 1:
-        raise ValueError(f"rank must be at least 1, got {rank}")
+        raise InputError(f"rank must be at least 1, got {rank}")
     if not alpha > 0:
-        raise ValueError(f"alpha must be positive, got {alpha}")
+        raise InputError(f"alpha must be positive, got {alpha}")

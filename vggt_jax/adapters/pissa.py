@@ -12,6 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from subspace import LowRank
+from subspace.errors import InputError
 from subspace.threads import one_blas_thread
 from vggt_jax.adaptable import Matrix, weights_of
 
@@ -39,7 +40,7 @@ class PiSSA:
         Raises ValueError for a rank below 1.
         """
         if rank < 1:
-            raise ValueError(f"rank {rank} must be at least 1")
+            raise InputError(f"rank {rank} must be at least 1")
         weights = weights_of(base, matrices)
         return cls({path: principal_part(each, min(rank, *each.shape[-2:])) for path, each in weights}, rank)
 

@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from subspace import Basis
+from subspace.errors import InputError
 from subspace.threads import one_blas_thread
 from vggt_jax.adaptable import Matrix, weights_of
 from vggt_jax.adapters.pissa import principal_directions
@@ -21,7 +22,7 @@ def principal_bases(base: nnx.State, matrices: Mapping[str, Matrix], dim: int) -
     Spectra are 1: every direction is one of a single source. Raises ValueError for a dimension below 1.
     """
     if dim < 1:
-        raise ValueError(f"dim must be at least 1, got {dim}")
+        raise InputError(f"dim must be at least 1, got {dim}")
     found = {}
     for path, weights in weights_of(base, matrices):
         matrix = matrices[path]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from subspace.errors import InputError
 from vggt_jax.adapters.adalora import Triplets
 
 
@@ -38,16 +39,16 @@ class RankAllocation:
 
     def __post_init__(self) -> None:
         if not 1 <= self.target_rank <= self.initial_rank:
-            raise ValueError(f"target rank {self.target_rank} must lie between 1 and the rank {self.initial_rank}")
+            raise InputError(f"target rank {self.target_rank} must lie between 1 and the rank {self.initial_rank}")
         if min(self.warmup, self.final) < 0 or self.warmup >= self.steps - self.final:
-            raise ValueError(
+            raise InputError(
                 f"{self.steps} steps leave none to allocate ranks in between {self.warmup} of warm-up and {self.final} "
                 "final ones"
             )
         if self.interval < 1:
-            raise ValueError(f"interval must be at least 1, got {self.interval}")
+            raise InputError(f"interval must be at least 1, got {self.interval}")
         if not (0 < self.beta1 < 1 and 0 < self.beta2 < 1):
-            raise ValueError(f"beta1 and beta2 must lie between 0 and 1, got {self.beta1} and {self.beta2}")
+            raise InputError(f"beta1 and beta2 must lie between 0 and 1, got {self.beta1} and {self.beta2}")
 
     @classmethod
     def over(cls, steps: int, rank: int, target_rank: int) -> RankAllocation:

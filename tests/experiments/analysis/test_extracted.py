@@ -5,10 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from experiments import extract
+from experiments import extract, models
 from experiments.analysis import extracted
 from experiments.analysis.controls import read_controls
-from experiments.extraction import base
 from experiments.extraction.source import Source
 from experiments.mining.folder import read_inputs
 from tests.experiments.analysis.planted import BASE, BASE_NAME, draw_adapters, draw_subspaces
@@ -32,7 +31,7 @@ def find(tmp_path, monkeypatch):
         return Source(deltas, BASE_NAME, choice.attribute, files=files)
 
     monkeypatch.setattr(extract, "_find_adapters", find_adapters)
-    monkeypatch.setattr(base, "load_base", lambda weights, preset: SimpleNamespace(label=BASE_NAME))
+    monkeypatch.setattr(models, "load_base", lambda weights, preset: SimpleNamespace(label=BASE_NAME))
     monkeypatch.setattr(extracted, "ATTRIBUTES", ("texture", "geometry"))
 
     def find(*controls):

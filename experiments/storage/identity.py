@@ -1,0 +1,68 @@
+"""What identifies finished work: its settings by their declared types, hashed into the name of its folder.
+
+Commands share and resume work because equal settings give equal names and different settings give different ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+_IGNORED = "identity_ignores"
+NO_EFFECT: Mapping[str, bool] = {_IGNORED: True}
+"""Metadata of a dataclass field that no result depends on: ``workers: int = field(default=1, metadata=NO_EFFECT)``."""
+
+
+def identity(settings: Any) -> Any:
+    """Settings as JSON can hold them, the same for settings that are equal.
+
+    Every field of a dataclass (nested ones too) takes part, unless its metadata is :data:`NO_EFFECT`, so that a new field
+    counts from the day on which it is added. Values are converted by the declared types: in a ``float`` field 8 and 8.0 are
+    the same, a tuple is a list, a path is a string.
+
+    Args:
+        settings: a dataclass or msgspec struct, or mappings and sequences of such.
+
+    Raises:
+        TypeError: a value is not of its declared type, which is a fault of the program.
+    """
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+        settings = _with_declared_types(settings)
+        fields = [field for field in dataclasses.fields(settings) if not field.metadata.get(_IGNORED, False)]
+        return {field.name: identity(getattr(settings, field.name)) for field in fields}
+    if isinstance(settings, Mapping):
+        return {str(identity(name)): identity(value) for name, value in settings.items()}
+    if isinstance(settings, list | tuple):
+        return [identity(value) for value in settings]
+    if isinstance(settings, Path):
+        return str(settings)
+    return msgspec.to_builtins(settings)
+
+
+def digest(content: Any) -> str:
+    """Twelve hexadecimal digits of what :func:`identity` returns; the order of keys does not matter."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def stage_folder(store: Path, stage: str, label: str, depends_on: Mapping[str, Any]) -> Path:
+    """``store/stage/label-1f2e3d4c5b6a``: the same for the same ``depends_on``, another for any other.
+
+    ``depends_on`` holds what :func:`identity` returns, or anything else that JSON can hold.
+    """
+    return store / stage / f"{label}-{digest(depends_on)}"
+
+
+def _with_declared_types(settings: Any) -> Any:
+    """The same dataclass with every value of the type that its field declares."""
+    try:
+        plain = msgspec.to_builtins(settings, enc_hook=str)
+        return msgspec.convert(plain, type(settings), dec_hook=lambda kind, value: kind(value))
+    except msgspec.ValidationError as error:
+        raise TypeError(f"{type(settings).__name__}: {error}") from error

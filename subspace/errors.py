@@ -1,0 +1,9 @@
+"""What is wrong with what was given, as opposed to what is wrong with the program."""
+
+
+class InputError(ValueError):
+    """An argument, a setting or a file that cannot be used, in one sentence that names it.
+
+    Commands show it as one line and exit with status 2. Every other exception but an :class:`OSError` that names its file is
+    a fault of the program and shows its traceback.
+    """

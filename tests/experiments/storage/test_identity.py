@@ -1,0 +1,67 @@
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from experiments.storage.identity import NO_EFFECT, digest, identity, stage_folder
+
+
+def test_a_stage_is_named_by_what_it_depends_on():
+    store = Path("runs")
+    one = stage_folder(store, "adapters", "geometry", {"rank": 8, "data": {"seed": 0, "views": 8}})
+    same = stage_folder(store, "adapters", "geometry", {"data": {"views": 8, "seed": 0}, "rank": 8})
+    other = stage_folder(store, "adapters", "geometry", {"rank": 8, "data": {"seed": 1, "views": 8}})
+    assert one == same != other and one.parent == store / "adapters"
+
+
+@dataclass(frozen=True)
+class _Optimizer:
+    rate: float
+    betas: tuple[float, float] = (0.9, 0.99)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    alpha: float
+    optimizer: _Optimizer
+    method: Literal["lora", "full"] = "lora"
+    data: tuple[Path, ...] = ()
+    dim: int | None = None
+    workers: int = field(default=1, metadata=NO_EFFECT)
+
+
+_PLAIN = _Settings(8.0, _Optimizer(1e-3))
+
+
+def test_equal_settings_have_one_identity():
+    integers = _Settings(8, _Optimizer(1e-3, (0.9, 0.99)))  # a float field may hold an int
+    assert integers == _PLAIN and json.dumps(identity(integers)) == json.dumps(identity(_PLAIN))
+    one = replace(_PLAIN, optimizer=_Optimizer(1))
+    assert digest(identity(one)) == digest(identity(replace(_PLAIN, optimizer=_Optimizer(1.0))))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"alpha": 4.0},
+        {"optimizer": _Optimizer(1e-2)},
+        {"optimizer": _Optimizer(1e-3, (0.9, 0.999))},
+        {"method": "full"},
+        {"data": (Path("scenes"),)},
+        {"dim": 4},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_field_counts(change):
+    assert digest(identity(replace(_PLAIN, **change))) != digest(identity(_PLAIN))
+
+
+def test_what_has_no_effect_does_not_count():
+    assert identity(replace(_PLAIN, workers=7)) == identity(_PLAIN) and "workers" not in identity(_PLAIN)
+
+
+def test_a_value_of_another_type_is_a_fault():
+    with pytest.raises(TypeError, match=r"alpha"):
+        identity(replace(_PLAIN, alpha="8"))
