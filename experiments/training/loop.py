@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from experiments.storage.disk_space import named_if_full
 from experiments.storage.files import write_bytes
+from experiments.storage.identity import NO_EFFECT
 from experiments.training.batch import TrainingBatch
 from experiments.training.checkpoints import Checkpoints
 from experiments.training.input_pipeline import prefetched
@@ -32,19 +33,25 @@ class Diverged(InputError):
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """How long a run is, and how often (in steps) it looks up.
+    """How long a run is, and how often it looks up.
 
-    A run stops when one of its adapters skips more than ``skips_in_a_row`` steps in a row. ``threads`` prepare ``ahead``
-    batches while a step runs.
+    Steps, validations and the limit of skipped steps take part in :func:`experiments.storage.identity.identity`.
     """
 
     steps: int
-    checkpoint_every: int = 100
+    """Steps of the whole run."""
+    checkpoint_every: int = field(default=100, metadata=NO_EFFECT)
+    """Steps between two checkpoints."""
     validate_every: int = 100
-    keep: int = 2
+    """Steps between two validations, whose results are part of the metrics."""
+    keep: int = field(default=2, metadata=NO_EFFECT)
+    """Number of checkpoints that stay on the disk, the newest ones."""
     skips_in_a_row: int = 10
-    threads: int = 1
-    ahead: int = 2
+    """Steps that an adapter may skip in a row; the run stops when one skips more."""
+    threads: int = field(default=1, metadata=NO_EFFECT)
+    """Threads that prepare batches while a step runs."""
+    ahead: int = field(default=2, metadata=NO_EFFECT)
+    """Batches that are prepared ahead."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "checkpoint_every", "validate_every", "keep", "skips_in_a_row", "threads", "ahead"):

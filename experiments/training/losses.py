@@ -37,31 +37,40 @@ class CameraLoss:
     """The camera term and its weight."""
 
     weight: float = 5.0
+    """Weight of the term in the objective."""
     norm: Literal["l1", "l2"] = "l1"
+    """How the errors of an encoding's entries are joined: the sum of their absolute values or their Euclidean length."""
 
 
 @dataclass(frozen=True)
 class RegressionLoss:
-    """The three terms of a dense prediction (depth or points), and their common weight.
-
-    ``spatial`` names the loss between neighbouring pixels, "" for none; ``valid_range`` is the quantile of the errors
-    above which pixels count as outliers, 0 to keep all; ``gamma`` weighs the errors against ``alpha`` · −log(confidence).
-    """
+    """The three terms of a dense prediction (depth or points), and their common weight."""
 
     weight: float = 1.0
+    """Weight of the three terms in the objective."""
     spatial: Literal["", "grad", "grad_conf", "normal", "normal_conf"] = "grad"
+    """Name of the loss between neighbouring pixels; "" for none."""
     valid_range: float = 0.98
+    """Quantile of the errors above which pixels count as outliers; 0 keeps all pixels."""
     gamma: float = 1.0
+    """Weight of the errors times the confidence."""
     alpha: float = 0.2
+    """Weight of −log(confidence)."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What training minimises; a part that is None is not computed. The defaults are VGGT's without the point head."""
+    """What training minimises; a part that is None is not computed. The defaults are VGGT's without the point head.
+
+    Every field takes part in :func:`experiments.storage.identity.identity`.
+    """
 
     camera: CameraLoss | None = field(default_factory=CameraLoss)
+    """Loss of the camera head's encodings."""
     depth: RegressionLoss | None = field(default_factory=RegressionLoss)
+    """Loss of the depth maps."""
     point: RegressionLoss | None = None
+    """Loss of the point maps."""
 
     def __call__(self, predictions: Predictions, batch: TrainingBatch) -> tuple[Float[Array, ""], Losses]:
         """The objective for a normalised batch, and the terms that it is made of, under the official names.

@@ -17,19 +17,26 @@ from subspace.errors import InputError
 class OptimizerSettings:
     """The paper's learning rates and clipping (Supp. A); weight decay is that of VGGT's training code, the paper has none.
 
-    The learning rate rises linearly from ``end_rate`` to ``peak_rate`` over the first ``warmup`` of all ``steps``, then
-    falls to ``end_rate`` along a cosine. ``clip`` is the largest norm of one adapter's gradient. AdamW's moments decay by
-    0.9 and 0.999, its epsilon is 1e-8; all trained numbers decay.
+    The learning rate rises linearly from ``end_rate`` to ``peak_rate``, then falls to ``end_rate`` along a cosine. AdamW's
+    moments decay by 0.9 and 0.999, its epsilon is 1e-8; all trained numbers decay.
 
-    Raises ValueError for numbers that contradict each other.
+    Every field takes part in :func:`experiments.storage.identity.identity`.
+
+    Raises InputError for numbers that contradict each other.
     """
 
     steps: int
+    """Steps of the whole run, over which the learning rate follows its schedule."""
     peak_rate: float = 1e-5
+    """Learning rate after the warm-up."""
     end_rate: float = 1e-8
+    """Learning rate at the first step and after the last."""
     warmup: float = 0.05
+    """Share of the steps, in [0, 1), over which the learning rate rises."""
     clip: float = 0.5
+    """Largest norm of one adapter's gradient; longer ones are shortened to it."""
     weight_decay: float = 0.05
+    """Weight decay of AdamW, which is multiplied by the learning rate."""
 
     def __post_init__(self) -> None:
         if self.steps < 1:

@@ -18,6 +18,7 @@ import pytest
 from orbax.checkpoint import CheckpointManager
 
 from experiments.storage.disk_space import DiskFullError
+from experiments.storage.identity import identity
 from experiments.training.checkpoints import Checkpoints
 from experiments.training.loop import Diverged, LoopSettings
 from experiments.training.metrics_log import read_metrics
@@ -252,3 +253,10 @@ def test_progress_shows_loss_speed_and_time_left(tmp_path, capsys):
 def test_settings_below_one_are_named(name):
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         LoopSettings(**{"steps": 1, name: 0})
+
+
+def test_what_no_result_depends_on_is_not_part_of_a_runs_identity():
+    plain = LoopSettings(100)
+    assert set(identity(plain)) == {"steps", "validate_every", "skips_in_a_row"}
+    other = replace(plain, checkpoint_every=7, keep=1, threads=4, ahead=8)
+    assert identity(other) == identity(plain) != identity(replace(plain, validate_every=7))

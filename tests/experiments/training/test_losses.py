@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.storage.identity import identity
 from experiments.training.batch import TrainingBatch
 from experiments.training.losses import (
     CameraLoss,
@@ -189,3 +190,10 @@ def test_parts_of_the_objective_can_be_left_out(golden):
     total, terms = Objective(camera=CameraLoss(weight=2, norm="l2"), depth=None)(predictions, batch)
     np.testing.assert_allclose(total, 2 * golden("loss_case")["value__camera_l2__loss_camera"], rtol=2e-6)
     assert set(terms) == {"loss_camera", "loss_T", "loss_R", "loss_FL"}
+
+
+def test_an_objective_has_an_identity():
+    plain = identity(Objective())
+    assert plain["camera"]["weight"] == 5.0 and plain["depth"]["valid_range"] == 0.98 and plain["point"] is None
+    assert identity(Objective(CameraLoss(weight=5))) == plain != identity(Objective(CameraLoss(weight=4)))
+    assert identity(Objective(depth=RegressionLoss(alpha=0.3))) != plain != identity(Objective(depth=None))

@@ -1,9 +1,12 @@
+from dataclasses import fields
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from experiments.storage.identity import identity
 from experiments.training.optimizer import OptimizerSettings, learning_rate, make_optimizer
 
 
@@ -72,3 +75,9 @@ def test_one_compiled_step_serves_all_peak_rates():
 def test_contradictions_are_named(wrong, message):
     with pytest.raises(ValueError, match=message):
         OptimizerSettings(**wrong)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(OptimizerSettings)])
+def test_every_setting_is_part_of_the_identity(name):
+    plain = OptimizerSettings(10, peak_rate=1e-3)
+    assert identity(plain)[name] == getattr(plain, name)
