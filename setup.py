@@ -10,7 +10,7 @@ FLAX = ">=0.12.8,<0.13"
 
 setup(
     name="attribute-subspaces",
-    version="0.1.0",
+    version="0.2.0",
     description="Mine, compare and fine-tune in the attribute subspaces of 3D foundation models, in JAX",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -18,6 +18,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["subspace*", "vggt_jax*", "weights_convert*", "experiments*"]),
     package_data={"experiments": ["**/*.jinja", "**/*.json"], "vggt_jax": ["weights/*/*"]},
+    entry_points={"console_scripts": ["attribute-subspaces = experiments.__main__:main"]},
     install_requires=[
         f"flax{FLAX}",
         f"jax{JAX}",
@@ -54,6 +55,7 @@ setup(
             "pytest>=8.3,<10",
             "pytest-xdist>=3.6,<4",
         ],
+        "docs": ["mkdocs-jupyter>=0.26,<0.27", "mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1,<2"],
         "dev": ["pre-commit>=4,<5", "pyright[nodejs]==1.1.414", "ruff==0.17.6"],
     },
 )

@@ -1,0 +1,25 @@
+"""What the site takes from the program itself: ``{{ help:extract }}`` becomes the command's own ``--help``."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+_HELP = re.compile(r"\{\{ help:([a-z_.]+) \}\}")
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Put the help of a command where a page asks for it."""
+    return _HELP.sub(lambda match: _help(match[1]), markdown)
+
+
+def _help(command: str) -> str:
+    module = command if "." in command or command == "weights_convert" else f"experiments.{command}"
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+    )
+    return f'``` title="python -m {module} --help"\n{done.stdout.strip()}\n```'

@@ -1,0 +1,66 @@
+"""``attribute-subspaces NAME --flags``: the commands of this project as sub-commands, and their list.
+
+The same as ``python -m experiments.NAME``. The installed script works in any folder, also beside another ``experiments``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import runpy
+import sys
+
+COMMANDS = {
+    "extract": "the subspace of one attribute: data, adapters, what they share, a report",
+    "analyze": "how far the subspaces of different attributes are disentangled",
+    "finetune": "fine-tune inside subspaces, or by full fine-tuning, LoRA, PiSSA, AdaLoRA, DoRA, LoRA-XS",
+    "evaluate": "accuracy, completeness, normals and depth of a model on data sets; compare two results",
+    "reproduce": "the tables of the paper",
+    "reconstruct": "photos to points, cameras and depth maps",
+    "generate": "data sets in which one attribute varies",
+    "prepare": "the data of the downstream tasks",
+    "pretrain": "a small VGGT from scratch",
+    "benchmark": "time and memory, beside what users would otherwise take",
+}
+"""Name of each command and what it makes."""
+CONVERT = "convert"
+"""The command of the package ``weights_convert``."""
+_OTHERS = {CONVERT: "weights and adapters to and from the formats of VGGT and PEFT"}
+
+
+def usage() -> str:
+    """The list of the commands."""
+    names = COMMANDS | _OTHERS
+    width = max(map(len, names))
+    lines = [f"  {name:{width}}  {what}" for name, what in names.items()]
+    return "\n".join(
+        [
+            "usage: attribute-subspaces COMMAND [--flag=value …]",
+            "",
+            *lines,
+            "",
+            "attribute-subspaces COMMAND --help shows the flags of a command.",
+        ]
+    )
+
+
+def main() -> None:
+    """Run the command that the first argument names.
+
+    Exits with status 0 after the list was asked for, and with status 2 and one line for an unknown command.
+    """
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("--help", "-h", "help"):
+        print(usage())
+        raise SystemExit(0)
+    if name not in COMMANDS and name != CONVERT:
+        near = difflib.get_close_matches(name, [*COMMANDS, *_OTHERS], n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join([*COMMANDS, *_OTHERS])}"
+        print(f"attribute-subspaces: unknown command {name!r}; {hint}", file=sys.stderr)
+        raise SystemExit(2)
+    module = "weights_convert.__main__" if name == CONVERT else f"experiments.{name}"
+    sys.argv[:2] = [f"{sys.argv[0]} {name}"]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
