@@ -29,6 +29,7 @@ setup(
         "huggingface_hub>=1,<3",
         "jaxtyping>=0.3.2,<0.4",
         "jinja2>=3.1,<4",
+        "lazy_loader>=0.4",
         "matplotlib>=3.10,<4",
         "ml_dtypes>=0.5,<1",
         "msgspec>=0.20,<1",
@@ -50,6 +51,7 @@ setup(
         "torch": ["peft==0.21.2", "torch==2.13.0"],
         "tasks": ["anny==0.6.2", "scikit-image>=0.26,<0.27", "torch==2.13.0"],
         "test": [
+            "beartype>=0.20",
             "hypothesis>=6.130,<7",
             "pycolmap>=3.11,<5",
             "pytest>=8.3,<10",

@@ -11,18 +11,21 @@ Fine-tuning of 3D Foundation Models*:
 * Supplement 2.2 (effective rank, allocation): :mod:`subspace.spectra`, :mod:`subspace.allocation`
 """
 
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
 from subspace.environment import configure
 
-configure()
-
-from subspace.allocation import allocate_importance, allocate_proportional, allocate_uniform
-from subspace.angles import generalized_eigenvalues, generalized_eigh, pairwise_eigenvalues, principal_angles
-from subspace.basis import Basis, captured_energy, merge_subspaces, project
-from subspace.low_rank import LowRank, canonicalize, frobenius_norm, inner_product, singular_values
-from subspace.null_model import null_eigenvalues, null_percentile
-from subspace.shared import SharedSubspace, shared_subspace, shared_subspaces
-from subspace.spectra import Pattern, SpectralPattern, effective_rank, spectral_pattern
-from subspace.stability import Stability, subspace_stabilities, subspace_stability
+if TYPE_CHECKING:
+    from subspace.allocation import allocate_importance, allocate_proportional, allocate_uniform
+    from subspace.angles import generalized_eigenvalues, generalized_eigh, pairwise_eigenvalues, principal_angles
+    from subspace.basis import Basis, captured_energy, merge_subspaces, project
+    from subspace.low_rank import LowRank, canonicalize, frobenius_norm, inner_product, singular_values
+    from subspace.null_model import null_eigenvalues, null_percentile
+    from subspace.shared import SharedSubspace, shared_subspace, shared_subspaces
+    from subspace.spectra import Pattern, SpectralPattern, effective_rank, spectral_pattern
+    from subspace.stability import Stability, subspace_stabilities, subspace_stability
 
 __all__ = [
     "Basis",
@@ -54,3 +57,20 @@ __all__ = [
     "subspace_stabilities",
     "subspace_stability",
 ]
+
+configure()
+
+# JAX is loaded with the first name that is used: what only raises InputError should not wait for it
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "allocation": ["allocate_importance", "allocate_proportional", "allocate_uniform"],
+        "angles": ["generalized_eigenvalues", "generalized_eigh", "pairwise_eigenvalues", "principal_angles"],
+        "basis": ["Basis", "captured_energy", "merge_subspaces", "project"],
+        "low_rank": ["LowRank", "canonicalize", "frobenius_norm", "inner_product", "singular_values"],
+        "null_model": ["null_eigenvalues", "null_percentile"],
+        "shared": ["SharedSubspace", "shared_subspace", "shared_subspaces"],
+        "spectra": ["Pattern", "SpectralPattern", "effective_rank", "spectral_pattern"],
+        "stability": ["Stability", "subspace_stabilities", "subspace_stability"],
+    },
+)

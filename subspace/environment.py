@@ -1,22 +1,23 @@
 """Settings of the process that JAX on CPUs needs. They are made when ``subspace`` is imported, which every package does.
 
-All of them are environment variables that JAX reads once, at its first computation; what the user has set stays.
+All of them are environment variables that JAX reads once, at its first computation; what the user has set stays. JAX itself
+is not loaded for them.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from importlib.metadata import version
-
-from jax._src import xla_bridge
-
-from subspace.threads import scipy_openblas
 
 _SMALLEST_POOL = 8
 _WRONG_FUSIONS = ("0.10.2",)
 _FUSIONS = "--xla_cpu_experimental_ynn_fusion_type="
 _PRODUCTS_ALONE = _FUSIONS + "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
+
+pool_is_enlarged = False
+"""Whether :func:`enlarge_small_pool` has changed something: :mod:`subspace.threads` then limits SciPy's OpenBLAS."""
 
 
 def configure() -> None:
@@ -30,11 +31,12 @@ def enlarge_small_pool() -> None:
 
     The pool keeps programs of users that run LAPACK calls side by side from a deadlock (:mod:`subspace.threads`). Does
     nothing on larger machines, or if ``NPROC`` is set. NumPy's own OpenBLAS is left alone; SciPy's is the one that jaxlib
-    calls.
+    calls, and it is limited as soon as a function of ``subspace`` has loaded it.
     """
+    global pool_is_enlarged
     if (os.cpu_count() or 1) < _SMALLEST_POOL and "NPROC" not in os.environ:
         os.environ["NPROC"] = str(_SMALLEST_POOL)
-        scipy_openblas().limit(limits=1)
+        pool_is_enlarged = True
 
 
 def avoid_wrong_fusions() -> None:
@@ -52,9 +54,15 @@ def avoid_wrong_fusions() -> None:
     if version("jaxlib") not in _WRONG_FUSIONS or _FUSIONS.rstrip("=") in flags:
         return
     os.environ["XLA_FLAGS"] = f"{flags} {_PRODUCTS_ALONE}".strip()
-    if xla_bridge.backends_are_initialized() and "cpu" in xla_bridge.backends():
+    if _cpu_has_computed():
         warnings.warn(
             f"jaxlib {version('jaxlib')} can compute wrong numbers on CPUs (jax issue 39103): import subspace or vggt_jax "
             f"before JAX's first computation, or set XLA_FLAGS={_PRODUCTS_ALONE}",
             stacklevel=4,
         )
+
+
+def _cpu_has_computed() -> bool:
+    """Whether a JAX that is loaded has started its CPU backend. JAX has no public way to ask without starting it."""
+    bridge = sys.modules.get("jax._src.xla_bridge")
+    return "cpu" in getattr(bridge, "_backends", {})

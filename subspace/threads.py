@@ -25,6 +25,8 @@ import scipy.linalg.cython_blas  # noqa: F401  loads the OpenBLAS that jaxlib wi
 import threadpoolctl
 from jaxtyping import Array
 
+from subspace import environment
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -35,6 +37,10 @@ def scipy_openblas() -> threadpoolctl.ThreadpoolController:
     blas = threadpoolctl.ThreadpoolController().select(user_api="blas")
     own = [library.filepath for library in blas.lib_controllers if "scipy.libs" in library.filepath]
     return blas.select(filepath=own) if own else blas
+
+
+if environment.pool_is_enlarged:
+    scipy_openblas().limit(limits=1)
 
 
 def one_blas_thread(function: Callable[P, R]) -> Callable[P, R]:

@@ -1,7 +1,8 @@
 """Conversion of weights between this project's models and other formats."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from weights_convert.checkpoint import load_vggt, read_config
@@ -9,10 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load_vggt", "read_config", "read_peft", "write_peft"]
 
-
-def __getattr__(name: str) -> object:
-    # Commands import weights_convert.command_line first of all, and should not wait for JAX to say what is wrong.
-    if name in __all__:
-        module = "peft" if name.endswith("_peft") else "checkpoint"
-        return getattr(import_module(f"weights_convert.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# what only asks for a file's name should not wait for JAX
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__, submod_attrs={"checkpoint": ["load_vggt", "read_config"], "peft": ["read_peft", "write_peft"]}
+)

@@ -1,5 +1,6 @@
 """What importing the package sets, in fresh processes: JAX reads its environment once."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -76,6 +77,21 @@ def test_gradients_of_products_over_adapters_are_right():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("modules", ["subspace, subspace.errors", "vggt_jax, vggt_jax.config", "weights_convert"])
+def test_what_needs_no_array_does_not_wait_for_jax(modules):
+    done = _run(f"import {modules}, sys; print(sorted({{'jax', 'flax', 'scipy', 'numpy'}} & set(sys.modules)))")
+    assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.mark.parametrize("package", ["subspace", "vggt_jax", "vggt_jax.adapters", "weights_convert"])
+def test_every_public_name_is_found(package):
+    module = importlib.import_module(package)
+    assert sorted(module.__all__) == dir(module)
+    assert all(getattr(module, name) is not None for name in module.__all__)
+    with pytest.raises(AttributeError):
+        module.no_such_name  # noqa: B018
+
+
 def test_settings_of_the_user_stay():
     program = "import subspace, os; print(os.environ['XLA_FLAGS'], os.environ['NPROC'])"
     done = _run(program, XLA_FLAGS="--xla_force_host_platform_device_count=2", NPROC="3")
@@ -97,6 +113,7 @@ def test_small_machines_get_a_larger_pool_and_one_blas_thread_but_numpy_keeps_it
         before = {x["filepath"]: x["num_threads"] for x in threadpoolctl.threadpool_info() if x["user_api"] == "blas"}
         import subspace
         assert os.environ["NPROC"] == "8"
+        subspace.LowRank
         after = {x["filepath"]: x["num_threads"] for x in threadpoolctl.threadpool_info() if x["user_api"] == "blas"}
         assert all(after[path] == threads for path, threads in before.items()), (before, after)
         assert [threads for path, threads in after.items() if path not in before] == [1], after

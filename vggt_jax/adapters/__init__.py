@@ -9,15 +9,20 @@
 * :mod:`vggt_jax.adapters.file`: adapters on disk
 """
 
-from vggt_jax.adapters.adalora import AdaLoRA, Triplets, orthogonality
-from vggt_jax.adapters.count import trained_numbers
-from vggt_jax.adapters.file import Adapter, BaseModel, fingerprint, load_adapter, save_adapter
-from vggt_jax.adapters.lora import LoRA
-from vggt_jax.adapters.maker import Combined, Init, Maker, initialize, select
-from vggt_jax.adapters.pissa import PiSSA, principal_part
-from vggt_jax.adapters.principal_basis import principal_bases
-from vggt_jax.adapters.rank_allocation import Allocated, RankAllocation, triplet_scores
-from vggt_jax.adapters.subspace_form import SubspaceForm
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from vggt_jax.adapters.adalora import AdaLoRA, Triplets, orthogonality
+    from vggt_jax.adapters.count import trained_numbers
+    from vggt_jax.adapters.file import Adapter, BaseModel, fingerprint, load_adapter, save_adapter
+    from vggt_jax.adapters.lora import LoRA
+    from vggt_jax.adapters.maker import Combined, Init, Maker, initialize, select
+    from vggt_jax.adapters.pissa import PiSSA, principal_part
+    from vggt_jax.adapters.principal_basis import principal_bases
+    from vggt_jax.adapters.rank_allocation import Allocated, RankAllocation, triplet_scores
+    from vggt_jax.adapters.subspace_form import SubspaceForm
 
 __all__ = [
     "AdaLoRA",
@@ -43,3 +48,18 @@ __all__ = [
     "trained_numbers",
     "triplet_scores",
 ]
+
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "adalora": ["AdaLoRA", "Triplets", "orthogonality"],
+        "count": ["trained_numbers"],
+        "file": ["Adapter", "BaseModel", "fingerprint", "load_adapter", "save_adapter"],
+        "lora": ["LoRA"],
+        "maker": ["Combined", "Init", "Maker", "initialize", "select"],
+        "pissa": ["PiSSA", "principal_part"],
+        "principal_basis": ["principal_bases"],
+        "rank_allocation": ["Allocated", "RankAllocation", "triplet_scores"],
+        "subspace_form": ["SubspaceForm"],
+    },
+)
