@@ -47,13 +47,13 @@ def extract(choice: Choice, output: Path) -> None:
     check_free(output, True, OUTPUTS)
     check_options(choice.alpha, EPSILON, MAX_ITERATIONS, TOLERANCE)
     if not choice.adapters:  # before hours of rendering and training; finished ones show it when they are read
-        check_dim(choice.preset.dim, choice.k, choice.preset.rank)
+        check_dim(choice.preset.extraction.dim, choice.k, choice.preset.training.rank)
     start = time.perf_counter()
     source = _find_adapters(choice)
     stacks = stack_adapters(source.deltas)
     matrices = sum(stack.A[0, ..., 0, 0].size for stack in stacks.values())
     _say(f"mining {matrices} matrices of {len(source.deltas)} adapters")
-    mined = mine(stacks, choice.preset.dim, alpha=choice.alpha)
+    mined = mine(stacks, choice.preset.extraction.dim, alpha=choice.alpha)
     summaries = rows(mined)
     facts = {
         **choice.settings,
@@ -62,7 +62,7 @@ def extract(choice: Choice, output: Path) -> None:
         "k": str(len(source.deltas)),
         "seconds": f"{time.perf_counter() - start:.0f}",
     }
-    origin = Origin(choice.attribute, source.base, choice.preset.dim, choice.alpha, list(source.deltas))
+    origin = Origin(choice.attribute, source.base, choice.preset.extraction.dim, choice.alpha, list(source.deltas))
     write_results(output, source, mined, summaries, origin, facts)
     print(print_table(summaries))
     if source.learned is not None:
@@ -87,7 +87,7 @@ def extract_missing(choices: Sequence[Choice]) -> list[Path]:
     from experiments.models import load_base
 
     assert choices[0].weights is not None
-    base = load_base(choices[0].weights, choices[0].preset).label
+    base = load_base(choices[0].weights, choices[0].preset.rendering.resolution, choices[0].preset.training).label
     outputs = [Path(os.path.abspath(choice.default_output)) for choice in choices]
     for number, (choice, output) in enumerate(zip(choices, outputs, strict=True), start=1):
         if holds_results(output, {**choice.settings, "base model": base}):

@@ -35,13 +35,14 @@ def finetune(choice: Choice, output: Path) -> None:
     from experiments.finetuning.results import OUTPUTS, verdict, write_results
     from experiments.finetuning.run import tune
     from experiments.models import load_base
+    from experiments.presets import PRESETS
     from experiments.storage.output_folder import check_free
 
     check_free(output, True, OUTPUTS)
     start = time.perf_counter()
     data = read_data(choice.data, choice.preset.held_out)
     print(f"base model: {choice.weights}; {len(data.training)} scenes", file=sys.stderr, flush=True)
-    base = load_base(choice.weights, choice.preset)
+    base = load_base(choice.weights, PRESETS[choice.preset_name].rendering.resolution, choice.preset)
     tuned = tune(choice, base, data, lambda line: print(line, flush=True))
     facts = {
         **{name: _plain(value) for name, value in choice.settings.items()},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flax import nnx
 
-from experiments.presets import Preset
+from experiments.presets import Training
 from subspace.errors import InputError
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import BaseModel
@@ -56,13 +56,12 @@ def read_base(weights: str, dtype: DType | None = None, remat: bool | None = Non
     return Base(BaseModel.of(name, config, parameters), graphdef, parameters)
 
 
-def load_base(weights: str, preset: Preset) -> Base:
-    """The model at ``weights``, ready for the preset's images.
+def load_base(weights: str, resolution: int, training: Training) -> Base:
+    """The model at ``weights``, ready to be trained on images of ``resolution`` pixels.
 
-    Raises ValueError and OSError as :func:`read_base` does, and ValueError if the preset's images do
-    not fit the model's patches.
+    Raises InputError and OSError as :func:`read_base` does, and InputError if the images do not fit the model's patches.
     """
     patch = read_config(weights).patch_size
-    if preset.resolution % patch:
-        raise InputError(f"{weights}: patches of {patch} pixels do not divide the preset's {preset.resolution} pixels")
-    return read_base(weights, preset.dtype, preset.remat)
+    if resolution % patch:
+        raise InputError(f"{weights}: patches of {patch} pixels do not divide images of {resolution} pixels")
+    return read_base(weights, training.dtype, training.remat)

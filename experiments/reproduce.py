@@ -76,7 +76,7 @@ def reproduce(
     from experiments.reproduction.schedule import Schedule
     from experiments.reproduction.tables import markdown, measure
 
-    base = load_base(weights, PRESETS[preset])
+    base = load_base(weights, PRESETS[preset].rendering.resolution, PRESETS[preset].training)
     try:
         (output / RECORDS).mkdir(parents=True, exist_ok=True)
     except OSError as error:  # now, not after the first run

@@ -16,7 +16,7 @@ from experiments.data.manifest import Settings
 from experiments.extraction.data import Data
 from experiments.extraction.targets import Targets, shuffled
 from experiments.models import Base
-from experiments.presets import Preset
+from experiments.presets import Training
 from experiments.scenes.schema import Attribute, Setting
 from experiments.storage.files import read_json, write_json
 from experiments.storage.identity import stage_folder
@@ -59,7 +59,7 @@ def make_adapters(
     store: Path,
     base: Base,
     data: Data,
-    preset: Preset,
+    preset: Training,
     init: Init,
     targets: Targets,
     seed: int,
@@ -156,11 +156,9 @@ def first_draw(seed: int, init: Init, settings: Settings, targets: Targets) -> K
     return key
 
 
-def _identity(base: Base, data: Data, preset: Preset, init: Init, targets: Targets, seed: int) -> dict[str, Any]:
+def _identity(base: Base, data: Data, preset: Training, init: Init, targets: Targets, seed: int) -> dict[str, Any]:
     """Everything that the adapters depend on; true targets are not named, as they were before there were others."""
     training = asdict(preset)
-    for name in ("weights", "datasets", "dim"):  # what "base" and data.settings say already, and the subspace's
-        del training[name]
     settings = data.settings
     return {
         "base": {"name": base.identity.name, "fingerprint": base.identity.fingerprint},
@@ -175,7 +173,7 @@ def _identity(base: Base, data: Data, preset: Preset, init: Init, targets: Targe
     }
 
 
-def _held_out_batches(data: Data, preset: Preset, encode: Encode | None) -> list[TrainingBatch]:
+def _held_out_batches(data: Data, preset: Training, encode: Encode | None) -> list[TrainingBatch]:
     """Of each held-out scene of all data sets a batch."""
     return [
         evenly_spaced([scenes[i] for scenes in data.held_out.values()], preset.held_out_views, encode)

@@ -47,7 +47,7 @@ class Choice:
     @property
     def settings(self) -> dict[str, str]:
         """What the results depend on besides the base model, in the words of their summary."""
-        found = {"attribute": self.attribute, "exponent α": f"{self.alpha:g}", "d'": str(self.preset.dim)}
+        found = {"attribute": self.attribute, "exponent α": f"{self.alpha:g}", "d'": str(self.preset.extraction.dim)}
         if self.adapters:
             return {**found, "adapters": ", ".join(self.adapters)}
         return {
@@ -57,7 +57,17 @@ class Choice:
             "input factors drawn": self.init,
             "targets": self.targets,
             "seed": str(self.seed),
-            **{f"preset: {name}": str(value) for name, value in asdict(self.preset).items() if name != "datasets"},
+            **{f"preset: {name}": str(value) for name, value in self._sizes().items()},
+        }
+
+    def _sizes(self) -> dict[str, Any]:
+        rendering = self.preset.rendering
+        return {
+            "resolution": rendering.resolution,
+            "views": rendering.views,
+            "samples": rendering.samples,
+            **asdict(self.preset.extraction),
+            **asdict(self.preset.training),
         }
 
     @property
@@ -67,7 +77,7 @@ class Choice:
             return self.store / "extract" / "imported"
         parts = [self.attribute, self.setting, self.preset_name]
         plain = PRESETS[self.preset_name]
-        parts += [f"r{self.preset.rank}"] * (self.preset.rank != plain.rank)
+        parts += [f"r{self.preset.training.rank}"] * (self.preset.training.rank != plain.training.rank)
         parts += ["shared_init"] * (self.init == "shared") + ["shuffled_targets"] * (self.targets == "shuffled")
         return self.store / "extract" / "_".join(parts)
 
@@ -93,19 +103,23 @@ def choose(
 ) -> Choice:
     """The command's flags of the same names as one value; None stands for the preset's own."""
     plain = PRESETS[preset]
-    wanted: dict[str, Any] = {"rank": rank, "dim": dim, "steps": steps}
+    wanted: dict[str, Any] = {"rank": rank, "steps": steps}
     changes = {name: value for name, value in wanted.items() if value is not None}
     if rank is not None:
-        changes["alpha"] = rank
+        changes["alpha"] = float(rank)
     if weights is None and not adapters:
         weights = plain.weights
     return Choice(
         attribute=attribute,
         setting=setting,
         preset_name=preset,
-        preset=replace(plain, **changes),
+        preset=replace(
+            plain,
+            training=replace(plain.training, **changes),
+            extraction=plain.extraction if dim is None else replace(plain.extraction, dim=dim),
+        ),
         weights=weights,
-        k=plain.datasets[setting] if k is None else k,
+        k=plain.rendering.datasets[setting] if k is None else k,
         alpha=alpha,
         init=init,
         targets=targets,

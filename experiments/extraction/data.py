@@ -39,29 +39,29 @@ def make_data(
 ) -> Data:
     """Render what is missing of the k data sets, and open them.
 
-    The last ``preset.held_out`` scenes of each are held out. Raises what :func:`experiments.generate.generate` raises, and
-    ValueError if so many scenes failed that a data set is too small.
+    The last ``preset.training.held_out`` scenes of each are held out. Raises what :func:`experiments.generate.generate`
+    raises, and ValueError if so many scenes failed that a data set is too small.
     """
     settings = Settings(
         attribute=attribute,
         setting=setting,
         seed=seed,
-        views=preset.views,
-        resolution=preset.resolution,
-        samples=preset.samples,
+        views=preset.rendering.views,
+        resolution=preset.rendering.resolution,
+        samples=preset.rendering.samples,
     )
     folder = store / "data" / default_folder(settings)
-    wanted = preset.scenes + preset.held_out
+    wanted = preset.extraction.scenes + preset.training.held_out
     generate(settings, folder, k, wanted, workers=workers, blender=blender)
     sets = {number: Dataset(folder / dataset_name(number)) for number in range(k)}
     for dataset in sets.values():
-        if len(dataset) < 2 * preset.held_out:
+        if len(dataset) < 2 * preset.training.held_out:
             raise InputError(
                 f"{dataset.folder}: only {len(dataset)} of {wanted} scenes could be rendered, too few to train"
             )
     return Data(
         folder,
         settings,
-        training={number: list(dataset)[: -preset.held_out] for number, dataset in sets.items()},
-        held_out={number: list(dataset)[-preset.held_out :] for number, dataset in sets.items()},
+        training={number: list(dataset)[: -preset.training.held_out] for number, dataset in sets.items()},
+        held_out={number: list(dataset)[-preset.training.held_out :] for number, dataset in sets.items()},
     )

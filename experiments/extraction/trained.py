@@ -25,7 +25,7 @@ def train_adapters(choice: Choice, say: Callable[[str], None]) -> Source:
     """
     assert choice.weights is not None
     say(f"base model: {choice.weights}")
-    base = load_base(choice.weights, choice.preset)
+    base = load_base(choice.weights, choice.preset.rendering.resolution, choice.preset.training)
     say(f"data: {choice.k} data sets in which the {choice.attribute} varies")
     data = make_data(
         choice.store,
@@ -37,7 +37,9 @@ def train_adapters(choice: Choice, say: Callable[[str], None]) -> Source:
         choice.workers,
         choice.blender,
     )
-    trained = make_adapters(choice.store, base, data, choice.preset, choice.init, choice.targets, choice.seed, say)
+    trained = make_adapters(
+        choice.store, base, data, choice.preset.training, choice.init, choice.targets, choice.seed, say
+    )
     deltas = stacked_deltas(trained.adapters)
     return Source(
         deltas,

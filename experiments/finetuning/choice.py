@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from experiments.presets import PRESETS, Preset, PresetName
+from experiments.presets import PRESETS, PresetName, Training
 from subspace.errors import InputError
 from vggt_jax.parameters import Method
 
@@ -27,8 +27,8 @@ class Choice:
 
     method: Method
     preset_name: PresetName
-    preset: Preset
-    """The preset of that name, with the changes that were asked for."""
+    preset: Training
+    """The training of that preset, with the changes that were asked for."""
     weights: str
     data: tuple[Path, ...]
     subspaces: tuple[Path, ...]
@@ -97,8 +97,8 @@ def choose(
     wanted = {"rank": rank, "steps": steps, "peak_rate": peak_rate, "held_out": held_out}
     changes: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     if rank is not None:
-        changes["alpha"] = rank
-    chosen = replace(original, **changes)
+        changes["alpha"] = float(rank)
+    chosen = replace(original.training, **changes)
     if not data:
         raise InputError("--data: name at least one data set, a folder with a manifest.json")
     _refuse(method, ("subspace",), subspaces=subspaces, allocation=allocation)
@@ -111,7 +111,7 @@ def choose(
     if rank is not None and method not in _WITH_RANK and not plain:
         raise InputError(f"--rank has no meaning for --method={method}" + " without --plain" * (method in _WITH_M))
     if method == "psv" and dim is None:
-        dim = len(("texture", "geometry", "camera", "lighting")) * original.dim
+        dim = len(("texture", "geometry", "camera", "lighting")) * original.extraction.dim
     if method == "adalora":
         target_rank = max(1, round(2 / 3 * chosen.rank)) if target_rank is None else target_rank
         if target_rank > chosen.rank:
@@ -120,7 +120,7 @@ def choose(
         method=method,
         preset_name=preset,
         preset=chosen,
-        weights=chosen.weights if weights is None else weights,
+        weights=original.weights if weights is None else weights,
         data=tuple(map(Path, data)),
         subspaces=tuple(map(Path, subspaces or ())),
         dim=dim,

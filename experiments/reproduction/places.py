@@ -87,7 +87,8 @@ def _begin(preset: PresetName, scale: Scale, weights: str, store: Path) -> None:
     global _execution
     Thread(target=_end_with_parent, daemon=True).start()
     keep_compiled()
-    _execution = Execution(preset, scale, weights, load_base(weights, PRESETS[preset]), store, _silent)
+    base = load_base(weights, PRESETS[preset].rendering.resolution, PRESETS[preset].training)
+    _execution = Execution(preset, scale, weights, base, store, _silent)
 
 
 def _end_with_parent() -> None:

@@ -134,7 +134,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, folders, t
 
 def test_all_analyses_what_the_store_holds(tmp_path):
     weights = ROOT / "tests" / "fixtures" / "vggt_small"
-    base = load_base(str(weights), PRESETS["vggt_1b"])
+    base = load_base(str(weights), 518, PRESETS["vggt_1b"].training)
     for i, attribute in enumerate(ATTRIBUTES):
         choice = choose(attribute=attribute, setting="object_centric", preset="vggt_1b", store=tmp_path / "store")
         adapters = draw_adapters(i, draw_subspaces(10 + i, shapes=SHAPES), k=4, shapes=SHAPES)

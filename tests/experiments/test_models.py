@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import jax
 import pytest
 
@@ -19,7 +17,7 @@ def tuned(tmp_path_factory):
 
 
 def test_training_and_evaluation_name_the_same_base(tuned):
-    bases = [read_base(str(tuned)), load_base(str(tuned), small.PRESET)]
+    bases = [read_base(str(tuned)), load_base(str(tuned), small.RESOLUTION, small.PRESET)]
     identities = [base.identity for base in bases] + [Model(str(tuned)).identity]
     assert {found.name for found in identities} == {"model"}
     assert {found.fingerprint for found in identities} == {small.base().identity.fingerprint}
@@ -30,5 +28,5 @@ def test_training_and_evaluation_name_the_same_base(tuned):
 def test_weights_that_do_not_exist_and_pictures_that_do_not_fit(tuned, tmp_path):
     with pytest.raises((ValueError, OSError), match="missing"):
         read_base(str(tmp_path / "missing"))
-    with pytest.raises(ValueError, match="patches of 4 pixels do not divide the preset's 18 pixels"):
-        load_base(str(tuned), replace(small.PRESET, resolution=18))
+    with pytest.raises(ValueError, match="patches of 4 pixels do not divide images of 18 pixels"):
+        load_base(str(tuned), 18, small.PRESET)

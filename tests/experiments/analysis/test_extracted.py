@@ -31,7 +31,7 @@ def find(tmp_path, monkeypatch):
         return Source(deltas, BASE_NAME, choice.attribute, files=files)
 
     monkeypatch.setattr(extract, "_find_adapters", find_adapters)
-    monkeypatch.setattr(models, "load_base", lambda weights, preset: SimpleNamespace(label=BASE_NAME))
+    monkeypatch.setattr(models, "load_base", lambda *_: SimpleNamespace(label=BASE_NAME))
     monkeypatch.setattr(extracted, "ATTRIBUTES", ("texture", "geometry"))
 
     def find(*controls):

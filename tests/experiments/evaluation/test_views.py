@@ -28,8 +28,8 @@ def test_a_tasks_own_list_comes_first_and_any_other_task_takes_the_one_for_all()
 @pytest.mark.parametrize("name", ["nano", "vggt_1b"])
 def test_lists_of_the_presets_are_the_sequences_that_are_held_out(name):
     preset = PRESETS[name]
-    expected = np.linspace(0, preset.views, preset.held_out_views, endpoint=False).astype(int)
-    assert view_lists()[name].of == preset.views and view_lists()[name].views == tuple(expected)
+    expected = np.linspace(0, preset.rendering.views, preset.training.held_out_views, endpoint=False).astype(int)
+    assert view_lists()[name].of == preset.rendering.views and view_lists()[name].views == tuple(expected)
 
 
 def test_numbers_keep_their_order():

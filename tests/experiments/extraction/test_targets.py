@@ -124,7 +124,7 @@ def trained(tmp_path, monkeypatch):
 
     def run(targets):
         made = adapters.make_adapters(
-            tmp_path, base, data, PRESETS["nano"], "independent", targets, seed=0, say=lambda line: None
+            tmp_path, base, data, PRESETS["nano"].training, "independent", targets, seed=0, say=lambda line: None
         )
         return made, given
 

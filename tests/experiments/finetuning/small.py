@@ -21,9 +21,10 @@ from vggt_jax.parameters import abstract_model
 
 MATRICES = ("aggregator.*.attn.*", "camera_head.*", "depth_head.projects.0")
 """Of the tiny model; all would take longer to compile."""
+RESOLUTION = 16
 PRESET = replace(
-    PRESETS["nano"], resolution=16, steps=3, images=4, fewest_views=2, most_views=2, held_out_views=2, held_out=2, rank=2,
-    alpha=2.0, dim=2, peak_rate=0.1, cache_tokens=False,
+    PRESETS["nano"].training, steps=3, images=4, fewest_views=2, most_views=2, held_out_views=2, held_out=2, rank=2,
+    alpha=2.0, peak_rate=0.1, cache_tokens=False,
 )  # fmt: skip
 
 

@@ -124,7 +124,7 @@ def test_the_same_choice_finds_its_result_and_another_does_not(tuned, store, mon
 
 def test_the_command_says_what_was_trained_and_what_it_wrote(tuned, store, monkeypatch, tmp_path, capsys):
     base, found, _ = tuned("adalora")
-    monkeypatch.setattr("experiments.models.load_base", lambda weights, preset: base)
+    monkeypatch.setattr("experiments.models.load_base", lambda *_: base)
     monkeypatch.setattr("experiments.finetuning.data.read_data", lambda folders, held_out: small.data())
     finetune(small.choice("adalora", store), tmp_path / "out")
     lines = capsys.readouterr().out.splitlines()

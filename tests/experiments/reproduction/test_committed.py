@@ -22,7 +22,7 @@ RESULTS = Path(__file__).parents[3] / "results" / "nano"
 def remade(tmp_path_factory):
     """The shipped records' tables and page, written again."""
     folder = tmp_path_factory.mktemp("nano")
-    label = load_base("nano", PRESETS["nano"]).label
+    label = load_base("nano", 96, PRESETS["nano"].training).label
     schedule = Schedule(plan("1"), label, None, RESULTS / "records", lambda line: None)  # pyright: ignore[reportArgumentType]
     shown, done = schedule.collected()
     command = re.search(r"by `(.+?)`", (RESULTS / PAGE).read_text())
