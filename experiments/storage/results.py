@@ -1,0 +1,188 @@
+"""Folders of results: named by what the results depend on, complete or absent, and never replaced by other results unasked.
+
+Every folder says in ``results.json`` what it was made from. Beside the folders of a command lie ``index.json``, a list of
+them with label, date and settings, and links to the newest one of all (``latest``) and of each label (``LABEL-latest``).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from experiments.storage.files import read_json, write_json
+from experiments.storage.identity import digest, stage_folder
+from experiments.storage.identity import identity as identity_of
+from subspace.errors import InputError
+from vggt_jax.atomic import new_path
+
+RECORD = "results.json"
+"""What a folder of results was made from and when: version, label, digest, identity and date."""
+INDEX = "index.json"
+LATEST = "latest"
+_VERSION = 1
+_LISTED = ("label", "date", "digest", "identity")
+_OF_DESKTOPS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+"""Files that file managers leave in folders that somebody looks at."""
+
+
+def results_folder(store: Path, command: str, label: str, identity: Any) -> Path:
+    """Where a command's results lie if nothing else is asked for: ``store/command/label-1f2e3d4c5b6a``.
+
+    Args:
+        store: the folder that commands share.
+        command: the command's name, such as ``extract``.
+        label: a few readable words about the settings, which need not tell all settings apart.
+        identity: everything that the results depend on, as :func:`experiments.storage.identity.identity` takes it.
+    """
+    return stage_folder(store, command, label, identity_of(identity))
+
+
+def holds_results(path: Path, identity: Any) -> bool:
+    """Whether ``path`` is a complete folder of results that were made from this ``identity``.
+
+    Raises InputError for a ``results.json`` that is damaged, and OSError for one that cannot be read.
+    """
+    return (path / RECORD).is_file() and _read_record(path)["digest"] == digest(identity_of(identity))
+
+
+def check_replaceable(path: Path, identity: Any, *, ours: Collection[str], overwrite: bool = False) -> None:
+    """Raises what :func:`new_results` would raise about what is at ``path``; to be called before hours of work."""
+    if not os.path.lexists(path):
+        return
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file, not a folder for results")
+    entries = {entry.name for entry in path.iterdir()} - _OF_DESKTOPS if path.is_dir() else set()
+    if foreign := sorted(entries - {RECORD, *ours}):
+        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+        raise InputError(
+            f"{path} holds {foreign[0]!r}{more}, which is not among the results that would be written there; nothing in it "
+            "was changed, name another folder"
+        )
+    if entries and not overwrite and (difference := _difference(path, identity_of(identity))):
+        raise InputError(
+            f"{path} holds results {difference}; name another folder, or ask to overwrite them", argument="overwrite"
+        )
+
+
+@contextmanager
+def new_results(
+    path: Path, identity: Any, *, label: str, ours: Collection[str], overwrite: bool = False
+) -> Iterator[Path]:
+    """A hidden folder to write results to, which becomes ``path`` at the end and is removed after an exception.
+
+    Results that were made from the same ``identity`` are replaced. The list and the links in the folder of ``path`` are
+    brought up to date if ``path`` has the name that :func:`results_folder` gives it.
+
+    Args:
+        path: the folder to make; missing parents are made too. Where it is a symbolic link, the link stays.
+        identity: everything that the results depend on, as :func:`experiments.storage.identity.identity` takes it.
+        label: a few readable words about the settings.
+        ours: names of the files and folders that may be among such results. A folder that holds anything else is
+            never replaced.
+        overwrite: replace results that were made from another identity too.
+
+    Raises:
+        InputError: what is at ``path`` may not be replaced, and why; it says so before anything is written, and again at
+            the end.
+        OSError: the folder cannot be written.
+    """
+    content = identity_of(identity)
+
+    def check(target: Path) -> None:
+        check_replaceable(target, content, ours=ours, overwrite=overwrite)
+
+    with new_path(path, check=check) as folder:
+        folder.mkdir()
+        yield folder
+        record = {
+            "version": _VERSION,
+            "label": label,
+            "digest": digest(content),
+            "identity": content,
+            "date": datetime.now(UTC).isoformat(timespec="microseconds"),
+        }
+        write_json(folder / RECORD, record)
+    if path.name == f"{label}-{digest(content)}":
+        _update_index(path)
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    record = read_json(path / RECORD)
+    if not isinstance(record, dict) or not {"version", "label", "digest", "identity", "date"} <= record.keys():
+        raise InputError(f"{path / RECORD} is damaged: it does not say what the results were made from")
+    return record
+
+
+def _difference(path: Path, wanted: Any) -> str | None:
+    """How the results at ``path`` differ from those that are to be made of ``wanted``; None where they do not."""
+    if not (path / RECORD).is_file():
+        return "that do not say what they were made from"
+    try:
+        record = _read_record(path)
+    except InputError:
+        return f"whose {RECORD} is damaged"
+    if record["digest"] == digest(wanted):
+        return None
+    changes = _changes(record["identity"], wanted)
+    return f"of other settings ({'; '.join(changes[:3])}{'; …' if len(changes) > 3 else ''})"
+
+
+def _changes(old: Any, new: Any, name: str = "") -> list[str]:
+    """What differs between two identities, setting by setting."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        inner = f"{name}." if name else ""
+        return [
+            line
+            for key in sorted({*old, *new})
+            for line in _changes(old.get(key), new.get(key), f"{inner}{key}")
+            if old.get(key) != new.get(key)
+        ]
+    return [f"{name or 'settings'}: {_short(old)} there, {_short(new)} now"]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _update_index(new: Path) -> None:
+    """List what lies beside ``new``, and let the links point to it. A store that cannot take links has the list alone."""
+    store = new.parent
+    with _one_at_a_time(store):
+        records = []
+        for folder in store.iterdir():
+            if folder.is_symlink() or not (folder / RECORD).is_file():
+                continue
+            with suppress(InputError, OSError):  # it may be damaged, or deleted meanwhile
+                record = _read_record(folder)
+                records.append({"folder": folder.name, **{key: record[key] for key in _LISTED}})
+        records.sort(key=lambda record: record["date"], reverse=True)
+        write_json(store / INDEX, records)
+        label = new.name.rpartition("-")[0]
+        for link in (store / LATEST, store / f"{label}-{LATEST}"):
+            _point(link, new.name)
+
+
+def _point(link: Path, name: str) -> None:
+    """Make ``link`` a relative symbolic link, in place of an older one; anything else of that name is left alone."""
+    if os.path.lexists(link) and not link.is_symlink():
+        return
+    with suppress(OSError), new_path(link, follow=False) as new:
+        new.symlink_to(name)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in here for the same folder, where the disk knows locks."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

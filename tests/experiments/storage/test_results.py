@@ -1,0 +1,177 @@
+"""Results are named by what they depend on, complete or absent, and never replaced by other results unasked."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from experiments.storage.results import check_replaceable, holds_results, new_results, results_folder
+from subspace.errors import InputError
+
+OURS = frozenset({"summary.json", "figures"})
+
+
+@dataclass(frozen=True)
+class Settings:
+    attribute: str = "geometry"
+    seed: int = 0
+    alpha: float = 1.0
+
+
+def write(path: Path, settings: Settings, text: str = "", **options) -> None:
+    with new_results(path, settings, label=settings.attribute, ours=OURS, **options) as folder:
+        (folder / "summary.json").write_text(text)
+
+
+def default(store: Path, settings: Settings) -> Path:
+    return results_folder(store, "extract", settings.attribute, settings)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_other_settings_have_another_folder(tmp_path):
+    folders = {default(tmp_path, settings) for settings in (Settings(), Settings(seed=1), Settings(alpha=2))}
+    assert len(folders) == 3 and default(tmp_path, Settings(alpha=1)) == default(tmp_path, Settings())
+    assert {folder.parent for folder in folders} == {tmp_path / "extract"}
+    assert all(len(folder.name) == len("geometry-") + 12 for folder in folders)
+
+
+def test_results_are_found_by_what_they_were_made_from(tmp_path):
+    path = default(tmp_path, Settings())
+    assert not holds_results(path, Settings())
+    write(path, Settings())
+    assert holds_results(path, Settings()) and not holds_results(path, Settings(seed=1))
+    assert names(path) == ["results.json", "summary.json"]
+
+
+def test_the_same_settings_are_replaced_and_others_refused(tmp_path):
+    path = tmp_path / "mine"
+    write(path, Settings(), "first")
+    write(path, Settings(), "second")
+    assert (path / "summary.json").read_text() == "second"
+    other = Settings(seed=1)
+    with pytest.raises(InputError, match=r"mine holds results of other settings \(seed: 0 there, 1 now\)") as error:
+        write(path, other)
+    assert error.value.argument == "overwrite"
+    with pytest.raises(InputError, match="seed"):
+        check_replaceable(path, other, ours=OURS)
+    assert (path / "summary.json").read_text() == "second" and names(tmp_path) == ["mine"]
+    write(path, other, "third", overwrite=True)
+    assert (path / "summary.json").read_text() == "third" and holds_results(path, other)
+
+
+def test_results_that_do_not_say_what_they_are_stay(tmp_path):
+    (tmp_path / "summary.json").write_text("dear")
+    with pytest.raises(InputError, match="do not say"):
+        write(tmp_path, Settings())
+    (tmp_path / "results.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        write(tmp_path, Settings())
+    with pytest.raises(InputError, match="damaged"):
+        holds_results(tmp_path, Settings())
+    assert (tmp_path / "summary.json").read_text() == "dear"
+    write(tmp_path, Settings(), overwrite=True)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_not_ours_is_never_replaced(tmp_path, overwrite):
+    path = tmp_path / "thesis"
+    path.mkdir()
+    (path / "thesis.tex").write_text("dear")
+    (path / "summary.json").touch()
+    with pytest.raises(InputError, match=r"thesis holds 'thesis.tex', which"):
+        write(path, Settings(), overwrite=overwrite)
+    assert names(path) == ["summary.json", "thesis.tex"] and names(tmp_path) == ["thesis"]
+    with pytest.raises(InputError, match="is a file"):
+        write(path / "thesis.tex", Settings(), overwrite=overwrite)
+
+
+def test_empty_folders_and_those_that_somebody_looked_at_are_replaced(tmp_path):
+    write(tmp_path, Settings())
+    (tmp_path / ".DS_Store").touch()
+    write(tmp_path, Settings())
+    (tmp_path / "empty").mkdir()
+    write(tmp_path / "empty", Settings())
+
+
+def test_what_appears_meanwhile_stays(tmp_path):
+    path = tmp_path / "results"
+    with pytest.raises(InputError, match=r"notes.txt"), new_results(path, {}, label="", ours=OURS):
+        path.mkdir()
+        (path / "notes.txt").write_text("dear")
+    assert names(path) == ["notes.txt"] and names(tmp_path) == ["results"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_end_in_the_middle_leaves_what_was_there(tmp_path, error):
+    path = tmp_path / "results"
+    write(path, Settings(), "dear")
+    with pytest.raises(error), new_results(path, Settings(), label="", ours=OURS) as folder:
+        (folder / "summary.json").write_text("half")
+        raise error
+    assert (path / "summary.json").read_text() == "dear" and names(tmp_path) == ["results"]
+
+
+def test_the_list_and_the_links(tmp_path):
+    first, second, third = Settings(), Settings(seed=1), Settings("texture")
+    for settings in (first, second, third):
+        write(default(tmp_path, settings), settings)
+    store = tmp_path / "extract"
+    assert os.readlink(store / "latest") == default(tmp_path, third).name  # relative: the store may be moved
+    assert os.readlink(store / "geometry-latest") == default(tmp_path, second).name
+    listed = json.loads((store / "index.json").read_text())
+    assert [entry["folder"] for entry in listed] == [default(tmp_path, s).name for s in (third, second, first)]
+    assert listed[1]["identity"] == {"attribute": "geometry", "seed": 1, "alpha": 1.0}
+    assert listed[1]["label"] == "geometry" and listed[1]["digest"] == listed[1]["folder"][-12:]
+    write(default(tmp_path, first), first)
+    assert os.readlink(store / "geometry-latest") == default(tmp_path, first).name
+    assert len(json.loads((store / "index.json").read_text())) == 3
+
+
+def test_without_links_there_is_the_list(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("no links here")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    write(default(tmp_path, Settings()), Settings())
+    assert names(tmp_path / "extract") == [default(tmp_path, Settings()).name, "index.json"]
+
+
+def test_a_folder_called_latest_is_left_alone(tmp_path):
+    (tmp_path / "extract" / "latest").mkdir(parents=True)
+    write(default(tmp_path, Settings()), Settings())
+    assert not (tmp_path / "extract" / "latest").is_symlink()
+
+
+def test_a_folder_of_the_users_own_name_gets_no_list(tmp_path):
+    write(tmp_path / "mine", Settings())
+    assert names(tmp_path) == ["mine"]
+
+
+def test_the_output_may_be_a_link_to_another_disk(tmp_path):
+    (tmp_path / "disk" / "space").mkdir(parents=True)
+    for target in (tmp_path / "disk" / "space", tmp_path / "disk" / "new"):
+        link = tmp_path / "link"
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        for text in ("first", "second"):
+            write(link, Settings(), text)
+        assert link.is_symlink() and (target / "summary.json").read_text() == "second"
+    assert names(tmp_path / "disk") == ["new", "space"]
+
+
+def test_the_new_folder_has_ordinary_permissions(tmp_path):
+    write(tmp_path / "results", Settings())
+    (tmp_path / "ordinary").mkdir()
+    assert (tmp_path / "results").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError) as error:
+        write(tmp_path / "file" / "results", Settings())
+    assert error.value.filename == str(tmp_path / "file")

@@ -1,0 +1,186 @@
+"""Files and folders that appear under their names only once they are complete.
+
+What is being written lies in a hidden folder ``.NAME.*.partial`` beside its final place, locked by the process that writes it.
+An error removes that folder; what a killed process left is removed by the next one that writes the same name.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from subspace.errors import InputError
+
+_PARTIAL = ".partial"
+_OLD = ".replaced"
+"""Where, in the hidden folder, that lies which is being replaced."""
+
+
+def _anything_goes(_: Path) -> None:
+    pass
+
+
+@contextmanager
+def new_path(
+    target: Path,
+    *,
+    check: Callable[[Path], None] = _anything_goes,
+    prepare: Callable[[Path], None] = _anything_goes,
+    alone: bool = False,
+    follow: bool = True,
+) -> Iterator[Path]:
+    """A path to write a file or a folder to, which becomes ``target`` at the end, in place of what is there.
+
+    Missing parents are made.
+
+    Args:
+        target: the file or folder to be.
+        check: is called with the path to write, without links, first of all and again at the end; raises if what is there
+            may not be replaced.
+        prepare: is called after ``check`` with the folder that the new path lies in; raises if that cannot hold it.
+        alone: refuse to begin while another process writes ``target``. Otherwise each writes its own, and the last one stays.
+        follow: where ``target`` is a symbolic link, write what it leads to and leave the link as it is.
+
+    Raises:
+        FileExistsError: another process is writing ``target``, and ``alone``.
+        InputError: ``target`` is a mount point, which cannot be replaced.
+        OSError: the folder cannot be written.
+    """
+    target = Path(os.path.realpath(target) if follow else os.path.abspath(target))
+    check(target)
+    if target.is_dir() and os.path.ismount(target):
+        raise InputError(f"{target} is where a disk is mounted and cannot be replaced; name a folder in it")
+    with _hidden_folder(target, alone) as hidden:
+        prepare(hidden)
+        new = hidden / target.name
+        yield new
+        check(target)  # it may have changed meanwhile
+        _rename(new, target, hidden / _OLD)
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """An empty folder that becomes ``target`` at the end, in place of whatever is there; see :func:`new_path`."""
+    with new_path(target) as new:
+        new.mkdir()
+        yield new
+
+
+def write_bytes(target: Path, content: bytes | memoryview, *, durable: bool = False) -> None:
+    """Write a file, in place of an older one.
+
+    Args:
+        target: the file; its folder is made if it is missing.
+        content: all of it.
+        durable: wait until it is on the disk, so that the file is whole even after a power cut.
+    """
+    with new_path(target) as new, new.open("wb") as file:
+        file.write(content)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def remove(path: Path) -> None:
+    """Delete a folder so that an interruption leaves nothing at ``path`` that looks complete."""
+    with _hidden_folder(path, alone=False) as hidden:
+        path.rename(hidden / path.name)
+
+
+def remove_partial(folder: Path) -> None:
+    """Delete what killed processes left in ``folder``; what others are writing there stays."""
+    for left in list(folder.iterdir()):
+        if (name := _name(left)) is not None:
+            _is_alive(left, folder / name)
+
+
+def check_absent(target: Path) -> None:
+    """Raises FileExistsError where something other than an empty folder is in the way."""
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        raise FileExistsError(errno.EEXIST, "exists already; remove it or choose another name", str(target))
+
+
+@contextmanager
+def _hidden_folder(target: Path, alone: bool) -> Iterator[Path]:
+    """A locked empty folder beside ``target``; what dead processes left there is cleared away."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        hidden, descriptor = _locked_folder(target)
+    except OSError as error:
+        raise OSError(error.errno, f"nothing can be written here: {error.strerror}", str(target.parent)) from error
+    try:
+        for other in target.parent.iterdir():
+            if other != hidden and _name(other) == target.name and _is_alive(other, target) and alone:
+                raise FileExistsError(errno.EEXIST, "another process is writing it", str(target))
+        yield hidden
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _locked_folder(target: Path) -> tuple[Path, int]:
+    while True:
+        hidden = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_PARTIAL, dir=target.parent))
+        with suppress(FileNotFoundError):  # another process may take it for a dead one's until it is locked
+            descriptor = os.open(hidden, os.O_RDONLY)
+            if _lock(descriptor) is not False and hidden.exists():
+                return hidden, descriptor
+            os.close(descriptor)
+
+
+def _is_alive(hidden: Path, target: Path) -> bool:
+    """Whether a process is writing to ``hidden``. If not, it is removed, and what it was replacing returns to ``target``."""
+    try:
+        descriptor = os.open(hidden, os.O_RDONLY)
+    except FileNotFoundError:  # it has just ended
+        return False
+    try:
+        free = _lock(descriptor)
+        if free:
+            if (hidden / _OLD).exists() and not target.exists():  # it died between two renamings
+                (hidden / _OLD).rename(target)
+            if hidden.is_dir():
+                shutil.rmtree(hidden, ignore_errors=True)
+            else:
+                hidden.unlink(missing_ok=True)
+        return free is False
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Whether it was free and is locked now; None on disks that know no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _name(hidden: Path) -> str | None:
+    """The name that is being written in a hidden folder; None for other files."""
+    if not hidden.name.startswith(".") or hidden.suffix != _PARTIAL:
+        return None
+    return hidden.name[1 : -len(_PARTIAL)].rpartition(".")[0]
+
+
+def _rename(new: Path, target: Path, old: Path) -> None:
+    if not target.is_dir() or target.is_symlink():  # a file is replaced in one step
+        if new.is_dir() and target.exists():
+            target.unlink()
+        new.replace(target)
+        return
+    target.rename(old)
+    try:
+        new.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise

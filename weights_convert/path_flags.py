@@ -1,0 +1,67 @@
+"""Flags for files and folders, in which ``~`` is the home folder: after ``=`` most shells leave it as it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+flags.disclaim_key_flags()  # they are those of the command that defines them, whose --help shows them
+
+
+class _PathParser(flags.ArgumentParser[Path]):
+    syntactic_help = "a path"
+
+    def parse(self, argument: str | Path) -> Path:
+        return Path(os.path.expanduser(argument))
+
+
+class _NameParser(flags.ArgumentParser[str]):
+    syntactic_help = "a path or a name"
+
+    def parse(self, argument: str) -> str:
+        return os.path.expanduser(argument)
+
+
+class _ListParser(flags.ListParser):
+    """Of a comma-separated list whose items ``item`` parses."""
+
+    def __init__(self, item: flags.ArgumentParser[Any]):
+        super().__init__()
+        self._item = item
+        self.syntactic_help = f"{item.syntactic_help.removeprefix('a ')}, several with commas"
+
+    def parse(self, argument: str | Sequence[Any]) -> list[Any]:
+        return [self._item.parse(one) for one in super().parse(argument)]  # pyright: ignore[reportArgumentType]
+
+
+def DEFINE_path(name: str, default: str | Path | None, help: str, flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """A flag whose value is a :class:`~pathlib.Path`."""
+    flags.DEFINE(_PathParser(), name, default, help, flag_values, flags.ArgumentSerializer())
+
+
+def DEFINE_paths(
+    name: str, default: Sequence[str | Path] | None, help: str, flag_values: flags.FlagValues = flags.FLAGS
+) -> None:
+    """A flag whose value is a list of :class:`~pathlib.Path`, separated by commas on the command line."""
+    flags.DEFINE(_ListParser(_PathParser()), name, default, help, flag_values, _ListSerializer())
+
+
+def DEFINE_path_or_name(name: str, default: str | None, help: str, flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """A flag whose value is a string: a path, or something that is none, such as ``hf:OWNER/NAME``."""
+    flags.DEFINE(_NameParser(), name, default, help, flag_values, flags.ArgumentSerializer())
+
+
+def DEFINE_paths_or_names(
+    name: str, default: Sequence[str] | None, help: str, flag_values: flags.FlagValues = flags.FLAGS
+) -> None:
+    """A flag whose value is a list of what :func:`DEFINE_path_or_name` takes, separated by commas on the command line."""
+    flags.DEFINE(_ListParser(_NameParser()), name, default, help, flag_values, _ListSerializer())
+
+
+class _ListSerializer(flags.ArgumentSerializer):
+    def serialize(self, value: Sequence[Any]) -> str:
+        return ",".join(map(str, value))
