@@ -28,7 +28,7 @@ class Rendering:
     samples: int
     """Light paths per pixel of the renderer."""
     scenes: int
-    """Number of scenes in each data set that ``experiments.generate`` makes."""
+    """Number of scenes in each data set: those to train on, and then those that are held out."""
     datasets: Mapping[Setting, int]
     """Number of data sets by setting: k, as each trains one adapter."""
 
@@ -67,8 +67,6 @@ class Training:
 class Extraction:
     """The subspace of one attribute."""
 
-    scenes: int
-    """Number of scenes of each data set that are trained on; those that are held out follow them."""
     dim: int
     """d' of the shared subspace."""
 
@@ -141,7 +139,7 @@ _NANO = Preset(
         resolution=96,
         views=8,
         samples=4,
-        scenes=20,
+        scenes=16,
         datasets={"micro_baseline": 5, "object_centric": 5, "wide_baseline": 5},
     ),
     training=Training(
@@ -158,7 +156,7 @@ _NANO = Preset(
         remat=False,
         cache_tokens=True,
     ),
-    extraction=Extraction(scenes=12, dim=8),
+    extraction=Extraction(dim=8),
     tasks=Tasks(
         train_samples=4,
         test_samples=16,
@@ -193,7 +191,7 @@ _VGGT_1B = Preset(
         resolution=518,
         views=100,
         samples=4,
-        scenes=200,
+        scenes=208,
         datasets={"micro_baseline": 5, "object_centric": 10, "wide_baseline": 10},
     ),
     training=Training(
@@ -210,7 +208,7 @@ _VGGT_1B = Preset(
         remat=True,
         cache_tokens=False,
     ),
-    extraction=Extraction(scenes=200, dim=16),
+    extraction=Extraction(dim=16),
     tasks=Tasks(
         train_samples=4,
         test_samples=16,

@@ -66,6 +66,7 @@ class Choice:
             "resolution": rendering.resolution,
             "views": rendering.views,
             "samples": rendering.samples,
+            "scenes": rendering.scenes,
             **asdict(self.preset.extraction),
             **asdict(self.preset.training),
         }

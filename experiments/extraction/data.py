@@ -51,7 +51,7 @@ def make_data(
         samples=preset.rendering.samples,
     )
     folder = store / "data" / default_folder(settings)
-    wanted = preset.extraction.scenes + preset.training.held_out
+    wanted = preset.rendering.scenes
     generate(settings, folder, k, wanted, workers=workers, blender=blender)
     sets = {number: Dataset(folder / dataset_name(number)) for number in range(k)}
     for dataset in sets.values():

@@ -15,6 +15,7 @@ def test_parts_belong_together(preset):
     assert PRESETS[preset.name] is preset and set(PRESETS) == set(get_args(PresetName))
     assert set(preset.rendering.datasets) == set(get_args(Setting))
     assert set(preset.tasks.scenes) == set(preset.tasks.views)
+    assert 0 < preset.training.held_out < preset.rendering.scenes
     assert preset.training.held_out_views <= preset.rendering.views
     most = min(preset.rendering.datasets.values()) * preset.training.rank
     assert preset.extraction.dim <= most
