@@ -1,4 +1,9 @@
-"""How good a reconstruction is, by the field's protocols.
+"""How good a reconstruction is, by the field's protocols::
+
+    from experiments.evaluation import Settings, compare, evaluate
+
+    found = evaluate(Settings(data=(Path("runs/data/glass/dataset_00"),), weights="nano"))
+    found.mean["accuracy"], found.folder
 
 Point maps: every pixel's depth is unprojected with the predicted cameras. The prediction is brought onto the truth by
 Umeyama's similarity over corresponding pixels of all views (:mod:`~experiments.evaluation.similarity`), then by
@@ -13,3 +18,19 @@ Both are computed inside a mask, by scene, and averaged over scenes (:mod:`~expe
 differences between two methods are bootstrapped in pairs (:mod:`~experiments.evaluation.bootstrap`). Everything is NumPy
 in double precision: a model is only run by :mod:`~experiments.evaluation.predictions`.
 """
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from experiments.evaluation.pipeline import Comparison as Comparison
+    from experiments.evaluation.pipeline import Evaluation as Evaluation
+    from experiments.evaluation.pipeline import compare as compare
+    from experiments.evaluation.pipeline import evaluate as evaluate
+    from experiments.evaluation.settings import Settings as Settings
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={"pipeline": ["Comparison", "Evaluation", "compare", "evaluate"], "settings": ["Settings"]},
+)

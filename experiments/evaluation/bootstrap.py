@@ -82,20 +82,3 @@ def compare_results(
     if not measured:
         raise InputError("the results have no metric of all scenes in common")
     return {name: paired_bootstrap(*both, seed) for name, both in measured.items()}
-
-
-def table(differences: Mapping[str, Difference]) -> str:
-    """For the terminal, one line for each metric."""
-    lines = [f"{'':<28} {'first':>10} {'second':>10} {'difference':>11}   95 % interval            p"]
-    for metric in METRICS:
-        if metric.name not in differences:
-            continue
-        found = differences[metric.name]
-        verdict = ""
-        if found.low > 0 or found.high < 0:
-            verdict = "  second is better" if found.mean * metric.better > 0 else "  first is better"
-        lines.append(
-            f"{metric.title:<28} {found.first:>10.5f} {found.second:>10.5f} {found.mean:>+11.5f}   "
-            f"[{found.low:+.5f}, {found.high:+.5f}]  {found.p:.4f}{verdict}"
-        )
-    return "\n".join(lines)

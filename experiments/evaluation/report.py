@@ -1,4 +1,4 @@
-"""The files that ``experiments.evaluate`` writes."""
+"""The files that an evaluation leaves, and its figures for the terminal."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.evaluation.bootstrap import Difference
 from experiments.evaluation.results import METRICS, Metric, Results, SceneKey, csv_of, means
 from experiments.evaluation.scene import SceneMetrics
 from experiments.reports.page import Section, Table, photograph, render
@@ -17,8 +18,8 @@ from experiments.storage.files import write_json
 OUTPUTS = frozenset({"scenes.csv", "summary.json", "report.html", "pictures", "predictions"})
 
 
-def summary(results: Results) -> dict[str, Any]:
-    """``summary.json``: means over scenes, overall and by data set, and what they were made of."""
+def summary(results: Results, about: Mapping[str, Any]) -> dict[str, Any]:
+    """``summary.json``: means over scenes, overall and by data set, and what they were made of (``about``)."""
     rows = {key: metrics.row() for key, metrics in results.scenes.items()}
     datasets = dict.fromkeys(dataset for dataset, _ in rows)
     return {
@@ -29,13 +30,13 @@ def summary(results: Results) -> dict[str, Any]:
         "not_converged": sum(not metrics.icp_converged for metrics in results.scenes.values()),
         "skipped": {"/".join(key): reason for key, reason in results.skipped.items()},
         "views": {name: list(views) for name, views in results.views.items()},
-        "settings": dict(results.settings),
+        "settings": dict(about),
     }
 
 
 def table(results: Results) -> str:
     """Means over scenes for the terminal."""
-    found = summary(results)["mean"]
+    found = means([metrics.row() for metrics in results.scenes.values()])
     lines = [f"{metric.title:<28} {found[metric.name]:>10.5f}" for metric in METRICS if metric.name in found]
     return "\n".join([*lines, *_missing(results.without_poses)])
 
@@ -56,13 +57,40 @@ def extremes(scenes: Mapping[SceneKey, SceneMetrics]) -> dict[SceneKey, str]:
     return {order[place]: f"{rank} {by}" for place, rank in sorted(places.items())}
 
 
-def write_results(folder: Path, title: str, results: Results, pictures: Mapping[SceneKey, Figure]) -> None:
+def comparison_table(differences: Mapping[str, Difference]) -> str:
+    """Differences of two results for the terminal, one line for each metric."""
+    lines = [f"{'':<28} {'first':>10} {'second':>10} {'difference':>11}   95 % interval            p"]
+    for metric in METRICS:
+        if metric.name not in differences:
+            continue
+        found = differences[metric.name]
+        verdict = ""
+        if found.low > 0 or found.high < 0:
+            verdict = "  second is better" if found.mean * metric.better > 0 else "  first is better"
+        lines.append(
+            f"{metric.title:<28} {found.first:>10.5f} {found.second:>10.5f} {found.mean:>+11.5f}   "
+            f"[{found.low:+.5f}, {found.high:+.5f}]  {found.p:.4f}{verdict}"
+        )
+    return "\n".join(lines)
+
+
+def write_results(
+    folder: Path, title: str, results: Results, about: Mapping[str, Any], pictures: Mapping[SceneKey, Figure]
+) -> None:
     """Write ``scenes.csv``, ``summary.json``, ``pictures/*.png`` and ``report.html``.
 
-    Raises OSError if the folder cannot be written.
+    Args:
+        folder: that gets them.
+        title: of the page.
+        results: what was measured.
+        about: settings by name, for the summary and the foot of the page.
+        pictures: of some scenes.
+
+    Raises:
+        OSError: the folder cannot be written.
     """
     (folder / "scenes.csv").write_text(csv_of(results.scenes), encoding="utf-8")
-    numbers = summary(results)
+    numbers = summary(results, about)
     write_json(folder / "summary.json", numbers)
     (folder / "pictures").mkdir()
     shown = []

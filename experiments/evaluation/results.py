@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -53,19 +52,17 @@ class Results:
     skipped: Mapping[SceneKey, str]
     """Why a scene was left out."""
     views: Mapping[str, Sequence[int]]
-    """Evaluated, by data set."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Views that were evaluated, by data set."""
     without_poses: Sequence[str] = ()
     """Data sets of which only depth was evaluated."""
 
 
-def joined(parts: Sequence[Results], settings: Mapping[str, Any]) -> Results:
+def joined(parts: Sequence[Results]) -> Results:
     """Results of several data sets as one."""
     return Results(
         {key: found for part in parts for key, found in part.scenes.items()},
         {key: why for part in parts for key, why in part.skipped.items()},
         {name: views for part in parts for name, views in part.views.items()},
-        settings,
         [name for part in parts for name in part.without_poses],
     )
 
@@ -84,7 +81,7 @@ def read_csv(path: Path) -> dict[SceneKey, dict[str, float]]:
     """The :data:`METRICS` of each scene of a CSV that :func:`csv_of` made.
 
     Args:
-        path: the file, or a folder of ``experiments.evaluate`` with ``scenes.csv``.
+        path: the file, or a folder of :func:`experiments.evaluation.evaluate` with ``scenes.csv``.
 
     Raises:
         ValueError: it is no such file, or empty.

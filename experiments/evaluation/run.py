@@ -1,10 +1,9 @@
-"""All scenes of a data set, measured: what ``experiments.evaluate`` runs, without its files."""
+"""All scenes of a data set, measured: what :func:`experiments.evaluation.evaluate` runs, without its files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool
@@ -14,10 +13,9 @@ from experiments.evaluation.cloud import NEIGHBOURS
 from experiments.evaluation.predictions import Predictor, check_cameras, prediction_file, save_prediction
 from experiments.evaluation.results import Results, SceneKey
 from experiments.evaluation.scene import Evaluated, Reconstruction, SceneMetrics, evaluate_depth, evaluate_scene
+from experiments.evaluation.settings import Mask
+from experiments.process.reporting import SILENT, Reporter
 from subspace.errors import InputError
-
-Mask = Literal["valid", "glass", "task"]
-"""All pixels with a surface, those with a transparent one, or those that the data's own mask counts."""
 
 
 def evaluate_dataset(
@@ -30,7 +28,7 @@ def evaluate_dataset(
     name: str | None = None,
     exact: bool = False,
     keep: Path | None = None,
-    advance: Callable[[], object] = lambda: None,
+    reporter: Reporter = SILENT,
 ) -> Results:
     """The metrics of every scene; scenes with too few pixels in the mask are listed as skipped.
 
@@ -46,7 +44,7 @@ def evaluate_dataset(
         name: of the data set in results; its folder's by default.
         exact: see :func:`~experiments.evaluation.scene.evaluate_scene`.
         keep: a folder to store the predictions in, in the form that ``from_folder`` takes; by default they are dropped.
-        advance: called after each scene.
+        reporter: gets a bar of the scenes.
 
     Raises:
         ValueError: a prediction that cannot be evaluated, naming the scene, or fewer scenes than ``held_out``.
@@ -56,15 +54,17 @@ def evaluate_dataset(
     measured: dict[SceneKey, SceneMetrics] = {}
     skipped: dict[SceneKey, str] = {}
     has_poses = dataset.manifest.has_poses
-    for scene in last_scenes(dataset, held_out):
-        key, loaded = (name, scene.folder.name), scene.load(views)
-        pixels = np.count_nonzero(mask_of(loaded, mask))
-        if pixels < NEIGHBOURS:
-            skipped[key] = f"{pixels} pixels to evaluate"
-        else:
-            found = evaluate_views(predict, key, loaded, views, mask, has_poses=has_poses, exact=exact, keep=keep)
-            measured[key] = found.metrics
-        advance()
+    scenes = last_scenes(dataset, held_out)
+    with reporter.progress(len(scenes), "scene", name) as bar:
+        for scene in scenes:
+            key, loaded = (name, scene.folder.name), scene.load(views)
+            pixels = np.count_nonzero(mask_of(loaded, mask))
+            if pixels < NEIGHBOURS:
+                skipped[key] = f"{pixels} pixels to evaluate"
+            else:
+                found = evaluate_views(predict, key, loaded, views, mask, has_poses=has_poses, exact=exact, keep=keep)
+                measured[key] = found.metrics
+            bar.update()
     return Results(measured, skipped, {name: views}, without_poses=[] if has_poses else [name])
 
 
@@ -112,7 +112,7 @@ def last_scenes(dataset: Dataset, count: int | None) -> list[StoredScene]:
     Raises ValueError if there are fewer, or none.
     """
     if count is not None and count > len(dataset):
-        raise InputError(f"{dataset.folder} has {len(dataset)} scenes, --held_out={count} asks for more")
+        raise InputError(f"{dataset.folder} has {len(dataset)} scenes, held_out={count} asks for more")
     scenes = dataset.scenes[-count:] if count else dataset.scenes
     if not scenes:
         raise InputError(f"{dataset.folder} has no scenes")

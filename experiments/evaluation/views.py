@@ -47,7 +47,10 @@ def choose_views(asked_for: str | None, num_views: int, task: Task | None = None
         suited = [found for found in lists.values() if found.default and found.of == num_views]
         for found in [*(each for each in suited if task in each.tasks), *(each for each in suited if not each.tasks)]:
             return found.views
-        raise InputError(f"no list of views was made for scenes with {num_views}; name one, or numbers, by --views")
+        raise InputError(
+            f"no list of views was made for scenes with {num_views}; name one of {', '.join(lists)}, or numbers",
+            argument="views",
+        )
     if asked_for in lists:
         views = lists[asked_for].views
     else:
@@ -55,10 +58,10 @@ def choose_views(asked_for: str | None, num_views: int, task: Task | None = None
             views = tuple(int(number) for number in asked_for.split(","))
         except ValueError:
             raise InputError(
-                f"--views={asked_for} is none of {', '.join(lists)}, nor numbers with commas between them"
+                f"views={asked_for} is none of {', '.join(lists)}, nor numbers with commas between them"
             ) from None
     if len(set(views)) != len(views):
-        raise InputError(f"--views={asked_for} names a view twice")
+        raise InputError(f"views={asked_for} names a view twice")
     if missing := [view for view in views if not 0 <= view < num_views]:
-        raise InputError(f"--views={asked_for}: the scenes have views 0 to {num_views - 1}, not {missing[0]}")
+        raise InputError(f"views={asked_for}: the scenes have views 0 to {num_views - 1}, not {missing[0]}")
     return views

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -16,8 +17,9 @@ from flax import nnx
 from safetensors.numpy import save_file
 
 from experiments.data.dataset import Dataset
-from experiments.evaluate import compare, evaluate
+from experiments.evaluation import Settings, compare, evaluate
 from experiments.evaluation.predictions import Model, from_folder, load_prediction, prediction_file, save_prediction
+from experiments.evaluation.report import table
 from experiments.evaluation.results import METRICS, read_csv
 from experiments.evaluation.run import evaluate_dataset
 from experiments.evaluation.scene import Reconstruction, evaluate_scene
@@ -25,6 +27,8 @@ from experiments.rendering import runs
 from experiments.rendering.pool import LocalPool
 from experiments.tasks.recorded import convert
 from subspace import LowRank
+from subspace.errors import InputError
+from tests.experiments.commands import call
 from tests.experiments.rendering.small_scenes import COMMAND, SETTINGS, SIZE, VIEWS, make_scene
 from tests.experiments.tasks.recordings import write_capture
 from tests.experiments.training import tiny
@@ -48,6 +52,11 @@ def run(*arguments):
         env={**os.environ, "PYTHONPATH": ".", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK_COMPILATION},
         timeout=600,
     )
+
+
+def evaluated(data, output, **settings):
+    """What :func:`evaluate` returns of all views by default."""
+    return evaluate(Settings(data=tuple(data), output=output, **{"views": ALL_VIEWS, **settings}))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +105,7 @@ def results(data, tmp_path_factory):
     """Results of good and of worse predictions."""
     folder = tmp_path_factory.mktemp("results")
     for name, noise in (("good", 0.01), ("worse", 0.05)):
-        evaluate([data], folder / name, predictions=perfect(folder / f"of {name}", data, noise), views=ALL_VIEWS)
+        evaluated([data], folder / name, predictions=perfect(folder / f"of {name}", data, noise))
     return folder
 
 
@@ -110,7 +119,7 @@ def test_model_with_adapter_from_the_command_line(data, weights, adapter, tmp_pa
     assert "2 scene(s)" in process.stdout and "report.html" in process.stdout
     assert list(tmp_path.iterdir()) == [output]
     assert {entry.name for entry in output.iterdir()} == {
-        "scenes.csv", "summary.json", "report.html", "pictures", "predictions",
+        "scenes.csv", "summary.json", "report.html", "pictures", "predictions", "results.json",
     }  # fmt: skip
     with (output / "scenes.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -133,7 +142,7 @@ def test_model_with_adapter_from_the_command_line(data, weights, adapter, tmp_pa
         assert rows[1][name] == str(value) or float(rows[1][name]) == pytest.approx(value, rel=1e-6)
 
     again = tmp_path / "again"
-    evaluate([data], again, predictions=output / "predictions", views=ALL_VIEWS, held_out=2)
+    evaluated([data], again, predictions=output / "predictions", held_out=2)
     assert (again / "scenes.csv").read_text() == (output / "scenes.csv").read_text()
 
 
@@ -154,21 +163,20 @@ def test_summary_and_report(results, data):
 
 
 def test_a_data_set_is_evaluated_without_a_command(results, data):
-    advanced = []
     predict = from_folder(results / "of good")
-    found = evaluate_dataset(predict, Dataset(data), range(VIEWS), held_out=2, advance=lambda: advanced.append(1))
-    assert list(found.scenes) == [("dataset_00", "scene_0001"), ("dataset_00", "scene_0002")] and len(advanced) == 2
+    found = evaluate_dataset(predict, Dataset(data), range(VIEWS), held_out=2)
+    assert list(found.scenes) == [("dataset_00", "scene_0001"), ("dataset_00", "scene_0002")]
     assert not found.skipped and list(found.views["dataset_00"]) == list(range(VIEWS))
     stored = read_csv(results / "good")
     for key, metrics in found.scenes.items():
         assert {name: metrics.row()[name] for name in stored[key]} == stored[key]
-    with pytest.raises(ValueError, match="--held_out=4 asks for more"):
+    with pytest.raises(ValueError, match="held_out=4 asks for more"):
         evaluate_dataset(predict, Dataset(data), range(VIEWS), held_out=4)
 
 
 def test_glass_only(data, tmp_path):
     predictions = perfect(tmp_path / "of", data)
-    evaluate([data], tmp_path / "out", predictions=predictions, views=ALL_VIEWS, mask="glass")
+    evaluated([data], tmp_path / "out", predictions=predictions, mask="glass")
     with (tmp_path / "out" / "scenes.csv").open() as file:
         pixels = [int(row["pixels"]) for row in csv.DictReader(file)]
     assert pixels == [int((scene.load().glass & scene.load().valid).sum()) for scene in Dataset(data)]
@@ -181,7 +189,7 @@ def test_stored_mask_only(data, tmp_path):
         with np.load(path) as stored:
             arrays = dict(stored)
         np.savez_compressed(path, **arrays, mask=np.broadcast_to(left, arrays["valid"].shape))
-    evaluate([copy], tmp_path / "out", predictions=perfect(tmp_path / "of", copy), views=ALL_VIEWS, mask="task")
+    evaluated([copy], tmp_path / "out", predictions=perfect(tmp_path / "of", copy), mask="task")
     with (tmp_path / "out" / "scenes.csv").open() as file:
         pixels = [int(row["pixels"]) for row in csv.DictReader(file)]
     counted = [scene.load().valid & (left | (number != 1)) for number, scene in enumerate(Dataset(copy))]
@@ -198,7 +206,10 @@ def test_only_depth_without_poses(data, tmp_path):
         elsewhere = views.extrinsics + np.arange(12).reshape(3, 1, 4)  # the poses of a prediction must not matter
         path = prediction_file(tmp_path / "of", faces.name, scene.folder.name)
         save_prediction(path, Reconstruction(views.depths / 3, elsewhere, views.intrinsics), range(3))
-    printed = evaluate([faces], tmp_path / "out", predictions=tmp_path / "of", views="0,1,2", mask="task")
+    found = evaluated([faces], tmp_path / "out", predictions=tmp_path / "of", views="0,1,2", mask="task")
+    assert found.results.without_poses == ["dataset_00"]
+    assert list(found.mean) == ["abs_rel", "delta", "abs_rel_optimal", "delta_optimal"]
+    printed = table(found.results)
     assert "Only depth was evaluated of dataset_00" in printed and "AbsRel" in printed and "Acc" not in printed
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["only_depth"] == ["dataset_00"]
@@ -206,12 +217,12 @@ def test_only_depth_without_poses(data, tmp_path):
     assert summary["mean"]["abs_rel"] < 1e-5 and summary["mean"]["delta"] == 1
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Acc ↓" not in page and "AbsRel ↓" in page and page.count("data:image/png") == 2
-    assert "NC" not in compare(tmp_path / "out", tmp_path / "out")
+    assert "normal_consistency" not in compare(tmp_path / "out", tmp_path / "out").differences
 
     both = [faces, data.rename(tmp_path / "dataset_01")]
     try:
         perfect(tmp_path / "of", both[1])
-        evaluate(both, tmp_path / "both", predictions=tmp_path / "of", views="0,1,2")
+        evaluated(both, tmp_path / "both", predictions=tmp_path / "of", views="0,1,2")
     finally:
         both[1].rename(data)
     found = json.loads((tmp_path / "both" / "summary.json").read_text())
@@ -221,8 +232,11 @@ def test_only_depth_without_poses(data, tmp_path):
 
 
 def test_comparison(results):
-    lines = compare(results / "good", results / "worse" / "scenes.csv").splitlines()
-    assert lines[0].startswith("3 scenes")
+    found = compare(results / "good", results / "worse" / "scenes.csv")
+    assert found.scenes == 3 and found.differences["accuracy"].low > 0
+    done = call("experiments.evaluate", f"--compare={results / 'good'},{results / 'worse'}")
+    lines = done.stdout.splitlines()
+    assert done.status == 0 and lines[0].startswith("3 scenes")
     for name in ("Acc ↓", "Comp ↓", "AbsRel ↓"):
         assert "first is better" in next(line for line in lines if line.startswith(name))
 
@@ -231,22 +245,21 @@ def test_comparison(results):
     ("arguments", "message"),
     [
         ([], "--data is missing"),
-        (["--data={data}"], "--output is missing"),
         (["--data={tmp}/none", "--output={tmp}/out"], "is no finished data set"),
         (["--compare={tmp}/a"], "two results"),
         (["--mask=sky"], "flag --mask=sky"),
     ],
 )
 def test_bad_arguments_are_one_line_and_status_two(arguments, message, data, tmp_path):
-    process = run(*(argument.format(data=data, tmp=tmp_path) for argument in arguments))
-    assert process.returncode == 2 and process.stdout == ""
-    assert message in process.stderr and process.stderr.count("\n") == 1
+    done = call("experiments.evaluate", *(argument.format(data=data, tmp=tmp_path) for argument in arguments))
+    assert done.status == 2 and done.stdout == ""
+    assert message in done.stderr and done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
 def refused(data, tmp_path, **settings):
     with pytest.raises((ValueError, OSError)) as error:
-        evaluate([data], tmp_path / "results" / "out", **{"views": ALL_VIEWS, **settings})
+        evaluated([data], tmp_path / "results" / "out", **settings)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "results" / "out").exists() and not list(tmp_path.rglob("*.partial"))
     return str(error.value)
@@ -254,11 +267,11 @@ def refused(data, tmp_path, **settings):
 
 def test_what_is_refused(data, weights, adapter, tmp_path):
     assert "no list of views was made for scenes with 3" in refused(data, tmp_path, views=None)
-    assert "--held_out=4 asks for more" in refused(data, tmp_path, held_out=4)
+    assert "held_out=4 asks for more" in refused(data, tmp_path, held_out=4)
     assert "missing" in refused(data, tmp_path, weights=str(tmp_path / "missing"))
     missing = tmp_path / "missing"
-    assert refused(data, tmp_path, adapter=missing) == f"--adapter={missing}: there is no such file or folder"
-    assert "--adapter does not go with them" in refused(data, tmp_path, predictions=tmp_path, adapter=adapter[0])
+    assert refused(data, tmp_path, adapter=missing) == f"adapter: there is no {missing}"
+    assert "an adapter does not go with them" in refused(data, tmp_path, predictions=tmp_path, adapter=adapter[0])
     other = tmp_path / "other.safetensors"
     save_adapter(other, Adapter({QKV: adapter[1]}, BaseModel("other", "0" * 16, tiny.CONFIG)))
     assert "other" in refused(data, tmp_path, weights=str(weights), adapter=other)
@@ -295,3 +308,31 @@ def test_results_that_cannot_be_compared(results, tmp_path):
             compare(results / "good", file)
     with pytest.raises(OSError, match="missing"):
         compare(results / "good", tmp_path / "missing")
+
+
+def test_results_are_found_by_what_they_were_made_from(data, tmp_path):
+    predictions = perfect(tmp_path / "of", data)
+    settings = Settings(data=(data,), predictions=predictions, views=ALL_VIEWS, store=tmp_path / "runs")
+    first = evaluate(settings)
+    assert first.folder.parent == tmp_path / "runs" / "evaluate" and first.folder.name.startswith("of-")
+    assert evaluate(settings).folder == first.folder
+    fewer = evaluate(replace(settings, held_out=2))
+    perfect(predictions, data, noise=0.1)  # other predictions under the same names
+    worse = evaluate(settings)
+    assert len({first.folder, fewer.folder, worse.folder}) == 3
+    assert worse.mean["abs_rel"] > first.mean["abs_rel"]
+
+
+def test_other_results_are_replaced_only_if_asked_for(data, tmp_path):
+    predictions = perfect(tmp_path / "of", data)
+    evaluated([data], tmp_path / "out", predictions=predictions)
+    evaluated([data], tmp_path / "out", predictions=predictions)  # the same again
+    before = (tmp_path / "out" / "scenes.csv").read_bytes()
+    with pytest.raises(InputError, match="holds results of other settings") as error:
+        evaluated([data], tmp_path / "out", predictions=predictions, mask="glass")
+    assert error.value.argument == "overwrite" and (tmp_path / "out" / "scenes.csv").read_bytes() == before
+    evaluated([data], tmp_path / "out", predictions=predictions, mask="glass", overwrite=True)
+    assert (tmp_path / "out" / "scenes.csv").read_bytes() != before
+    (tmp_path / "out" / "thesis.tex").touch()
+    with pytest.raises(InputError, match=r"thesis\.tex"):
+        evaluated([data], tmp_path / "out", predictions=predictions, overwrite=True)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from experiments.evaluation.bootstrap import compare_results, paired_bootstrap, table
+from experiments.evaluation.bootstrap import compare_results, paired_bootstrap
+from experiments.evaluation.report import comparison_table
 from experiments.evaluation.results import METRICS
 
 
@@ -50,7 +51,7 @@ def test_results_are_matched_by_scene_whatever_their_order():
     found = compare_results(results(), second)
     for difference in found.values():
         assert (difference.mean, difference.low, difference.high) == pytest.approx((1, 1, 1))
-    lines = table(found).splitlines()
+    lines = comparison_table(found).splitlines()
     assert "first is better" in next(line for line in lines if line.startswith("Acc ↓"))
     assert "second is better" in next(line for line in lines if line.startswith("NC ↑"))
     with pytest.raises(ValueError, match="set/d is in one of them only"):

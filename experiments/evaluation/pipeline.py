@@ -1,0 +1,209 @@
+"""From settings to a folder of results: predict every scene, measure it, draw the telling ones, write."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from experiments.data.dataset import Dataset, StoredScene
+from experiments.evaluation.bootstrap import Difference, compare_results
+from experiments.evaluation.cloud import NEIGHBOURS
+from experiments.evaluation.pictures import draw
+from experiments.evaluation.predictions import Model, Predictor, from_folder, from_model, prediction_file
+from experiments.evaluation.report import OUTPUTS, extremes, write_results
+from experiments.evaluation.results import Results, SceneKey, joined, means, read_csv
+from experiments.evaluation.run import evaluate_dataset, evaluate_views, last_scenes
+from experiments.evaluation.settings import Settings
+from experiments.evaluation.views import choose_views
+from experiments.process.reporting import SILENT, Reporter
+from experiments.storage.files import hashes, sha256
+from experiments.storage.identity import digest, identity
+from experiments.storage.results import new_results, results_folder
+from subspace.errors import InputError
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What :func:`evaluate` found and where it lies."""
+
+    folder: Path
+    """Holds ``scenes.csv``, ``summary.json``, ``report.html``, ``pictures`` and, if asked for, ``predictions``."""
+    results: Results
+    """Figures of every scene, and the scenes that were left out."""
+    seconds: float
+    """Time that the whole evaluation took."""
+
+    @property
+    def mean(self) -> dict[str, float]:
+        """Mean over scenes of each metric that was measured in all of them."""
+        return means([metrics.row() for metrics in self.results.scenes.values()])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two results on the same scenes."""
+
+    scenes: int
+    """Number of scenes that both results have."""
+    differences: Mapping[str, Difference]
+    """Second result minus first, by the metric's name."""
+
+
+def evaluate(settings: Settings, reporter: Reporter = SILENT) -> Evaluation:
+    """Measure a model or stored predictions on data sets, and write the results into one folder.
+
+    Raises:
+        InputError: unusable data, weights, adapter, predictions or settings, nothing that can be evaluated, or a folder of
+            other results where these should go.
+        OSError: a file that cannot be read or written.
+    """
+    start = time.perf_counter()
+    plan = _Plan.of(settings)
+    predictions = _predictions(settings, plan, reporter)
+    depends_on = {**plan.identity, "predictions": predictions.identity}
+    folder = settings.output
+    if folder is None:
+        folder = results_folder(settings.store, "evaluate", predictions.label, depends_on)
+    with new_results(folder, depends_on, label=predictions.label, ours=OUTPUTS, overwrite=settings.overwrite) as new:
+        results = plan.measure(
+            predictions.predict, new / "predictions" if settings.save_predictions else None, reporter
+        )
+        if not results.scenes:
+            raise InputError(f"no scene has {NEIGHBOURS} pixels that count with mask={settings.mask}")
+        about = {
+            "model": settings.weights if settings.predictions is None else str(settings.predictions),
+            "adapter": "none" if settings.adapter is None else settings.adapter.name,
+            "mask": settings.mask,
+            "exact": settings.exact,
+            "held_out": settings.held_out,
+            "seconds": round(time.perf_counter() - start, 1),
+        }
+        drawings = plan.drawings(predictions.predict, results)
+        write_results(new, "How good is the reconstruction?", results, about, drawings)
+    return Evaluation(folder, results, time.perf_counter() - start)
+
+
+def compare(first: Path, second: Path) -> Comparison:
+    """Compare two results by a paired bootstrap over their scenes.
+
+    Args:
+        first: a folder of :func:`evaluate`, or its ``scenes.csv``.
+        second: another one, of the same scenes.
+
+    Raises:
+        InputError: a file that is no result, or results of different scenes.
+        OSError: a file that cannot be read.
+    """
+    results = read_csv(first)
+    return Comparison(len(results), compare_results(results, read_csv(second)))
+
+
+@dataclass(frozen=True)
+class _Predictions:
+    """Where depth maps and cameras come from."""
+
+    predict: Predictor
+    label: str
+    """Name of the model, of its adapter or of the folder, for the results' folder."""
+    identity: Any
+    """What tells them from any others, as JSON can hold it."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Data sets whose scenes and views are known to exist; nothing is predicted yet."""
+
+    settings: Settings
+    datasets: Mapping[str, Dataset]
+    """Data sets by their names in the results, which differ."""
+    views: Mapping[str, Sequence[int]]
+    """Views to predict together, by data set."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> _Plan:
+        datasets = [Dataset(folder) for folder in settings.data]
+        names = [dataset.folder.name for dataset in datasets]
+        if len(set(names)) != len(names):
+            names = [dataset.folder.as_posix().strip("/").replace("/", "_") for dataset in datasets]
+        views = [choose_views(settings.views, d.manifest.settings.views, d.manifest.task) for d in datasets]
+        for dataset in datasets:
+            last_scenes(dataset, settings.held_out)
+        return cls(settings, dict(zip(names, datasets, strict=True)), dict(zip(names, views, strict=True)))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the results depend on besides the predictions."""
+        described = identity(self.settings)
+        return {
+            "data": {name: dataset.manifest.sha256 for name, dataset in self.datasets.items()},
+            "views": identity(self.views),
+            **{name: described[name] for name in ("held_out", "mask", "exact", "save_predictions")},
+        }
+
+    def scenes(self, name: str) -> list[StoredScene]:
+        """The scenes of a data set that are evaluated."""
+        return last_scenes(self.datasets[name], self.settings.held_out)
+
+    def measure(self, predict: Predictor, keep: Path | None, reporter: Reporter) -> Results:
+        parts = [
+            evaluate_dataset(
+                predict,
+                dataset,
+                self.views[name],
+                self.settings.mask,
+                held_out=self.settings.held_out,
+                name=name,
+                exact=self.settings.exact,
+                keep=keep,
+                reporter=reporter,
+            )
+            for name, dataset in self.datasets.items()
+        ]
+        return joined(parts)
+
+    def drawings(self, predict: Predictor, results: Results) -> dict[SceneKey, Figure]:
+        """The best, median and worst scene, predicted once more: the clouds of all scenes would fill the memory."""
+        drawn = {}
+        for key in extremes(results.scenes):
+            name, scene = key
+            dataset, views = self.datasets[name], self.views[name]
+            loaded = StoredScene(dataset.folder / scene, dataset.manifest.settings.views).load(views)
+            evaluated = evaluate_views(
+                predict,
+                key,
+                loaded,
+                views,
+                self.settings.mask,
+                has_poses=dataset.manifest.has_poses,
+                exact=self.settings.exact,
+            )
+            drawn[key] = draw(evaluated, loaded.images, loaded.extrinsics)
+        return drawn
+
+
+def _predictions(settings: Settings, plan: _Plan, reporter: Reporter) -> _Predictions:
+    if settings.predictions is not None:
+        files = {
+            "/".join(key): prediction_file(settings.predictions, *key)
+            for key in ((name, scene.folder.name) for name in plan.datasets for scene in plan.scenes(name))
+        }
+        stored = {name: sha256(file) for name, file in files.items() if file.is_file()}
+        return _Predictions(from_folder(settings.predictions), settings.predictions.name, {"stored": stored})
+    reporter.info(f"loading weights from {settings.weights}")
+    model = Model(settings.weights, settings.adapter)
+    for dataset in plan.datasets.values():
+        model.check(dataset.manifest.settings.resolution)
+    described: dict[str, Any] = {
+        "parameters": model.digest,
+        "config": digest(identity(model.identity.config)),
+        "adapter": None,
+    }
+    if settings.adapter is None:
+        return _Predictions(from_model(model), model.identity.name, described)
+    described["adapter"] = hashes(settings.adapter) if settings.adapter.is_dir() else sha256(settings.adapter)
+    return _Predictions(from_model(model), f"{model.identity.name}_{settings.adapter.stem}", described)

@@ -1,0 +1,44 @@
+"""Commands called in the process of the tests, which costs milliseconds where a process of their own costs seconds."""
+
+import contextlib
+import io
+import runpy
+import sys
+from dataclasses import dataclass
+from unittest import mock
+
+from absl import flags
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a call of a command left."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def call(module, *arguments):
+    """``python -m module arguments`` without a new process: exit status and what was printed.
+
+    Flags are defined anew by each call and are gone after it. An exception that the command does not turn into a line is
+    raised here.
+    """
+    before = set(flags.FLAGS)
+    stdout, stderr, status = io.StringIO(), io.StringIO(), 0
+    argv = [module, *map(str, arguments)]
+    try:
+        with (
+            mock.patch.object(sys, "argv", argv),
+            contextlib.redirect_stdout(stdout),
+            contextlib.redirect_stderr(stderr),
+        ):
+            runpy.run_module(module, run_name="__main__")
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    finally:
+        for name in set(flags.FLAGS) - before:
+            delattr(flags.FLAGS, name)
+        flags.FLAGS.unparse_flags()
+    return Done(status, stdout.getvalue(), stderr.getvalue())
