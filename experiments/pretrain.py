@@ -68,7 +68,7 @@ def pretrain(
     from tqdm import tqdm
 
     from experiments.pretraining import card, recipe, run, scenes
-    from weights_convert.pending import check_absent
+    from vggt_jax.atomic import check_absent
 
     check_absent(output)
     plan = replace(recipe.nano().scaled(length), seed=seed)

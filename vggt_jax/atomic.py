@@ -31,7 +31,7 @@ def new_path(
     target: Path,
     *,
     check: Callable[[Path], None] = _anything_goes,
-    prepare: Callable[[Path], None] = _anything_goes,
+    size: int = 0,
     alone: bool = False,
     follow: bool = True,
 ) -> Iterator[Path]:
@@ -43,21 +43,23 @@ def new_path(
         target: the file or folder to be.
         check: is called with the path to write, without links, first of all and again at the end; raises if what is there
             may not be replaced.
-        prepare: is called after ``check`` with the folder that the new path lies in; raises if that cannot hold it.
+        size: bytes that will be written, as far as that is known.
         alone: refuse to begin while another process writes ``target``. Otherwise each writes its own, and the last one stays.
         follow: where ``target`` is a symbolic link, write what it leads to and leave the link as it is.
 
     Raises:
         FileExistsError: another process is writing ``target``, and ``alone``.
         InputError: ``target`` is a mount point, which cannot be replaced.
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written, or its disk has less than ``size`` bytes left.
     """
     target = Path(os.path.realpath(target) if follow else os.path.abspath(target))
     check(target)
     if target.is_dir() and os.path.ismount(target):
         raise InputError(f"{target} is where a disk is mounted and cannot be replaced; name a folder in it")
     with _hidden_folder(target, alone) as hidden:
-        prepare(hidden)
+        if size and (free := shutil.disk_usage(hidden).free) < size:
+            left = f"needs {size / 2**20:,.0f} MiB, the disk has {free / 2**20:,.0f} MiB left"
+            raise OSError(errno.ENOSPC, left, str(target))
         new = hidden / target.name
         yield new
         check(target)  # it may have changed meanwhile
@@ -80,11 +82,11 @@ def write_bytes(target: Path, content: bytes | memoryview, *, durable: bool = Fa
         content: all of it.
         durable: wait until it is on the disk, so that the file is whole even after a power cut.
     """
-    with new_path(target) as new, new.open("wb") as file:
-        file.write(content)
+    with new_path(target) as new:
+        new.write_bytes(content)
         if durable:
-            file.flush()
-            os.fsync(file.fileno())
+            with new.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 def remove(path: Path) -> None:
@@ -94,8 +96,8 @@ def remove(path: Path) -> None:
 
 
 def remove_partial(folder: Path) -> None:
-    """Delete what killed processes left in ``folder``; what others are writing there stays."""
-    for left in list(folder.iterdir()):
+    """Delete what killed processes left in ``folder``, if that exists; what others are writing there stays."""
+    for left in list(folder.iterdir()) if folder.is_dir() else []:
         if (name := _name(left)) is not None:
             _is_alive(left, folder / name)
 

@@ -60,8 +60,8 @@ def main(_: Sequence[str]) -> None:
 
 def _adapter_to_peft(source: Path, output: Path) -> None:
     from vggt_jax.adapters import load_adapter
+    from vggt_jax.atomic import check_absent
     from weights_convert.peft import write_peft
-    from weights_convert.pending import check_absent
 
     check_absent(output)
     adapter = load_adapter(source)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from subspace.errors import InputError
+from vggt_jax.atomic import check_absent, new_path
 from vggt_jax.config import DType
 from weights_convert.checkpoint import CONFIG_KEY, Checkpoint
 from weights_convert.names import OFFICIAL
-from weights_convert.pending import check_absent, pending_output
 from weights_convert.safetensors_file import TYPES, SafetensorsWriter, header_and_size
 from weights_convert.sources import CONFIG
 
@@ -61,7 +61,7 @@ def convert(
         tensors = {path: (types[path], shape) for path, shape in leaves.items()}
         metadata = {}
     size = header_and_size(tensors, metadata)[1]
-    with pending_output(output, size) as target:
+    with new_path(output, check=check_absent, size=size, alone=True) as target:
         if to == "jax":
             target.mkdir()
             _write_text(target / CONFIG, config + "\n")

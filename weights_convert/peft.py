@@ -22,11 +22,11 @@ from safetensors.numpy import save
 
 from subspace import LowRank
 from subspace.errors import InputError
+from vggt_jax.atomic import check_absent, new_path
 from vggt_jax.config import VGGTConfig
 from vggt_jax.parameters import parameter_shapes
 from weights_convert.names import CONV, LINEAR, OFFICIAL
 from weights_convert.peft_config import CONFIG, PeftConfig
-from weights_convert.pending import pending_output
 from weights_convert.safetensors_file import SafetensorsFile, Shape
 from weights_convert.table import report
 
@@ -106,7 +106,7 @@ def write_peft(folder: str | Path, deltas: Mapping[str, LowRank], config: VGGTCo
         name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()
     }  # save takes the bytes as they lie
     content = {WEIGHTS: save(contiguous, {"format": "pt"}), CONFIG: text.encode()}
-    with pending_output(Path(folder), sum(map(len, content.values()))) as target:
+    with new_path(Path(folder), check=check_absent, size=sum(map(len, content.values())), alone=True) as target:
         target.mkdir()
         for name, data in content.items():
             with (target / name).open("xb") as file:

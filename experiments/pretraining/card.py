@@ -20,10 +20,10 @@ from experiments.reports.markdown import render_markdown
 from experiments.storage.files import write_bytes
 from subspace.errors import InputError
 from vggt_jax import VGGT
+from vggt_jax.atomic import check_absent, new_path
 from vggt_jax.deltas import dotted
 from vggt_jax.matching import Matcher
 from weights_convert.matcher import MATCHER, save_matcher
-from weights_convert.pending import pending_output
 from weights_convert.sources import CONFIG
 
 WEIGHTS, CARD = "weights.safetensors", "README.md"
@@ -104,7 +104,7 @@ def write_model(
     weights = {dotted(keys): np.asarray(leaf[...]) for keys, leaf in nnx.to_flat_state(nnx.state(model))}
     parameters = sum(prod(value.shape) for value in weights.values())
     record = Record(without, commit(), parameters, recipe.to_dict(), data, evaluations)
-    with pending_output(output, 4 * parameters) as folder:
+    with new_path(output, check=check_absent, size=4 * parameters, alone=True) as folder:
         folder.mkdir()
         save_file(weights, folder / WEIGHTS)
         save_matcher(folder / MATCHER, matcher)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from subspace.errors import InputError
+from vggt_jax.atomic import new_path
 
 
 @contextmanager
@@ -25,34 +23,13 @@ def new_folder(path: Path, overwrite: bool, ours: frozenset[str]) -> Iterator[Pa
         ValueError: something is there already that may not be replaced.
         OSError: the folder cannot be made.
     """
-    check_free(path, overwrite, ours)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
-    except OSError as error:
-        raise OSError(f"cannot make a folder in {path.parent}: {error.strerror}") from error
-    try:
-        yield partial
-        partial.chmod(0o777 & ~_umask())  # mkdtemp's are private
-        if path.exists():
-            check_free(path, overwrite, ours)  # it may have changed while the model ran
-            _replace(path, partial)
-        else:
-            partial.rename(path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
+    def check(target: Path) -> None:
+        check_free(target, overwrite, ours)
 
-def _replace(path: Path, new: Path) -> None:
-    old = new.with_suffix(".old")
-    path.rename(old)
-    try:
-        new.rename(path)
-    except BaseException:
-        old.rename(path)
-        raise
-    shutil.rmtree(old)
+    with new_path(path, check=check) as folder:
+        folder.mkdir()
+        yield folder
 
 
 def check_free(path: Path, overwrite: bool, ours: frozenset[str]) -> None:
@@ -66,9 +43,3 @@ def check_free(path: Path, overwrite: bool, ours: frozenset[str]) -> None:
     foreign = [entry for entry in entries if entry not in ours]
     if foreign:
         raise InputError(f"--output={path} holds {foreign[0]!r}, which is no reconstruction's; it is left alone")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import OrderedDict
 from collections.abc import Callable
 from io import BytesIO
@@ -17,6 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Float32, UInt8
 
 from experiments.storage.disk_space import named_if_full
+from experiments.storage.files import write_bytes
 from vggt_jax import VGGTConfig
 
 
@@ -89,15 +89,8 @@ class FeatureCache:
         content = BytesIO()
         np.save(content, tokens)  # to a file it would say how much was written, and not why no more was
         path = self._path(key)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
         with named_if_full(self._folder):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                temporary.write_bytes(content.getbuffer())
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+            write_bytes(path, content.getbuffer())
         self._make_room(path, content.tell())
 
     def _make_room(self, new: Path, size: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.numpy import save
 
 from subspace import LowRank
 from subspace.errors import InputError
+from vggt_jax.atomic import write_bytes
 from vggt_jax.config import VGGTConfig
 from vggt_jax.deltas import dotted
 
@@ -95,15 +95,7 @@ def save_adapter(path: Path, adapter: Adapter) -> None:
         "about": dict(adapter.about),
     }
     content = save(tensors, {_KEY: json.dumps(header)})
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_bytes(path, content, durable=True)
 
 
 def load_adapter(path: Path, base: BaseModel | None = None) -> Adapter:

@@ -1,0 +1,176 @@
+"""Files and folders are complete or absent, whatever ends the process that writes them."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from subspace.errors import InputError
+from vggt_jax import atomic
+from vggt_jax.atomic import check_absent, new_folder, new_path, remove, remove_partial, write_bytes
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_replaces_another_one(tmp_path):
+    path = tmp_path / "new" / "file"
+    for content in (b"first", memoryview(b"second")):
+        write_bytes(path, content, durable=True)
+        assert path.read_bytes() == content
+    assert names(tmp_path / "new") == ["file"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_leaves_what_was_there(tmp_path, error):
+    write_bytes(tmp_path / "file", b"dear")
+    with pytest.raises(error), new_path(tmp_path / "file") as new:
+        new.write_bytes(b"half")
+        raise error
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "dear").touch()
+    with pytest.raises(error), new_folder(tmp_path / "folder") as new:
+        (new / "half").touch()
+        raise error
+    assert (tmp_path / "file").read_bytes() == b"dear" and names(tmp_path / "folder") == ["dear"]
+    assert names(tmp_path) == ["file", "folder"]
+
+
+def test_folders_and_files_replace_each_other(tmp_path):
+    with new_folder(tmp_path / "it") as new:
+        (new / "first").touch()
+    with new_folder(tmp_path / "it") as new:
+        (new / "second").touch()
+    assert names(tmp_path / "it") == ["second"]
+    write_bytes(tmp_path / "it", b"a file")
+    assert (tmp_path / "it").read_bytes() == b"a file"
+    with new_folder(tmp_path / "it"):
+        pass
+    assert names(tmp_path / "it") == [] and names(tmp_path) == ["it"]
+
+
+def test_what_is_replaced_returns_if_the_new_one_cannot_take_its_place(tmp_path):
+    with new_folder(tmp_path / "it") as new:
+        (new / "dear").touch()
+    with pytest.raises(FileNotFoundError), new_folder(tmp_path / "it") as new:
+        new.rmdir()
+    assert names(tmp_path / "it") == ["dear"] and names(tmp_path) == ["it"]
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from vggt_jax import atomic
+
+path = pathlib.Path(sys.argv[1])
+def stop():
+    print("now", flush=True)
+    signal.pause()
+
+if sys.argv[2] == "between":  # the old folder is away, the new one not yet there
+    rename = pathlib.Path.rename
+    pathlib.Path.rename = lambda old, new: rename(old, new) if new.name == ".replaced" else stop()
+with atomic.new_folder(path) as new:
+    (new / "half").touch()
+    if sys.argv[2] == "inside":
+        stop()
+"""
+
+
+@pytest.mark.parametrize("place", ["inside", "between"])
+def test_a_killed_process_leaves_nothing_for_long(tmp_path, place):
+    path = tmp_path / "it"
+    with new_folder(path) as new:
+        (new / "dear").touch()
+    process = subprocess.Popen([sys.executable, "-c", KILLED, path, place], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "now\n"
+        remove_partial(tmp_path)  # it lives: its work is left alone
+        (left,) = (name for name in names(tmp_path) if name.startswith("."))
+        with pytest.raises(FileExistsError) as error, new_path(path, alone=True):
+            pass
+        assert error.value.filename == str(path) and (tmp_path / left).exists()
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    remove_partial(tmp_path)
+    assert names(tmp_path) == ["it"] and names(path) == ["dear"]
+
+
+def test_the_next_one_clears_what_a_dead_one_left(tmp_path):
+    for name in (".it.abcdefgh.partial", ".its.abcdefgh.partial", ".it.partial"):
+        (tmp_path / name).mkdir()
+    write_bytes(tmp_path / "it", b"")
+    assert names(tmp_path) == [".it.partial", ".its.abcdefgh.partial", "it"]
+    (tmp_path / ".file.partial").touch()
+    remove_partial(tmp_path)
+    assert names(tmp_path) == ["it"]
+
+
+def test_two_that_write_the_same_do_not_meet(tmp_path):
+    with new_path(tmp_path / "it") as first, new_path(tmp_path / "it") as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert (tmp_path / "it").read_text() == "first" and names(tmp_path) == ["it"]
+
+
+def test_on_disks_without_locks_everything_but_clearing_works(tmp_path, monkeypatch):
+    def unknown(*_):
+        raise OSError("no locks")
+
+    monkeypatch.setattr(atomic.fcntl, "flock", unknown)
+    (tmp_path / ".it.abcdefgh.partial").mkdir()
+    with new_path(tmp_path / "it", alone=True) as new:
+        new.touch()
+    assert names(tmp_path) == [".it.abcdefgh.partial", "it"]
+
+
+def test_what_may_not_be_replaced(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    for absent in (tmp_path / "nothing", tmp_path / "empty"):
+        check_absent(absent)
+    for present in (tmp_path / "full", tmp_path / "full" / "file"):
+        with pytest.raises(FileExistsError) as error, new_path(present, check=check_absent):
+            pytest.fail("begun")
+        assert error.value.filename == str(present)
+    with pytest.raises(FileExistsError), new_path(tmp_path / "nothing", check=check_absent) as new:
+        new.touch()
+        (tmp_path / "nothing").write_text("theirs")
+    assert (tmp_path / "nothing").read_text() == "theirs"
+
+
+def test_links_are_followed_unless_asked(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk/space")
+    with new_folder(tmp_path / "link") as new:
+        (new / "file").touch()
+    assert names(tmp_path / "disk" / "space") == ["file"] and (tmp_path / "link").is_symlink()
+    with new_path(tmp_path / "link", follow=False) as new:
+        new.symlink_to("disk")
+    assert os.readlink(tmp_path / "link") == "disk" and names(tmp_path / "disk") == ["space"]
+
+
+def test_a_mount_point_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(os.path, "ismount", lambda path: True)
+    with pytest.raises(InputError, match="mounted"), new_folder(tmp_path):
+        pytest.fail("begun")
+    write_bytes(tmp_path / "file", b"")
+
+
+def test_names_may_hold_anything(tmp_path):
+    for name in ("a [b] {c} *", "x" * 230, ".hidden", "dots.in.it"):
+        write_bytes(tmp_path / name, b"")
+        assert (tmp_path / name).is_file()
+    assert len(names(tmp_path)) == 4
+
+
+def test_remove(tmp_path):
+    (tmp_path / "it").mkdir()
+    (tmp_path / "it" / "file").touch()
+    remove(tmp_path / "it")
+    assert names(tmp_path) == []
