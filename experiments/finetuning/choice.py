@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
+from experiments.mining.union import Allocation
 from experiments.presets import PRESETS, PresetName, Training
 from subspace.errors import InputError
 from vggt_jax.parameters import Method
 
-Allocation = Literal["uniform", "importance", "exact"]
 METHODS: tuple[Method, ...] = get_args(Method)
 _WITH_RANK: tuple[Method, ...] = ("lora", "pissa", "adalora")
 _WITH_M: tuple[Method, ...] = ("psv", "subspace")

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.finetuning.basis import read_subspaces, sha256_of, unite
+from experiments.finetuning.basis import read_subspaces, sha256_of, unite_directions
 from experiments.finetuning.choice import Choice
 from experiments.finetuning.full import train_parameters
 from experiments.finetuning.trainable import Trainable
@@ -98,9 +98,9 @@ def make_maker(choice: Choice, base: Base, matrices: Mapping[str, Matrix]) -> tu
         assert choice.dim is not None
         return SubspaceForm(principal_bases(base.parameters, matrices, choice.dim)), {}
     mined = read_subspaces(choice.subspaces, base.identity, matrices)
-    union = unite(mined, matrices, choice.dim, choice.allocation)
+    union = unite_directions(mined, matrices, choice.dim, choice.allocation)
     facts = {f"mean directions of {name}": f"{spent:.2f}" for name, spent in union.spent.items()}
-    return SubspaceForm(union.bases), facts
+    return SubspaceForm(union.square()), facts
 
 
 def subspace_hashes(choice: Choice, base: Base) -> dict[str, str]:
