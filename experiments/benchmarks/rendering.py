@@ -11,7 +11,7 @@ from typing import get_args
 from experiments.benchmarks import machine
 from experiments.process.cores import available_cores
 from experiments.rendering.blender_command import worker_command
-from experiments.rendering.pool import LocalPool, RenderJob, RenderResult
+from experiments.rendering.pool import Failed, LocalPool, RenderJob, RenderResult
 from experiments.scenes.schema import Scene, Setting
 from experiments.synthetic.generator import make_scene
 from subspace.errors import InputError
@@ -32,7 +32,6 @@ def report(blender: str | None) -> None:
     command = worker_command(blender)
     with tempfile.TemporaryDirectory() as folder, LocalPool(command, 1) as pool:
         (warm,) = _render(pool, [_scene("object_centric", 0, 1, 28)], Path(folder) / "warm")
-        assert warm.record is not None
         print(f"{warm.record.renderer}, {SAMPLES} paths per pixel and denoising, geometry varies\n")
         print(
             "one core          images/s   of a scene's time: specification  building  rendering  writing   peak memory so far"
@@ -52,7 +51,7 @@ def _row(pool: LocalPool, folder: Path, setting: Setting, size: int) -> None:
     start = time.perf_counter()
     scenes = [_scene(setting, number, views, size) for number in range(count)]
     specifying = time.perf_counter() - start
-    records = [result.record for result in _render(pool, scenes, folder) if result.record is not None]
+    records = [result.record for result in _render(pool, scenes, folder)]
     building = sum(record.build_seconds for record in records)
     rendering = sum(record.seconds for record in records) - building
     writing = sum(record.writing_seconds for record in records)
@@ -82,8 +81,9 @@ def _scene(setting: Setting, number: int, views: int, size: int) -> Scene:
 
 def _render(pool: LocalPool, scenes: Sequence[Scene], folder: Path) -> list[RenderResult]:
     folder.mkdir(parents=True)
-    results = list(pool.render(RenderJob(scene, folder / str(i)) for i, scene in enumerate(scenes)))
-    for result in results:
-        if result.record is None:
+    results = []
+    for result in pool.render(RenderJob(scene, folder / str(i)) for i, scene in enumerate(scenes)):
+        if isinstance(result, Failed):
             raise InputError(f"a scene could not be rendered: {result.error}")
+        results.append(result)
     return results

@@ -34,7 +34,7 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Width and height in pixels."""
 
 
-class Settings(_Settings, frozen=True, kw_only=True, tag="attribute"):
+class AttributeSettings(_Settings, frozen=True, kw_only=True, tag="attribute"):
     """Of data sets in which one attribute varies (``experiments.generate``)."""
 
     attribute: Attribute
@@ -90,7 +90,7 @@ class RecordedSettings(_Settings, frozen=True, kw_only=True, tag="recorded"):
         return f"{self.task} {self.split} ({self.source})"
 
 
-AnySettings = Settings | TaskSettings | RecordedSettings
+AnySettings = AttributeSettings | TaskSettings | RecordedSettings
 
 
 class FailedScene(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -126,7 +126,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def task(self) -> Task | None:
         """The downstream task that the scenes are for."""
-        return None if isinstance(self.settings, Settings) else self.settings.task
+        return None if isinstance(self.settings, AttributeSettings) else self.settings.task
 
     @property
     def sha256(self) -> str:

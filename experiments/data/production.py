@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import io
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from experiments.data.manifest import (
     write_manifest,
 )
 from experiments.data.scene_folder import SceneRecord, find_damage, read_record
+from experiments.process.reporting import SILENT, Reporter
 from experiments.storage import files
 from subspace.errors import InputError
 
@@ -64,7 +64,7 @@ def dataset_name(dataset: int) -> str:
     return f"dataset_{dataset:02d}"
 
 
-def examine(folder: Path, number: int, scenes: int, verify: bool) -> Production:
+def examine(folder: Path, number: int, scenes: int, verify: bool, reporter: Reporter = SILENT) -> Production:
     """What is there already, without what is damaged, which is deleted.
 
     Args:
@@ -72,14 +72,15 @@ def examine(folder: Path, number: int, scenes: int, verify: bool) -> Production:
         number: of the data set.
         scenes: how many it is to have.
         verify: hash all files of a finished data set, not only those that were changed since they were written.
+        reporter: is told what is damaged.
 
     Raises:
-        ValueError: it has more scenes already.
+        InputError: it has more scenes already.
         OSError: it cannot be read, or what is damaged not deleted.
     """
     dataset = Production(folder, number)
     if (folder / MANIFEST).exists():
-        _read_finished(dataset, scenes, verify)
+        _read_finished(dataset, scenes, verify, reporter)
         if dataset.finished:
             return dataset
         (folder / MANIFEST).unlink()
@@ -92,7 +93,7 @@ def examine(folder: Path, number: int, scenes: int, verify: bool) -> Production:
             if isinstance(found, SceneRecord):
                 dataset.scenes[scene] = found
             else:
-                print(f"{found}; the scene is made again", file=sys.stderr)
+                reporter.warning(f"{found}; the scene is made again")
                 files.remove(path)
     return dataset
 
@@ -151,15 +152,15 @@ def locked(output: Path) -> Iterator[None]:
                 output.rmdir()
 
 
-def _read_finished(dataset: Production, scenes: int, verify: bool) -> None:
+def _read_finished(dataset: Production, scenes: int, verify: bool, reporter: Reporter) -> None:
     """Fill in a data set from its manifest, and call it finished if it is whole and nothing is missing."""
     try:
         manifest = read_manifest(dataset.folder)
-    except ValueError as error:
-        print(error, file=sys.stderr)
+    except InputError as error:
+        reporter.warning(str(error))
         return
     if manifest.requested_scenes > scenes:
-        raise InputError(f"{dataset.folder} holds {manifest.requested_scenes} scenes, --scenes={scenes} are fewer")
+        raise InputError(f"{dataset.folder} holds {manifest.requested_scenes} scenes, scenes={scenes} is fewer")
     sheet = dataset.folder / CONTACT_SHEET
     whole = sheet.is_file() and files.sha256(sheet) == manifest.files.get(CONTACT_SHEET)
     for name, record in manifest.scenes.items():

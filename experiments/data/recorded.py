@@ -26,6 +26,7 @@ from experiments.data.scene_folder import (
     write_cameras,
     write_record,
 )
+from experiments.process.reporting import SILENT, Reporter
 from experiments.storage import files
 from subspace.errors import InputError
 
@@ -70,13 +71,16 @@ class RecordedScene:
     """The view of a number. Raises ValueError or OSError that names the file."""
 
 
-def write_recorded(output: Path, settings: RecordedSettings, scenes: Sequence[RecordedScene]) -> int:
+def write_recorded(
+    output: Path, settings: RecordedSettings, scenes: Sequence[RecordedScene], reporter: Reporter = SILENT
+) -> int:
     """Write ``dataset_00`` of recorded scenes, or what is missing of it.
 
     Args:
         output: its folder; one that is not empty must have been begun with the same settings.
         settings: of the data set, with the names of the scenes.
         scenes: in this order, all with the settings' number of views.
+        reporter: is told what is damaged, and of progress.
 
     Returns:
         How many scenes were written; the others were there.
@@ -87,20 +91,20 @@ def write_recorded(output: Path, settings: RecordedSettings, scenes: Sequence[Re
     """
     with locked(output):
         check_settings(output, settings)
-        dataset = examine(output / dataset_name(0), 0, len(scenes), verify=False)
+        dataset = examine(output / dataset_name(0), 0, len(scenes), verify=False, reporter=reporter)
         missing = dataset.missing(len(scenes))
         if missing:
             begin(output, settings, [dataset])
-        with tqdm(total=len(missing) * settings.views, unit=" views", disable=None if missing else True) as progress:
-            for number in missing:
-                folder = dataset.folder / scene_name(number)
-                dataset.scenes[number] = _write_scene(folder, settings, scenes[number], progress)
+            with reporter.progress(len(missing) * settings.views, " views") as bar:
+                for number in missing:
+                    folder = dataset.folder / scene_name(number)
+                    dataset.scenes[number] = _write_scene(folder, settings, scenes[number], bar)
         if not dataset.finished:
             dataset.finish(settings)
     return len(missing)
 
 
-def _write_scene(path: Path, settings: RecordedSettings, scene: RecordedScene, progress: tqdm) -> SceneRecord:
+def _write_scene(path: Path, settings: RecordedSettings, scene: RecordedScene, bar: tqdm) -> SceneRecord:
     start = time.perf_counter()
     cameras = []
     with files.new_folder(path) as folder:
@@ -112,7 +116,7 @@ def _write_scene(path: Path, settings: RecordedSettings, scene: RecordedScene, p
             Image.fromarray(image).save(folder / picture)
             write_arrays(folder / maps, arrays)
             cameras.append({**camera, "frame": view.name})
-            progress.update()
+            bar.update()
         write_cameras(folder, settings.resolution, settings.resolution, cameras)
         seconds = time.perf_counter() - start
         return write_record(

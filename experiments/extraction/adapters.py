@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from experiments.data.manifest import Settings
+from experiments.data.manifest import AttributeSettings
 from experiments.extraction.data import Data
 from experiments.extraction.targets import Targets, shuffled
 from experiments.models import Base
@@ -137,7 +137,7 @@ def make_adapters(
     return Adapters(folder, adapters, before, after, targets)
 
 
-def first_draw(seed: int, init: Init, settings: Settings, targets: Targets) -> Key[Array, ""]:
+def first_draw(seed: int, init: Init, settings: AttributeSettings, targets: Targets) -> Key[Array, ""]:
     """The key of the input factors.
 
     Two attributes whose adapters began with the same factors would have input-side subspaces in common that no data put

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.data.dataset import Dataset, StoredScene
-from experiments.data.manifest import Settings
+from experiments.data.manifest import AttributeSettings
 from experiments.data.production import dataset_name
-from experiments.generate import default_folder, generate
 from experiments.presets import Preset
+from experiments.process.reporting import SILENT, Reporter
+from experiments.rendering import Settings, generate
 from experiments.scenes.schema import Attribute, Setting
 from subspace.errors import InputError
 
@@ -19,7 +20,7 @@ class Data:
     """k data sets, each with scenes to train on and scenes held out."""
 
     folder: Path
-    settings: Settings
+    settings: AttributeSettings
     training: dict[int, list[StoredScene]]
     held_out: dict[int, list[StoredScene]]
 
@@ -36,32 +37,37 @@ def make_data(
     seed: int,
     workers: int | None = None,
     blender: str | None = None,
+    reporter: Reporter = SILENT,
 ) -> Data:
     """Render what is missing of the k data sets, and open them.
 
-    The last ``preset.training.held_out`` scenes of each are held out. Raises what :func:`experiments.generate.generate`
-    raises, and ValueError if so many scenes failed that a data set is too small.
+    The last ``preset.training.held_out`` scenes of each are held out. Raises what :func:`experiments.rendering.generate`
+    raises, and InputError if so many scenes failed that a data set is too small.
     """
+    wanted = preset.rendering.scenes
     settings = Settings(
         attribute=attribute,
         setting=setting,
-        seed=seed,
+        datasets=k,
+        scenes=wanted,
         views=preset.rendering.views,
         resolution=preset.rendering.resolution,
         samples=preset.rendering.samples,
+        seed=seed,
+        store=store,
+        workers=workers,
+        blender=blender,
     )
-    folder = store / "data" / default_folder(settings)
-    wanted = preset.rendering.scenes
-    generate(settings, folder, k, wanted, workers=workers, blender=blender)
-    sets = {number: Dataset(folder / dataset_name(number)) for number in range(k)}
+    made = generate(settings, reporter)
+    sets = {number: Dataset(folder) for number, folder in enumerate(made.datasets)}
     for dataset in sets.values():
         if len(dataset) < 2 * preset.training.held_out:
             raise InputError(
                 f"{dataset.folder}: only {len(dataset)} of {wanted} scenes could be rendered, too few to train"
             )
     return Data(
-        folder,
-        settings,
+        settings.folder,
+        settings.stored,
         training={number: list(dataset)[: -preset.training.held_out] for number, dataset in sets.items()},
         held_out={number: list(dataset)[-preset.training.held_out :] for number, dataset in sets.items()},
     )

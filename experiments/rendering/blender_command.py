@@ -5,43 +5,43 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+from experiments.process.reporting import SILENT, Reporter
 from subspace.errors import InputError
 
 WORKER = Path(__file__).with_name("blender") / "worker.py"
 _VERSION_SECONDS = 60
 
 
-def worker_command(blender: str | None) -> list[str]:
+def worker_command(blender: str | None, reporter: Reporter = SILENT) -> list[str]:
     """The command that starts a worker.
 
     Args:
         blender: an installed Blender, or a Python that has bpy: a path or a name on PATH. By default uv makes the
             environment that the worker's script asks for, the first time from the package index (about 0.4 GB).
+        reporter: is told before something is downloaded.
 
     Raises:
-        ValueError: ``blender`` is neither.
-        OSError: it cannot be run, or uv is missing or cannot make the environment.
+        InputError: ``blender`` is neither or cannot be run, or uv is missing or cannot make the environment.
     """
     if blender is None:
-        return [_uv_python(), str(WORKER)]
+        return [_uv_python(reporter), str(WORKER)]
     program = shutil.which(blender)
     if program is None:
-        raise OSError(f"--blender={blender} is no program that can be run")
+        raise InputError(f"blender={blender} is no program that can be run")
     try:
         said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=_VERSION_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise OSError(f"--blender={blender} cannot be run: {error}") from None
+        raise InputError(f"blender={blender} cannot be run: {error}") from None
     if said.stdout.startswith("Blender"):
         return [program, "--background", "--factory-startup", "--python", str(WORKER), "--"]
     if said.stdout.startswith("Python"):
         return [program, str(WORKER)]
-    raise InputError(f"--blender={blender} is neither Blender nor Python: --version says {said.stdout[:80].strip()!r}")
+    raise InputError(f"blender={blender} is neither Blender nor Python: --version says {said.stdout[:80].strip()!r}")
 
 
-def _uv_python() -> str:
+def _uv_python(reporter: Reporter) -> str:
     """The Python of the worker's environment. Not ``uv run``, which would stand between us and the worker."""
     try:
         from uv import find_uv_bin
@@ -50,14 +50,14 @@ def _uv_python() -> str:
     except (ImportError, FileNotFoundError):
         uv = shutil.which("uv")
     if uv is None:
-        raise OSError("uv is missing, which makes Blender's environment: pip install uv, or give --blender=PATH")
+        raise InputError("uv is missing, which makes Blender's environment: pip install uv, or name a Blender")
     python = _find_python(uv)
     if python is None:
-        print("making Blender's environment with uv, once: about 0.4 GB to download …", file=sys.stderr)
+        reporter.info("making Blender's environment with uv, once: about 0.4 GB to download …")
         synced = _uv(uv, "sync", "--script", str(WORKER))
         python = _find_python(uv)
         if synced.returncode or python is None:
-            raise OSError(f"uv cannot make Blender's environment: {_last_line(synced.stderr)}; or give --blender=PATH")
+            raise InputError(f"uv cannot make Blender's environment: {_last_line(synced.stderr)}; or name a Blender")
     return python
 
 

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -47,18 +46,33 @@ class RenderJob:
 
 @dataclass(frozen=True)
 class RenderResult:
-    """The record of the scene's folder, or why there is none."""
+    """A scene that is rendered."""
 
     job: RenderJob
-    record: SceneRecord | None = None
-    error: str = ""
+    """The job that is done."""
+    record: SceneRecord
+    """The record of the scene's folder."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A scene that could not be rendered, or not even be specified."""
+
+    dataset: int
+    """Number of the data set."""
+    scene: int
+    """Number of the scene in it."""
+    error: str
+    """What was wrong, in one line."""
 
 
 class Executor(Protocol):
     """Where scenes are rendered."""
 
-    def render(self, jobs: Iterable[RenderJob]) -> Iterator[RenderResult]:
+    def render(self, jobs: Iterable[RenderJob | Failed]) -> Iterator[RenderResult | Failed]:
         """Results in any order. Jobs are taken from the iterable when there is a worker for them.
+
+        A scene that its maker could not specify comes as :class:`Failed` and goes as it came, among the results.
 
         Raises:
             OSError: no worker can be started, or nothing can be written; other jobs may be done.
@@ -84,7 +98,7 @@ def finish_job(worker: WorkerProcess, job: RenderJob, seconds_limit: float) -> S
         OSError: the folder cannot be written.
     """
     if job.renderer not in (None, worker.renderer):
-        raise InputError(f"{job.folder.parent} was begun with {job.renderer}, this is {worker.renderer}: see --blender")
+        raise InputError(f"{job.folder.parent} was begun with {job.renderer}, this is {worker.renderer}: see blender")
     with files.new_folder(job.folder) as folder:
         raw = folder / "raw"
         raw.mkdir()
@@ -162,20 +176,26 @@ class LocalPool:
             worker.close()
         self._workers.clear()
 
-    def render(self, jobs: Iterable[RenderJob]) -> Iterator[RenderResult]:
+    def render(self, jobs: Iterable[RenderJob | Failed]) -> Iterator[RenderResult | Failed]:
         """See :class:`Executor`."""
         jobs = iter(jobs)
-        pending: set[Future[RenderResult]] = set()
+        pending: set[Future[RenderResult | Failed]] = set()
         while True:
-            for job in islice(jobs, self._size + 1 - len(pending)):  # one in hand, so that no worker waits for a spec
-                pending.add(self._threads.submit(self._run, job))
+            while len(pending) <= self._size:  # one in hand, so that no worker waits for a specification
+                job = next(jobs, None)
+                if job is None:
+                    break
+                if isinstance(job, Failed):
+                    yield job
+                else:
+                    pending.add(self._threads.submit(self._run, job))
             if not pending:
                 return
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in done:
                 yield future.result()
 
-    def _run(self, job: RenderJob) -> RenderResult:
+    def _run(self, job: RenderJob) -> RenderResult | Failed:
         try:
             try:
                 return self._attempt(job)
@@ -186,7 +206,8 @@ class LocalPool:
         except (RenderError, WorkerLost) as error:
             if shutil.disk_usage(job.folder.parent).free < _LEAST_FREE_BYTES:  # which a worker may not be able to tell
                 raise OSError(f"no space left on the disk of {job.folder.parent}") from None
-            return RenderResult(job, error=" ".join(str(error).split()))
+            provenance = job.scene.provenance
+            return Failed(provenance.dataset, provenance.scene, " ".join(str(error).split()))
 
     def _attempt(self, job: RenderJob) -> RenderResult:
         worker = self._worker()

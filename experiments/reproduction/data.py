@@ -11,11 +11,11 @@ from experiments.data.manifest import Split, Task
 from experiments.data.production import dataset_name
 from experiments.extract import extract_missing
 from experiments.extraction.choice import choose
-from experiments.prepare import Rendering, standin
 from experiments.presets import PresetName
 from experiments.reproduction.data_sheets import DataSheet, describe
 from experiments.reproduction.plan import Subspaces
 from experiments.reproduction.scale import Scale
+from experiments.tasks import Settings, prepare
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,15 @@ class Materials:
     blender: str | None = None
 
     def dataset(self, task: Task, split: Split) -> Path:
-        """``DATA/TASK/SPLIT/dataset_00`` if it is there, or else the stand-in; raises what ``experiments.prepare`` raises."""
+        """``DATA/TASK/SPLIT/dataset_00`` if it is there, or else the stand-in; raises as :func:`experiments.tasks.prepare`."""
         given = self.data / task / split / dataset_name(0)
         if given.exists():
             return given
-        folder, line = standin(task, split, self.preset, self.store, Rendering(self.workers, self.blender))
-        if not line.startswith("nothing to do"):
-            self.announce(line)
-        return folder
+        settings = Settings.of(self.preset, task, split, store=self.store, workers=self.workers, blender=self.blender)
+        made = prepare(settings)
+        if made.written:
+            self.announce(f"rendered {made.written} scenes of {task} {split} to {made.folder}")
+        return made.folder
 
     def sheet(self, folder: Path) -> DataSheet:
         """See :func:`experiments.reproduction.data_sheets.describe`."""

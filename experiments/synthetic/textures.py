@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from PIL import Image
-from tqdm import tqdm
 
 from experiments.process.cores import available_cores
+from experiments.process.reporting import SILENT, Reporter
 from experiments.scenes.schema import Mapping, Picture
 from subspace.errors import InputError
 
@@ -38,22 +38,26 @@ _NAME = re.compile(
 _UNIT_MAPPING = Mapping(repeats=1.0)
 
 
-def find_textures(folder: Path) -> list[Picture]:
+def find_textures(folder: Path, reporter: Reporter = SILENT) -> list[Picture]:
     """Find, read and hash all textures below a folder.
 
     Files whose names end in the name of a PBR map, such as ``Wood01_2K-JPG_NormalGL.jpg`` or ``wood/basecolor.png``, belong
     together if their folder and the rest of their name agree; a material without a colour map is passed over. All other
     pictures are textures of their own.
 
+    Args:
+        folder: of the textures, at any depth.
+        reporter: is told of progress.
+
     Returns:
         In the order of their paths. The mapping repeats once a metre; scenes replace it.
 
     Raises:
-        ValueError: there are no pictures, or one cannot be decoded.
+        InputError: there are no pictures, or one cannot be decoded.
         OSError: the folder cannot be read.
     """
     if not folder.is_dir():
-        raise InputError(f"--textures={folder} is no folder")
+        raise InputError(f"{folder} is no folder")
     pictures = sorted(
         Path(parent, name)
         for parent, _, names in os.walk(folder.absolute(), onerror=_raise, followlinks=True)
@@ -62,14 +66,18 @@ def find_textures(folder: Path) -> list[Picture]:
     )
     materials = _group(pictures)
     if not materials:
-        raise InputError(f"--textures={folder} holds no pictures")
-    with ThreadPoolExecutor(len(available_cores())) as threads:
+        raise InputError(f"{folder} holds no pictures")
+    found = []
+    with (
+        ThreadPoolExecutor(len(available_cores())) as threads,
+        reporter.progress(len(materials), " textures", "checking textures") as bar,
+    ):
         hashes = threads.map(lambda maps: _sha256_of_decodable(maps.values()), materials)
-        shown = tqdm(hashes, "checking textures", len(materials), unit=" textures", delay=2)
-        return [
-            Picture(mapping=_UNIT_MAPPING, sha256=sha256, **{kind: str(path) for kind, path in maps.items()})
-            for maps, sha256 in zip(materials, shown, strict=True)
-        ]
+        for maps, sha256 in zip(materials, hashes, strict=True):
+            names = {kind: str(path) for kind, path in maps.items()}
+            found.append(Picture(mapping=_UNIT_MAPPING, sha256=sha256, **names))
+            bar.update()
+    return found
 
 
 def _group(pictures: Sequence[Path]) -> list[dict[str, Path]]:

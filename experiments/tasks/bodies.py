@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 from scipy.spatial.transform import Rotation
-from tqdm import tqdm
 
 from experiments.data.manifest import Split
+from experiments.process.reporting import SILENT, Reporter
 from experiments.storage import files
 from experiments.synthetic.draws import Range, pick, uniform
 from experiments.tasks import clothing
@@ -61,7 +61,7 @@ _ROUNDING = 1e-4
 _FORWARD, _DOWN = np.array([0.0, -1.0, 0.0]), np.array([0.0, 0.0, -1.0])
 
 
-def make_bodies(folder: Path, kind: Kind, number: int, seed: int) -> list[Path]:
+def make_bodies(folder: Path, kind: Kind, number: int, seed: int, reporter: Reporter = SILENT) -> list[Path]:
     """Write bodies, or those that are missing.
 
     Args:
@@ -69,13 +69,14 @@ def make_bodies(folder: Path, kind: Kind, number: int, seed: int) -> list[Path]:
         kind: a split, or upright bodies for portraits.
         number: how many.
         seed: of everything random; a body does not depend on how many there are.
+        reporter: is told of progress.
 
     Returns:
         Their OBJ files.
 
     Raises:
-        ValueError: the bodies that are there are not those that would be made now.
-        OSError: anny is missing, or the folder cannot be written.
+        InputError: the bodies that are there are not those that would be made now, or anny is missing.
+        OSError: the folder cannot be written.
     """
     paths = [folder / f"{i:04d}" / f"{i:04d}.obj" for i in range(number)]
     missing = [i for i, path in enumerate(paths) if not path.exists()]
@@ -86,8 +87,10 @@ def make_bodies(folder: Path, kind: Kind, number: int, seed: int) -> list[Path]:
         there = [i for i in range(number) if i not in missing]
         for i in there[-1:]:  # standing for all
             _check(paths[i], _make(body, kind, i, seed))
-        for i in tqdm(missing, "making bodies", unit=" bodies", delay=2):
-            _write(paths[i], _make(body, kind, i, seed), body)
+        with reporter.progress(len(missing), " bodies", "making bodies") as bar:
+            for i in missing:
+                _write(paths[i], _make(body, kind, i, seed), body)
+                bar.update()
     return paths
 
 
@@ -108,7 +111,7 @@ def _load() -> _Body:
         import anny  # pyright: ignore[reportMissingImports]
         import warp  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise OSError(f"{error.name} is missing, which makes the bodies: pip install -e '.[tasks]'") from None
+        raise InputError(f"{error.name} is missing, which makes the bodies: pip install -e '.[tasks]'") from None
     warp.config.log_level = warp.LOG_ERROR  # anny computes with it; it greets, and regrets that there is no GPU
     model = anny.Anny()
     faces, uv_faces = (_triangles(model_faces) for model_faces in (model.faces, model.face_texture_coordinate_indices))
@@ -196,7 +199,7 @@ def _check(path: Path, made: _Made) -> None:
     same = np.shape(lines) == made.vertices.shape and np.allclose(np.array(lines, float), made.vertices, atol=_ROUNDING)
     if not same or painted.shape != made.picture.shape or np.abs(painted - made.picture).mean() > 1:
         raise InputError(
-            f"{path} is not the body that this version makes: delete {path.parent.parent}, or name another --output"
+            f"{path} is not the body that this version makes: delete {path.parent.parent}, or name another output"
         )
 
 

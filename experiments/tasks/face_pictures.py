@@ -17,11 +17,14 @@ from PIL import Image, ImageDraw
 
 from experiments.data.dataset import Dataset
 from experiments.data.manifest import TaskSettings
+from experiments.data.production import dataset_name
+from experiments.process.reporting import SILENT, Reporter
 from experiments.rendering import runs
 from experiments.rendering.pool import Executor
 from experiments.scenes import mesh_files, schema
 from experiments.tasks.naming import Name
 from experiments.tasks.portraits import PortraitScenes
+from subspace.errors import InputError
 
 RESOLUTION, SAMPLES = 320, 24
 """Of the rendered heads."""
@@ -49,7 +52,11 @@ class FacePicture:
 
 
 def make_pictures(
-    folder: Path, number: int, seed: int, executor: Callable[[], AbstractContextManager[Executor]]
+    folder: Path,
+    number: int,
+    seed: int,
+    executor: Callable[[], AbstractContextManager[Executor]],
+    reporter: Reporter = SILENT,
 ) -> list[FacePicture]:
     """The photo and ``number`` - 1 rendered heads.
 
@@ -58,15 +65,16 @@ def make_pictures(
         number: how many.
         seed: of the heads.
         executor: renders them.
+        reporter: is told of progress.
 
     Raises:
-        ValueError: the folder holds something else, or no head can be rendered.
-        OSError: the extra ``tasks`` is missing, or the folder cannot be written.
+        InputError: the folder holds something else, no head can be rendered, or the extra ``tasks`` is missing.
+        OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = [_write(folder, 0, *photo())]
     if number > 1:
-        heads = _render_heads(folder, number - 1, seed, executor)
+        heads = _render_heads(folder, number - 1, seed, executor, reporter)
         for i, scene in enumerate(heads):
             views = scene.load([0])
             head = views.object_ids[0] == 1  # PortraitScenes puts the head first
@@ -77,12 +85,12 @@ def make_pictures(
 def photo() -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
     """The photo and its mask.
 
-    Raises OSError if scikit-image is missing.
+    Raises InputError if scikit-image is missing.
     """
     try:
         from skimage.data import astronaut  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise OSError("scikit-image is missing: pip install -e '.[tasks]'") from None
+        raise InputError("scikit-image is missing: pip install -e '.[tasks]'") from None
     left, top, right, bottom = CROP
     size = 3 * (right - left), 3 * (bottom - top)
     drawn = Image.new("L", size)
@@ -104,15 +112,19 @@ def _write(folder: Path, number: int, picture: np.ndarray, mask: np.ndarray) -> 
 
 
 def _render_heads(
-    folder: Path, number: int, seed: int, executor: Callable[[], AbstractContextManager[Executor]]
+    folder: Path,
+    number: int,
+    seed: int,
+    executor: Callable[[], AbstractContextManager[Executor]],
+    reporter: Reporter,
 ) -> Dataset:
     settings = TaskSettings(task="faces", split="test", seed=seed, views=1, resolution=RESOLUTION, samples=SAMPLES)
 
     def scene_maker() -> runs.SceneMaker:
         from experiments.tasks.bodies import make_bodies
 
-        make = PortraitScenes(make_bodies(folder / "meshes", "portraits", number, seed), folder / "parts")
+        make = PortraitScenes(make_bodies(folder / "meshes", "portraits", number, seed, reporter), folder / "parts")
         return lambda dataset, scene, attempt: make(Name(settings, dataset, scene, attempt))
 
-    runs.generate(folder / "heads", settings, 1, number, scene_maker, executor)
-    return Dataset(folder / "heads" / runs.dataset_name(0))
+    runs.generate(folder / "heads", settings, 1, number, scene_maker, executor, reporter=reporter)
+    return Dataset(folder / "heads" / dataset_name(0))

@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from experiments.data.manifest import TaskSettings
+from experiments.process.reporting import SILENT, Reporter
 from experiments.rendering.pool import Executor
 from experiments.scenes.schema import Scene
 from experiments.synthetic.generator import make_scene
-from experiments.tasks import glass, meshes
+from experiments.tasks import glass, scans
 from experiments.tasks.naming import Name
 
 BODIES, PICTURES = "bodies", "pictures"
@@ -21,8 +22,9 @@ def task_scenes(
     settings: TaskSettings,
     output: Path,
     scenes: int,
-    up: meshes.Axis,
+    up: scans.Axis,
     executor: Callable[[], AbstractContextManager[Executor]],
+    reporter: Reporter = SILENT,
 ) -> Callable[[Name], Scene]:
     """What makes the scenes of a split; bodies and pictures that they need are made first.
 
@@ -32,27 +34,28 @@ def task_scenes(
         scenes: how many there will be.
         up: the up axis of the user's meshes.
         executor: renders the heads of the faces.
+        reporter: is told of progress.
 
     Raises:
-        ValueError: unusable meshes.
-        OSError: the extra ``tasks`` is missing, or the folder cannot be written.
+        InputError: unusable meshes, or the extra ``tasks`` is missing.
+        OSError: the folder cannot be written.
     """
     if settings.task == "glass":
         return glass.make_scene
     if settings.task == "humans":
         assets = output / BODIES / settings.split
         if settings.meshes is not None:
-            found = meshes.find_meshes(Path(settings.meshes))
+            found = scans.find_meshes(Path(settings.meshes))
         else:
             from experiments.tasks.bodies import make_bodies
 
-            found = make_bodies(assets / "meshes", settings.split, scenes, settings.seed)
-        return meshes.MeshScenes(found[:scenes], assets / "parts", up)
+            found = make_bodies(assets / "meshes", settings.split, scenes, settings.seed, reporter)
+        return scans.MeshScenes(found[:scenes], assets / "parts", up)
     if settings.split == "train":
         return _room
     from experiments.tasks import face_pictures, faces
 
-    pictures = face_pictures.make_pictures(output / PICTURES, scenes, settings.seed, executor)
+    pictures = face_pictures.make_pictures(output / PICTURES, scenes, settings.seed, executor, reporter)
     return faces.PrintScenes(pictures)
 
 

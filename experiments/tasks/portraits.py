@@ -13,8 +13,8 @@ from experiments.synthetic.draws import Range, uniform
 from experiments.synthetic.generator import rounded
 from experiments.synthetic.palettes import oklch
 from experiments.synthetic.placement import solid, vec3
-from experiments.tasks.meshes import standing
 from experiments.tasks.naming import Name
+from experiments.tasks.scans import standing
 
 HEAD = 0.142
 """Share of the body's height that the head takes, from the chin up: adults' are 1/7.5 to 1/7."""

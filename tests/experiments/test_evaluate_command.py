@@ -25,7 +25,7 @@ from experiments.evaluation.run import evaluate_dataset
 from experiments.evaluation.scene import Reconstruction, evaluate_scene
 from experiments.rendering import runs
 from experiments.rendering.pool import LocalPool
-from experiments.tasks.recorded import convert
+from experiments.tasks.recordings.conversion import convert
 from subspace import LowRank
 from subspace.errors import InputError
 from tests.experiments.commands import call

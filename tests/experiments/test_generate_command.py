@@ -17,6 +17,7 @@ from experiments.data.consistency import cross_view_agreement
 from experiments.data.dataset import Dataset
 from experiments.rendering.blender_command import WORKER, worker_command
 from experiments.scenes import schema
+from subspace.errors import InputError
 from tests.experiments.rendering.small_scenes import STAND_IN, alive, content, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -117,7 +118,7 @@ def test_bad_input_is_one_clear_line(undisturbed, tmp_path):
             "--attribute=colour: value should be one of <texture|geometry|camera|lighting|mixed>",
         ),
         (("--scenes=0",), "--scenes=0"),
-        (("--blender=/no/blender",), "--blender=/no/blender is no program that can be run"),
+        (("--blender=/no/blender",), "blender=/no/blender is no program that can be run"),
         ((f"--blender={shutil.which('true')}",), "is neither Blender nor Python"),
         ((f"--output={tmp_path / 'file'}", stand_in), f"cannot write to {tmp_path / 'file'}"),
         ((f"--output={undisturbed[0]}", "--seed=4", *SMALL[:-1]), "was made with --seed=3, not 4"),
@@ -141,11 +142,11 @@ def test_uv_that_is_missing_or_fails_is_one_clear_line(monkeypatch, tmp_path):
     monkeypatch.setattr("uv.find_uv_bin", lambda: str(tmp_path / "uv"))
     (tmp_path / "uv").write_text("#!/bin/sh\necho 'error: no network' >&2\nexit 1\n")
     (tmp_path / "uv").chmod(0o755)
-    with pytest.raises(OSError, match="uv cannot make Blender's environment: error: no network"):
+    with pytest.raises(InputError, match="uv cannot make Blender's environment: error: no network"):
         worker_command(None)
     monkeypatch.setitem(sys.modules, "uv", None)
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    with pytest.raises(OSError, match="uv is missing"):
+    with pytest.raises(InputError, match="uv is missing"):
         worker_command(None)
 
 

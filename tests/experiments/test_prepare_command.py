@@ -11,8 +11,9 @@ import trimesh
 
 from experiments.data.dataset import Dataset
 from experiments.data.manifest import TaskSettings
+from subspace.errors import InputError
 from tests.experiments.rendering.small_scenes import STAND_IN
-from tests.experiments.tasks.test_meshes import scan
+from tests.experiments.tasks.test_scans import scan
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--scenes=2", "--views=2", "--resolution=20", "--seed=3", f"--blender={STAND_IN}")
@@ -74,7 +75,7 @@ def test_bad_input_is_one_clear_line(tmp_path):
     cases = [
         ((), "--task is missing: faces, humans, glass"),
         (("--task=cats",), "value should be one of <faces|humans|glass>"),
-        (("--task=glass", "--split=cross_domain"), "--task=glass has no --split=cross_domain; it has train, test"),
+        (("--task=glass", "--split=cross_domain"), "the task glass has no split cross_domain; it has train, test"),
         (("--task=glass", "--split=test", "--meshes=."), "--meshes=FOLDER goes with --task=humans and one --split"),
         (("--task=humans", "--meshes=."), "--meshes=FOLDER goes with --task=humans and one --split"),
         (("--task=humans", "--split=test", f"--meshes={tmp_path / 'empty'}"), "holds no meshes"),
@@ -94,7 +95,7 @@ def test_a_missing_extra_is_one_clear_line(monkeypatch, tmp_path):
     for name in ("anny", "warp"):  # the second comes with the first
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "skimage.data", None)
-    with pytest.raises(OSError, match=r"anny is missing, which makes the bodies: pip install -e '.\[tasks\]'"):
+    with pytest.raises(InputError, match=r"anny is missing, which makes the bodies: pip install -e '.\[tasks\]'"):
         bodies.make_bodies(tmp_path, "train", 1, 0)
-    with pytest.raises(OSError, match=r"scikit-image is missing: pip install -e '.\[tasks\]'"):
+    with pytest.raises(InputError, match=r"scikit-image is missing: pip install -e '.\[tasks\]'"):
         face_pictures.photo()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments.data.dataset import Views
-from experiments.data.manifest import Settings
+from experiments.data.manifest import AttributeSettings
 from experiments.extraction import adapters
 from experiments.extraction.data import Data
 from experiments.extraction.report import learned
@@ -101,7 +101,9 @@ def trained(tmp_path, monkeypatch):
     """``trained(targets)``: the adapters of a run whose steps are left out, and what it was given."""
     graphdef, params = tiny.draw_base()
     base = Base(BaseModel.of("tiny", tiny.CONFIG, params), graphdef, params)
-    settings = Settings(attribute="lighting", setting="object_centric", seed=0, views=8, resolution=16, samples=1)
+    settings = AttributeSettings(
+        attribute="lighting", setting="object_centric", seed=0, views=8, resolution=16, samples=1
+    )
     data = Data(tmp_path / "data", settings, training=scenes(4, 4), held_out=scenes(2, 2))
     given = SimpleNamespace()
 
@@ -157,7 +159,7 @@ def test_a_control_says_that_it_is_one(trained):
 
 def test_independent_factors_are_those_of_no_other_attribute_setting_or_control_and_shared_ones_are_everybodys():
     def key(init, attribute="texture", setting="object_centric", targets="true", seed=0):
-        settings = Settings(attribute=attribute, setting=setting, seed=0, views=8, resolution=16, samples=1)
+        settings = AttributeSettings(attribute=attribute, setting=setting, seed=0, views=8, resolution=16, samples=1)
         return tuple(np.asarray(jax.random.key_data(adapters.first_draw(seed, init, settings, targets))).tolist())
 
     others: list[dict[str, Any]] = [

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.data.manifest import Settings
+from experiments.data.manifest import AttributeSettings
 from experiments.scenes import schema
 
 STAND_IN = Path(__file__).with_name("stand_in_worker.py")
 COMMAND = [sys.executable, "-I", str(STAND_IN)]
 VIEWS, SIZE = 3, 20
-SETTINGS = Settings(
+SETTINGS = AttributeSettings(
     attribute="geometry", setting="object_centric", seed=0, views=VIEWS, resolution=SIZE, samples=1, textures=None
 )
 

@@ -7,7 +7,7 @@ import pytest
 
 from experiments.data.scene_folder import read_record
 from experiments.process.cores import available_cores
-from experiments.rendering.pool import LocalPool, RenderJob, time_limit
+from experiments.rendering.pool import Failed, LocalPool, RenderJob, RenderResult, time_limit
 from experiments.rendering.worker_process import WorkerLost, WorkerProcess
 from experiments.scenes import schema
 from experiments.storage import files
@@ -21,11 +21,14 @@ def jobs(folder, scenes):
 
 def render(folder, scenes, workers=2, **settings):
     with LocalPool(COMMAND, workers, **settings) as pool:
-        return {int(result.job.folder.name): result for result in pool.render(jobs(folder, scenes))}
+        results = pool.render(jobs(folder, scenes))
+        return {
+            result.scene if isinstance(result, Failed) else int(result.job.folder.name): result for result in results
+        }
 
 
 def files_of(result):
-    assert result.record is not None, result.error
+    assert isinstance(result, RenderResult), result.error
     return result.record.files
 
 
@@ -54,7 +57,7 @@ def test_faults_cost_only_their_scenes_and_change_no_others(undisturbed, tmp_pat
     faults = {"0/0/0": "crash", "0/1/0": "garbage", "0/2/0": "error", "0/3/0": "corrupt", "0/4/0": "hang"}
     with told(faults=faults):
         results = render(tmp_path / "out", 6, workers=3, seconds_limit=2.0)
-    errors = {scene: result.error for scene, result in results.items()}
+    errors = {scene: result.error for scene, result in results.items() if isinstance(result, Failed)}
     assert "killed by SIGSEGV" in errors[0]
     assert "Fra:1 Mem:20M | not JSON" in errors[1]
     assert errors[2] == "the mesh is not closed"

@@ -15,6 +15,7 @@ from experiments.data.manifest import read_manifest
 from experiments.data.scene_folder import read_record
 from experiments.rendering import runs
 from experiments.rendering.pool import LocalPool
+from subspace.errors import InputError
 from tests.experiments.rendering.small_scenes import COMMAND, SETTINGS, content, make_scene, told
 
 
@@ -62,7 +63,7 @@ def test_a_repeated_run_does_nothing(done, undisturbed):
 
     before = {path: path.stat().st_mtime_ns for path in done.rglob("*")}
     outcome = runs.generate(done, SETTINGS, 2, 3, never, never, verify=True)
-    assert (outcome.scenes, outcome.failed, outcome.rendered) == (6, 0, False)
+    assert (outcome.scenes, outcome.failed, outcome.rendered) == (6, 0, 0)
     assert {path: path.stat().st_mtime_ns for path in done.rglob("*")} == before
     assert content(done) == undisturbed
 
@@ -78,7 +79,7 @@ def test_the_manifest_counts_what_is_there(done):
 
 
 @pytest.mark.parametrize("how", ["changed", "cut", "missing", "no record", "bad record", "no folder", "unfinished"])
-def test_damage_is_found_and_rendered_again(done, undisturbed, how, capsys):
+def test_damage_is_found_and_rendered_again(done, undisturbed, how, caplog):
     scene = done / "dataset_01" / "scene_0001"
     arrays = scene / "arrays" / "000002.npz"
     if how in ("changed", "unfinished"):
@@ -103,7 +104,7 @@ def test_damage_is_found_and_rendered_again(done, undisturbed, how, capsys):
         assert content(done / "elsewhere") == content(scene)
     else:
         assert content(done) == undisturbed
-        assert "scene_0001" in capsys.readouterr().err
+        assert "scene_0001" in caplog.text
     assert generate(done).rendered == []
 
 
@@ -130,7 +131,7 @@ def test_more_scenes_and_data_sets_are_made_up_and_fewer_scenes_refused(done, un
     now = content(done)
     scenes = {name: digest for name, digest in undisturbed.items() if "/scene_" in name}
     assert scenes.items() < now.items()
-    with pytest.raises(ValueError, match="dataset_00 holds 4 scenes, --scenes=3"):
+    with pytest.raises(ValueError, match="dataset_00 holds 4 scenes, scenes=3 is fewer"):
         generate(done, datasets=3)
 
 
@@ -175,7 +176,7 @@ def test_one_run_at_a_time(tmp_path):
     generate(tmp_path / "out", scene_maker=second)
 
 
-def test_a_scene_that_fails_is_replaced_and_one_that_always_fails_is_listed(tmp_path, undisturbed, capsys):
+def test_a_scene_that_fails_is_replaced_and_one_that_always_fails_is_listed(tmp_path, undisturbed, caplog):
     faults = {"0/1/0": "error", "1/0/0": "error", "1/0/1": "exit", "1/0/2": "corrupt"}
     run = generate(tmp_path / "out", instructions={"faults": faults})
     assert (run.outcome.scenes, run.outcome.failed) == (5, 1)
@@ -186,7 +187,7 @@ def test_a_scene_that_fails_is_replaced_and_one_that_always_fails_is_listed(tmp_
     (failed,) = second.failed
     assert failed.scene == 0 and len(failed.errors) == runs.ATTEMPTS
     assert failed.errors[1].endswith("ran out of something") and "cannot be read" in failed.errors[2]
-    assert "dataset_00/scene_0001, attempt 1 of 3: the mesh is not closed" in capsys.readouterr().err
+    assert "dataset_00/scene_0001, attempt 1 of 3: the mesh is not closed" in caplog.text
     others = {
         name: digest for name, digest in undisturbed.items() if "_01/scene_0001" in name or "_01/scene_0002" in name
     }
@@ -197,7 +198,7 @@ def test_a_scene_that_fails_is_replaced_and_one_that_always_fails_is_listed(tmp_
 def test_specifications_that_cannot_be_made_are_failures_too(tmp_path):
     def make(dataset, scene, attempt):
         if (dataset, scene) == (0, 2) and attempt < 2:
-            raise ValueError("no place for the cameras")
+            raise InputError("no place for the cameras")
         return make_scene(dataset, scene, attempt)
 
     generate(tmp_path / "out", scene_maker=lambda: make)

@@ -10,8 +10,8 @@ pytest.importorskip("anny", reason="the extra `tasks` is not installed")
 
 from experiments.scenes import mesh_files
 from experiments.tasks import bodies
-from experiments.tasks.meshes import standing
 from experiments.tasks.portraits import HEAD
+from experiments.tasks.scans import standing
 
 pytestmark = pytest.mark.slow
 

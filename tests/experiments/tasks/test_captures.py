@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from experiments.data.dataset import Dataset
-from experiments.tasks.recorded import convert
+from experiments.tasks.recordings.conversion import convert
 from tests.experiments.tasks.recordings import (
     HEIGHT,
     WIDTH,
@@ -94,7 +94,7 @@ def test_masks_count_and_confidence_makes_depth_unknown(tmp_path):
 def test_scenes_without_poses_say_so(tmp_path):
     for name in ("a", "b"):
         write_capture(tmp_path / "faces" / name, FRAMES, poses=False)
-    assert "without poses" in convert_it(tmp_path / "faces", tmp_path / "out")
+    assert not convert_it(tmp_path / "faces", tmp_path / "out").has_poses
     dataset = Dataset(tmp_path / "out" / "dataset_00")
     assert not dataset.manifest.has_poses
     check_truth(dataset[1].load(), with_poses=False)

@@ -11,8 +11,8 @@ from scipy.io import loadmat, savemat
 from experiments.data.consistency import cross_view_agreement
 from experiments.data.dataset import Dataset
 from experiments.data.manifest import RecordedSettings
-from experiments.tasks.clearpose import TRAINING
-from experiments.tasks.recorded import convert
+from experiments.tasks.recordings.clearpose import TRAINING
+from experiments.tasks.recordings.conversion import Converted, convert
 from tests.experiments.tasks.recordings import GLASS, HEIGHT, OPAQUE, cameras, centred, labels, measure, write_clearpose
 
 FRAMES = 5
@@ -37,7 +37,7 @@ def convert_it(source, output, split="train", resolution=HEIGHT, views=3, task="
 @pytest.fixture(scope="module")
 def dataset(source, tmp_path_factory):
     output = tmp_path_factory.mktemp("converted") / "train"
-    assert "wrote 2 scenes × 3 views of 48²" in convert_it(source, output)
+    assert convert_it(source, output) == Converted(output / "dataset_00", scenes=2, written=2, has_poses=True)
     return Dataset(output / "dataset_00")
 
 
@@ -114,13 +114,13 @@ def test_interrupted_conversions_go_on_and_finished_ones_do_nothing(source, tmp_
     first = (folder / "scene_0000" / "record.json").stat().st_mtime_ns
 
     broken.write_bytes(content)
-    assert "wrote 1 scenes" in convert_it(copy, output)
+    assert convert_it(copy, output).written == 1
     assert (folder / "scene_0000" / "record.json").stat().st_mtime_ns == first
     assert len(Dataset(folder)) == 2 and not list(output.rglob("*.partial"))
-    assert "nothing to do" in convert_it(copy, output)
+    assert convert_it(copy, output).written == 0
 
     (folder / "scene_0001" / "images" / "000001.png").unlink()
-    assert "wrote 1 scenes" in convert_it(copy, output)
+    assert convert_it(copy, output).written == 1
     Dataset(folder).verify()
     for change, message in (({"views": 2}, "--views=3, not 2"), ({"resolution": 24}, "--resolution=48, not 24")):
         with pytest.raises(ValueError, match=message):
@@ -209,11 +209,11 @@ def test_what_is_refused(tmp_path):
     assert "has 2 frames, 3 views were asked for" in refused(tmp_path, views=3)
     assert "only 1 of the other split" in refused(tmp_path, split="test")
     assert "train and test, not cross_domain" in refused(tmp_path, split="cross_domain")
-    assert "--task=glass, not faces" in refused(tmp_path, task="faces")
+    assert "its task is glass, not faces" in refused(tmp_path, task="faces")
     (tmp_path / "empty").mkdir()
     for source, message in (("empty", "no setN/sceneM"), ("missing", "is no folder")):
         with pytest.raises(ValueError, match=message):
             convert_it(tmp_path / source, tmp_path / "out")
-    with pytest.raises(ValueError, match="--layout=other is none of clearpose, captures"):
+    with pytest.raises(ValueError, match="layout=other is none of clearpose, captures"):
         convert("other", "glass", "train", tmp_path, tmp_path / "out", 8, 2)  # pyright: ignore[reportArgumentType]
     assert not (tmp_path / "out").exists()

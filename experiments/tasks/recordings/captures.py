@@ -37,7 +37,7 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from experiments.data.recorded import RecordedScene, RecordedView
-from experiments.tasks.source_files import evenly, read_color, read_map
+from experiments.tasks.recordings.source_files import evenly, read_color, read_map
 from subspace.errors import InputError
 
 _PICTURES = (".png", ".jpg", ".jpeg")
@@ -74,7 +74,7 @@ def _scene(folder: Path, views: int) -> RecordedScene:
     for pattern, why in _FOREIGN.items():
         for path in folder.glob(pattern):
             raise InputError(
-                f"{path} {why}: write frames, depth and intrinsics as help(experiments.tasks.captures) says"
+                f"{path} {why}: write frames, depth and intrinsics as help(experiments.tasks.recordings.captures) says"
             )
     if (folder / "rgb.mp4").exists() and not (folder / "rgb").is_dir():
         raise InputError(f"{folder}/rgb.mp4 is a video: make the folder rgb in {folder} and run there: {_UNPACK}")

@@ -50,7 +50,7 @@ def find_meshes(folder: Path) -> list[Path]:
         OSError: the folder cannot be read.
     """
     if not folder.is_dir():
-        raise InputError(f"--meshes={folder} is no folder")
+        raise InputError(f"{folder} is no folder")
     found = sorted(
         Path(parent, name)
         for parent, _, names in os.walk(folder, onerror=_raise, followlinks=True)
@@ -58,7 +58,7 @@ def find_meshes(folder: Path) -> list[Path]:
         if Path(name).suffix.lower() in mesh_files.SUFFIXES and not name.startswith(".")
     )
     if not found:
-        raise InputError(f"--meshes={folder} holds no meshes ({', '.join(sorted(mesh_files.SUFFIXES))})")
+        raise InputError(f"{folder} holds no meshes ({', '.join(sorted(mesh_files.SUFFIXES))})")
     return found
 
 

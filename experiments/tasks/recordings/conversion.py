@@ -2,49 +2,69 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from experiments.data.manifest import RecordedSettings, Split, Task
 from experiments.data.production import dataset_name
 from experiments.data.recorded import RecordedScene, write_recorded
-from experiments.tasks.captures import capture_scenes
-from experiments.tasks.clearpose import clearpose_scenes
+from experiments.process.reporting import SILENT, Reporter
+from experiments.tasks.recordings import Layout
+from experiments.tasks.recordings.captures import capture_scenes
+from experiments.tasks.recordings.clearpose import clearpose_scenes
 from subspace.errors import InputError
 
-Layout = Literal["clearpose", "captures"]
-"""See :mod:`experiments.tasks.clearpose` and :mod:`experiments.tasks.captures`."""
+
+@dataclass(frozen=True)
+class Converted:
+    """A data set of recorded scenes that is finished."""
+
+    folder: Path
+    """Folder of the data set."""
+    scenes: int
+    """Number of scenes that there are."""
+    written: int
+    """Number of scenes that were converted now."""
+    has_poses: bool
+    """Whether it is known where the cameras stood."""
 
 
-def convert(layout: Layout, task: Task, split: Split, source: Path, output: Path, resolution: int, views: int) -> str:
+def convert(
+    layout: Layout,
+    task: Task,
+    split: Split,
+    source: Path,
+    output: Path,
+    resolution: int,
+    views: int,
+    reporter: Reporter = SILENT,
+) -> Converted:
     """Write ``dataset_00`` of recorded scenes, or what an interrupted run left out.
 
     Args:
         layout: of the source.
         task: what the scenes are for; ClearPose is of glass.
-        split: of ClearPose, see :data:`experiments.tasks.clearpose.TRAINING`; captures are all of the split that is named.
+        split: of ClearPose it chooses the scenes (:data:`experiments.tasks.recordings.clearpose.TRAINING`); captures are all of
+            the split that is named.
         source: folder of the recorded scenes.
         output: folder to make or to complete.
         resolution: width and height, pixels.
         views: of each scene, evenly spread over its frames.
-
-    Returns:
-        One line that says what was written.
+        reporter: is told of progress.
 
     Raises:
-        ValueError: unusable settings, a source of another layout, or one that is damaged, with the file's name; an output
+        InputError: unusable settings, a source of another layout, or one that is damaged, with the file's name; an output
             that holds something else. Scenes that are finished stay, and are not converted again.
         OSError: something cannot be read or written.
     """
-    start = time.perf_counter()
     if layout not in get_args(Layout):
-        raise InputError(f"--layout={layout} is none of {', '.join(get_args(Layout))}")
+        raise InputError(f"layout={layout} is none of {', '.join(get_args(Layout))}")
     if not source.is_dir():
-        raise InputError(f"--source={source} is no folder")
+        raise InputError(f"{source} is no folder")
     if layout == "clearpose":
         if task != "glass":
-            raise InputError(f"ClearPose shows transparent objects: --task=glass, not {task}")
+            raise InputError(f"ClearPose shows transparent objects: its task is glass, not {task}")
         scenes = clearpose_scenes(source, split, views)
     else:
         scenes = capture_scenes(source, views)
@@ -58,15 +78,8 @@ def convert(layout: Layout, task: Task, split: Split, source: Path, output: Path
         scenes=tuple(scene.name for scene in scenes),
         poses=_have_poses(scenes, source),
     )
-    written = write_recorded(output, settings, scenes)
-    folder = output / dataset_name(0)
-    if not written:
-        return f"nothing to do: {folder} has all {len(scenes)} scenes"
-    alone = "" if settings.poses else " without poses, to be evaluated on depth"
-    return (
-        f"wrote {written} scenes × {views} views of {resolution}²{alone} to {folder} in {time.perf_counter() - start:.0f} s; "
-        f"look at {folder}/contact_sheet.png"
-    )
+    written = write_recorded(output, settings, scenes, reporter)
+    return Converted(output / dataset_name(0), len(scenes), written, settings.poses)
 
 
 def _have_poses(scenes: list[RecordedScene], source: Path) -> bool:

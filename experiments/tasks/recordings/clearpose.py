@@ -37,7 +37,7 @@ from scipy.io.matlab import MatReadError
 
 from experiments.data.manifest import Split
 from experiments.data.recorded import RecordedScene, RecordedView
-from experiments.tasks.source_files import evenly, read_color, read_map
+from experiments.tasks.recordings.source_files import evenly, read_color, read_map
 from subspace.errors import InputError
 
 TRAINING = frozenset(

@@ -7,7 +7,7 @@ import trimesh
 from experiments.data.manifest import TaskSettings
 from experiments.rendering.export import object_mesh
 from experiments.scenes import mesh_files, schema
-from experiments.tasks import meshes
+from experiments.tasks import scans
 from experiments.tasks.naming import Name
 
 SETTINGS = TaskSettings(task="humans", split="train", seed=1, samples=1, views=12, resolution=64, turn=360.0)
@@ -31,7 +31,7 @@ def scan(path, height=1.8, axis=1):
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scans")
     paths = [scan(folder / "a.ply"), scan(folder / "deep" / "er" / "b.ply", height=1.5)]
-    make = meshes.MeshScenes(paths, folder / "parts")
+    make = scans.MeshScenes(paths, folder / "parts")
     return make, [make(Name(SETTINGS, 0, scene, 0)) for scene in range(2)]
 
 
@@ -40,19 +40,19 @@ def test_meshes_are_found_at_any_depth_in_order(tmp_path):
     for path in [*expected, tmp_path / "b.png", tmp_path / ".hidden.obj"]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    assert meshes.find_meshes(tmp_path) == expected
+    assert scans.find_meshes(tmp_path) == expected
 
 
 def test_folders_without_meshes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no meshes"):
-        meshes.find_meshes(tmp_path)
+        scans.find_meshes(tmp_path)
     with pytest.raises(ValueError, match="is no folder"):
-        meshes.find_meshes(tmp_path / "none")
+        scans.find_meshes(tmp_path / "none")
 
 
 @pytest.mark.parametrize(("height", "expected"), [(1.8, 1.8), (164.0, 1.64), (950.0, 0.95), (8.0, 1.7), (0.3, 1.7)])
 def test_bodies_stand_on_the_ground_at_their_height_in_metres(tmp_path, height, expected):
-    parts = meshes.standing(mesh_files.read(scan(tmp_path / "a.ply", height)))
+    parts = scans.standing(mesh_files.read(scan(tmp_path / "a.ply", height)))
     low, high = parts[0].vertices.min(axis=0), parts[0].vertices.max(axis=0)
     assert high[2] == pytest.approx(expected, rel=1e-3)
     np.testing.assert_allclose(low[2], 0, atol=1e-6)
@@ -61,7 +61,7 @@ def test_bodies_stand_on_the_ground_at_their_height_in_metres(tmp_path, height, 
 
 def test_the_up_axis_can_be_z(tmp_path):
     path = scan(tmp_path / "a.ply", axis=2)
-    vertices = meshes.standing(mesh_files.read(path), "z")[0].vertices
+    vertices = scans.standing(mesh_files.read(path), "z")[0].vertices
     assert vertices[:, 2].max() == pytest.approx(1.8, rel=1e-3)
     assert vertices[:, 1].max() < 0.5
 
@@ -69,7 +69,7 @@ def test_the_up_axis_can_be_z(tmp_path):
 def test_a_file_with_y_up_is_turned_not_mirrored():
     corner = np.array([[0, 0, 0], [1, 0, 0], [0, 1.7, 0], [0, 0, 1]], float)
     part = mesh_files.Part(corner, np.array([[0, 1, 2]]), None, None, np.zeros((4, 3), np.float32))
-    [turned] = meshes.standing([part])
+    [turned] = scans.standing([part])
     axes = turned.vertices[1:] - turned.vertices[0]
     np.testing.assert_allclose(axes, [[1, 0, 0], [0, 0, 1.7], [0, -1, 0]], atol=1e-9)
 
@@ -85,7 +85,7 @@ def test_every_view_shows_the_whole_body(made):
             assert local[:, 2].min() > 0
             pixels = local[:, :2] / local[:, 2:] * (view.fx, view.fy) + (view.cx, view.cy)
             filled.append(np.abs(pixels / 32 - 1).max())
-        assert meshes.FILLED[0] - 0.01 < max(filled) < meshes.FILLED[1] + 0.01
+        assert scans.FILLED[0] - 0.01 < max(filled) < scans.FILLED[1] + 0.01
 
 
 def test_the_cameras_go_all_the_way_round_at_one_height(made):

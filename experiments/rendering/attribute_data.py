@@ -1,0 +1,180 @@
+"""Data sets in which one attribute varies and everything else is held fixed (Section 4.1 of the paper)."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.data.manifest import AttributeSettings
+from experiments.presets import PRESETS, PresetName
+from experiments.process.cores import available_cores
+from experiments.process.reporting import SILENT, Reporter
+from experiments.rendering.blender_command import worker_command
+from experiments.scenes.schema import Attribute, Scene, Setting
+from experiments.storage.identity import NO_EFFECT
+
+if TYPE_CHECKING:
+    from experiments.rendering import runs
+    from experiments.rendering.pool import LocalPool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is rendered, and where; :meth:`of` fills in the numbers of a preset."""
+
+    attribute: Attribute = "geometry"
+    """The attribute that varies from scene to scene of a data set."""
+    setting: Setting = "object_centric"
+    """The kind of scene and of camera path: a room and a camera that hardly moves (``micro_baseline``), things without a room
+    and cameras all around (``object_centric``), or a room and a camera that walks about in it (``wide_baseline``)."""
+    datasets: int
+    """Number of data sets."""
+    scenes: int
+    """Number of scenes in each data set."""
+    views: int
+    """Number of views of each scene."""
+    resolution: int
+    """Width and height of the pictures in pixels."""
+    samples: int
+    """Light paths per pixel: 4 are enough to train, 16 to evaluate."""
+    seed: int = 0
+    """Seed of everything that is drawn at random."""
+    textures: Path | None = None
+    """Folder of pictures or of PBR materials that are used beside the procedural ones."""
+    store: Path = field(default=Path("runs"), metadata=NO_EFFECT)
+    """Folder that commands share; without an ``output`` the data sets are written to its folder ``data``."""
+    output: Path | None = field(default=None, metadata=NO_EFFECT)
+    """Folder of the data sets, made or completed; by default below the store, named by the settings."""
+    workers: int | None = field(default=None, metadata=NO_EFFECT)
+    """Number of Blender processes; by default one for each core."""
+    blender: str | None = field(default=None, metadata=NO_EFFECT)
+    """An installed Blender or a Python with bpy; see :func:`experiments.rendering.blender_command.worker_command`."""
+    verify: bool = field(default=False, metadata=NO_EFFECT)
+    """Hash all files of finished data sets, not only those that were changed since they were written."""
+
+    @classmethod
+    def of(cls, preset: PresetName = "nano", **changes: Any) -> Settings:
+        """The numbers of a preset with some changes, for instance ``Settings.of("nano", attribute="texture", scenes=4)``."""
+        sizes = PRESETS[preset].rendering
+        setting: Setting = changes.get("setting", "object_centric")
+        usual: dict[str, Any] = {
+            "datasets": sizes.datasets[setting],
+            "scenes": sizes.scenes,
+            "views": sizes.views,
+            "resolution": sizes.resolution,
+            "samples": sizes.samples,
+        }
+        return cls(**{**usual, **changes})
+
+    @property
+    def label(self) -> str:
+        """A name that data sets with other settings do not have, but for the user's own textures."""
+        return (
+            f"{self.attribute}_{self.setting}_{self.resolution}px_{self.views}views_{self.samples}spp_seed{self.seed}"
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the data sets."""
+        return self.store / "data" / self.label if self.output is None else self.output
+
+    @property
+    def stored(self) -> AttributeSettings:
+        """The part of the settings that decides about every byte of a scene, as data sets store it."""
+        return AttributeSettings(
+            attribute=self.attribute,
+            setting=self.setting,
+            seed=self.seed,
+            views=self.views,
+            resolution=self.resolution,
+            samples=self.samples,
+            textures=None if self.textures is None else os.path.abspath(self.textures),
+        )
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Data sets that are finished."""
+
+    folder: Path
+    """Folder of all of them."""
+    datasets: tuple[Path, ...]
+    """Folder of each, which :class:`experiments.data.dataset.Dataset` reads."""
+    scenes: int
+    """Number of scenes that there are, over all data sets."""
+    failed: int
+    """Number of scenes that could not be rendered; the manifests list them."""
+    rendered: int
+    """Number of scenes that were rendered now; 0 if there was nothing to do."""
+    seconds: float
+    """Duration of this call."""
+
+
+def generate(settings: Settings, reporter: Reporter = SILENT) -> Generated:
+    """Make data sets, or what is missing of them.
+
+    A run that was interrupted goes on where it stopped. Data sets are the same, bit by bit, whatever the number of workers
+    and of interruptions.
+
+    Args:
+        settings: what is rendered, and where.
+        reporter: is told of scenes that fail and of progress.
+
+    Raises:
+        InputError: textures that cannot be used, a folder with something else, or a data set of which no scene can be
+            rendered.
+        OSError: no Blender, or a folder that cannot be written.
+    """
+    from experiments.rendering import runs  # now, as --help should not wait for SciPy
+    from experiments.rendering.pool import LocalPool
+
+    start = time.perf_counter()
+
+    def scene_maker() -> runs.SceneMaker:
+        from experiments.synthetic.generator import make_scene
+        from experiments.synthetic.textures import find_textures
+
+        textures = () if settings.textures is None else tuple(find_textures(settings.textures, reporter))
+
+        def make(dataset: int, scene: int, attempt: int) -> Scene:
+            return make_scene(
+                settings.attribute,
+                settings.setting,
+                seed=settings.seed,
+                dataset=dataset,
+                scene=scene,
+                attempt=attempt,
+                views=settings.views,
+                width=settings.resolution,
+                height=settings.resolution,
+                samples=settings.samples,
+                textures=textures,
+            )
+
+        return make
+
+    def executor() -> LocalPool:
+        workers = len(available_cores()) if settings.workers is None else settings.workers
+        return LocalPool(worker_command(settings.blender, reporter), workers)
+
+    outcome = runs.generate(
+        settings.folder,
+        settings.stored,
+        settings.datasets,
+        settings.scenes,
+        scene_maker,
+        executor,
+        settings.verify,
+        reporter,
+    )
+    return Generated(
+        folder=settings.folder,
+        datasets=outcome.datasets,
+        scenes=outcome.scenes,
+        failed=outcome.failed,
+        rendered=outcome.rendered,
+        seconds=time.perf_counter() - start,
+    )

@@ -1,0 +1,262 @@
+"""From settings to the data set of a task's split: a stand-in or scans that are rendered, or recordings that are converted."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from experiments.data.manifest import Split, Task, TaskSettings
+from experiments.data.production import dataset_name
+from experiments.presets import PRESETS, PresetName
+from experiments.process.cores import available_cores
+from experiments.process.reporting import SILENT, Reporter
+from experiments.rendering.blender_command import worker_command
+from experiments.scenes.schema import Scene
+from experiments.storage.identity import NO_EFFECT
+from experiments.tasks.recordings import Layout
+from subspace.errors import InputError
+
+if TYPE_CHECKING:
+    from experiments.rendering import runs
+    from experiments.rendering.pool import LocalPool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """A split that is rendered: a stand-in, or real scans of people; :meth:`of` fills in the numbers of a preset."""
+
+    task: Task
+    """The task whose data it is."""
+    split: Split
+    """The part of the task's data."""
+    scenes: int | None
+    """Number of scenes; None for as many as there are meshes."""
+    views: int
+    """Number of views of each scene."""
+    resolution: int
+    """Width and height of the pictures in pixels."""
+    samples: int
+    """Light paths per pixel: 4 are enough to train, 16 to evaluate."""
+    turn: float | None
+    """Degrees of the circle about bodies or tables that the views are spread over; None for faces."""
+    seed: int = 0
+    """Seed of everything that is drawn at random."""
+    meshes: Path | None = None
+    """Folder of textured scans (OBJ, GLB, PLY), at any depth, that are rendered in place of the stand-in's bodies."""
+    up: Literal["y", "z"] = "y"
+    """The axis of the meshes that points up."""
+    store: Path = field(default=Path("runs"), metadata=NO_EFFECT)
+    """Folder that commands share; without an ``output`` the data set is written to its folder ``tasks``."""
+    output: Path | None = field(default=None, metadata=NO_EFFECT)
+    """Folder of the task's splits, made or completed; by default below the store, named by the settings."""
+    workers: int | None = field(default=None, metadata=NO_EFFECT)
+    """Number of Blender processes; by default one for each core."""
+    blender: str | None = field(default=None, metadata=NO_EFFECT)
+    """An installed Blender or a Python with bpy; see :func:`experiments.rendering.blender_command.worker_command`."""
+
+    @classmethod
+    def of(cls, preset: PresetName, task: Task, split: Split, **changes: Any) -> Settings:
+        """The numbers of a preset with some changes, for instance ``Settings.of("nano", "glass", "test", scenes=4)``.
+
+        Without ``scenes``, as many as the preset says, or with ``meshes`` as many as there are.
+
+        Raises InputError if the task has no such split.
+        """
+        sizes = PRESETS[preset]
+        check_split(preset, task, split)
+        usual: dict[str, Any] = {
+            "scenes": sizes.tasks.scenes[task, split] if changes.get("meshes") is None else None,
+            "views": sizes.tasks.views[task, split],
+            "resolution": sizes.rendering.resolution,
+            "samples": sizes.tasks.train_samples if split == "train" else sizes.tasks.test_samples,
+            "turn": None if task == "faces" else sizes.tasks.turn,
+        }
+        return cls(task=task, split=split, **{**usual, **changes})
+
+    @property
+    def label(self) -> str:
+        """A name that the data of other settings do not have, but for views and samples."""
+        source = f"_{self.meshes.name}_{self.up}up" if self.meshes is not None else ""
+        turn = f"_{self.turn:g}deg" if self.turn else ""
+        return f"{self.task}{source}{turn}_{self.resolution}px_seed{self.seed}"
+
+    @property
+    def task_folder(self) -> Path:
+        """Folder of the task's splits, and of the bodies and pictures that they share."""
+        return self.store / "tasks" / self.label if self.output is None else self.output
+
+    @property
+    def stored(self) -> TaskSettings:
+        """The part of the settings that decides about every byte of a scene, as data sets store it."""
+        return TaskSettings(
+            task=self.task,
+            split=self.split,
+            seed=self.seed,
+            views=self.views,
+            resolution=self.resolution,
+            samples=self.samples,
+            turn=self.turn,
+            meshes=None if self.meshes is None else os.path.abspath(self.meshes),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """A split whose scenes were recorded with a camera; :meth:`of` fills in the numbers of a preset."""
+
+    layout: Layout
+    """How the recordings lie on disk."""
+    source: Path
+    """Folder of the recorded scenes."""
+    task: Task
+    """The task that the scenes are for; ClearPose is of glass."""
+    split: Split
+    """The part of the task's data: of ClearPose it chooses the scenes, captures are all of the split that is named."""
+    views: int
+    """Number of views of each scene, evenly spread over its frames."""
+    resolution: int
+    """Width and height of the pictures in pixels."""
+    store: Path = field(default=Path("runs"), metadata=NO_EFFECT)
+    """Folder that commands share; without an ``output`` the data set is written to its folder ``tasks``."""
+    output: Path | None = field(default=None, metadata=NO_EFFECT)
+    """Folder of the task's splits, made or completed; by default below the store, named by the task."""
+
+    @classmethod
+    def of(
+        cls, preset: PresetName, layout: Layout, source: Path, task: Task, split: Split, **changes: Any
+    ) -> Recording:
+        """The numbers of a preset with some changes; raises InputError if the task has no such split."""
+        sizes = PRESETS[preset]
+        check_split(preset, task, split)
+        usual: dict[str, Any] = {
+            "views": sizes.tasks.views[task, split],
+            "resolution": sizes.rendering.resolution,
+        }
+        return cls(layout=layout, source=source, task=task, split=split, **{**usual, **changes})
+
+    @property
+    def task_folder(self) -> Path:
+        """Folder of the task's splits."""
+        return self.store / "tasks" / self.task if self.output is None else self.output
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set that is finished."""
+
+    folder: Path
+    """Folder of the data set, which :class:`experiments.data.dataset.Dataset` reads."""
+    scenes: int
+    """Number of scenes that there are."""
+    failed: int
+    """Number of scenes that could not be rendered; the manifest lists them."""
+    written: int
+    """Number of scenes that were rendered or converted now; 0 if there was nothing to do."""
+    has_poses: bool
+    """Whether it is known where the cameras stood. Otherwise only depth can be evaluated."""
+    seconds: float
+    """Duration of this call."""
+
+
+def splits_of(preset: PresetName, task: Task) -> list[Split]:
+    """The splits that a task has."""
+    return [split for known, split in PRESETS[preset].tasks.scenes if known == task]
+
+
+def check_split(preset: PresetName, task: Task, split: Split) -> None:
+    """Raises InputError if the task has no such split."""
+    known = splits_of(preset, task)
+    if split not in known:
+        raise InputError(f"the task {task} has no split {split}; it has {', '.join(known)}")
+
+
+def prepare(settings: Settings | Recording, reporter: Reporter = SILENT) -> Prepared:
+    """Make a split's data set, or what is missing of it.
+
+    Args:
+        settings: of what is rendered, or of what was recorded.
+        reporter: is told of scenes that fail and of progress.
+
+    Raises:
+        InputError: meshes or recordings that cannot be used, a folder with something else, nothing that can be rendered, or
+            the extra ``tasks`` is missing. Recorded scenes that are finished stay, and are not converted again.
+        OSError: no Blender, or something cannot be read or written.
+    """
+    start = time.perf_counter()
+    made = _convert(settings, reporter) if isinstance(settings, Recording) else _render(settings, reporter)
+    return replace(made, seconds=time.perf_counter() - start)
+
+
+def _convert(settings: Recording, reporter: Reporter) -> Prepared:
+    from experiments.tasks.recordings.conversion import convert
+
+    converted = convert(
+        settings.layout,
+        settings.task,
+        settings.split,
+        settings.source,
+        settings.task_folder / settings.split,
+        settings.resolution,
+        settings.views,
+        reporter,
+    )
+    return Prepared(
+        folder=converted.folder,
+        scenes=converted.scenes,
+        failed=0,
+        written=converted.written,
+        has_poses=converted.has_poses,
+        seconds=0.0,
+    )
+
+
+def _render(settings: Settings, reporter: Reporter) -> Prepared:
+    from experiments.rendering import runs  # now, as --help should not wait for SciPy
+    from experiments.rendering.pool import LocalPool
+
+    scenes = _number_of_scenes(settings)
+
+    def executor() -> LocalPool:
+        workers = len(available_cores()) if settings.workers is None else settings.workers
+        return LocalPool(worker_command(settings.blender, reporter), workers)
+
+    def scene_maker() -> runs.SceneMaker:
+        from experiments.tasks.makers import task_scenes
+        from experiments.tasks.naming import Name
+
+        make = task_scenes(settings.stored, settings.task_folder, scenes, settings.up, executor, reporter)
+
+        def make_scene(dataset: int, scene: int, attempt: int) -> Scene:
+            return make(Name(settings.stored, dataset, scene, attempt))
+
+        return make_scene
+
+    folder = settings.task_folder / settings.split
+    outcome = runs.generate(folder, settings.stored, 1, scenes, scene_maker, executor, reporter=reporter)
+    return Prepared(
+        folder=folder / dataset_name(0),
+        scenes=outcome.scenes,
+        failed=outcome.failed,
+        written=outcome.rendered,
+        has_poses=True,
+        seconds=0.0,
+    )
+
+
+def _number_of_scenes(settings: Settings) -> int:
+    """As many as there are meshes, where these are given and no number is."""
+    if settings.meshes is None:
+        if settings.scenes is None:
+            raise InputError("the number of scenes is missing")
+        return settings.scenes
+    if settings.task != "humans":
+        raise InputError(f"meshes are scans of people: they go with the task humans, not {settings.task}")
+    from experiments.tasks.scans import find_meshes
+
+    found = len(find_meshes(settings.meshes))
+    if settings.scenes is not None and settings.scenes > found:
+        raise InputError(f"scenes={settings.scenes} is more than the {found} meshes that {settings.meshes} holds")
+    return found if settings.scenes is None else settings.scenes
