@@ -44,6 +44,7 @@ class Reporter:
             desc=description,
             dynamic_ncols=True,
             smoothing=0.1,
+            delay=1,
             file=sys.stderr,
             **hidden,
         ) as bar:
