@@ -48,6 +48,8 @@ setup(
     extras_require={
         "cuda": [f"jax[cuda13]{JAX}"],
         "tpu": [f"jax[tpu]{JAX}"],
+        "tensorboard": ["tensorboard>=2.19,<3", "tensorboardX>=2.6.4,<3"],
+        "wandb": ["wandb>=0.19,<1"],
         "torch": ["peft==0.21.2", "torch==2.13.0"],
         "tasks": ["anny==0.6.2", "scikit-image>=0.26,<0.27", "torch==2.13.0"],
         "test": [

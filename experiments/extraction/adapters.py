@@ -17,6 +17,7 @@ from experiments.extraction.data import Data
 from experiments.extraction.targets import Targets, shuffled
 from experiments.models import Base
 from experiments.presets import Training
+from experiments.process.reporting import Reporter
 from experiments.scenes.schema import Attribute, Setting
 from experiments.storage.files import read_json, write_json
 from experiments.storage.identity import stage_folder
@@ -116,6 +117,7 @@ def make_adapters(
             folder,
             identity,
             validate=lambda state: {name: value.mean(axis=1) for name, value in held_out(state).items()},
+            reporter=Reporter(bars=True),
         )
         after = held_out(last)
         about = {

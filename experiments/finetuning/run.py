@@ -16,6 +16,7 @@ from experiments.finetuning.full import MODEL
 from experiments.finetuning.methods import ADAPTER, make_trainable, subspace_hashes
 from experiments.finetuning.trainable import Trainable, without_axis
 from experiments.models import Base
+from experiments.process.reporting import Reporter
 from experiments.storage.files import read_json, write_json
 from experiments.storage.identity import stage_folder
 from experiments.training.feature_cache import token_cache
@@ -125,6 +126,7 @@ def _train(
         folder,
         identity,
         validate=lambda state: {name: values.mean() for name, values in held_out(state).items()},
+        reporter=Reporter(bars=True),
     )
     seconds = time.perf_counter() - begun
     after = held_out(last)

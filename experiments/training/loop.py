@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.disk_space import named_if_full
 from experiments.storage.files import write_bytes
 from experiments.storage.identity import NO_EFFECT
@@ -24,6 +25,7 @@ from experiments.training.input_pipeline import prefetched
 from experiments.training.metrics_log import MetricsLog
 from experiments.training.sharding import Placement
 from experiments.training.step import Frozen, Metrics, Step, TrainingState
+from experiments.training.trackers import Tracker, TrackerName, check_installed, trackers
 from subspace.errors import InputError
 
 
@@ -52,11 +54,14 @@ class LoopSettings:
     """Threads that prepare batches while a step runs."""
     ahead: int = field(default=2, metadata=NO_EFFECT)
     """Batches that are prepared ahead."""
+    log: tuple[TrackerName, ...] = field(default=(), metadata=NO_EFFECT)
+    """Where metrics go besides ``metrics.jsonl``: TensorBoard's event files, Weights & Biases."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "checkpoint_every", "validate_every", "keep", "skips_in_a_row", "threads", "ahead"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_installed(self.log)
 
 
 def train(
@@ -70,6 +75,7 @@ def train(
     identity: Mapping[str, Any],
     *,
     validate: Callable[[TrainingState], Mapping[str, Any]] | None = None,
+    reporter: Reporter = SILENT,
 ) -> TrainingState:
     """Trains until ``settings.steps`` steps are taken, or goes on where an earlier call on ``folder`` stopped.
 
@@ -79,17 +85,19 @@ def train(
         frozen: what the step shares; neither it nor ``state`` needs to be placed yet.
         make_batch: step, from 0 → batch of NumPy arrays (k, B, S, ...), a pure function (see
             :func:`experiments.training.input_pipeline.prefetched`).
-        folder: gets ``run.json``, ``metrics.jsonl`` and ``checkpoints/``.
+        settings: how long the run is, and how often it looks up.
+        folder: gets ``run.json``, ``metrics.jsonl``, ``checkpoints/`` and what ``settings.log`` asks for.
         identity: what determines the run (settings, seeds, hashes), as JSON can hold it.
         validate: state → what to log, called every ``validate_every`` steps and after the last; by every process of a
             job with several, of which the first writes.
+        reporter: gets a bar of the steps with loss and speed, in the first process of a job.
 
     Returns:
         The state after the last step.
 
     Raises:
         Diverged: an adapter's loss is not finite for too many steps in a row.
-        ValueError: ``folder`` holds another run.
+        InputError: ``folder`` holds another run, or what ``settings.log`` asks for cannot be used.
         OSError: ``folder`` cannot be written. A full disk is named, and leaves a run that can go on.
     """
     writes = jax.process_index() == 0
@@ -102,12 +110,17 @@ def train(
         checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints", keep=settings.keep))
         state = checkpoints.restore(state) or state
         first = int(state.step)
-        log = stack.enter_context(MetricsLog(folder / "metrics.jsonl", first)) if writes else None
-        progress = stack.enter_context(_Progress(first, settings.steps, shown=writes))
+        logs: list[Tracker] = []
+        if writes:
+            logs = [stack.enter_context(MetricsLog(folder / "metrics.jsonl", first))]
+            if first < settings.steps:
+                logs += stack.enter_context(trackers(settings.log, folder, first, identity))
+        bar = (reporter if writes else SILENT).progress(settings.steps, "step", "training", initial=first)
+        progress = _Progress(stack.enter_context(bar))
         batches = stack.enter_context(
             prefetched(make_batch, first, settings.steps, threads=settings.threads, ahead=settings.ahead)
         )
-        record = _Recorder(log, progress, settings.skips_in_a_row)
+        record = _Recorder(logs, progress, settings.skips_in_a_row)
         for number, batch in enumerate(batches, start=first + 1):
             state, metrics = compiled(state, frozen, placement.batch(batch))
             record(number, metrics, images=math.prod(batch.images.shape[:-3]))
@@ -115,11 +128,11 @@ def train(
             if validate is not None and (last or number % settings.validate_every == 0):
                 record.finish()
                 values = validate(state)
-                if log is not None:
+                for log in logs:
                     log.write(number, "validation", values)
             if last or number % settings.checkpoint_every == 0:
                 record.finish()
-                if log is not None:
+                for log in logs:
                     log.flush()
                 checkpoints.save(state)
         record.finish()
@@ -129,8 +142,8 @@ def train(
 class _Recorder:
     """Logs each step when the next one is on its way, so that reading its metrics does not hold up the device."""
 
-    def __init__(self, log: MetricsLog | None, progress: _Progress, skips_in_a_row: int):
-        self._log, self._progress, self._limit = log, progress, skips_in_a_row
+    def __init__(self, logs: Sequence[Tracker], progress: _Progress, skips_in_a_row: int):
+        self._logs, self._progress, self._limit = logs, progress, skips_in_a_row
         self._pending: tuple[int, Metrics, int] | None = None
 
     def __call__(self, number: int, metrics: Metrics, images: int) -> None:
@@ -143,11 +156,11 @@ class _Recorder:
             return
         (number, metrics, images), self._pending = self._pending, None
         metrics = jax.device_get(metrics)
-        self._progress.advance(number, images, metrics["loss"])
+        self._progress.advance(images, metrics["loss"])
         in_a_row = metrics["skipped_in_a_row"]
         worst = int(np.argmax(in_a_row))
-        if self._log is not None:
-            self._log.write(number, "training", metrics)
+        for log in self._logs:
+            log.write(number, "training", metrics)
         if in_a_row[worst] > self._limit:
             raise Diverged(
                 f"training stopped at step {number}: loss or gradient of adapter {worst} was not finite for "
@@ -156,28 +169,21 @@ class _Recorder:
 
 
 class _Progress:
-    """The line on the terminal: steps, loss, images per second, time left."""
+    """Tells a bar the steps that were taken, the loss and the images per second."""
 
-    def __init__(self, first: int, last: int, *, shown: bool):
-        hidden: dict[str, Any] = {} if shown else {"disable": True}  # else TQDM_DISABLE would not be heard
-        self._bar = tqdm(total=last, initial=first, unit="step", desc="training", dynamic_ncols=True, **hidden)
+    def __init__(self, bar: tqdm):
+        self._bar = bar
         self._images, self._start = 0, time.monotonic()
 
-    def advance(self, number: int, images: int, losses: np.ndarray) -> None:
+    def advance(self, images: int, losses: np.ndarray) -> None:
         self._images += images
         speed = self._images / (time.monotonic() - self._start)
         self._bar.set_postfix_str(f"loss {np.mean(losses):.4g}, {speed:.1f} images/s", refresh=False)
-        self._bar.update(number - self._bar.n)
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
+        self._bar.update()
 
 
 def _check_identity(path: Path, identity: Mapping[str, Any]) -> None:
-    """Writes ``identity`` to ``path``, or raises ValueError if another one is there."""
+    """Writes ``identity`` to ``path``, or raises InputError if another one is there."""
     identity = json.loads(json.dumps(identity))
     if not path.exists():
         write_bytes(path, (json.dumps(identity, indent=2) + "\n").encode())

@@ -6,12 +6,14 @@
 import os
 import signal
 import sys
+from functools import cache
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.process.reporting import SILENT
 from experiments.training.checkpoints import Checkpoints
 from experiments.training.loop import LoopSettings, train
 from experiments.training.optimizer import OptimizerSettings, make_optimizer
@@ -28,8 +30,12 @@ def make_batch(step):
     return tiny.draw_batch(step, K, 2, 1)
 
 
-def one_matrix():
-    """Step, state and frozen arrays of a regression by W + A Bᵀ: compiles at once, and is a LoRA's all the same."""
+OPTIMIZER = make_optimizer(OptimizerSettings(SETTINGS.steps, peak_rate=0.1, end_rate=0.01))
+
+
+@cache
+def one_matrix_step():
+    """One function for all runs of a process, which JAX compiles once."""
 
     def loss(params, frozen, batch):
         pixels = batch.images.reshape(-1, 3)
@@ -37,17 +43,29 @@ def one_matrix():
         value = jnp.mean((found - batch.depths.reshape(-1, 1)) ** 2)
         return value, {"loss_regression": value}
 
+    return training_step(loss, OPTIMIZER)
+
+
+def one_matrix():
+    """Step, state and frozen arrays of a regression by W + A Bᵀ: compiles at once, and is a LoRA's all the same."""
     rng = np.random.default_rng(7)
     factors = [jnp.asarray(rng.normal(size=(K, n, 2)), jnp.float32) for n in (4, 3)]
-    optimizer = make_optimizer(OptimizerSettings(SETTINGS.steps, peak_rate=0.1, end_rate=0.01))
-    return training_step(loss, optimizer), start({"weight": LowRank(*factors)}, optimizer), jnp.ones((4, 3))
+    return one_matrix_step(), start({"weight": LowRank(*factors)}, OPTIMIZER), jnp.ones((4, 3))
 
 
 MODELS = {"one_matrix": one_matrix, "vggt": lambda: tiny.setup(K)}
 
 
 def run(
-    folder, model="one_matrix", *, batches=make_batch, settings=SETTINGS, identity=None, validate=None, placement=None
+    folder,
+    model="one_matrix",
+    *,
+    batches=make_batch,
+    settings=SETTINGS,
+    identity=None,
+    validate=None,
+    placement=None,
+    reporter=SILENT,
 ):
     def norms(state):
         leaves = [np.asarray(leaf).reshape(K, -1) for leaf in jax.tree.leaves(state.params)]
@@ -64,6 +82,7 @@ def run(
         Path(folder),
         identity or {"model": model, "seed": 0},
         validate=validate or norms,
+        reporter=reporter,
     )
 
 

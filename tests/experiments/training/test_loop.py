@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from orbax.checkpoint import CheckpointManager
 
+from experiments.process.reporting import Reporter
 from experiments.storage.disk_space import DiskFullError
 from experiments.storage.identity import identity
 from experiments.training.checkpoints import Checkpoints
@@ -79,7 +80,9 @@ def test_finished_run_does_nothing_more(whole, tmp_path):
     assert_same_end(whole[0], state, whole)
 
 
-@pytest.mark.parametrize("step", range(1, 7))
+@pytest.mark.parametrize(
+    "step", [pytest.param(step, marks=[pytest.mark.slow] if step not in (2, 5) else []) for step in range(1, 7)]
+)
 def test_interrupted_at_any_step_it_goes_on_in_the_same_bits(tmp_path, whole, step):
     """Between checkpoints at steps 2, 4 and 6 and validations at 3 and 6."""
 
@@ -243,7 +246,7 @@ def test_few_skipped_steps_are_counted(tmp_path):
 
 
 def test_progress_shows_loss_speed_and_time_left(tmp_path, capsys):
-    short_run.run(tmp_path)
+    short_run.run(tmp_path, reporter=Reporter(bars=True))
     line = capsys.readouterr().err.split("\r")[-1]
     for part in ("7/7", "loss ", "images/s", "00:00"):
         assert part in line
