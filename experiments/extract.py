@@ -37,8 +37,9 @@ def extract(choice: Choice, output: Path) -> None:
     Raises ValueError and OSError for everything that is wrong with settings, data, weights, adapters or the disk.
     """
     from experiments.extraction.results import OUTPUTS, write_results
-    from experiments.mining.files import Origin
-    from experiments.mining.mine import check_dim, mine, stack_adapters
+    from experiments.mining.dimensions import check_dim
+    from experiments.mining.mine import mine, stack_adapters
+    from experiments.mining.origin import Origin
     from experiments.mining.report import print_table, verdict
     from experiments.mining.summary import rows
     from experiments.storage.output_folder import check_free
@@ -53,16 +54,25 @@ def extract(choice: Choice, output: Path) -> None:
     stacks = stack_adapters(source.deltas)
     matrices = sum(stack.A[0, ..., 0, 0].size for stack in stacks.values())
     _say(f"mining {matrices} matrices of {len(source.deltas)} adapters")
-    mined = mine(stacks, choice.preset.extraction.dim, alpha=choice.alpha)
+    mined = mine(stacks, choice.preset.extraction.dim, exponent=choice.alpha)
     summaries = rows(mined)
+    origin = Origin(
+        choice.attribute,
+        source.base,
+        source.fingerprint,
+        choice.preset.extraction.dim,
+        choice.alpha,
+        tuple(source.deltas),
+        None if choice.adapters else choice.init,
+        None if choice.adapters else choice.targets,
+    )
     facts = {
         **choice.settings,
         **source.folders,
-        "base model": source.base,
+        "base model": origin.base_label,
         "k": str(len(source.deltas)),
         "seconds": f"{time.perf_counter() - start:.0f}",
     }
-    origin = Origin(choice.attribute, source.base, choice.preset.extraction.dim, choice.alpha, list(source.deltas))
     write_results(output, source, mined, summaries, origin, facts)
     print(print_table(summaries))
     if source.learned is not None:

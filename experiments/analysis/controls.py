@@ -71,8 +71,7 @@ class ControlNumbers:
 
 def condition(mined: MinedAttribute) -> str:
     """In words: how the input factors were drawn, and what the adapters were trained towards."""
-    drawn = mined.facts.get("input factors drawn", "unknown")
-    return f"{drawn} initialisation, {mined.facts.get('targets', 'true')} targets"
+    return f"{mined.origin.init or 'unknown'} initialisation, {mined.origin.targets or 'true'} targets"
 
 
 def read_controls(folders: Sequence[Path], inputs: Inputs) -> Controls:
@@ -85,7 +84,7 @@ def read_controls(folders: Sequence[Path], inputs: Inputs) -> Controls:
     """
     found: Controls = {}
     for folder in folders:
-        mined = read_folder(folder, "--controls")
+        mined = read_folder(folder)
         main = inputs.attributes.get(mined.attribute)
         if main is None:
             raise InputError(

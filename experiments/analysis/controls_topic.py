@@ -19,7 +19,7 @@ from experiments.analysis.matrices import by_group
 from experiments.analysis.overlap import SIDES
 from experiments.analysis.panels import CHANCE, COLORS, group_panels, layer_axis, legend_below, log_axis
 from experiments.analysis.topic import Topic, table_of
-from experiments.mining.spectra_figures import above_rounding
+from experiments.mining.figures import above_rounding
 from subspace.angles import Side
 
 _RUN, _CONTROL = "#111111", "#c8322b"

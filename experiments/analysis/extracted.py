@@ -35,7 +35,7 @@ def find_or_extract(
     names = [name for name in dict.fromkeys(controls) if name in CONTROLS]
     folders = [Path(name) for name in controls if name not in CONTROLS]
     for folder in folders:  # before hours of rendering and training
-        read_folder(folder, "--controls")
+        read_folder(folder)
     choices = [
         choose(attribute=attribute, setting=setting, preset=preset, weights=weights, store=store, **changes)
         for changes in ({}, *(CONTROLS[name] for name in names))

@@ -27,7 +27,7 @@ def room(inputs: Inputs, count: int) -> dict[str, int]:
 
 def mine_members(inputs: Inputs, members: Sequence[Member], dims: Mapping[str, int]) -> dict[str, LowRank]:
     """What the chosen adapters share in every matrix (Eq. 1–3), as ``experiments.extract`` mines it."""
-    alpha = inputs.attributes[members[0][0]].origin.alpha
+    alpha = inputs.attributes[members[0][0]].origin.exponent
     adapters = [inputs.attributes[name].read_adapter(number) for name, number in members]
     stacks = {
         path: LowRank(*(jnp.asarray(np.stack([getattr(each[path], side) for each in adapters])) for side in "AB"))

@@ -20,8 +20,8 @@ from experiments.analysis.spectra import (
     summary_of_attributes,
 )
 from experiments.analysis.topic import Row, Topic, table_of
+from experiments.mining.figures import PATTERN_COLORS, PATTERN_NAMES, Spectrum, draw_spectra
 from experiments.mining.folder import Inputs
-from experiments.mining.spectra_figures import PATTERN_COLORS, PATTERN_NAMES, Spectrum, draw_spectra
 from experiments.reports.page import Table
 from subspace import Pattern
 from subspace.spectra import SMALLEST_DROP, TIMES_TYPICAL
@@ -35,7 +35,7 @@ _RULE = (
 def spectra_topic(spectra: Spectra, inputs: Inputs) -> Topic:
     """What the spectra say about agreement of the adapters (Sec. 4.2, Figs. 2, 4, S3–S34)."""
     summary, depth = summary_of_attributes(spectra), depth_of_patterns(spectra)
-    drawn = sorted({mined.facts.get("input factors drawn", "unknown") for mined in inputs.attributes.values()})
+    drawn = sorted({mined.origin.init or "unknown" for mined in inputs.attributes.values()})
     text: list[str | Table] = [
         "C is the mean of an attribute's adapters, in the first IRLS iteration. If all agree in a matrix, its singular values "
         "fall behind the rank r of a single adapter; if each also keeps something of its own, they fall later, twice, or "

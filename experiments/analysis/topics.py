@@ -62,7 +62,7 @@ def make_topics(
     add(basis_topic(measure_basis(inputs)))
     found = (angles, comparison, specificity, control_numbers)
     facts = {
-        "base model": inputs.first.origin.base,
+        "base model": inputs.first.origin.base_label,
         **{f"subspace of {name}": _origin(mined) for name, mined in inputs.attributes.items()},
         **{
             f"control: {name}, {condition}": _origin(mined)
@@ -75,6 +75,7 @@ def make_topics(
 
 def _origin(mined: MinedAttribute) -> str:
     origin = mined.origin
-    named = [f"{name}: {mined.facts[name]}" for name in ("input factors drawn", "targets") if name in mined.facts]
-    numbers = [f"k = {len(origin.adapters)}", f"d' = {origin.dim}", f"α = {origin.alpha:g}"]
+    conditions = {"input factors drawn": origin.init, "targets": origin.targets}
+    named = [f"{name}: {value}" for name, value in conditions.items() if value is not None]
+    numbers = [f"k = {len(origin.adapters)}", f"d' = {origin.dim}", f"α = {origin.exponent:g}"]
     return f"{mined.folder}: {', '.join([*numbers, *named])}"

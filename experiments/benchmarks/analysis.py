@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -13,7 +12,9 @@ from safetensors.numpy import save_file
 
 from experiments.benchmarks import machine
 from experiments.benchmarks.subspace_mining import ADAPTERS, ATTRIBUTES, DIM, LAYERS, MATRICES, RANK
-from experiments.mining.files import Origin, load_subspace, save_subspace
+from experiments.mining.folder import SUBSPACE, write_folder
+from experiments.mining.origin import Origin
+from experiments.mining.subspace_file import load_subspace
 from subspace import LowRank, SharedSubspace, canonicalize
 
 
@@ -73,16 +74,15 @@ def write_attribute(folder: Path, seed: int, attribute: str) -> Path:
                 converged=jnp.ones(LAYERS, bool),
             )
     folder.mkdir()
-    names = [f"{attribute}_{i:02d}" for i in range(ADAPTERS)]
-    save_subspace(folder / "subspace.safetensors", found, Origin(attribute, "vggt_1b, synthetic", DIM, 1.0, names))
-    summary = {"facts": {}, "matrices": [{"path": path, "rank": RANK} for path in found]}
-    (folder / "summary.json").write_text(json.dumps(summary))
+    names = tuple(f"{attribute}_{i:02d}" for i in range(ADAPTERS))
+    origin = Origin(attribute, "vggt_1b, synthetic", None, DIM, 1.0, names)
+    write_folder(folder, found, origin, [{"path": path, "rank": RANK} for path in found])
     return folder
 
 
 def write_adapters(folder: Path, seed: int) -> None:
     """Adapters for a folder of :func:`write_attribute`: half of each factor's energy in the subspace, half anywhere."""
-    stored = load_subspace(folder / "subspace.safetensors")
+    stored = load_subspace(folder / SUBSPACE)
     (folder / "adapters").mkdir()
     for number, name in enumerate(stored.origin.adapters):
         rng = np.random.default_rng([2, seed, number])

@@ -19,12 +19,14 @@ from weights_convert.peft import read_peft
 def import_adapters(choice: Choice) -> Source:
     """The adapters that ``--adapters`` names; raises as :func:`read_adapters`."""
     config = None if choice.weights is None else read_config(choice.weights)
-    deltas, base = read_adapters(choice.adapters, config)
-    return Source(deltas, base, "A shared subspace")
+    deltas, (base, fingerprint) = read_adapters(choice.adapters, config)
+    return Source(deltas, base, fingerprint, "A shared subspace")
 
 
-def read_adapters(paths: Sequence[str], config: VGGTConfig | None) -> tuple[dict[str, dict[str, LowRank]], str]:
-    """{name: {path: LowRank}} of k adapters, and what is known of their base model.
+def read_adapters(
+    paths: Sequence[str], config: VGGTConfig | None
+) -> tuple[dict[str, dict[str, LowRank]], tuple[str, str | None]]:
+    """{name: {path: LowRank}} of k adapters, and the name and fingerprint of their base model, as far as they are known.
 
     Args:
       paths: each a file of :func:`vggt_jax.adapters.save_adapter` or a folder of PEFT's. Names are the files' own, as far
@@ -39,21 +41,23 @@ def read_adapters(paths: Sequence[str], config: VGGTConfig | None) -> tuple[dict
     if len(paths) < 2:
         raise InputError(f"--adapters needs at least two adapters to find what they share, got {len(paths)}")
     found: dict[str, dict[str, LowRank]] = {}
-    bases: dict[str, str] = {}
+    bases: dict[str, tuple[str, str | None]] = {}
     for name, path in zip(_names(paths), map(Path, paths), strict=True):
         if path.is_dir():
             if not (path / PEFT_CONFIG).exists():
                 raise InputError(f"--adapters: {path} is no PEFT folder (it has no {PEFT_CONFIG})")
             found[name] = read_peft(path, config)
-            bases[name] = "of PEFT's adapters, not recorded"
+            bases[name] = ("of PEFT's adapters, not recorded", None)
         else:
             adapter = load_adapter(path)
             found[name] = dict(adapter.deltas)
-            bases[name] = f"{adapter.base.name} ({adapter.base.fingerprint})"
+            bases[name] = (adapter.base.name, adapter.base.fingerprint)
     (first, base), *others = bases.items()
     for name, other in others:
         if other != base:
-            raise InputError(f"--adapters: the base model of {first} is {base}, that of {name} is {other}")
+            raise InputError(
+                f"--adapters: the base model of {first} is {base[0]} ({base[1]}), that of {name} is {other[0]} ({other[1]})"
+            )
     return found, base
 
 

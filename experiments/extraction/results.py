@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from experiments.extraction.source import Source
-from experiments.mining.files import Origin, save_subspace
+from experiments.mining.folder import write_folder
 from experiments.mining.mine import Mined
+from experiments.mining.origin import Origin
 from experiments.mining.report import compose, draw_figures, verdict
 from experiments.mining.summary import MatrixSummary
 from experiments.reports.drawings import save_drawings
@@ -47,17 +46,13 @@ def write_results(
         OSError: it cannot be written.
     """
     with named_if_full(output), new_folder(output, True, OUTPUTS) as folder:
-        save_subspace(folder / "subspace.safetensors", mined.subspaces, origin)
-        (folder / "adapters").mkdir()
-        for name, file in source.files.items():
-            shutil.copyfile(file, folder / "adapters" / f"{name}.safetensors")
         if source.metrics is not None:
             shutil.copyfile(source.metrics, folder / "metrics.jsonl")
-        summary: dict[str, Any] = {"facts": facts, "origin": asdict(origin), "verdict": verdict(summaries)}
+        about = {"facts": facts, "verdict": verdict(summaries)}
         if source.learned is not None:
-            summary["learned"] = source.learned
-        summary["matrices"] = [asdict(row) for row in summaries]
-        (folder / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+            about["learned"] = source.learned
+        matrices = [asdict(row) for row in summaries]
+        write_folder(folder, mined.subspaces, origin, matrices, source.files, about)
         (folder / "figures").mkdir()
         figures = draw_figures(list(source.deltas), mined, summaries)
         svgs = save_drawings(folder / "figures", {name: drawing for name, (drawing, _) in figures.items()})

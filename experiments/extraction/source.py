@@ -17,7 +17,9 @@ class Source:
     deltas: Mapping[str, Mapping[str, LowRank]]
     """Adapter → path → A (*layers, n, r), B (*layers, m, r)."""
     base: str
-    """The base model's name and fingerprint."""
+    """Name of the base model, for people."""
+    fingerprint: str | None
+    """What tells base models apart; None where it was not recorded."""
     title: str
     """Of the report."""
     folders: Mapping[str, str] = field(default_factory=dict)

@@ -43,7 +43,8 @@ def train_adapters(choice: Choice, say: Callable[[str], None]) -> Source:
     deltas = stacked_deltas(trained.adapters)
     return Source(
         deltas,
-        base.label,
+        base.identity.name,
+        base.identity.fingerprint,
         f"The {choice.attribute} subspace of {base.identity.name}"
         + (", shuffled targets" if choice.targets == "shuffled" else ""),
         {

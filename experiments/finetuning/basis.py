@@ -25,14 +25,14 @@ def read_subspaces(
     """
     found: dict[str, MinedAttribute] = {}
     for folder in folders:
-        mined = read_folder(folder, "--subspaces")
+        mined = read_folder(folder)
         if mined.attribute in found:
             raise InputError(
                 f"--subspaces: {found[mined.attribute].folder} and {folder} both hold the attribute {mined.attribute}"
             )
-        if not mined.origin.base.endswith(f"({base.fingerprint})"):
+        if mined.origin.fingerprint != base.fingerprint:
             raise InputError(
-                f"{folder} was mined from adapters of the base model {mined.origin.base}, "
+                f"{folder} was mined from adapters of the base model {mined.origin.base_label}, "
                 f"this one is {base.name} ({base.fingerprint})"
             )
         for path, matrix in matrices.items():

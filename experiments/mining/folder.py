@@ -1,20 +1,54 @@
-"""What the analysis reads: folders of ``experiments.extract``, one for each attribute, of one base model."""
+"""The folder of one attribute's subspace, written by ``experiments.extract`` and read by whatever needs the subspace."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from experiments.mining.files import Origin, load_subspace
-from experiments.storage.files import read_json
-from subspace import LowRank
+from experiments.mining.origin import Origin
+from experiments.mining.subspace_file import load_subspace, save_subspace
+from experiments.storage.files import read_json, write_bytes
+from subspace import LowRank, SharedSubspace
 from subspace.errors import InputError
 
 SUBSPACE, SUMMARY, ADAPTERS = "subspace.safetensors", "summary.json", "adapters"
+
+
+def write_folder(
+    folder: Path,
+    subspaces: Mapping[str, SharedSubspace],
+    origin: Origin,
+    matrices: Sequence[Mapping[str, Any]],
+    adapters: Mapping[str, Path] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Write what :func:`read_folder` reads into a folder that exists.
+
+    Args:
+        folder: gets :data:`SUBSPACE`, :data:`SUMMARY` and, with ``adapters``, the folder :data:`ADAPTERS`.
+        subspaces: path → what was mined.
+        origin: what it was mined from.
+        matrices: the fields of :class:`experiments.mining.summary.MatrixSummary`, of every matrix of every layer, in the
+            model's order; ``path`` and ``rank`` are needed.
+        adapters: name → file of every adapter in ``origin``, to be copied.
+        about: what else the summary says, as JSON can hold it.
+
+    Raises OSError if something cannot be written.
+    """
+    save_subspace(folder / SUBSPACE, subspaces, origin)
+    if adapters:
+        (folder / ADAPTERS).mkdir()
+        for name, file in adapters.items():
+            shutil.copyfile(file, folder / ADAPTERS / f"{name}.safetensors")
+    summary = {**(about or {}), "origin": asdict(origin), "matrices": list(matrices)}
+    write_bytes(folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +56,9 @@ class MinedAttribute:
     """One folder of ``experiments.extract``: what k adapters of one attribute share in every matrix."""
 
     folder: Path
+    """The folder that was read."""
     origin: Origin
-    """Attribute, base model, d', α and the adapters' names."""
+    """What the subspace was mined from, and how."""
     factors: dict[str, LowRank]
     """path → the subspace, canonical A (*layers, n, d') = U Σ^½, B (*layers, m, d') = V Σ^½, NumPy float32."""
     statistics: dict[str, dict[str, np.ndarray]]
@@ -31,14 +66,12 @@ class MinedAttribute:
     ``residuals`` (*layers, k)."""
     ranks: dict[str, int]
     """path → r of the adapters."""
-    facts: dict[str, str]
-    """Settings as the run's summary states them; "input factors drawn" and "targets" are missing for imported
-    adapters, "targets" also for runs of true ones before there were others."""
     adapter_files: tuple[Path, ...]
     """The k adapters in the order of the weights; none where the folder keeps no copies (imported ones)."""
 
     @property
     def attribute(self) -> str:
+        """The attribute's name."""
         return self.origin.attribute
 
     def read_adapter(self, number: int) -> dict[str, LowRank]:
@@ -47,7 +80,7 @@ class MinedAttribute:
         All adapters at once would be 2 GB for four attributes at VGGT-1B's size.
 
         Raises:
-          ValueError: a file that was damaged since :func:`read_folder`.
+          InputError: a file that was damaged since :func:`read_folder`.
         """
         file = self.adapter_files[number]
         try:
@@ -65,14 +98,16 @@ class Inputs:
     """The attributes under study, of one base model, with equal matrices, layers and d'."""
 
     attributes: dict[str, MinedAttribute]
-    """By attribute, in the order given."""
+    """Attribute → what was mined for it, in the order in which the folders were named."""
 
     @property
     def names(self) -> list[str]:
+        """The attributes' names."""
         return list(self.attributes)
 
     @property
     def first(self) -> MinedAttribute:
+        """The first attribute, for what is the same in all of them."""
         return next(iter(self.attributes.values()))
 
     @property
@@ -90,20 +125,21 @@ def read_inputs(folders: Sequence[Path]) -> Inputs:
     """Read and compare the folders.
 
     Raises:
-      ValueError: fewer than two attributes, one attribute twice, other base models, matrices, layers, sizes or d' (naming
+      InputError: fewer than two attributes, one attribute twice, other base models, matrices, layers, sizes or d' (naming
         both folders and the first matrix that differs), a file that is missing, incomplete or damaged.
       OSError: a file that cannot be read.
     """
     if len(folders) < 2:
         named = f"only {folders[0]}" if folders else "nothing"
-        raise InputError(f"--subspaces needs the folders of at least two attributes, with commas; got {named}")
+        raise InputError(f"the folders of at least two attributes are needed, got {named}", argument="subspaces")
     attributes: dict[str, MinedAttribute] = {}
     for folder in folders:
-        mined = read_folder(folder, "--subspaces")
+        mined = read_folder(folder)
         if mined.attribute in attributes:
             raise InputError(
-                f"--subspaces: {attributes[mined.attribute].folder} and {folder} both hold the attribute "
-                f"{mined.attribute}; name one folder for each (further runs of an attribute belong to --controls)"
+                f"{attributes[mined.attribute].folder} and {folder} both hold the attribute {mined.attribute}; name one "
+                "folder for each (further runs of an attribute are controls)",
+                argument="subspaces",
             )
         if attributes:
             check_comparable(next(iter(attributes.values())), mined)
@@ -111,23 +147,18 @@ def read_inputs(folders: Sequence[Path]) -> Inputs:
     return Inputs(attributes)
 
 
-def read_folder(folder: Path, flag: str) -> MinedAttribute:
-    """One output folder of ``experiments.extract``; raises ValueError and OSError as :func:`read_inputs`.
-
-    Args:
-      folder: the folder.
-      flag: the flag that named it, for messages.
-    """
+def read_folder(folder: Path) -> MinedAttribute:
+    """One output folder of ``experiments.extract``; raises InputError and OSError as :func:`read_inputs`."""
     if not folder.is_dir():
-        raise InputError(f"{flag}: there is no folder {folder}")
+        raise InputError(f"there is no folder {folder}")
     for name in (SUBSPACE, SUMMARY):
         if not (folder / name).is_file():
-            raise InputError(f"{flag}: {folder} has no {name}, so it is no finished output of experiments.extract")
+            raise InputError(f"{folder} has no {name}, so it is no finished output of experiments.extract")
     stored = load_subspace(folder / SUBSPACE)
     for path, factors in stored.factors.items():
         if not (np.isfinite(factors.A).all() and np.isfinite(factors.B).all()):
             raise InputError(f"{folder / SUBSPACE}: {path} has NaN or infinity")
-    facts, ranks = _read_summary(folder / SUMMARY)
+    ranks = _read_ranks(folder / SUMMARY)
     if missing := sorted(set(stored.factors) ^ set(ranks)):
         raise InputError(
             f"{folder}: {SUBSPACE} and {SUMMARY} do not belong together: only one of them has {missing[0]}"
@@ -139,7 +170,6 @@ def read_folder(folder: Path, flag: str) -> MinedAttribute:
         factors={path: stored.factors[path] for path in paths},
         statistics={path: stored.statistics[path] for path in paths},
         ranks=ranks,
-        facts=facts,
         adapter_files=_adapter_files(folder, stored.origin.adapters),
     )
     for file in mined.adapter_files:
@@ -148,10 +178,11 @@ def read_folder(folder: Path, flag: str) -> MinedAttribute:
 
 
 def check_comparable(first: MinedAttribute, other: MinedAttribute) -> None:
-    """Raise ValueError unless two folders hold subspaces of the same size in the same matrices of one base model."""
-    if other.origin.base != first.origin.base:
+    """Raise InputError unless two folders hold subspaces of the same size in the same matrices of one base model."""
+    if not other.origin.has_base_of(first.origin):
         raise InputError(
-            f"{other.folder} belongs to the base model {other.origin.base}, {first.folder} to {first.origin.base}"
+            f"{other.folder} belongs to the base model {other.origin.base_label}, {first.folder} to "
+            f"{first.origin.base_label}"
         )
     if unshared := sorted(set(first.factors) ^ set(other.factors)):
         where = first.folder if unshared[0] in first.factors else other.folder
@@ -165,15 +196,15 @@ def check_comparable(first: MinedAttribute, other: MinedAttribute) -> None:
         if found.rank != factors.rank:
             raise InputError(
                 f"{other.folder}: the subspace of {path} has d'={found.rank}, in {first.folder} d'={factors.rank}; "
-                "mine them with one --dim"
+                "mine them with one dim"
             )
 
 
-def _read_summary(path: Path) -> tuple[dict[str, str], dict[str, int]]:
-    """The run's facts, and r of every matrix in the model's order."""
+def _read_ranks(path: Path) -> dict[str, int]:
+    """r of every matrix in the model's order."""
     summary = read_json(path)
     try:
-        return dict(summary["facts"]), {row["path"]: int(row["rank"]) for row in summary["matrices"]}
+        return {row["path"]: int(row["rank"]) for row in summary["matrices"]}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is no summary of experiments.extract: {error!r}") from None
 

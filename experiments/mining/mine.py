@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.mining.dimensions import dimensions
 from subspace import (
     LowRank,
     SharedSubspace,
@@ -35,7 +36,7 @@ class Mined:
 def stack_adapters(adapters: Mapping[str, Mapping[str, LowRank]]) -> dict[str, LowRank]:
     """{name: {path: LowRank}} of k adapters to {path: LowRank} with a leading adapter axis.
 
-    Raises ValueError naming the adapter and the matrix if the adapters differ in paths, sizes or ranks, or if there is
+    Raises InputError naming the adapter and the matrix if the adapters differ in paths, sizes or ranks, or if there is
     only one.
     """
     if len(adapters) < 2:
@@ -55,37 +56,19 @@ def stack_adapters(adapters: Mapping[str, Mapping[str, LowRank]]) -> dict[str, L
     return {path: jax.tree.map(lambda *x: jnp.stack(x), *(each[path] for each in adapters.values())) for path in first}
 
 
-def dimensions(stacks: Mapping[str, LowRank], dim: int) -> dict[str, int]:
-    """d' of every matrix: ``dim``, or as much as a small matrix has room for.
-
-    Raises ValueError if no matrix has room for ``dim``: it is larger than k·r.
-    """
-    k = next(iter(stacks.values())).A.shape[0]
-    check_dim(dim, k, max(stack.rank for stack in stacks.values()))
-    return {path: min(dim, k * stack.rank, *stack.shape[-2:]) for path, stack in stacks.items()}
-
-
-def check_dim(dim: int, k: int, rank: int) -> None:
-    """Raise ValueError unless k adapters can span ``dim`` dimensions."""
-    if not 1 <= dim <= k * rank:
-        raise InputError(
-            f"--dim={dim}: {k} adapters of rank {rank} span at most {k * rank} dimensions (k·r); at least 1"
-        )
-
-
-def mine(stacks: Mapping[str, LowRank], dim: int, *, alpha: float = 1.0) -> Mined:
+def mine(stacks: Mapping[str, LowRank], dim: int, *, exponent: float = 1.0) -> Mined:
     """Eq. 1–3 for every matrix, and how far each adapter is described by it (with and without having a say in it).
 
     Args:
       stacks: {path: LowRank} of k adapters, A (k, *layers, n, r), as :func:`stack_adapters` makes.
-      dim: d', cut to what small matrices have room for (:func:`dimensions`).
-      alpha: exponent of Eq. 1, see :func:`subspace.shared_subspace`.
+      dim: d', cut to what small matrices have room for (:func:`experiments.mining.dimensions.dimensions`).
+      exponent: of Eq. 1, ``alpha`` of :func:`subspace.shared_subspace`.
     """
     dims = dimensions(stacks, dim)
-    found = shared_subspaces(stacks, dims, alpha=alpha)
+    found = shared_subspaces(stacks, dims, alpha=exponent)
     k = next(iter(stacks.values())).A.shape[0]
     without_one = {path: min(dims[path], (k - 1) * stack.rank) for path, stack in stacks.items()}
-    stability = subspace_stabilities(stacks, without_one, alpha=alpha) if k > 2 else {}
+    stability = subspace_stabilities(stacks, without_one, alpha=exponent) if k > 2 else {}
     captured = {path: _captured(stacks[path], found[path].factors) for path in stacks}
     return Mined(found, captured, stability, {path: stack.rank for path, stack in stacks.items()})
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
+from experiments.mining.figures import Spectrum, draw_energy, draw_spectra, draw_weights
 from experiments.mining.mine import Mined
-from experiments.mining.spectra_figures import Spectrum, draw_energy, draw_spectra, draw_weights
 from experiments.mining.summary import MatrixSummary, group_of, short_table
 from experiments.reports.page import Figure, Section, Table, render
 

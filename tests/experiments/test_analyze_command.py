@@ -39,13 +39,13 @@ def _write(folder, name, seed, **facts):
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    return [_write(folder / name, name, i, **{"input factors drawn": "independent"}) for i, name in enumerate(NAMES)]
+    return [_write(folder / name, name, i, init="independent") for i, name in enumerate(NAMES)]
 
 
 @pytest.fixture(scope="module")
 def result(folders, tmp_path_factory):
     cwd = tmp_path_factory.mktemp("result")
-    control = _write(cwd / "control", "camera", 9, targets="shuffled", **{"input factors drawn": "independent"})
+    control = _write(cwd / "control", "camera", 9, targets="shuffled", init="independent")
     found = run(f"--subspaces={','.join(map(str, folders))}", f"--controls={control}", "--output=out", cwd=cwd)
     return found, cwd / "out"
 
@@ -111,10 +111,10 @@ def test_a_second_run_replaces_its_own_results_and_nothing_else(folders, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (lambda f, t: [], "--subspaces needs the folders of at least two attributes, with commas; got nothing"),
-        (lambda f, t: [f"--subspaces={f[0]}"], "at least two attributes, with commas; got only {0}"),
+        (lambda f, t: [], "the folders of at least two attributes are needed, got nothing"),
+        (lambda f, t: [f"--subspaces={f[0]}"], "at least two attributes are needed, got only {0}"),
         (lambda f, t: [f"--subspaces={f[0]},{f[0]}"], "both hold the attribute geometry"),
-        (lambda f, t: [f"--subspaces={f[0]},{t / 'absent'}"], "--subspaces: there is no folder"),
+        (lambda f, t: [f"--subspaces={f[0]},{t / 'absent'}"], "there is no folder"),
         (
             lambda f, t: [f"--subspaces={f[0]},{f[1]}", f"--controls={f[2]}"],
             "holds the attribute camera, under study are",
@@ -122,7 +122,7 @@ def test_a_second_run_replaces_its_own_results_and_nothing_else(folders, tmp_pat
         (lambda f, t: [f"--subspaces={f[0]},{f[1]}", "--seed=-1"], "--seed=-1"),
         (lambda f, t: [f"--subspaces={f[0]},{f[1]}", "--preset=nano"], "--preset is of use only with --all"),
         (lambda f, t: ["--all", f"--subspaces={f[0]}"], "--all finds the folders itself: leave --subspaces out"),
-        (lambda f, t: ["--all", "--controls=shared,share"], "--controls: there is no folder share"),
+        (lambda f, t: ["--all", "--controls=shared,share"], "there is no folder share"),
         (lambda f, t: ["--all", f"--weights={t / 'absent'}"], "absent"),
     ],
 )
@@ -139,7 +139,9 @@ def test_all_analyses_what_the_store_holds(tmp_path):
         choice = choose(attribute=attribute, setting="object_centric", preset="vggt_1b", store=tmp_path / "store")
         adapters = draw_adapters(i, draw_subspaces(10 + i, shapes=SHAPES), k=4, shapes=SHAPES)
         facts = {**choice.settings, "base model": base.label}
-        write_run(choice.default_output, attribute, adapters, base=base.identity, **facts)
+        folder = write_run(choice.default_output, attribute, adapters, base=base.identity)
+        summary = json.loads((folder / "summary.json").read_text())
+        (folder / "summary.json").write_text(json.dumps({**summary, "facts": facts}))
     found = run("--all", "--preset=vggt_1b", f"--weights={weights}", "--store=store", cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     assert [line.split(":")[0] for line in found.stderr.splitlines()[:4]] == [f"{i} of 4" for i in range(1, 5)]

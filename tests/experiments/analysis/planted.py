@@ -1,14 +1,14 @@
 """Folders as ``experiments.extract`` writes them, of subspaces and adapters that are known beforehand."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import ortho_group
 
-from experiments.mining.files import Origin, save_subspace
+from experiments.mining.folder import write_folder
 from experiments.mining.mine import mine, stack_adapters
+from experiments.mining.origin import Origin
 from experiments.mining.summary import rows
 from subspace import LowRank, SharedSubspace
 from vggt_jax import VGGTConfig
@@ -46,7 +46,7 @@ def factors(U, V, sigma):
     return LowRank((U * root).astype(np.float32), (V * root).astype(np.float32))
 
 
-def write_subspace(folder: Path, attribute, subspaces, rank=4, base=BASE_NAME, k=3, spectra=None, **facts):
+def write_subspace(folder: Path, attribute, subspaces, rank=4, base=BASE, k=3, spectra=None, init=None):
     """A folder without adapters that holds exactly the given ``{path: LowRank}``."""
     found = {}
     for path, subspace in subspaces.items():
@@ -65,10 +65,9 @@ def write_subspace(folder: Path, attribute, subspaces, rank=4, base=BASE_NAME, k
         )
     folder.mkdir(parents=True)
     dim = max(subspace.rank for subspace in subspaces.values())
-    names = [f"{attribute}_{i:02d}" for i in range(k)]
-    save_subspace(folder / "subspace.safetensors", found, Origin(attribute, base, dim, 1.0, names))
-    matrices = [{"path": path, "rank": rank} for path in subspaces]
-    (folder / "summary.json").write_text(json.dumps({"facts": facts, "matrices": matrices}))
+    names = tuple(f"{attribute}_{i:02d}" for i in range(k))
+    origin = Origin(attribute, base.name, base.fingerprint, dim, 1.0, names, init)
+    write_folder(folder, found, origin, [{"path": path, "rank": rank} for path in subspaces])
     return folder
 
 
@@ -106,15 +105,13 @@ def draw_subspaces(seed, dim=4, shapes=SHAPES):
     return found
 
 
-def write_run(folder: Path, attribute, adapters, /, dim=4, base=BASE, **facts):
+def write_run(folder: Path, attribute, adapters, /, dim=4, base=BASE, init=None, targets="true"):
     """A complete folder with adapters: mined, stored and summarised by the project's own functions."""
     named = {f"{attribute}_{i:02d}": adapter for i, adapter in enumerate(adapters)}
     mined = mine(stack_adapters(named), dim)
     (folder / "adapters").mkdir(parents=True)
     for name, adapter in named.items():
         save_adapter(folder / "adapters" / f"{name}.safetensors", Adapter(adapter, base))
-    origin = Origin(attribute, f"{base.name} ({base.fingerprint})", dim, 1.0, list(named))
-    save_subspace(folder / "subspace.safetensors", mined.subspaces, origin)
-    summary = {"facts": facts, "matrices": [asdict(row) for row in rows(mined)]}
-    (folder / "summary.json").write_text(json.dumps(summary))
+    origin = Origin(attribute, base.name, base.fingerprint, dim, 1.0, tuple(named), init, targets)
+    write_folder(folder, mined.subspaces, origin, [asdict(row) for row in rows(mined)])
     return folder

@@ -24,7 +24,7 @@ from vggt_jax.adapters import BaseModel
 
 NAMES = ("geometry", "texture")
 SHAPES = {"aggregator.frame_blocks.attn.qkv": ((3,), 96, 64), "camera_head.trunk.mlp.fc1": ((2,), 80, 48)}
-SHARED = {"input factors drawn": "shared", "targets": "true"}
+SHARED = {"init": "shared", "targets": "true"}
 
 OTHER = BaseModel("other", "f" * 16, BASE.config)
 
@@ -41,7 +41,7 @@ def folders(tmp_path_factory):
     """Runs whose adapters share one random input factor, and the same with independent ones; geometry once more as it is."""
     folder = tmp_path_factory.mktemp("controls")
     found = {name: _run(folder / name, name, i, common_input=5, **SHARED) for i, name in enumerate(NAMES)}
-    independent = {"input factors drawn": "independent"}
+    independent = {"init": "independent"}
     found |= {f"{name}_independent": _run(folder / f"{name}_i", name, i, **independent) for i, name in enumerate(NAMES)}
     found["again"] = _run(folder / "again", "geometry", 0, common_input=5, **{**SHARED, "targets": "shuffled"})
     return found
@@ -94,7 +94,7 @@ def test_overlap_on_the_input_side_does_not_survive(numbers):
 
 
 def test_drops_are_those_of_the_pattern(folders):
-    mined = read_folder(folders["geometry_independent"], "--controls")
+    mined = read_folder(folders["geometry_independent"])
     found = drops_at_rank(mined)
     path = "camera_head.trunk.mlp.fc1"
     for layer in range(2):
@@ -141,7 +141,7 @@ def test_rows_and_words(numbers, folders):
             lambda f, t: [write_run(t / "x", "geometry", draw_adapters(0, {}, shapes=SHAPES), base=OTHER)],
             r"x belongs to the base model other \(f+\)",
         ),
-        (lambda f, t: [t / "absent"], "--controls: there is no folder"),
+        (lambda f, t: [t / "absent"], "there is no folder"),
     ],
 )
 def test_controls_that_do_not_belong_here(make, message, folders, tmp_path):

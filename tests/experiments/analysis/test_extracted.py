@@ -28,7 +28,7 @@ def find(tmp_path, monkeypatch):
         files = {name: tmp_path / f"{name}.safetensors" for name in deltas}
         for name, file in files.items():
             save_adapter(file, Adapter(deltas[name], BASE))
-        return Source(deltas, BASE_NAME, choice.attribute, files=files)
+        return Source(deltas, BASE.name, BASE.fingerprint, choice.attribute, files=files)
 
     monkeypatch.setattr(extract, "_find_adapters", find_adapters)
     monkeypatch.setattr(models, "load_base", lambda *_: SimpleNamespace(label=BASE_NAME))
@@ -67,6 +67,6 @@ def test_runs_and_controls_are_extracted_once(find):
 
 
 def test_a_control_that_is_no_folder_is_refused_before_anything_is_trained(find, tmp_path):
-    with pytest.raises(ValueError, match="--controls: there is no folder shufled"):
+    with pytest.raises(ValueError, match="there is no folder shufled"):
         find("shufled")
     assert not (tmp_path / "store").exists()

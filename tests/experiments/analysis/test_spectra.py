@@ -13,8 +13,8 @@ from experiments.analysis.spectra import (
     summary_of_attributes,
 )
 from experiments.analysis.spectra_topic import counts_in_words, depth_in_words, spectra_topic
+from experiments.mining.figures import PATTERN_COLORS
 from experiments.mining.folder import read_inputs
-from experiments.mining.spectra_figures import PATTERN_COLORS
 from subspace import Pattern
 from tests.experiments.analysis.planted import (
     SHAPES,
@@ -54,8 +54,8 @@ def _write(folder, name):
     for path, (layers, n, m) in sizes.items():
         U, V = (np.linalg.qr(rng.standard_normal((*layers, size, DIM)))[0] for size in (n, m))
         subspaces[path] = factors(U, V, spectra[path][..., None, :DIM])
-    facts = {"input factors drawn": "independent"} if name == "texture" else {}
-    return write_subspace(folder / name, name, subspaces, rank=RANK, k=6, spectra=spectra, **facts)
+    init = "independent" if name == "texture" else None
+    return write_subspace(folder / name, name, subspaces, rank=RANK, k=6, spectra=spectra, init=init)
 
 
 @pytest.fixture(scope="module")

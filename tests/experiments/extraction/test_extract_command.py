@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.mining.files import load_subspace
+from experiments.mining.subspace_file import load_subspace
 from experiments.training.metrics_log import read_metrics
 from tests.experiments.extraction.command import run
 from vggt_jax.adapters import load_adapter
@@ -43,7 +43,7 @@ def test_what_it_writes(first):
     }  # fmt: skip
     stored = load_subspace(output / "subspace.safetensors")
     assert stored.origin.attribute == "lighting" and stored.origin.dim == 4
-    assert stored.origin.base.startswith("nano (")
+    assert stored.origin.base == "nano" and stored.origin.init == "independent"
     path = "aggregator.frame_blocks.attn.qkv"
     factors, sizes = stored.factors[path], stored.statistics[path]["singular_values"]
     assert factors.A.shape == (5, 384, 4) and factors.B.shape == (5, 128, 4)

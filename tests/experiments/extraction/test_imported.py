@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from experiments.mining.files import load_subspace
+from experiments.mining.subspace_file import load_subspace
 from subspace import LowRank
 from tests.experiments.extraction.command import ROOT, run
 from vggt_jax import VGGTConfig
@@ -50,7 +50,6 @@ def test_writes_subspace_summary_and_report(result):
     found, output = result
     assert found.returncode == 0, found.stderr
     assert {entry.name for entry in output.iterdir()} == {
-        "adapters",
         "subspace.safetensors",
         "summary.json",
         "figures",
@@ -59,7 +58,7 @@ def test_writes_subspace_summary_and_report(result):
     assert "matrices" in found.stdout and "report.html" in found.stdout.splitlines()[-1]
     assert "In 2 of 2 matrices the adapters share more than chance" in found.stdout
     stored = load_subspace(output / "subspace.safetensors")
-    assert stored.origin.adapters == ["lora_0", "lora_1", "lora_2"] and set(stored.factors) == set(MODULES)
+    assert stored.origin.adapters == ("lora_0", "lora_1", "lora_2") and set(stored.factors) == set(MODULES)
     common = np.random.default_rng(0)
     for module in MODULES:
         lora_A, lora_B = common.standard_normal((2, 40)), common.standard_normal((60, 2))
@@ -100,7 +99,7 @@ def _own_adapter(path, name, fingerprint):
         (lambda a, t: [f"--adapters={a[0]},{t / 'absent'}"], "absent"),
         (
             lambda a, t: [f"--adapters={a[0]},{a[1]}", "--dim=9"],
-            "--dim=9: 2 adapters of rank 4 span at most 8 dimensions",
+            "dim=9 is out of range: 2 adapters of rank 4 span at most 8 dimensions",
         ),
         (lambda a, t: [f"--adapters={a[0]},{peft_folder(t / 'rank3', 9, rank=3)}"], "rank 3, in lora_0 rank 4"),
         (lambda a, t: [f"--adapters={a[0]},{t}"], "is no PEFT folder"),
@@ -124,7 +123,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, three, tmp
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--dim=41", "--dim=41: 5 adapters of rank 8 span at most 40 dimensions (k·r)"),
+        ("--dim=41", "dim=41 is out of range: 5 adapters of rank 8 span at most 40 dimensions (k·r)"),
         ("--alpha=0", "alpha must lie in (0, 2], got 0.0"),
     ],
 )

@@ -82,5 +82,5 @@ def subspace_folder(folder: Path, attribute, seed, dim=2, base=None, spectra=Non
 
     chosen = {path: x for path, x in matrices().items() if only is None or path in only}
     found = {path: LowRank(columns(matrix, matrix.n), columns(matrix, matrix.m)) for path, matrix in chosen.items()}
-    name = "tiny (0123456789abcdef)" if base is None else base.label
-    return write_subspace(folder, attribute, found, rank=2, base=name, spectra=spectra)
+    model = BaseModel("tiny", "0123456789abcdef", tiny.CONFIG) if base is None else base.identity
+    return write_subspace(folder, attribute, found, rank=2, base=model, spectra=spectra)

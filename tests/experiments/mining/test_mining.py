@@ -5,14 +5,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
-from experiments.mining.files import Origin, load_subspace, save_subspace
-from experiments.mining.mine import dimensions, mine, stack_adapters
+from experiments.mining.dimensions import dimensions
+from experiments.mining.mine import mine, stack_adapters
+from experiments.mining.origin import Origin
 from experiments.mining.report import compose, draw_figures, print_table, verdict
+from experiments.mining.subspace_file import FORMAT, load_subspace, save_subspace
 from experiments.mining.summary import group_of, rows, short_table
 from experiments.reports.drawings import svg
 from experiments.reports.page import plot
 from subspace import LowRank
+from subspace.errors import InputError
 
 SHAPES = {
     "aggregator.frame_blocks.attn.qkv": ((3,), 48, 16, 4),
@@ -90,9 +94,9 @@ def test_two_adapters_cannot_hold_one_out():
 def test_small_matrices_get_the_room_that_they_have():
     stacks = stack_adapters(_adapters(1.0, 0.2))
     assert dimensions(stacks, 12) == {path: min(12, *shape[1:3]) for path, shape in SHAPES.items()}
-    with pytest.raises(ValueError, match=r"--dim=17: 4 adapters of rank 4 span at most 16"):
+    with pytest.raises(ValueError, match=r"dim=17 is out of range: 4 adapters of rank 4 span at most 16"):
         dimensions(stacks, 17)
-    with pytest.raises(ValueError, match="--dim=0"):
+    with pytest.raises(ValueError, match="dim=0 is out of range"):
         dimensions(stacks, 0)
 
 
@@ -134,7 +138,7 @@ def test_groups_of_the_short_table(mined):
 
 def test_file_round_trip_and_refusals(mined, tmp_path):
     path = tmp_path / "subspace.safetensors"
-    origin = Origin("geometry", "nano", 4, 1.0, list(NAMES))
+    origin = Origin("geometry", "nano", "0" * 16, 4, 1.0, NAMES, "shared", "true")
     save_subspace(path, mined.subspaces, origin)
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
     stored = load_subspace(path)
@@ -158,3 +162,33 @@ def test_the_report_stands_alone(mined):
     assert html.count("<figure>") == 3 and "&lt;b&gt;" in html
     for row in short_table(rows(mined)):
         assert f"<td>{row['matrices']}</td><td>{row['count']}</td>" in html
+
+
+def test_files_of_other_versions_and_kinds_are_refused(mined, tmp_path):
+    path = tmp_path / "subspace.safetensors"
+    save_subspace(path, mined.subspaces, Origin("geometry", "nano", None, 4, 1.0, NAMES))
+    stored = load_subspace(path)
+    assert (stored.origin.init, stored.origin.targets, stored.origin.base_label) == (None, None, "nano")
+    tensors = load_file(path)
+    for header, message in [
+        ({"format": FORMAT.replace("version 2", "version 1"), "origin": "{}"}, "of an earlier version"),
+        ({"format": FORMAT, "origin": '{"attribute": "geometry"}'}, "does not say what it was mined from"),
+        ({}, "holds no mined subspace"),
+    ]:
+        save_file(tensors, path, header)
+        with pytest.raises(InputError, match=rf"subspace.safetensors .*{message}"):
+            load_subspace(path)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        (("nano", "a" * 16), ("copy of nano", "a" * 16), True),
+        (("nano", "a" * 16), ("nano", "b" * 16), False),
+        (("nano", None), ("nano", None), True),
+        (("nano", None), ("nano", "a" * 16), False),
+    ],
+)
+def test_base_models_are_told_apart_by_their_fingerprints(first, second, same):
+    one, other = (Origin("geometry", *base, 4, 1.0, NAMES) for base in (first, second))
+    assert one.has_base_of(other) is other.has_base_of(one) is same

@@ -1,37 +1,26 @@
-"""Mined subspaces on disk: one safetensors file that any tool can read."""
+"""A mined subspace on disk: one safetensors file that any tool can read."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from experiments.mining.origin import Origin
 from experiments.storage.files import write_bytes
 from subspace import LowRank, SharedSubspace
 from subspace.errors import InputError
 
-FORMAT = "attribute-subspaces: mined subspace, version 1"
+FORMAT = "attribute-subspaces: mined subspace, version 2"
+_EARLIER = "attribute-subspaces: mined subspace, version 1"
 SAVED = ("weights", "singular_values", "initial_singular_values", "residuals")
 """Fields of :class:`subspace.SharedSubspace` that are stored beside the factors, as ``<path>.<field>``."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What a subspace was mined from; the file's header as JSON."""
-
-    attribute: str
-    """Or "unknown" for adapters that were made elsewhere."""
-    base: str
-    """The base model's name and fingerprint."""
-    dim: int
-    alpha: float
-    adapters: list[str] = field(default_factory=list)
-    """The k adapters' names, in the order of the weights."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +28,7 @@ class StoredSubspace:
     """What :func:`load_subspace` reads: NumPy arrays, layer axes leading."""
 
     origin: Origin
+    """What it was mined from."""
     factors: dict[str, LowRank]
     """Canonical A (*layers, n, dim) = U Σ^½, B (*layers, m, dim) = V Σ^½ of every matrix."""
     statistics: dict[str, dict[str, np.ndarray]]
@@ -46,7 +36,10 @@ class StoredSubspace:
 
 
 def save_subspace(path: Path, subspaces: Mapping[str, SharedSubspace], origin: Origin) -> None:
-    """Write ``<matrix>.A``, ``.B`` and the fields of :data:`SAVED`, float32; the file appears when it is complete."""
+    """Write ``<path>.A``, ``<path>.B`` and the fields of :data:`SAVED` as float32, with ``origin`` as JSON in the header.
+
+    The file appears when it is complete.
+    """
     tensors = {}
     for name, found in subspaces.items():
         tensors[f"{name}.A"], tensors[f"{name}.B"] = found.factors.A, found.factors.B
@@ -58,7 +51,7 @@ def save_subspace(path: Path, subspaces: Mapping[str, SharedSubspace], origin: O
 def load_subspace(path: Path) -> StoredSubspace:
     """Read what :func:`save_subspace` wrote.
 
-    Raises ValueError naming the file if it is damaged, of another kind, or lacks a tensor.
+    Raises InputError naming the file if it is damaged, of another kind, of an earlier version, or lacks a tensor.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -66,6 +59,10 @@ def load_subspace(path: Path) -> StoredSubspace:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except SafetensorError as error:
         raise InputError(f"{path} is no safetensors file, or a damaged one: {error}") from None
+    if header.get("format") == _EARLIER:
+        raise InputError(
+            f"{path} is of an earlier version, which did not record how its adapters were trained: extract it again"
+        )
     if header.get("format") != FORMAT:
         raise InputError(f"{path} holds no mined subspace (experiments.extract writes them as subspace.safetensors)")
     names = [name.removesuffix(".A") for name in tensors if name.endswith(".A")]
@@ -73,7 +70,14 @@ def load_subspace(path: Path) -> StoredSubspace:
     if expected != set(tensors):
         raise InputError(f"{path} is incomplete: {sorted(expected ^ set(tensors))[0]}")
     return StoredSubspace(
-        origin=Origin(**json.loads(header["origin"])),
+        origin=_read_origin(path, header),
         factors={name: LowRank(tensors[f"{name}.A"], tensors[f"{name}.B"]) for name in names},
         statistics={name: {part: tensors[f"{name}.{part}"] for part in SAVED} for name in names},
     )
+
+
+def _read_origin(path: Path, header: Mapping[str, str]) -> Origin:
+    try:
+        return msgspec.json.decode(header.get("origin", ""), type=Origin)
+    except msgspec.MsgspecError as error:
+        raise InputError(f"{path} does not say what it was mined from: {error}") from None
