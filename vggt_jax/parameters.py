@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 from typing import Literal, get_args
 
@@ -29,11 +30,21 @@ def abstract_model(config: VGGTConfig) -> VGGT:
 
 def adaptable_matrices(config: VGGTConfig) -> dict[str, Matrix]:
     """The weights that may take a low-rank update, by path: 242 matrices for VGGT-1B, 192 of them in the blocks."""
-    return adaptable(abstract_model(config))
+    return dict(_adaptable(config))
 
 
 def parameter_shapes(config: VGGTConfig) -> dict[str, tuple[int, ...]]:
     """Dotted path → shape of every parameter."""
+    return dict(_shapes(config))
+
+
+@cache
+def _adaptable(config: VGGTConfig) -> Mapping[str, Matrix]:
+    return adaptable(abstract_model(config))
+
+
+@cache
+def _shapes(config: VGGTConfig) -> Mapping[str, tuple[int, ...]]:
     flat = nnx.to_flat_state(nnx.state(abstract_model(config), nnx.Param))
     return {dotted(keys): tuple(leaf.shape) for keys, leaf in flat}
 

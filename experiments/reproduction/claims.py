@@ -10,57 +10,74 @@ import numpy as np
 
 from experiments.data.manifest import Split
 from experiments.evaluation.bootstrap import Difference, paired_bootstrap
+from experiments.presets import Scale
+from experiments.reproduction.labels import BETTER
 from experiments.reproduction.paper import PrintedRow, printed
-from experiments.reproduction.records import Record
-from experiments.reproduction.rows import CONTROL, TABLES, TableName
-from experiments.reproduction.scale import Scale
-from experiments.reproduction.tables import BETTER, Records, records_of
+from experiments.reproduction.records import RunRecord
+from experiments.reproduction.rows import BASE, CONTROL, FULL, TABLES, Row, TableName, adalora, lora, ours, pissa, psv
+from experiments.reproduction.tables import Records, records_of
 
 SIMILAR = 0.05
 """Two rows are alike if the whole interval of their difference is within this share of the first one's mean."""
-Reading = Literal["yes", "no, the opposite", "undecided"]
+Reading = Literal["holds", "opposite", "undecided"]
+"""What figures say about a claim."""
 _ADDS = "An M on {} adds to the heads' LoRA"
 
 
 @dataclass(frozen=True)
 class Claim:
-    """``first`` is better than ``second`` (or, if ``alike``, as good), rows of one table by labels of :mod:`rows`."""
+    """``first`` is better than ``second`` or, if ``alike``, as good: two rows of one table."""
 
     words: str
+    """The claim, for people."""
     table: TableName
-    first: str
-    second: str
+    """Table that has both rows."""
+    first: Row
+    """What is better."""
+    second: Row
+    """What it is compared with."""
     alike: bool = False
+    """Claim that both are as good."""
 
 
 CLAIMS = (
-    Claim("Ours beats LoRA with a quarter of its parameters", "1", "Ours (d=16)", "LoRA (rank=16)"),
-    Claim("Ours beats PiSSA with a quarter of its parameters", "1", "Ours (d=16)", "PiSSA (rank=16)"),
-    Claim("Ours beats full fine-tuning", "1", "Ours (d=16)", "Full"),
-    Claim("LoRA overfits as its rank grows", "1", "LoRA (rank=16)", "LoRA (rank=128)"),
-    Claim("PiSSA overfits as its rank grows", "1", "PiSSA (rank=16)", "PiSSA (rank=128)"),
-    Claim("Ours beats LoRA at about its number of parameters", "2", "Ours (d=64)", "LoRA (rank=16)"),
-    Claim("Ours beats LoRA with half of its parameters", "2", "Ours (d=32)", "LoRA (rank=16)"),
-    Claim("Ours beats PiSSA at about its number of parameters", "2", "Ours (d=64)", "PiSSA (rank=16)"),
-    Claim("Ours beats full fine-tuning", "2", "Ours (d=64)", "Full"),
-    Claim("Ours improves as d grows", "2", "Ours (d=64)", "Ours (d=16)"),
-    Claim("Ours beats the base model", "2", "Ours (d=64)", "VGGT"),
-    Claim("LoRA overfits as its rank grows", "2", "LoRA (rank=64)", "LoRA (rank=256)"),
-    Claim("PiSSA degrades as its rank grows", "2", "PiSSA (rank=16)", "PiSSA (rank=256)"),
-    Claim("Ours beats LoRA at equal numbers of parameters", "3", "Ours", "LoRA (rank=16)"),
-    Claim("Ours beats AdaLoRA at about its number of parameters", "3", "Ours", "AdaLoRA (rank=16)"),
-    Claim("Mined directions beat singular vectors where there are few", "4", "Ours (d=16)", "PSV (d=64)"),
-    Claim("Mined directions beat singular vectors where there are many", "4", "Ours (d=64)", "PSV (d=256)"),
-    Claim("The rank of the mined adapters hardly matters", "5", "r=64 (d=64)", "r=16 (d=64)", alike=True),
+    Claim("Ours beats LoRA with a quarter of its parameters", "1", ours(16), lora(16)),
+    Claim("Ours beats PiSSA with a quarter of its parameters", "1", ours(16), pissa(16)),
+    Claim("Ours beats full fine-tuning", "1", ours(16), FULL),
+    Claim("LoRA overfits as its rank grows", "1", lora(16), lora(128)),
+    Claim("PiSSA overfits as its rank grows", "1", pissa(16), pissa(128)),
+    Claim("Ours beats LoRA at about its number of parameters", "2", ours(64), lora(16)),
+    Claim("Ours beats LoRA with half of its parameters", "2", ours(32), lora(16)),
+    Claim("Ours beats PiSSA at about its number of parameters", "2", ours(64), pissa(16)),
+    Claim("Ours beats full fine-tuning", "2", ours(64), FULL),
+    Claim("Ours improves as d grows", "2", ours(64), ours(16)),
+    Claim("Ours beats the base model", "2", ours(64), BASE),
+    Claim("LoRA overfits as its rank grows", "2", lora(64), lora(256)),
+    Claim("PiSSA degrades as its rank grows", "2", pissa(16), pissa(256)),
+    Claim("Ours beats LoRA at equal numbers of parameters", "3", ours(64, part="blocks"), lora(16)),
+    Claim("Ours beats AdaLoRA at about its number of parameters", "3", ours(64, part="blocks"), adalora(16)),
+    Claim("Mined directions beat singular vectors where there are few", "4", ours(16), psv(64)),
+    Claim("Mined directions beat singular vectors where there are many", "4", ours(64), psv(256)),
     Claim(
-        "Allocation by effective rank is as good as uniform", "s1", "Importance (d=64)", "Uniform (d=64)", alike=True
+        "The rank of the mined adapters hardly matters",
+        "5",
+        ours(64, mined_rank=64),
+        ours(64, mined_rank=16),
+        alike=True,
+    ),
+    Claim(
+        "Allocation by effective rank is as good as uniform",
+        "s1",
+        ours(64, allocation="importance"),
+        ours(64),
+        alike=True,
     ),
     # Not the paper's:
-    Claim(_ADDS.format("mined directions"), "1", "Ours (d=16)", CONTROL.label),
-    Claim(_ADDS.format("mined directions"), "2", "Ours (d=64)", CONTROL.label),
-    Claim(_ADDS.format("mined directions"), "3", "Ours", CONTROL.label),
-    Claim(_ADDS.format("mined directions"), "4", "Ours (d=16)", CONTROL.label),
-    Claim(_ADDS.format("singular vectors"), "4", "PSV (d=64)", CONTROL.label),
+    Claim(_ADDS.format("mined directions"), "1", ours(16), CONTROL),
+    Claim(_ADDS.format("mined directions"), "2", ours(64), CONTROL),
+    Claim(_ADDS.format("mined directions"), "3", ours(64, part="blocks"), CONTROL),
+    Claim(_ADDS.format("mined directions"), "4", ours(16), CONTROL),
+    Claim(_ADDS.format("singular vectors"), "4", psv(64), CONTROL),
 )
 
 
@@ -69,19 +86,21 @@ class Finding:
     """What our runs say about a claim, for one metric of one test set."""
 
     claim: Claim
-    rows: tuple[str, str]
-    """Labels at our scale."""
+    """What is examined."""
     parameters: tuple[int, int]
-    """That the rows train: the claims' words have the paper's proportions, which are not a small model's."""
+    """Numbers that the rows train: the claims' words have the paper's proportions, which are not a small model's."""
     split: Split
+    """Test set."""
     metric: str
+    """Name of the figure in :data:`experiments.evaluation.results.METRICS`."""
     difference: Difference
-    """Of the metric's mean, the first row minus the second, over scenes; each scene's value is its mean over seeds."""
+    """The first row's mean minus the second's, over scenes; each scene's value is its mean over seeds."""
     by_seed: tuple[float, ...]
     """The same difference with each seed alone."""
     scenes: int
+    """Number of scenes in the test set."""
     reading: Reading
-    """Of the range that holds both the interval over scenes and every seed's difference."""
+    """What the range says that holds both the interval over scenes and every seed's difference."""
     printed: Reading | None
     """What the paper's two figures say by themselves, if it prints both; it gives no spread."""
 
@@ -93,17 +112,17 @@ def examine(scale: Scale, seeds: Sequence[int], records: Records, tables: Sequen
 
 def _examine(claim: Claim, scale: Scale, seeds: Sequence[int], records: Records) -> Iterator[Finding]:
     table = TABLES[claim.table]
-    rows = [next(row for row in table.rows if row.label == label) for label in (claim.first, claim.second)]
+    rows = (claim.first, claim.second)
     found = [records_of(row, table, scale, seeds, records) for row in rows]
-    trained = [{record.run["seed"] for record in each} for row, each in zip(rows, found, strict=True) if row.method]
+    trained = [{record.run.seed for record in each} for row, each in zip(rows, found, strict=True) if row.method]
     common = sorted(set.intersection(*trained))
     if not common or not all(found):
         return
     found = [
-        [next(record for record in each if not row.method or record.run["seed"] == seed) for seed in common]
+        [next(record for record in each if not row.method or record.run.seed == seed) for seed in common]
         for row, each in zip(rows, found, strict=True)
     ]
-    paper = [printed()[claim.table].get(row.label) for row in rows]
+    paper = [printed()[claim.table].get(row) for row in rows]
     column = 0
     for split, metrics in table.tests:
         for metric in metrics:
@@ -112,7 +131,6 @@ def _examine(claim: Claim, scale: Scale, seeds: Sequence[int], records: Records)
             by_seed = (first - second).mean(1)
             yield Finding(
                 claim,
-                (scale.label(rows[0]), scale.label(rows[1])),
                 (found[0][0].parameters, found[1][0].parameters),
                 split,
                 metric,
@@ -131,12 +149,12 @@ def _read(claim: Claim, metric: str, differences: Sequence[float], reference: fl
     if claim.alike:
         margin = SIMILAR * abs(reference)
         if -margin < low and high < margin:
-            return "yes"
-        return "no, the opposite" if low > margin or high < -margin else "undecided"
+            return "holds"
+        return "opposite" if low > margin or high < -margin else "undecided"
     low, high = sorted((low * BETTER[metric], high * BETTER[metric]))
     if low > 0:
-        return "yes"
-    return "no, the opposite" if high < 0 else "undecided"
+        return "holds"
+    return "opposite" if high < 0 else "undecided"
 
 
 def _read_printed(claim: Claim, metric: str, paper: Sequence[PrintedRow | None], column: int) -> Reading | None:
@@ -147,7 +165,7 @@ def _read_printed(claim: Claim, metric: str, paper: Sequence[PrintedRow | None],
     return _read(claim, metric, [apart], second.values[column])
 
 
-def _by_scene(records: Sequence[Record], split: Split, metric: str) -> np.ndarray:
+def _by_scene(records: Sequence[RunRecord], split: Split, metric: str) -> np.ndarray:
     """(records, scenes)"""
     names = sorted(records[0].tests[split])
     return np.array([[record.tests[split][name][metric] for name in names] for record in records])

@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments.data.dataset import Dataset, StoredScene
 from experiments.data.manifest import Task
+from experiments.reproduction.records import SHEETS
 from subspace.errors import InputError
 
 TOLERANCE = 1e-3
@@ -77,7 +78,7 @@ def describe(folder: Path) -> DataSheet:
 
 def sheet_file(records: Path, task: Task, split: str) -> Path:
     """Where the sheet of a task's data set is kept."""
-    return records / f"data_{task}_{split}.json"
+    return records / f"{SHEETS}_{task}_{split}.json"
 
 
 def _first_view(scene: StoredScene) -> FirstView:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from experiments.finetuning.choice import Choice, choose
 from experiments.finetuning.data import TuningData, read_data
 from experiments.finetuning.run import SECONDS, Tuned, tune
 from experiments.models import Base
-from experiments.presets import PresetName
+from experiments.process.reporting import SILENT, Reporter
 from experiments.process.revision import commit
 from experiments.reproduction.plan import Run
-from experiments.reproduction.records import Record, plain
-from experiments.reproduction.scale import Scale
+from experiments.reproduction.records import RunRecord
+from experiments.reproduction.scale import sizes
 from experiments.reproduction.search import best_rate, from_chosen
+from experiments.reproduction.settings import Settings
 from experiments.training.loop import Diverged
 from subspace.errors import InputError
 
@@ -41,35 +42,27 @@ class Job:
     """What is to be done, and the folders that it is done with."""
 
     run: Run
+    """What is run."""
     rate: float | None
     """Peak learning rate; None where nothing is trained."""
     training: Path | None
-    """Data set; None where nothing is trained."""
+    """Data set to train on; None where nothing is trained."""
     tests: Mapping[Split, Path]
     """Data sets to evaluate on."""
     subspaces: tuple[Path, ...]
-    """Of ``experiments.extract``, one for each attribute."""
+    """Folders of ``experiments.extract``, one for each attribute."""
 
 
 @dataclass
 class Execution:
-    """Does jobs, one after the other.
+    """Does jobs, one after the other."""
 
-    Args:
-        preset: of fine-tuning.
-        scale: what the paper's sizes become.
-        weights: of the model that everything starts from …
-        base: … and the model.
-        store: of finished and interrupted fine-tunings.
-        announce: gets a line when something begins.
-    """
-
-    preset: PresetName
-    scale: Scale
-    weights: str
+    settings: Settings
+    """Preset, base model and store."""
     base: Base
-    store: Path
-    announce: Callable[[str], object]
+    """The model that everything starts from."""
+    reporter: Reporter = SILENT
+    """Gets a line when something begins."""
     _data: dict[Path, TuningData] = field(default_factory=dict, init=False)
 
     def validation_loss(self, job: Job) -> float:
@@ -80,29 +73,29 @@ class Execution:
             return math.inf
         return loss if math.isfinite(loss) else math.inf
 
-    def record(self, job: Job) -> Record:
+    def record(self, job: Job) -> RunRecord:
         """Fine-tune, evaluate on all test sets; what was interrupted goes on.
 
         A run that diverges with its rate, or ends above the base model's loss on validation scenes, gets the next lower one of
         the scale's; if all do, the one that ended lowest counts.
 
         Raises:
-            ValueError, OSError: as :func:`experiments.finetuning.run.tune` and
+            InputError, OSError: as :func:`experiments.finetuning.run.tune` and
                 :func:`experiments.evaluation.run.evaluate_dataset` do.
         """
         run = job.run
         rate, given_up, tuned = None, (), None
         if run.method is not None:
             rate, given_up, tuned = self._tuned(job)
-        self.announce(f"{run.name}: evaluating")
+        self.reporter.info(f"{run.name}: evaluating")
         start = time.perf_counter()
         try:
             tests = self._evaluate(job, tuned)
-        except ValueError as error:
+        except InputError as error:
             raise InputError(f"{run.name}: {error}") from error
-        return Record(
-            run=plain(run),
-            sizes=self.scale.sizes(run.method, run.size),
+        return RunRecord(
+            run=run,
+            sizes=sizes(self.settings.scale, run.method, run.size),
             base=self.base.label,
             commit=commit(),
             parameters=0 if tuned is None else tuned.count.total,
@@ -112,7 +105,7 @@ class Execution:
             training_seconds=0.0 if tuned is None else float(tuned.facts[SECONDS]),
             evaluation_seconds=round(time.perf_counter() - start, 1),
             data=self._hashes(job),
-            facts={} if tuned is None else dict(tuned.facts),
+            details={} if tuned is None else dict(tuned.facts),
             validation={} if tuned is None else _validation(tuned),
             tests=tests,
         )
@@ -122,7 +115,7 @@ class Execution:
         assert job.rate is not None
         tried: dict[float, Tuned] = {}
         losses: dict[float, float] = {}
-        rates = from_chosen(self.scale.rates, job.rate)
+        rates = from_chosen(self.settings.scale.rates, job.rate)
         for rate in rates:
             try:
                 tried[rate] = self._tune(replace(job, rate=rate))
@@ -139,17 +132,16 @@ class Execution:
                     f"{job.run.name}: a rate of {rate:g} made the loss {loss['after']:.3g} from {loss['before']:.3g}"
                 )
             if rate != rates[-1]:
-                self.announce(f"{outcome}; the next lower rate follows")
+                self.reporter.info(f"{outcome}; the next lower rate follows")
         best = best_rate({rate: losses[rate] for rate in tried})
         return best, tuple(rate for rate in losses if rate != best), tried[best]
 
     def _tune(self, job: Job) -> Tuned:
-        self.announce(f"{job.run.name}: fine-tuning with a peak learning rate of {job.rate:g}")
+        self.reporter.info(f"{job.run.name}: fine-tuning with a peak learning rate of {job.rate:g}")
         try:
-            return tune(self._choice(job), self.base, self._training_data(job), self.announce)
-        except ValueError as error:
-            kind = Diverged if isinstance(error, Diverged) else ValueError
-            raise kind(f"{job.run.name}: {error}") from error
+            return tune(self._choice(job), self.base, self._training_data(job), self.reporter.info)
+        except InputError as error:  # also that training diverged
+            raise type(error)(f"{job.run.name}: {error}") from error
 
     def _choice(self, job: Job) -> Choice:
         run = job.run
@@ -162,21 +154,21 @@ class Execution:
         return choose(
             method=run.method,
             data=[str(job.training)],
-            preset=self.preset,
-            weights=self.weights,
+            preset=self.settings.preset,
+            weights=self.settings.base_weights,
             matrices=run.matrices,
             peak_rate=job.rate,
-            held_out=self.scale.held_out,
+            held_out=self.settings.scale.held_out,
             seed=run.seed,
-            store=str(self.store),
-            **self.scale.sizes(run.method, run.size),
+            store=str(self.settings.store),
+            **sizes(self.settings.scale, run.method, run.size),
             **own,
         )
 
     def _training_data(self, job: Job) -> TuningData:
         assert job.training is not None
         if job.training not in self._data:
-            self._data[job.training] = read_data([job.training], self.scale.held_out)
+            self._data[job.training] = read_data([job.training], self.settings.scale.held_out)
         return self._data[job.training]
 
     def _hashes(self, job: Job) -> dict[str, str]:
@@ -185,7 +177,7 @@ class Execution:
 
     def _evaluate(self, job: Job, tuned: Tuned | None) -> dict[str, dict[str, dict[str, float]]]:
         """Test set → scene → metric → value."""
-        weights, adapter, task = self.weights, None, job.run.task
+        weights, adapter, task = self.settings.base_weights, None, job.run.task
         if tuned is not None and job.run.method == "full":
             weights = str(tuned.result)
         elif tuned is not None:

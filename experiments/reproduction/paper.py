@@ -8,18 +8,25 @@ from pathlib import Path
 
 import msgspec
 
+from experiments.reproduction.rows import Row, TableName
+
 
 class PrintedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A row of a table."""
 
+    row: Row
+    """The row of :data:`experiments.reproduction.rows.TABLES` that it is of."""
+    label: str
+    """What the paper calls the row."""
     parameters: str
-    """As printed, e.g. "16.3 M"; empty where nothing is."""
+    """Number of trained parameters as printed, e.g. "16.3 M"; empty where nothing is."""
     values: tuple[float, ...]
-    """In the order of the table's columns, in the paper's units (which it does not always name)."""
+    """Figures in the order of the table's columns, in the paper's units (which it does not always name)."""
 
 
 @cache
-def printed() -> Mapping[str, Mapping[str, PrintedRow]]:
-    """Table → label of the row → what is printed, in the paper's order."""
-    kind = dict[str, dict[str, PrintedRow]]
-    return msgspec.json.decode(Path(__file__).with_name("paper.json").read_bytes(), type=kind)
+def printed() -> Mapping[TableName, Mapping[Row, PrintedRow]]:
+    """Table → row → what is printed, in the paper's order."""
+    kind = dict[TableName, list[PrintedRow]]
+    tables = msgspec.json.decode(Path(__file__).with_name("paper.json").read_bytes(), type=kind)
+    return {name: {each.row: each for each in rows} for name, rows in tables.items()}

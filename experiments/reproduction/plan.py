@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from experiments.data.manifest import Split, Task
-from experiments.finetuning.choice import HEADS
-from experiments.reproduction.rows import BLOCKS, TABLES, Row, Table, TableName
-from experiments.reproduction.scale import Scale
+from experiments.finetuning.choice import HEADS, Allocation
+from experiments.presets import Scale
+from experiments.reproduction.rows import PATTERNS, TABLES, Part, Row, Table, TableName
 from experiments.reproduction.search import first_rates
 from experiments.scenes.schema import Attribute, Setting
 from vggt_jax.parameters import Method
 
-_PARTS = {("*",): "", BLOCKS: "blocks", HEADS: "heads"}
+_PARTS: Mapping[tuple[str, ...], Part] = {patterns: part for part, patterns in PATTERNS.items()}
 
-Search = tuple[Task, str]
-"""Whose learning rate is chosen: a task and a method's :func:`variant`."""
+
+class Search(NamedTuple):
+    """What one learning rate is chosen for: a method on a part of the model, for a task."""
+
+    task: Task
+    method: Method
+    part: Part = "all"
+
+    @property
+    def variant(self) -> str:
+        """The method by the part that it changes, if that is not all of the model: ``lora``, ``lora_heads``."""
+        return _joined(self.method, self.part)
 
 
 @dataclass(frozen=True)
@@ -24,9 +35,11 @@ class Subspaces:
     """What is mined for the rows of one method."""
 
     attributes: tuple[Attribute, ...]
+    """Attributes with a subspace each."""
     setting: Setting
+    """Setting in which they are mined."""
     mined_rank: int
-    """The paper's."""
+    """r of the adapters that they are mined from, in the paper's numbers."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +47,26 @@ class Run:
     """A fine-tuning and its evaluation on the task's test sets; rows of several tables may stand for the same one."""
 
     task: Task
+    """Task that is fine-tuned for."""
     method: Method | None
-    """None: nothing is trained."""
+    """Method of fine-tuning; None: nothing is trained."""
     size: int
-    """The paper's, as all sizes here."""
+    """Rank or dimension in the paper's numbers; 0 for what has none."""
     matrices: tuple[str, ...]
+    """Patterns of the matrices that the method changes: those of a :data:`~experiments.reproduction.rows.Part`."""
     plain: tuple[str, ...]
+    """Patterns of the matrices that get a plain LoRA beside an M."""
     subspaces: Subspaces | None
-    allocation: str
+    """What the M lies in, of the method subspace."""
+    allocation: Allocation | Literal[""]
+    """How directions are spent on the layers, of the method subspace."""
     seed: int
+    """Seed of what is drawn and of the order of the data."""
+
+    @property
+    def part(self) -> Part:
+        """The part of the model that the method changes."""
+        return _PARTS[self.matrices]
 
     @property
     def name(self) -> str:
@@ -50,21 +74,20 @@ class Run:
         if self.method is None:
             return f"{self.task}_base"
         parts = [self.task, self.method]
-        if self.method != "full":
+        if self.size:
             parts.append(f"{self.size}")
         if self.subspaces is not None:
             parts += [f"r{self.subspaces.mined_rank}", *([self.allocation] * (self.allocation != "uniform"))]
-        return "_".join([*parts, *filter(None, [_PARTS[self.matrices]]), f"seed{self.seed}"])
+        return f"{_joined('_'.join(parts), self.part)}_seed{self.seed}"
 
     @property
     def search(self) -> Search | None:
-        """Whose learning rate it takes; None: nothing is trained."""
-        return None if self.method is None else (self.task, variant(self.method, self.matrices))
+        """What its learning rate is chosen for; None: nothing is trained."""
+        return None if self.method is None else Search(self.task, self.method, self.part)
 
 
-def variant(method: Method, matrices: Sequence[str]) -> str:
-    """A method by the part of the model that it changes, if that is not all of it: ``lora``, ``lora_heads``."""
-    return "_".join(filter(None, [method, _PARTS[tuple(matrices)]]))
+def _joined(name: str, part: Part) -> str:
+    return name if part == "all" else f"{name}_{part}"
 
 
 def run_of(row: Row, table: Table, scale: Scale, seed: int) -> Run:
@@ -76,9 +99,9 @@ def run_of(row: Row, table: Table, scale: Scale, seed: int) -> Run:
     return Run(
         task=table.task,
         method=row.method,
-        size=0 if row.method in (None, "full") else row.size,
+        size=row.size,
         matrices=row.matrices,
-        plain=row.plain if with_m else (),
+        plain=HEADS if with_m else (),
         subspaces=subspaces,
         allocation=row.allocation if subspaces else "",
         seed=0 if row.method is None else seed,

@@ -2,46 +2,50 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 
-from experiments.reproduction.plan import Run, Search, variant
+from experiments.reproduction.plan import Run, Search
 from experiments.reproduction.search import best_rate, still_to_compare
 from experiments.storage.files import read_json, write_json
 from subspace.errors import InputError
 
-RATES = "rates"
-"""What names of files of searches begin with."""
+SHEETS, RATES = "data", "rates"
+"""What the names of files begin with that are no runs' records: data sheets, and searches of a learning rate."""
+Kind = TypeVar("Kind", bound=msgspec.Struct)
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A finished run."""
 
-    run: dict[str, Any]
-    """What was asked for, see :class:`experiments.reproduction.plan.Run`; sizes are the paper's."""
+    run: Run
+    """What was asked for; sizes are the paper's."""
     sizes: dict[str, int]
-    """The sizes that were used."""
+    """Rank and dimension that were used."""
     base: str
     """Name and fingerprint of the model."""
     commit: str
+    """Commit of the code."""
     parameters: int
-    """Trained."""
+    """Number of trained parameters."""
     rate: float | None
     """Peak learning rate."""
     given_up: tuple[float, ...] = ()
     """Others that were tried, with which training diverged or ended above the base model's loss on validation scenes."""
     steps: int
+    """Number of training steps."""
     training_seconds: float
+    """Duration of the fine-tuning."""
     evaluation_seconds: float
+    """Duration of the evaluation on all test sets."""
     data: dict[str, str]
     """Split, "train" and those of the test sets → sha256 of all files, see :mod:`experiments.reproduction.data_sheets`."""
-    facts: dict[str, str]
+    details: dict[str, str] = msgspec.field(name="facts")
+    """What the method says of its result, to be read."""
     validation: dict[str, float]
     """Mean loss on validation scenes "before" and "after"."""
     tests: dict[str, dict[str, dict[str, float]]]
@@ -51,14 +55,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class RateSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The learning rates that were compared for a method on a task."""
 
-    run: dict[str, Any]
+    run: Run
+    """The run that was trained with each of them."""
     losses: dict[str, float | None]
     """Rate → mean loss on validation scenes after training; None where it diverged."""
 
     @property
     def search(self) -> Search:
         """What the rate is for."""
-        return self.run["task"], variant(self.run["method"], self.run["matrices"])
+        assert self.run.search is not None
+        return self.run.search
 
     @property
     def by_rate(self) -> dict[float, float]:
@@ -81,11 +87,16 @@ def record_file(folder: Path, run: Run) -> Path:
     return folder / f"{run.name}.json"
 
 
-def read(path: Path, kind: type[Any]) -> Any | None:
-    """A :class:`Record`, :class:`RateSearch` or sheet of :mod:`~experiments.reproduction.data_sheets`, None if there is none.
+def search_file(folder: Path, search: Search) -> Path:
+    """Where a search of a learning rate is kept."""
+    return folder / f"{RATES}_{search.task}_{search.variant}.json"
+
+
+def read(path: Path, kind: type[Kind]) -> Kind | None:
+    """A :class:`RunRecord`, :class:`RateSearch` or :class:`~experiments.reproduction.data_sheets.DataSheet`, None without one.
 
     Raises:
-        ValueError: the file is damaged.
+        InputError: the file is damaged.
         OSError: it cannot be read.
     """
     if not path.exists():
@@ -98,19 +109,20 @@ def read(path: Path, kind: type[Any]) -> Any | None:
 
 def read_searches(folder: Path) -> list[RateSearch]:
     """Those of all tasks and methods; raises as :func:`read` does."""
-    found = (read(path, RateSearch) for path in sorted(folder.glob(f"{RATES}_*.json")))
-    return [search for search in found if search is not None]
+    searches = (read(path, RateSearch) for path in sorted(folder.glob(f"{RATES}_*.json")))
+    return [search for search in searches if search is not None]
+
+
+def run_files(folder: Path) -> list[Path]:
+    """The files of the records of all runs."""
+    others = (f"{SHEETS}_", f"{RATES}_", ".")
+    return [path for path in sorted(folder.glob("*.json")) if not path.name.startswith(others)]
 
 
 def write(path: Path, record: msgspec.Struct) -> None:
     """Atomically. Raises OSError if the folder cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, msgspec.to_builtins(record))
-
-
-def plain(run: Run) -> dict[str, Any]:
-    """A run as JSON can hold it."""
-    return json.loads(json.dumps(asdict(run)))
 
 
 def scene_means(scenes: Mapping[str, Mapping[str, float]], metric: str) -> float:

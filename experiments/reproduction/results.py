@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.data.manifest import Split
+from experiments.presets import Scale
 from experiments.reports.markdown import render_markdown
-from experiments.reproduction.claims import SIMILAR, Claim, Finding, examine
+from experiments.reproduction.claims import SIMILAR, Claim, Finding, Reading, examine
+from experiments.reproduction.labels import METRIC_NAMES, SPLIT_NAMES, row_label
 from experiments.reproduction.plan import Plan
 from experiments.reproduction.records import RateSearch
-from experiments.reproduction.tables import (
-    SHORT_NAMES,
-    SPLIT_NAMES,
-    Measured,
-    Records,
-    csv_of,
-    latex,
-    markdown,
-    measure,
-)
+from experiments.reproduction.rows import TABLES
+from experiments.reproduction.tables import Measured, Records, csv_of, latex, markdown, measure
 from experiments.storage.files import write_bytes
 
 PAGE = "README.md"
 _TEMPLATE = "page.md.jinja"
+_WORDS: Mapping[Reading, str] = {"holds": "yes", "opposite": "no, the opposite", "undecided": "undecided"}
 
 
 @dataclass(frozen=True)
@@ -33,13 +28,17 @@ class ClaimLine:
     """A line of the table of claims."""
 
     table: str
+    """Table that has both rows."""
     words: str
+    """The claim."""
     rows: str
+    """Both rows' labels."""
     parameters: str
-    """The first row's as a multiple of the second's."""
+    """What the first row trains as a multiple of what the second does."""
     split: str
+    """Test set."""
     readings: tuple[str, ...]
-    """Of each metric: ours, and what the paper's figures say."""
+    """For each metric what our figures say, and what the paper's do."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,13 @@ class RateLine:
     """A line of the table of learning rates."""
 
     task: str
+    """Task that is fine-tuned for."""
     method: str
+    """Method, with the part of the model that it changes."""
     before: float
-    """Loss on validation scenes of the base model …"""
+    """The base model's loss on validation scenes."""
     losses: tuple[str, ...]
-    """… and after fine-tuning with each rate, the chosen one's bold; empty where it was not tried."""
+    """Loss after fine-tuning with each rate, the chosen one's bold; empty where it was not tried."""
 
 
 def write_results(folder: Path, plan: Plan, records: Records, searches: Sequence[RateSearch], command: str) -> None:
@@ -80,7 +81,7 @@ def _page(
         plan=plan,
         command=command,
         tables=[(each, markdown(each)) for each in measured],
-        claims=_lines(findings),
+        claims=_claim_lines(findings, plan.scale),
         similar=SIMILAR,
         done=len(records),
         bases=sorted({record.base for record in records.values()}),
@@ -98,7 +99,8 @@ def _rate_lines(records: Records, searches: Sequence[RateSearch], rates: Sequenc
     before = {run.search: record.validation["before"] for run, record in records.items() if run.search}
     for each in searches:
         if each.search in before:
-            yield RateLine(*each.search, before[each.search], tuple(_loss(each, rate) for rate in rates))
+            losses = tuple(_loss(each, rate) for rate in rates)
+            yield RateLine(each.search.task, each.search.variant, before[each.search], losses)
 
 
 def _loss(search: RateSearch, rate: float) -> str:
@@ -109,7 +111,7 @@ def _loss(search: RateSearch, rate: float) -> str:
     return f"**{text}**" if rate == search.chosen else text
 
 
-def _lines(findings: Sequence[Finding]) -> list[ClaimLine]:
+def _claim_lines(findings: Sequence[Finding], scale: Scale) -> list[ClaimLine]:
     """One line for each claim and test set."""
     groups: dict[tuple[Claim, Split], list[Finding]] = {}
     for finding in findings:
@@ -118,7 +120,7 @@ def _lines(findings: Sequence[Finding]) -> list[ClaimLine]:
         ClaimLine(
             claim.table,
             claim.words,
-            " · ".join(found[0].rows),
+            " · ".join(row_label(row, TABLES[claim.table], scale) for row in (claim.first, claim.second)),
             _multiple(*found[0].parameters),
             SPLIT_NAMES[split],
             tuple(_reading(finding) for finding in found),
@@ -137,7 +139,7 @@ def _reading(finding: Finding) -> str:
     low, high, *by_seed = (
         value / abs(difference.first) for value in (difference.low, difference.high, *finding.by_seed)
     )
-    name = SHORT_NAMES[finding.metric]
+    name = METRIC_NAMES[finding.metric]
     seeds = f"; seeds {min(by_seed):+.1%} to {max(by_seed):+.1%}" if len(by_seed) > 1 else ""
-    paper = f"; paper: {finding.printed}" if finding.printed else ""
-    return f"{name}: {finding.reading} ({share:+.1%} [{low:+.1%}, {high:+.1%}]{seeds}{paper})"
+    paper = f"; paper: {_WORDS[finding.printed]}" if finding.printed else ""
+    return f"{name}: {_WORDS[finding.reading]} ({share:+.1%} [{low:+.1%}, {high:+.1%}]{seeds}{paper})"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 from experiments.data.manifest import Split, Task
 from experiments.finetuning.choice import HEADS, Allocation
@@ -12,26 +13,33 @@ from experiments.scenes.schema import Attribute, Setting
 from vggt_jax.parameters import Method
 
 TableName = Literal["1", "2", "3", "4", "5", "s1"]
-BLOCKS = ("aggregator.*",)
+Part = Literal["all", "blocks", "heads"]
+"""What a method changes: every matrix that can be adapted, those of the transformer blocks, or those of the heads."""
+PATTERNS: Mapping[Part, tuple[str, ...]] = {"all": ("*",), "blocks": ("aggregator.*",), "heads": HEADS}
+"""Part → patterns of its matrices, as :mod:`experiments.finetuning` takes them."""
+Difference = Literal["method", "mined_rank", "allocation"]
+"""What the rows of a table differ in, sizes aside."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table, with the sizes that the paper prints; :mod:`experiments.reproduction.scale` has a preset's."""
+    """What a line of a table stands for, in the paper's sizes; two lines of one table are never equal."""
 
-    label: str
-    """As the paper prints it, the key of ``paper.json``, where controls are missing."""
     method: Method | None = None
-    """None: the base model as it is."""
-    size: int = 16
-    """r of lora, pissa and adalora, d of subspace, D of psv."""
+    """Method of fine-tuning; None is the base model as it is."""
+    size: int = 0
+    """r of lora, pissa and adalora, d of subspace, D of psv; 0 for what has no size."""
     mined_rank: int | None = None
-    """r of the adapters that the subspaces were mined from; None: those of the main tables."""
+    """r of the adapters that the subspaces were mined from; None is that of the main tables."""
     allocation: Allocation = "uniform"
-    matrices: tuple[str, ...] = ("*",)
-    """Those that the method changes; with subspace and psv, that get an M."""
-    plain: tuple[str, ...] = HEADS
-    """Those that get a plain LoRA of rank 16 as well."""
+    """How directions are spent on the layers, of subspace."""
+    part: Part = "all"
+    """Part of the model that the method changes; with subspace and psv, the part that gets an M."""
+
+    @property
+    def matrices(self) -> tuple[str, ...]:
+        """Patterns of the matrices that the method changes."""
+        return PATTERNS[self.part]
 
 
 @dataclass(frozen=True)
@@ -39,33 +47,36 @@ class Table:
     """A table: a task, test sets and rows."""
 
     name: TableName
+    """The paper's number of the table; s1 is the supplement's."""
     title: str
+    """What stands above it."""
     task: Task
+    """Task that is fine-tuned for."""
     tests: tuple[tuple[Split, tuple[str, ...]], ...]
     """Test sets with the metrics of each, in the order of the paper's columns."""
     attributes: tuple[Attribute, ...]
-    """Whose subspaces Ours unites."""
+    """Attributes whose subspaces Ours unites."""
     setting: Setting
-    """In which they were mined."""
+    """Setting in which these subspaces were mined."""
     rows: tuple[Row, ...]
+    """The lines, in the paper's order."""
+    differs_in: Difference = "method"
+    """What its rows are called by."""
 
 
 POINTS = ("accuracy", "completeness", "normal_consistency")
 DEPTH = ("abs_rel", "delta")
 _ALL: tuple[Attribute, ...] = ("texture", "geometry", "camera", "lighting")
 
-
-def _ranks(label: str, method: Method, ranks: tuple[int, ...]) -> tuple[Row, ...]:
-    return tuple(Row(f"{label} (rank={rank})", method, rank) for rank in ranks)
-
-
-def _ours(dims: tuple[int, ...], label: str = "Ours (d={})", **settings) -> tuple[Row, ...]:
-    return tuple(Row(label.format(dim), "subspace", dim, **settings) for dim in dims)
-
-
-_BASE, _FULL = Row("VGGT"), Row("Full", "full")
-CONTROL = Row("Heads alone (rank=16)", "lora", matrices=HEADS)
+BASE, FULL = Row(), Row("full")
+lora, pissa, adalora, psv, ours = (partial(Row, method) for method in ("lora", "pissa", "adalora", "psv", "subspace"))
+CONTROL = lora(16, part="heads")
 """Not in the paper: what Ours and PSV have without an M, with a small model nearly all of their parameters."""
+
+
+def _each(make: Callable[..., Row], sizes: Iterable[int], **settings: Any) -> tuple[Row, ...]:
+    return tuple(make(size, **settings) for size in sizes)
+
 
 # What a table costs is printed before it starts (plan.describe); what it should show:
 TABLES: Mapping[TableName, Table] = {
@@ -80,12 +91,12 @@ TABLES: Mapping[TableName, Table] = {
             ("texture", "geometry"),
             "micro_baseline",
             (
-                _BASE,
-                _FULL,
-                *_ranks("LoRA", "lora", (16, 32, 64, 128)),
-                *_ranks("PiSSA", "pissa", (16, 32, 64, 128)),
+                BASE,
+                FULL,
+                *_each(lora, (16, 32, 64, 128)),
+                *_each(pissa, (16, 32, 64, 128)),
                 CONTROL,
-                *_ours((8, 16, 32)),
+                *_each(ours, (8, 16, 32)),
             ),
         ),
         # Four attributes' subspaces improve with d and lead at d = 64, in and out of domain; LoRA and PiSSA overfit as r grows.
@@ -97,12 +108,12 @@ TABLES: Mapping[TableName, Table] = {
             _ALL,
             "object_centric",
             (
-                _BASE,
-                _FULL,
-                *_ranks("LoRA", "lora", (16, 32, 64, 128, 256)),
-                *_ranks("PiSSA", "pissa", (16, 32, 64, 128, 256)),
+                BASE,
+                FULL,
+                *_each(lora, (16, 32, 64, 128, 256)),
+                *_each(pissa, (16, 32, 64, 128, 256)),
                 CONTROL,
-                *_ours((16, 32, 64)),
+                *_each(ours, (16, 32, 64)),
             ),
         ),
         # At equal numbers of parameters (M on the blocks, plain LoRA on the heads) ours is ahead of LoRA, AdaLoRA behind.
@@ -114,12 +125,12 @@ TABLES: Mapping[TableName, Table] = {
             _ALL,
             "object_centric",
             (
-                _BASE,
-                _FULL,
-                *_ranks("LoRA", "lora", (16, 32, 64, 128)),
-                *_ranks("AdaLoRA", "adalora", (16, 32, 64, 128)),
+                BASE,
+                FULL,
+                *_each(lora, (16, 32, 64, 128)),
+                *_each(adalora, (16, 32, 64, 128)),
                 CONTROL,
-                Row("Ours", "subspace", 64, matrices=BLOCKS),
+                ours(64, part="blocks"),
             ),
         ),
         # Mined directions are better than the weights' leading singular vectors; clearest where there are few.
@@ -130,7 +141,7 @@ TABLES: Mapping[TableName, Table] = {
             (("test", POINTS), ("cross_domain", POINTS)),
             _ALL,
             "object_centric",
-            (*(Row(f"PSV (d={D})", "psv", D) for D in (32, 64, 128, 256)), CONTROL, *_ours((8, 16, 32, 64))),
+            (*_each(psv, (32, 64, 128, 256)), CONTROL, *_each(ours, (8, 16, 32, 64))),
         ),
         # The rank of the adapters that are mined hardly matters.
         Table(
@@ -141,9 +152,10 @@ TABLES: Mapping[TableName, Table] = {
             _ALL,
             "object_centric",
             (
-                *_ours((8, 16, 32, 64), "r=64 (d={})", mined_rank=64),
-                *_ours((8, 16, 32, 64), "r=16 (d={})", mined_rank=16),
+                *_each(ours, (8, 16, 32, 64), mined_rank=64),
+                *_each(ours, (8, 16, 32, 64), mined_rank=16),
             ),
+            "mined_rank",
         ),
         # The same d in every layer is as good as d by effective rank.
         Table(
@@ -154,9 +166,10 @@ TABLES: Mapping[TableName, Table] = {
             _ALL,
             "object_centric",
             (
-                *_ours((16, 32, 64), "Uniform (d={})"),
-                *_ours((16, 32, 64), "Importance (d={})", allocation="importance"),
+                *_each(ours, (16, 32, 64)),
+                *_each(ours, (16, 32, 64), allocation="importance"),
             ),
+            "allocation",
         ),
     )
 }

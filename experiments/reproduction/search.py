@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 
 def first_rates(rates: Sequence[float]) -> tuple[float, ...]:
@@ -38,3 +39,38 @@ def still_to_compare(rates: Sequence[float], losses: Mapping[float, float]) -> t
         return missing
     best = rates.index(best_rate(losses))
     return tuple(rate for rate in rates[max(0, best - 1) : best + 2] if rate not in losses)
+
+
+@dataclass(frozen=True)
+class OpenSearch:
+    """A search that is under way; its methods return what it becomes."""
+
+    rates: Sequence[float]
+    """All rates that may be tried, rising."""
+    losses: Mapping[float, float] = field(default_factory=dict)
+    """Rate → loss on validation scenes, of those that were tried; infinite where training diverged."""
+    running: frozenset[float] = frozenset()
+    """Rates that are being tried."""
+
+    @property
+    def next_rate(self) -> float | None:
+        """The rate to try next; None: nothing before what is running has ended, or ever."""
+        return next((rate for rate in still_to_compare(self.rates, self.losses) if rate not in self.running), None)
+
+    @property
+    def has_first(self) -> bool:
+        """Whether all first rates have been tried."""
+        return self.losses.keys() >= set(first_rates(self.rates))
+
+    @property
+    def chosen(self) -> float | None:
+        """The best rate once the search is over, None before."""
+        return None if still_to_compare(self.rates, self.losses) else best_rate(self.losses)
+
+    def begun(self, rate: float) -> OpenSearch:
+        """``rate`` is being tried."""
+        return replace(self, running=self.running | {rate})
+
+    def report(self, rate: float, loss: float) -> OpenSearch:
+        """``rate`` has been tried and came to ``loss``."""
+        return replace(self, losses={**self.losses, rate: loss}, running=self.running - {rate})

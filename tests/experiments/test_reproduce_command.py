@@ -7,25 +7,27 @@ from pathlib import Path
 
 import pytest
 
+from tests.experiments.commands import call
+
 ROOT = Path(__file__).parents[2]
-
-
-def run(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.reproduce", *arguments],
-        capture_output=True, text=True, cwd=cwd, timeout=300,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
-    )  # fmt: skip
+COMMAND = "experiments.reproduce"
 
 
 def test_a_dry_run_lists_the_runs_and_their_cost_and_writes_nothing(tmp_path):
-    found = run("--table=1", "--seeds=0,1", "--dry_run", cwd=tmp_path)
+    found = subprocess.run(
+        [sys.executable, "-m", COMMAND, "--table=1", "--seeds=0,1", "--dry_run"],
+        capture_output=True, text=True, cwd=tmp_path, timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+    )  # fmt: skip
     assert found.returncode == 0, found.stderr
     names = found.stdout.splitlines()
     assert names[0] == "faces_base" and names[-1] == "faces_subspace_32_r64_seed1" and len(names) == 27
     assert "fine-tunings for seed(s) 0, 1" in found.stderr and "about" in found.stderr
     assert not list(tmp_path.iterdir()) and "have a record" not in found.stderr
-    shipped = run("--table=1", "--seeds=0,9", "--dry_run", f"--output={ROOT / 'results' / 'nano'}", cwd=tmp_path)
+
+
+def test_a_dry_run_says_which_runs_have_a_record():
+    shipped = call(COMMAND, "--table=1", "--seeds=0,9", "--dry_run", f"--output={ROOT / 'results' / 'nano'}")
     assert "have a record in" in shipped.stderr and "another --output would run them again" in shipped.stderr
     assert "faces_full_seed0  (has a record)" in shipped.stdout and "faces_full_seed9\n" in shipped.stdout
 
@@ -35,13 +37,14 @@ def test_a_dry_run_lists_the_runs_and_their_cost_and_writes_nothing(tmp_path):
     [
         (["--table=6"], "flag --table=6"),
         (["--seeds=a"], "--seeds=a: numbers with commas between them, such as 0,1,2"),
-        (["--seeds=-1"], "--seeds: name at least one seed, none below 0"),
+        (["--seeds=-1"], "seeds: name at least one, none below 0"),
         (["--weights=nowhere.safetensors"], "nowhere.safetensors"),
-        (["--data=nowhere"], "--data=nowhere is no folder"),
-        (["--output=/dev/null"], "cannot write to --output=/dev/null: Not a directory"),
+        (["--data=nowhere"], "data: nowhere is no folder"),
+        (["--output=/dev/null"], "/dev/null"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(tmp_path, flags, message):
-    found = run(*flags, cwd=tmp_path)
-    assert found.returncode == 2 and message in found.stderr and "Traceback" not in found.stderr
+def test_what_is_wrong_is_said_in_one_line(tmp_path, monkeypatch, flags, message):
+    monkeypatch.chdir(tmp_path)
+    found = call(COMMAND, *flags)
+    assert found.status == 2 and message in found.stderr.splitlines()[-1] and not found.stdout
     assert not (tmp_path / "results").exists()

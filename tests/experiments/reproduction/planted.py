@@ -3,16 +3,16 @@
 import numpy as np
 
 from experiments.evaluation.results import METRICS
+from experiments.presets import PRESETS
 from experiments.reproduction.data_sheets import DataSheet, FirstView
 from experiments.reproduction.plan import make_plan
-from experiments.reproduction.records import Record
-from experiments.reproduction.scale import SCALES
+from experiments.reproduction.records import RunRecord
 
 SCENES = [f"scene_{i:04d}" for i in range(12)]
 
 
 def plan(*tables, seeds=(0,), preset="nano"):
-    return make_plan(tables, seeds, SCALES[preset])
+    return make_plan(tables, seeds, PRESETS[preset].scale)
 
 
 def record(run, level, splits=("test", "cross_domain"), noise=0.0, parameters=1000, seconds=60.0):
@@ -23,9 +23,9 @@ def record(run, level, splits=("test", "cross_domain"), noise=0.0, parameters=10
         name: {metric.name: float(level * (1 + i / 100) * draws[i]) for metric in METRICS}
         for i, name in enumerate(SCENES)
     }
-    return Record(
-        run={"seed": run.seed}, sizes={}, base="nano (ab)", commit="c0ffee", parameters=parameters, rate=1e-3, steps=100,
-        training_seconds=seconds, evaluation_seconds=1.0, data={}, facts={}, validation={"before": 0.3, "after": 0.2},
+    return RunRecord(
+        run=run, sizes={}, base="nano (ab)", commit="c0ffee", parameters=parameters, rate=1e-3, steps=100,
+        training_seconds=seconds, evaluation_seconds=1.0, data={}, details={}, validation={"before": 0.3, "after": 0.2},
         tests={split: scenes for split in splits},
     )  # fmt: skip
 

@@ -1,10 +1,5 @@
-"""What one job hands to fine-tuning and to evaluation, and what its record says; here and in processes of their own."""
+"""What one job hands to fine-tuning and to evaluation, and what its record says."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +11,7 @@ from experiments.evaluation.results import METRICS, Results
 from experiments.finetuning.run import SECONDS, Tuned
 from experiments.reproduction import execution
 from experiments.reproduction.execution import Execution, Job
-from experiments.reproduction.places import Places
+from experiments.reproduction.settings import Settings
 from experiments.training.loop import Diverged
 from tests.experiments.reproduction.planted import plan
 from vggt_jax.parameters import ParameterCount
@@ -65,7 +60,7 @@ def calls(monkeypatch):
 
 def make(tmp_path, wanted):
     base = SimpleNamespace(label="nano (ab)")
-    return Execution("nano", wanted.scale, "nano", base, tmp_path / "store", lambda line: None)  # pyright: ignore[reportArgumentType]
+    return Execution(Settings(store=tmp_path / "store"), base)  # pyright: ignore[reportArgumentType]
 
 
 def job(run, rate=1e-3):
@@ -119,7 +114,7 @@ def test_a_run_that_a_rate_harms_gets_the_next_lower_one(tmp_path, calls, monkey
 
     monkeypatch.setattr(execution, "tune", tune_to)
     execute, said = make(tmp_path, wanted), []
-    execute.announce = said.append
+    execute.reporter = SimpleNamespace(info=said.append)  # pyright: ignore[reportAttributeAccessIssue]
     record = execute.record(lora)
     assert (record.rate, record.given_up) == (rate, given_up) and tried == list(after)
     assert record.validation["after"] == after[rate]
@@ -160,52 +155,3 @@ def test_the_record_has_what_training_found(tmp_path, calls):
     }  # fmt: skip
     assert record.sizes == {"rank": 2} and record.base == "nano (ab)" and record.steps > 0
     assert execute.validation_loss(job(run, 3e-4)) == 0.5
-
-
-def test_one_place_is_this_process(tmp_path, calls):
-    wanted = plan("3")
-    base = SimpleNamespace(label="nano (ab)")
-    with Places(1, "nano", wanted.scale, "nano", base, tmp_path, lambda line: None) as places:  # pyright: ignore[reportArgumentType]
-        future = places.record(job(wanted.runs[0]))
-        assert future.done() and future.result().parameters == 0
-
-
-def test_processes_of_their_own_say_what_is_wrong(tmp_path):
-    """Real ones, of a data set that is not there."""
-    wanted = plan("3")
-    run = next(run for run in wanted.runs if run.method == "lora")
-    said = []
-    base = SimpleNamespace(label="nano (ab)")
-    with pytest.raises((ValueError, OSError), match="glass/train"):
-        with Places(2, "nano", wanted.scale, "nano", base, tmp_path, said.append) as places:  # pyright: ignore[reportArgumentType]
-            places.validation_loss(job(run)).result(timeout=300)
-    assert said == [f"{run.name}: a learning rate of 0.001, to compare"]
-
-
-ABANDONED = """
-import os, signal, time
-from pathlib import Path
-from types import SimpleNamespace
-from experiments.reproduction.places import Places
-from experiments.reproduction.scale import SCALES
-
-places = Places(2, "nano", SCALES["nano"], "nano", SimpleNamespace(label=""), Path("."), print)
-print(places._processes.submit(os.getpid).result(), flush=True)
-places._processes.submit(time.sleep, 1000)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_processes_of_their_own_end_with_a_command_that_is_killed(tmp_path):
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", ABANDONED]
-    with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True) as killed:
-        assert killed.stdout is not None
-        process = Path("/proc") / killed.stdout.readline().strip()
-        assert killed.wait(timeout=300) == -signal.SIGKILL
-    for _ in range(300):
-        if not process.exists() or "State:\tZ" in (process / "status").read_text():
-            return
-        time.sleep(0.1)
-    os.kill(int(process.name), signal.SIGKILL)
-    pytest.fail("it goes on")

@@ -1,7 +1,7 @@
 """What is run: each run once, seeds in turn, one search of a learning rate for each method."""
 
-from experiments.reproduction.plan import describe, run_of
-from experiments.reproduction.rows import TABLES
+from experiments.reproduction.plan import Search, describe, run_of
+from experiments.reproduction.rows import TABLES, ours
 from tests.experiments.reproduction.planted import plan
 
 
@@ -18,19 +18,20 @@ def test_tables_share_runs_and_names_tell_them_apart():
 
 def test_rows_of_table_5_and_2_are_the_same_run_only_for_the_adapters_of_the_main_tables():
     scale = plan("2").scale
-    by_label = {row.label: run_of(row, TABLES[name], scale, 0) for name in ("2", "5") for row in TABLES[name].rows}
-    assert by_label["Ours (d=16)"] == by_label["r=64 (d=16)"] != by_label["r=16 (d=16)"]
+    (main,) = (run_of(row, TABLES["2"], scale, 0) for row in TABLES["2"].rows if row == ours(16))
+    runs = {row: run_of(row, TABLES["5"], scale, 0) for row in TABLES["5"].rows}
+    assert main == runs[ours(16, mined_rank=64)] != runs[ours(16, mined_rank=16)]
 
 
 def test_a_methods_rates_are_compared_on_its_first_row_and_the_controls_on_their_own():
     found = plan("1", "3").searches
-    assert {key: run.size for key, run in found.items()} == {
+    assert {(search.task, search.variant): run.size for search, run in found.items()} == {
         ("faces", "full"): 0, ("faces", "lora"): 16, ("faces", "pissa"): 16, ("faces", "lora_heads"): 16,
         ("faces", "subspace"): 8,
         ("glass", "full"): 0, ("glass", "lora"): 16, ("glass", "adalora"): 16, ("glass", "lora_heads"): 16,
         ("glass", "subspace_blocks"): 64,
     }  # fmt: skip
-    assert found["glass", "lora_heads"].name == "glass_lora_16_heads_seed0"
+    assert found[Search("glass", "lora", "heads")].name == "glass_lora_16_heads_seed0"
 
 
 def test_the_cost_counts_searches_and_extractions():

@@ -11,17 +11,20 @@ import msgspec
 import pytest
 
 from experiments.reproduction.data_sheets import DataSheet
-from experiments.reproduction.plan import make_plan
-from experiments.reproduction.records import RateSearch, plain, read, read_searches
+from experiments.reproduction.plan import Search, make_plan
+from experiments.reproduction.record_folder import RecordFolder
+from experiments.reproduction.records import RateSearch, read, read_searches
 from experiments.reproduction.results import write_results
+from experiments.reproduction.scale import sizes
 from experiments.reproduction.schedule import Schedule
+from subspace.errors import InputError
 from tests.experiments.reproduction import planted
 from tests.experiments.reproduction.planted import plan
 
 BEST_RATE = 5e-4
 
 
-class Materials:
+class Inputs:
     """Of no content; notes what is asked for."""
 
     def __init__(self):
@@ -40,7 +43,7 @@ class Materials:
 
 
 class Done:
-    """Places where a job takes no time; notes jobs in the order in which they are handed over."""
+    """Workers that take no time; notes jobs in the order in which they are handed over."""
 
     def __init__(self, scale, best_rate=BEST_RATE, diverges_above=math.inf):
         self.compared, self.recorded, self._scale = [], [], scale
@@ -56,10 +59,9 @@ class Done:
         return finished(self.make(job))
 
     def make(self, job):
-        sizes = self._scale.sizes(job.run.method, job.run.size)
         found = planted.record(job.run, 1.0, splits=tuple(job.tests), parameters=7, seconds=90.0)
-        values = {name: getattr(found, name) for name in found.__struct_fields__}
-        return type(found)(**{**values, "run": plain(job.run), "sizes": sizes, "rate": job.rate})
+        used = sizes(self._scale, job.run.method, job.run.size)
+        return msgspec.structs.replace(found, sizes=used, rate=job.rate)
 
 
 def finished(value):
@@ -68,43 +70,47 @@ def finished(value):
     return future
 
 
-def make(tmp_path, wanted, label="nano (ab)"):
-    return Schedule(wanted, label, Materials(), tmp_path / "records", lambda line: None)
+def records_in(tmp_path, wanted, base="nano (ab)", **more):
+    return RecordFolder(wanted, base, tmp_path / "records", **more)
+
+
+def make(tmp_path, wanted, inputs=None, **more):
+    return Schedule(records_in(tmp_path, wanted, **more), inputs or Inputs())
 
 
 def go(tmp_path, wanted, at_once=1):
-    places = Done(wanted.scale)
-    return dict(make(tmp_path, wanted)(places, at_once)), places
+    workers = Done(wanted.scale)
+    return dict(make(tmp_path, wanted)(workers, at_once)), workers
 
 
 def test_every_methods_rate_is_the_best_of_the_same_ones_on_validation_scenes(tmp_path):
     wanted = plan("3")
-    found, places = go(tmp_path, wanted)
+    found, workers = go(tmp_path, wanted)
     assert list(found) == wanted.runs
     for method in ("lora", "adalora", "full", "subspace_blocks", "lora_heads"):
-        tried = [job for job in places.compared if job.run.search == ("glass", method)]
+        tried = [job for job in workers.compared if (job.run.search.task, job.run.search.variant) == ("glass", method)]
         assert [job.rate for job in tried] == [1e-4, 5e-4, 2.5e-3]
         assert len({job.run for job in tried}) == 1
         search = read(tmp_path / "records" / f"rates_glass_{method}.json", RateSearch)
         assert search is not None and search.chosen == BEST_RATE and search.losses["0.0005"] == 0
-    assert {job.rate for job in places.recorded} == {None, BEST_RATE}
-    assert [job.run.method for job in places.recorded if job.rate is None] == [None]
+    assert {job.rate for job in workers.recorded} == {None, BEST_RATE}
+    assert [job.run.method for job in workers.recorded if job.rate is None] == [None]
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_a_search_goes_on_beyond_the_best_rate_and_ends_on_the_way_to_one_that_diverges(tmp_path, at_once):
     wanted = plan("3")
-    places = Done(wanted.scale, best_rate=1e-5, diverges_above=1e-3)
-    dict(make(tmp_path, wanted)(places, at_once))
-    tried = [job.rate for job in places.compared if job.run.search == ("glass", "lora")]
+    workers = Done(wanted.scale, best_rate=1e-5, diverges_above=1e-3)
+    dict(make(tmp_path, wanted)(workers, at_once))
+    tried = [job.rate for job in workers.compared if job.run.search == Search("glass", "lora")]
     assert tried == [1e-4, 5e-4, 2.5e-3, 2e-5, 4e-6]
     search = read(tmp_path / "records" / "rates_glass_lora.json", RateSearch)
     assert search is not None and search.losses["0.0025"] is None
     assert list(search.losses) == ["4e-06", "2e-05", "0.0001", "0.0005", "0.0025"]
-    assert {job.rate for job in places.recorded} == {None, 2e-5}
-    _, places = go(tmp_path, plan("3", seeds=(1,)))
-    assert not places.compared
-    found = make(tmp_path, wanted).found()
+    assert {job.rate for job in workers.recorded} == {None, 2e-5}
+    _, workers = go(tmp_path, plan("3", seeds=(1,)))
+    assert not workers.compared
+    found = records_in(tmp_path, wanted).found()
     write_results(tmp_path, wanted, found, read_searches(tmp_path / "records"), "python -m experiments.reproduce")
     line = "| glass | lora | 0.3000 | 0.9163 | **0.6931** | 2.3026 | 3.9120 | diverged |  |  |"
     assert line in (tmp_path / "README.md").read_text()
@@ -112,32 +118,30 @@ def test_a_search_goes_on_beyond_the_best_rate_and_ends_on_the_way_to_one_that_d
 
 def test_further_seeds_take_the_chosen_rate(tmp_path):
     go(tmp_path, plan("3"))
-    _, places = go(tmp_path, plan("3", seeds=(0, 1)))
-    assert not places.compared and {job.run.seed for job in places.recorded} == {1}
-    assert {job.rate for job in places.recorded} == {BEST_RATE}
+    _, workers = go(tmp_path, plan("3", seeds=(0, 1)))
+    assert not workers.compared and {job.run.seed for job in workers.recorded} == {1}
+    assert {job.rate for job in workers.recorded} == {BEST_RATE}
 
 
 def test_without_a_choice_of_rates_nothing_is_searched(tmp_path):
     wanted = plan("3")
     wanted = replace(wanted, scale=replace(wanted.scale, rates=(1e-5,)))
-    _, places = go(tmp_path, wanted)
-    assert not places.compared and {job.rate for job in places.recorded} == {None, 1e-5}
+    _, workers = go(tmp_path, wanted)
+    assert not workers.compared and {job.rate for job in workers.recorded} == {None, 1e-5}
     assert not list((tmp_path / "records").glob("rates_*"))
 
 
 def test_a_job_has_the_folders_of_its_run_and_nothing_is_made_that_no_run_needs(tmp_path):
     wanted = plan("5", "s1")
-    materials, places = Materials(), Done(wanted.scale)
-    list(Schedule(wanted, "nano (ab)", materials, tmp_path / "records", lambda line: None)(places, 1))
-    job = next(job for job in places.recorded if job.run.subspaces.mined_rank == 16)
+    inputs, workers = Inputs(), Done(wanted.scale)
+    list(make(tmp_path, wanted, inputs)(workers, 1))
+    job = next(job for job in workers.recorded if job.run.subspaces.mined_rank == 16)
     assert job.training == Path("humans/train")
     assert job.tests == {split: Path("humans", split) for split in ("test", "cross_domain")}
     assert job.subspaces == tuple(Path(f"{name}_r16") for name in ("texture", "geometry", "camera", "lighting"))
-    assert (
-        len(materials.made) == len(set(materials.made)) == 3 + 2
-    )  # three data sets, subspaces of adapters of two ranks
-    _, places = go(tmp_path, make_plan(("3",), (0,), wanted.scale))
-    base = places.recorded[0]
+    assert len(inputs.made) == len(set(inputs.made)) == 3 + 2  # three data sets, subspaces of adapters of two ranks
+    _, workers = go(tmp_path, make_plan(("3",), (0,), wanted.scale))
+    base = workers.recorded[0]
     assert base.run.method is None and base.training is None and base.subspaces == ()
 
 
@@ -148,7 +152,7 @@ def test_a_record_is_found_again_and_shown_in_the_tables(tmp_path):
         made[run] = record
         if len(made) == 3:
             break
-    assert make(tmp_path, wanted).found() == made
+    assert records_in(tmp_path, wanted).found() == made
     write_results(tmp_path, wanted, made, read_searches(tmp_path / "records"), "python -m experiments.reproduce")
     assert {path.name for path in tmp_path.iterdir()} == {
         "README.md", "table_3.md", "table_3.tex", "table_3.csv", "records"
@@ -158,18 +162,18 @@ def test_a_record_is_found_again_and_shown_in_the_tables(tmp_path):
     assert "Which claims hold?" in page
     assert "| 4e-06 | 2e-05 | 0.0001 | 0.0005 | 0.0025 | 0.0125 | 0.0625 |" in page
     assert "| glass | full | 0.3000 |  |  | 1.6094 | **0.0000** | 1.6094 |  |  |\n| glass | lora |" in page
-    rest, places = go(tmp_path, wanted)
+    rest, workers = go(tmp_path, wanted)
     assert [*made, *rest] == wanted.runs
     write_results(tmp_path, wanted, {**made, **rest}, [], "python -m experiments.reproduce")
     assert "| Ours (d=8) · LoRA (rank=2) | × 1 | test | Acc: " in (tmp_path / "README.md").read_text()
-    assert not {job.run for job in places.recorded} & made.keys()
+    assert not {job.run for job in workers.recorded} & made.keys()
 
 
 def test_tables_and_seeds_of_other_calls_are_shown_too(tmp_path):
     go(tmp_path, plan("3"))
     wanted = plan("1", seeds=(2,))
     next(iter(make(tmp_path, wanted)(Done(wanted.scale), 1)))
-    shown, found = make(tmp_path, wanted).collected()
+    shown, found = records_in(tmp_path, wanted).collected()
     assert [table.name for table in shown.tables] == ["1", "3"] and shown.seeds == (0, 2)
     assert {run.task for run in found} == {"glass", "faces"} and len(found) == 13
     write_results(tmp_path, shown, found, read_searches(tmp_path / "records"), "python -m experiments.reproduce")
@@ -183,7 +187,7 @@ def test_tables_and_seeds_of_other_calls_are_shown_too(tmp_path):
     page = (tmp_path / "README.md").read_text()
     assert f"gets the next lower one:\n\n- {run.name}: 0.0001\n" in page
     go(tmp_path, plan("3", seeds=(1,)))
-    shown, _ = make(tmp_path, plan("3")).collected()
+    shown, _ = records_in(tmp_path, plan("3")).collected()
     assert [table.name for table in shown.tables] == ["3"] and shown.seeds == (0, 1)
 
 
@@ -199,14 +203,14 @@ class Hashed(Done):
 
 def test_runs_on_different_data_do_not_come_into_one_table(tmp_path):
     wanted = plan("3")
-    places = Hashed(wanted.scale)
-    running = make(tmp_path, wanted)(places, 1)
+    workers = Hashed(wanted.scale)
+    running = make(tmp_path, wanted)(workers, 1)
     next(running)
-    places.sha256 = "ef"
+    workers.sha256 = "ef"
     message = r"data_glass_train\.json and .*glass_full_seed0\.json are of different data \(glass, train\)"
     with pytest.raises(ValueError, match=message):
         next(running)
-    assert len(make(tmp_path, wanted).found()) == 1
+    assert len(records_in(tmp_path, wanted).found()) == 1
 
 
 def test_records_of_different_data_are_refused_without_a_sheet_too(tmp_path):
@@ -214,30 +218,30 @@ def test_records_of_different_data_are_refused_without_a_sheet_too(tmp_path):
     dict(make(tmp_path, wanted)(Hashed(wanted.scale), 1))
     for path in (tmp_path / "records").glob("data_*"):
         path.unlink()
-    assert len(make(tmp_path, wanted).found()) == 12
+    assert len(records_in(tmp_path, wanted).found()) == 12
     path = tmp_path / "records" / "glass_base.json"
     path.write_text(path.read_text().replace('"ab"', '"gh"'))
     with pytest.raises(
         ValueError, match=r"glass_base\.json and .*glass_full_seed0\.json are of different data \(glass, test\)"
     ):
-        make(tmp_path, wanted).found()
+        records_in(tmp_path, wanted).found()
 
 
 def another(tmp_path, wanted, sheet):
     """A schedule on another machine, whose data sets have this sheet."""
-    schedule = make(tmp_path, wanted)
-    schedule.materials.sheet = lambda folder: sheet
-    return schedule
+    inputs = Inputs()
+    inputs.sheet = lambda folder: sheet
+    return make(tmp_path, wanted, inputs)
 
 
 def test_the_same_scenes_rendered_on_another_machine_are_the_same_data(tmp_path):
     """Its processor rounds differently, so the bytes and their hashes differ."""
     seed_0, both = plan("3"), plan("3", seeds=(0, 1))
     dict(make(tmp_path, seed_0)(Hashed(seed_0.scale), 1))
-    places = Hashed(both.scale)
-    places.sha256 = "ef"
-    dict(another(tmp_path, both, planted.sheet("ef", depth=2.0001))(places, 1))
-    assert {job.run.seed for job in places.recorded} == {1} and len(make(tmp_path, both).found()) == 23
+    workers = Hashed(both.scale)
+    workers.sha256 = "ef"
+    dict(another(tmp_path, both, planted.sheet("ef", depth=2.0001))(workers, 1))
+    assert {job.run.seed for job in workers.recorded} == {1} and len(records_in(tmp_path, both).found()) == 23
     kept = read(tmp_path / "records" / "data_glass_train.json", DataSheet)
     assert kept == planted.sheet("ab", "ef")
 
@@ -246,17 +250,17 @@ def test_other_scenes_are_refused_before_anything_is_trained(tmp_path):
     seed_0, both = plan("3"), plan("3", seeds=(0, 1))
     dict(make(tmp_path, seed_0)(Hashed(seed_0.scale), 1))
     before = {path.name: path.read_bytes() for path in (tmp_path / "records").iterdir()}
-    places = Hashed(both.scale)
+    workers = Hashed(both.scale)
     with pytest.raises(
         ValueError,
         match=r"^glass/train is other data than .*data_glass_train\.json says: scene_0001 shows depth 2\.1 m",
     ):
-        dict(another(tmp_path, both, planted.sheet("ef", depth=2.1))(places, 1))
+        dict(another(tmp_path, both, planted.sheet("ef", depth=2.1))(workers, 1))
     for path in (tmp_path / "records").glob("data_*"):  # as before there were sheets
         path.unlink()
     with pytest.raises(ValueError, match=r"glass_full_seed0\.json is of other data than glass/train; name another"):
-        dict(another(tmp_path, both, planted.sheet("ef"))(places, 1))
-    assert not places.recorded and not places.compared
+        dict(another(tmp_path, both, planted.sheet("ef"))(workers, 1))
+    assert not workers.recorded and not workers.compared
     left = {path.name: path.read_bytes() for path in (tmp_path / "records").iterdir()}
     assert left == {name: content for name, content in before.items() if not name.startswith("data_")}
 
@@ -265,7 +269,7 @@ def test_a_search_among_other_rates_is_not_shown(tmp_path):
     wanted = plan("3")
     go(tmp_path, wanted)
     other = replace(wanted, scale=replace(wanted.scale, rates=(1e-4, 1e-2)))
-    found, searches = make(tmp_path, wanted).found(), read_searches(tmp_path / "records")
+    found, searches = records_in(tmp_path, wanted).found(), read_searches(tmp_path / "records")
     write_results(tmp_path, other, found, searches, "python -m experiments.reproduce")
     assert searches and "Learning rates" not in (tmp_path / "README.md").read_text()
 
@@ -274,8 +278,8 @@ def test_an_interrupted_search_is_made_again(tmp_path):
     wanted = plan("3")
     first = next(iter(make(tmp_path, wanted)(Done(wanted.scale), 1)))
     assert first[0].method is None
-    _, places = go(tmp_path, wanted)
-    assert len(places.compared) == 5 * 3
+    _, workers = go(tmp_path, wanted)
+    assert len(workers.compared) == 5 * 3
 
 
 @pytest.mark.parametrize("at_once", [2, 3])
@@ -305,14 +309,14 @@ def test_several_at_a_time_are_the_same_runs(tmp_path, at_once):
         def record(self, job):
             return self.pool.submit(self._work, super().record(job).result())
 
-    places = Busy(wanted.scale)
-    found = dict(make(tmp_path / "several", wanted)(places, at_once))
+    workers = Busy(wanted.scale)
+    found = dict(make(tmp_path / "several", wanted)(workers, at_once))
     alone, one = go(tmp_path / "one", wanted)
     assert found == alone and most[0] == at_once
-    assert sorted(map(str, places.compared)) == sorted(map(str, one.compared))
-    for job in places.compared:  # before the first record of its method and task
+    assert sorted(map(str, workers.compared)) == sorted(map(str, one.compared))
+    for job in workers.compared:  # before the first record of its method and task
         later = [
-            other for other in places.recorded if (other.run.task, other.run.method) == (job.run.task, job.run.method)
+            other for other in workers.recorded if (other.run.task, other.run.method) == (job.run.task, job.run.method)
         ]
         assert {other.rate for other in later} == {BEST_RATE}
 
@@ -330,15 +334,48 @@ def test_what_a_job_raises_comes_out_and_finished_runs_stay(tmp_path):
 
     with pytest.raises(ValueError, match="training stopped"):
         dict(make(tmp_path, wanted)(Broken(wanted.scale), 1))
-    assert {run.method for run in make(tmp_path, wanted).found()} == {None, "full"}
+    assert {run.method for run in records_in(tmp_path, wanted).found()} == {None, "full"}
 
 
 def test_records_of_another_base_or_a_damaged_one_are_refused(tmp_path):
     wanted = plan("3")
     go(tmp_path, wanted)
     with pytest.raises(ValueError, match=r"glass_base.json is of another base model: nano \(ab\), not other"):
-        make(tmp_path, wanted, "other").found()
+        records_in(tmp_path, wanted, "other").found()
     path = tmp_path / "records" / "glass_base.json"
     path.write_text('{"run": 1}')
     with pytest.raises(ValueError, match=r"glass_base.json is no record .*delete it to run it again"):
-        make(tmp_path, wanted).found()
+        records_in(tmp_path, wanted).found()
+
+
+def test_what_was_made_from_other_settings_is_run_again_when_asked_to_be_replaced(tmp_path):
+    wanted = plan("3")
+    go(tmp_path, wanted)
+    folder = records_in(tmp_path, wanted, overwrite=True)
+    (tmp_path / "records" / "glass_base.json").write_text('{"run": 1}')
+    assert len(folder.found()) == len(wanted.runs) - 1
+    other = records_in(tmp_path, wanted, "other", overwrite=True)
+    assert other.found() == {} and other.collected()[1] == {}
+    workers = Done(wanted.scale)
+    found = dict(Schedule(folder, Inputs())(workers, 1))
+    assert [run.name for run in found] == ["glass_base"] and folder.found().keys() == set(wanted.runs)
+
+
+def test_what_is_of_other_data_is_run_again_when_asked_to_be_replaced(tmp_path):
+    seed_0, seed_1 = plan("3"), plan("3", seeds=(1,))
+    for wanted in (seed_0, seed_1):
+        dict(make(tmp_path, wanted)(Hashed(wanted.scale), 1))
+    new = planted.sheet("ef", depth=2.1)
+    inputs, workers = Inputs(), Hashed(seed_0.scale)
+    inputs.sheet, workers.sha256 = lambda folder: new, "ef"
+    schedule = make(tmp_path, seed_0, inputs, overwrite=True)
+    schedule.register_data()
+    assert schedule.records.collected()[1] == {}
+    dict(schedule(workers, 1))
+    assert [job.run for job in workers.recorded] == seed_0.runs
+    assert read(tmp_path / "records" / "data_glass_train.json", DataSheet) == new
+    _, found = schedule.records.collected()
+    assert list(found) == seed_0.runs  # the other seed's are of the old data, and left alone
+    assert (tmp_path / "records" / "glass_full_seed1.json").exists()
+    with pytest.raises(InputError, match=r"glass_full_seed1\.json are of different data"):
+        records_in(tmp_path, seed_0).collected()

@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.reproduction.search import best_rate, first_rates, still_to_compare
+from experiments.reproduction.search import OpenSearch, best_rate, first_rates, still_to_compare
 
 RATES = (2e-5, 1e-4, 5e-4, 2.5e-3, 1.25e-2)
 
@@ -33,3 +33,19 @@ def test_of_equal_losses_the_lowest_rate_is_best_in_whatever_order_they_come():
     equal = {5e-4: 0.5, 1e-4: 0.5, 2.5e-3: 0.6}
     assert best_rate(equal) == best_rate(dict(reversed(equal.items()))) == 1e-4
     assert still_to_compare(RATES, equal) == (2e-5,)
+
+
+@given(st.lists(st.floats(0, 1) | st.just(math.inf), min_size=5, max_size=5), st.randoms(use_true_random=False))
+def test_a_search_under_way_chooses_the_same_in_whatever_order_losses_come(values, random):
+    truth = dict(zip(RATES, values, strict=True))
+    search, running = OpenSearch(RATES), []
+    while search.chosen is None:
+        if search.next_rate is not None and (not running or random.random() < 0.5):
+            running.append(search.next_rate)
+            search = search.begun(search.next_rate)
+            assert search.next_rate not in running
+        else:
+            rate = running.pop(random.randrange(len(running)))
+            search = search.report(rate, truth[rate])
+    assert not running and search.next_rate is None
+    assert not still_to_compare(RATES, search.losses) and search.chosen == best_rate(search.losses)

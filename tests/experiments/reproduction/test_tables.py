@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 
 from experiments.reproduction.plan import run_of
-from experiments.reproduction.rows import CONTROL, TABLES
+from experiments.reproduction.rows import BASE, CONTROL, FULL, TABLES, lora
 from experiments.reproduction.tables import csv_of, latex, markdown, measure
 from tests.experiments.reproduction.planted import plan, record
 
 MEAN = 1 + np.mean(np.arange(12)) / 100
-LEVELS = {"VGGT": 0.03, "Full": 0.01, "LoRA (rank=16)": 0.02}
+LEVELS = {BASE: 0.03, FULL: 0.01, lora(16): 0.02}
 
 
 def measured(levels=LEVELS, seeds=(0,), name="2", **more):
     wanted = plan(name, seeds=seeds)
     records = {}
     for row in TABLES[name].rows:
-        for seed in seeds if row.label in levels else ():
+        for seed in seeds if row in levels else ():
             run = run_of(row, TABLES[name], wanted.scale, seed)
-            records[run] = record(run, levels[row.label], **more)
+            records[run] = record(run, levels[row], **more)
     return measure(TABLES[name], wanted.scale, seeds, records)
 
 
@@ -42,7 +42,7 @@ def test_figures_are_means_over_scenes_in_the_columns_unit_beside_the_papers():
 
 
 def test_a_control_has_no_figures_of_the_paper():
-    found = measured({"VGGT": 0.03, CONTROL.label: 0.02})
+    found = measured({BASE: 0.03, CONTROL: 0.02})
     row = cells(markdown(found), "Heads alone (rank=2)")
     assert row[3] == f"**{100 * 0.02 * MEAN:.2f}**" and row[-7:] == ["–"] * 7
     assert "Heads alone (rank=2) & 1,000 & " in latex(found)
@@ -58,11 +58,11 @@ def test_best_and_second_best_are_marked_by_what_is_better():
 
 
 def test_a_single_method_is_not_called_best():
-    assert "**" not in markdown(measured({"Full": 0.01}))
+    assert "**" not in markdown(measured({FULL: 0.01}))
 
 
 def test_spread_is_the_standard_deviation_over_seeds():
-    found = measured({"LoRA (rank=16)": 0.02}, seeds=(0, 1, 2), noise=0.1)
+    found = measured({lora(16): 0.02}, seeds=(0, 1, 2), noise=0.1)
     means = [100 * np.mean([scene["accuracy"] for scene in r.tests["test"].values()]) for r in found.lines[2].records]
     expected = f"{np.mean(means):.2f} ± {np.std(means, ddof=1):.2f}"
     assert cells(markdown(found), "LoRA (rank=2)")[3] == expected
@@ -90,7 +90,7 @@ def test_latex_has_a_line_for_each_row_and_escapes():
 
 @pytest.mark.parametrize("name", TABLES)
 def test_the_csv_holds_every_figure_and_the_papers(name):
-    found = measured({TABLES[name].rows[0].label: 0.5}, name=name)
+    found = measured({TABLES[name].rows[0]: 0.5}, name=name)
     rows = list(csv.DictReader(io.StringIO(csv_of(found))))
     ours = [row for row in rows if row["seed"] == "0"]
     assert len(ours) == len(found.columns)

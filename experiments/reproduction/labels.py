@@ -1,0 +1,64 @@
+"""What rows, searches and test sets are called in tables: made from their fields when something is written, never read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import assert_never
+
+from experiments.data.manifest import Split
+from experiments.evaluation.results import METRICS
+from experiments.presets import Scale
+from experiments.reproduction.rows import Row, Table
+from experiments.reproduction.scale import scaled
+from vggt_jax.parameters import Method
+
+BASE_MODEL = "VGGT"
+_HEADS = "Heads alone"
+"""The control: a method that changes nothing but the heads."""
+METHOD_NAMES: Mapping[Method, str] = {
+    "full": "Full",
+    "lora": "LoRA",
+    "pissa": "PiSSA",
+    "adalora": "AdaLoRA",
+    "psv": "PSV",
+    "subspace": "Ours",
+}
+_SYMBOLS: Mapping[Method, str] = {"psv": "D", "subspace": "d"}
+"""Of sizes that are no rank."""
+METRIC_NAMES = {
+    "accuracy": "Acc",
+    "completeness": "Comp",
+    "normal_consistency": "NC",
+    "abs_rel": "AbsRel",
+    "delta": "δ < 1.25",
+}
+SPLIT_NAMES: Mapping[Split, str] = {"train": "training", "test": "test", "cross_domain": "cross-domain"}
+BETTER = {metric.name: metric.better for metric in METRICS}
+"""Metric → 1 where larger is better, −1 where smaller is."""
+
+
+def row_label(row: Row, table: Table, scale: Scale) -> str:
+    """A row's name with the sizes that it has at a scale: ``LoRA (rank=2)``, ``Ours (d=8)``, ``r=8 (d=1)``."""
+    if row.method is None:
+        return BASE_MODEL
+    name = _name(row, row.method, table, scale)
+    if not row.size:
+        return name
+    return f"{name} ({_SYMBOLS.get(row.method, 'rank')}={scaled(scale, row.size)})"
+
+
+def metric_title(metric: str) -> str:
+    """A metric's short name with an arrow to where it is better."""
+    return f"{METRIC_NAMES[metric]} {'↑' if BETTER[metric] > 0 else '↓'}"
+
+
+def _name(row: Row, method: Method, table: Table, scale: Scale) -> str:
+    match table.differs_in:
+        case "mined_rank":
+            return f"r={scaled(scale, row.mined_rank or scale.mined_rank)}"
+        case "allocation":
+            return row.allocation.capitalize()
+        case "method":
+            return _HEADS if row.part == "heads" else METHOD_NAMES[method]
+        case _:
+            assert_never(table.differs_in)

@@ -1,0 +1,83 @@
+"""From settings to tables: what has no record is run, and the tables are written anew after every run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.models import load_base
+from experiments.presets import PRESETS
+from experiments.process.reporting import SILENT, Reporter
+from experiments.reproduction.claims import Finding, examine
+from experiments.reproduction.inputs import Inputs
+from experiments.reproduction.plan import Plan, Run
+from experiments.reproduction.record_folder import RecordFolder
+from experiments.reproduction.records import RunRecord, read_searches
+from experiments.reproduction.results import PAGE, write_results
+from experiments.reproduction.schedule import Schedule
+from experiments.reproduction.settings import Settings
+from experiments.reproduction.tables import Measured, measure
+from experiments.reproduction.workers import Workers
+
+
+@dataclass(frozen=True, eq=False)
+class Reproduced:
+    """Tables of which every row has been run."""
+
+    folder: Path
+    """Folder of the tables, the page and the records."""
+    page: Path
+    """Page with all tables and claims that the folder has records for."""
+    tables: tuple[Measured, ...]
+    """The tables that were asked for, with all seeds that the folder has records for."""
+    findings: tuple[Finding, ...]
+    """What the runs say about the claims that these tables make."""
+    shown: Plan
+    """All tables and seeds on the page."""
+    records: Mapping[Run, RunRecord]
+    """Everything that was measured for the page."""
+
+
+def reproduce(settings: Settings, reporter: Reporter = SILENT, *, command: str = __name__) -> Reproduced:
+    """Run what has no record yet, and write tables and page.
+
+    Args:
+        settings: which tables, and where.
+        reporter: hears of what begins and ends.
+        command: what the page says that it was made by.
+
+    Raises:
+        InputError: what is wrong with records, data or weights.
+        OSError: a file or folder that cannot be read or written.
+    """
+    preset, plan = PRESETS[settings.preset], settings.plan
+    base = load_base(settings.base_weights, preset.rendering.resolution, preset.training)
+    settings.records.mkdir(parents=True, exist_ok=True)  # now, not after the first run
+    records = RecordFolder(plan, base.label, settings.records, settings.overwrite)
+    schedule = Schedule(records, Inputs(settings, reporter), reporter)
+    if settings.overwrite:  # which shows what records are of other data
+        schedule.register_data()
+    shown, done = records.collected()
+
+    def write() -> None:
+        write_results(settings.folder, shown, done, read_searches(settings.records), command)
+
+    finished = sum(run in done for run in plan.runs)
+    with (
+        reporter.progress(len(plan.runs), "run", "runs", initial=finished) as bar,
+        Workers(settings, base, reporter) as workers,
+    ):
+        for run, record in schedule(workers, settings.at_once):
+            done[run] = record
+            bar.update()
+            write()
+    write()
+    return Reproduced(
+        settings.folder,
+        settings.folder / PAGE,
+        tuple(measure(table, plan.scale, shown.seeds, done) for table in plan.tables),
+        tuple(examine(plan.scale, shown.seeds, done, settings.tables)),
+        shown,
+        done,
+    )

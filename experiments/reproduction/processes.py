@@ -1,0 +1,57 @@
+"""Python processes that do jobs for this one, and that never outlive it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from threading import Thread
+from types import TracebackType
+from typing import TypeVar
+
+R = TypeVar("R")
+
+
+class Processes:
+    """A context manager; after an exception, or if this process is killed, its processes end at once, whatever they do.
+
+    Args:
+        count: number of processes.
+        begin: called with ``arguments`` in each of them before the first job.
+        arguments: anything that can be pickled.
+    """
+
+    def __init__(self, count: int, begin: Callable[..., object], *arguments: object):
+        context = get_context("spawn")  # JAX must not be forked
+        # The other end closes with this process, however it ends, and every process sees that.
+        listening, self._life_line = context.Pipe(duplex=False)
+        self._pool = ProcessPoolExecutor(count, context, _begin, (listening, begin, arguments))
+
+    def submit(self, function: Callable[..., R], *arguments: object) -> Future[R]:
+        """``function(*arguments)`` in the next process that is free."""
+        return self._pool.submit(function, *arguments)
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._life_line.close()
+        self._pool.shutdown(cancel_futures=True)
+        self._life_line.close()
+
+
+def _begin(life_line: Connection, begin: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    Thread(target=_end_with, args=(life_line,), daemon=True).start()
+    begin(*arguments)
+
+
+def _end_with(life_line: Connection) -> None:
+    try:
+        life_line.recv_bytes()
+    except (EOFError, OSError):  # nothing is ever sent
+        os._exit(1)

@@ -1,0 +1,156 @@
+"""The records of a results folder: what it has of a plan, and whether that belongs together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from experiments.data.manifest import Split, Task
+from experiments.reproduction import records
+from experiments.reproduction.data_sheets import DataSheet, sheet_file
+from experiments.reproduction.plan import Plan, Run, Search, make_plan, run_of
+from experiments.reproduction.records import RateSearch, RunRecord, record_file, search_file
+from experiments.reproduction.rows import TABLES, TableName
+from experiments.reproduction.scale import sizes
+from subspace.errors import InputError
+
+_OTHERWISE = "name another folder of results, or replace what is there"
+
+
+@dataclass(frozen=True)
+class RecordFolder:
+    """Reads and writes the records of a plan."""
+
+    plan: Plan
+    """What is wanted."""
+    base: str
+    """Label of the model that everything starts from."""
+    folder: Path
+    """Folder of the records."""
+    overwrite: bool = False
+    """Records that are damaged, or of another model, other settings or other data, count as missing; else they are refused."""
+
+    def found(self) -> dict[Run, RunRecord]:
+        """The runs that have a record.
+
+        Raises:
+            InputError: a record that is damaged or of another base model, or two of different data.
+            OSError: one that cannot be read.
+        """
+        read = {run: self._read(run) for run in self.plan.runs}
+        found = {run: record for run, record in read.items() if record is not None}
+        if self.overwrite:
+            found = {run: record for run, record in found.items() if self._is_of_known_data(record)}
+        self.check_data(found)
+        return found
+
+    def collected(self) -> tuple[Plan, dict[Run, RunRecord]]:
+        """What the folder holds by now, other calls' tables and seeds beside this plan's; raises as :meth:`found` does."""
+        seeds = sorted({*self.plan.seeds, *self._seeds()})
+        scale = self.plan.scale
+        found = replace(self, plan=make_plan(list(TABLES), seeds, scale)).found()
+        names: list[TableName] = [
+            name
+            for name, table in TABLES.items()
+            if table in self.plan.tables
+            or any(run_of(row, table, scale, seed) in found for row in table.rows if row.method for seed in seeds)
+        ]
+        return make_plan(names, seeds, scale), found
+
+    def keep(self, run: Run, record: RunRecord) -> None:
+        """Write a record."""
+        records.write(record_file(self.folder, run), record)
+
+    def chosen(self, search: Search) -> float | None:
+        """The rate of a search that was made; where there is one rate, there is nothing to search."""
+        rates = self.plan.scale.rates
+        if len(rates) == 1:
+            return rates[0]
+        found = records.read(search_file(self.folder, search), RateSearch)
+        return found.chosen if found is not None and found.is_among(rates) else None
+
+    def keep_search(self, run: Run, losses: Mapping[float, float]) -> RateSearch:
+        """Write the losses (infinite where training diverged) that ``run`` came to with several rates."""
+        found = RateSearch(
+            run=run,
+            losses={f"{rate:g}": loss if math.isfinite(loss) else None for rate, loss in sorted(losses.items())},
+        )
+        records.write(search_file(self.folder, found.search), found)
+        return found
+
+    def register(self, task: Task, split: Split, folder: Path, made: DataSheet) -> None:
+        """Keep what a data set shows; raises InputError if it is not the one that the records are of."""
+        path = sheet_file(self.folder, task, split)
+        kept = self._sheet(task, split)
+        try:
+            sheet = made if kept is None else kept.joined(made)
+        except InputError as error:
+            if not self.overwrite:
+                raise InputError(f"{folder} is other data than {path} says: {error}; {_OTHERWISE}") from None
+            sheet = made
+        if sheet == kept:
+            return
+        for run, record in {} if self.overwrite else self.found().items():
+            if run.task == task and record.data.get(split, made.sha256[0]) not in sheet.sha256:
+                raise InputError(f"{record_file(self.folder, run)} is of other data than {folder}; {_OTHERWISE}")
+        records.write(path, sheet)
+
+    def check_data(self, found: Mapping[Run, RunRecord]) -> None:
+        """Raises InputError if runs of one task were trained or tested on different data sets."""
+        known: dict[tuple[Task, str], tuple[Path, tuple[str, ...]]] = {}
+        for run, record in found.items():
+            path = record_file(self.folder, run)
+            for split, sha256 in record.data.items():
+                if (run.task, split) not in known:
+                    sheet = self._sheet(run.task, split)
+                    known[run.task, split] = (
+                        (path, (sha256,)) if sheet is None else (sheet_file(self.folder, run.task, split), sheet.sha256)
+                    )
+                other, expected = known[run.task, split]
+                if sha256 not in expected:
+                    raise InputError(
+                        f"{other} and {path} are of different data ({run.task}, {split}); delete the one that is out of date"
+                    )
+
+    def _seeds(self) -> Iterator[int]:
+        """Seeds of all fine-tunings that have a record."""
+        for path in records.run_files(self.folder):
+            record = self._read_record(path)
+            if record is not None and record.run.method is not None:
+                yield record.run.seed
+
+    def _read(self, run: Run) -> RunRecord | None:
+        """The record of a run, complete and as it would be made now; else None, or an error."""
+        path = record_file(self.folder, run)
+        record = self._read_record(path)
+        if record is None:
+            return None
+        for name, made, wanted in (
+            ("run", record.run, run),
+            ("sizes", record.sizes, sizes(self.plan.scale, run.method, run.size)),
+            ("base model", record.base, self.base),
+        ):
+            if made == wanted:
+                continue
+            if self.overwrite:
+                return None
+            raise InputError(f"{path} is of another {name}: {made}, not {wanted}; {_OTHERWISE}")
+        missing = {split for task, split in self.plan.tests if task == run.task} - record.tests.keys()
+        return None if missing else record
+
+    def _read_record(self, path: Path) -> RunRecord | None:
+        try:
+            return records.read(path, RunRecord)
+        except InputError:
+            if self.overwrite:
+                return None
+            raise
+
+    def _is_of_known_data(self, record: RunRecord) -> bool:
+        sheets = {split: self._sheet(record.run.task, split) for split in record.data}
+        return all(sheet is None or record.data[split] in sheet.sha256 for split, sheet in sheets.items())
+
+    def _sheet(self, task: Task, split: str) -> DataSheet | None:
+        return records.read(sheet_file(self.folder, task, split), DataSheet)

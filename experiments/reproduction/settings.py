@@ -1,0 +1,83 @@
+"""What a reproduction of the paper's tables is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from experiments.presets import PRESETS, PresetName, Scale
+from experiments.reproduction.plan import Plan, make_plan
+from experiments.reproduction.rows import TableName
+from experiments.storage.identity import NO_EFFECT
+from subspace.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Tables, seeds, and what they are made with.
+
+    Raises InputError for settings that have no meaning.
+    """
+
+    tables: tuple[TableName, ...] = ("2",)
+    """Tables of the paper; s1 is the supplement's."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of fine-tuning: of what is drawn at random and of the order of the data."""
+    preset: PresetName = "nano"
+    """Size of data, subspaces and fine-tunings."""
+    weights: str | None = None
+    """The base model, in a form that :func:`weights_convert.load_vggt` takes; None for that of the preset."""
+    data: Path | None = None
+    """Folder of your own data sets, as TASK/SPLIT/dataset_00; what it lacks is rendered. None for ``tasks`` in the store."""
+    store: Path = field(default=Path("runs"), metadata=NO_EFFECT)
+    """Folder of data sets, adapters and runs, shared by commands."""
+    output: Path | None = field(default=None, metadata=NO_EFFECT)
+    """Folder of tables and records, completed if it is there; None for ``results/PRESET``."""
+    overwrite: bool = field(default=False, metadata=NO_EFFECT)
+    """Run again what has a damaged record, or one of another base model, other settings or other data."""
+    at_once: int = field(default=1, metadata=NO_EFFECT)
+    """Number of fine-tunings at a time; several have processes of their own, of 2 to 3 GB each for nano."""
+    workers: int | None = field(default=None, metadata=NO_EFFECT)
+    """Number of Blender processes; None for one on each core."""
+    blender: str | None = field(default=None, metadata=NO_EFFECT)
+    """An installed Blender or a Python with bpy; see :func:`experiments.rendering.blender_command.worker_command`."""
+
+    def __post_init__(self) -> None:
+        if not self.tables:
+            raise InputError("tables: name at least one", argument="tables")
+        if not self.seeds or min(self.seeds) < 0:
+            raise InputError("seeds: name at least one, none below 0", argument="seeds")
+        if self.data is not None and not self.data.is_dir():
+            raise InputError(f"data: {self.data} is no folder", argument="data")
+        if self.at_once < 1:
+            raise InputError(f"at_once must be at least 1, got {self.at_once}", argument="at_once")
+
+    @property
+    def scale(self) -> Scale:
+        """What the paper's sizes become."""
+        return PRESETS[self.preset].scale
+
+    @property
+    def plan(self) -> Plan:
+        """The runs that the tables need."""
+        return make_plan(self.tables, self.seeds, self.scale)
+
+    @property
+    def base_weights(self) -> str:
+        """The base model, that of the preset filled in."""
+        return PRESETS[self.preset].weights if self.weights is None else self.weights
+
+    @property
+    def data_folder(self) -> Path:
+        """Folder that data sets are looked for in, as TASK/SPLIT/dataset_00."""
+        return self.store / "tasks" if self.data is None else self.data
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the tables and the page."""
+        return Path("results") / self.preset if self.output is None else self.output
+
+    @property
+    def records(self) -> Path:
+        """Folder of the records."""
+        return self.folder / "records"

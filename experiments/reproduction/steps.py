@@ -1,0 +1,110 @@
+"""What comes next: pure states of a plan that is being worked off, and the steps between them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from experiments.reproduction.plan import Plan, Run, Search
+from experiments.reproduction.search import OpenSearch
+
+
+@dataclass(frozen=True)
+class TryRate:
+    """Train a run with a learning rate, to compare the rate on validation scenes."""
+
+    search: Search
+    """What the rate is for."""
+    run: Run
+    """The run that all rates of the search are tried on."""
+    rate: float
+    """Peak learning rate."""
+
+
+@dataclass(frozen=True)
+class MakeRecord:
+    """Fine-tune with the chosen learning rate, evaluate, and keep a record."""
+
+    run: Run
+    """What is run."""
+    rate: float | None
+    """Peak learning rate; None where nothing is trained."""
+
+
+Step = TryRate | MakeRecord
+
+
+@dataclass(frozen=True)
+class State:
+    """What has not begun yet, and the searches of learning rates that it waits for; its methods return what it becomes."""
+
+    order: Mapping[Run, int]
+    """Run → its place in the plan."""
+    waiting: tuple[Run, ...]
+    """Runs whose record is not begun, in the plan's order."""
+    searches: Mapping[Search, OpenSearch]
+    """Searches that are under way; the first one that has a rate to try is the next to try one."""
+    tried_on: Mapping[Search, Run]
+    """Search → the run that its rates are tried on."""
+    chosen: Mapping[Search, float]
+    """Search → its rate, of those that are over."""
+
+    @classmethod
+    def at_first(cls, plan: Plan, finished: Collection[Run], chosen: Mapping[Search, float]) -> State:
+        """Before the first step.
+
+        Args:
+            plan: what is wanted.
+            finished: runs that have a record.
+            chosen: rates that are known.
+        """
+        runs = plan.runs
+        waiting = tuple(run for run in runs if run not in finished)
+        open_searches = {
+            run.search: OpenSearch(plan.scale.rates)
+            for run in waiting
+            if run.search is not None and run.search not in chosen
+        }
+        return cls({run: place for place, run in enumerate(runs)}, waiting, open_searches, plan.searches, chosen)
+
+    @property
+    def next_step(self) -> Step | None:
+        """The step to begin next: whichever of a run and a rate to try comes first in the plan.
+
+        None where all that is left waits for steps that have begun.
+        """
+        ready = self._next_run()
+        trial = self._next_trial()
+        if trial is None or (ready is not None and self.order[ready.run] < self.order[trial.run]):
+            return ready
+        return trial
+
+    def begun(self, step: Step) -> State:
+        """``step`` is under way."""
+        match step:
+            case TryRate(search, _, rate):
+                return replace(self, searches={**self.searches, search: self.searches[search].begun(rate)})
+            case MakeRecord(run):
+                return replace(self, waiting=tuple(other for other in self.waiting if other != run))
+
+    def tried(self, step: TryRate, loss: float) -> State:
+        """``step`` came to ``loss``; a search that needs a rate beyond its first ones goes on before the others."""
+        after = self.searches[step.search].report(step.rate, loss)
+        others = {search: each for search, each in self.searches.items() if search != step.search}
+        if after.chosen is not None:
+            return replace(self, searches=others, chosen={**self.chosen, step.search: after.chosen})
+        if after.has_first:
+            return replace(self, searches={step.search: after, **others})
+        return replace(self, searches={**self.searches, step.search: after})
+
+    def _next_run(self) -> MakeRecord | None:
+        for run in self.waiting:
+            if run.search is None or run.search in self.chosen:
+                return MakeRecord(run, None if run.search is None else self.chosen[run.search])
+        return None
+
+    def _next_trial(self) -> TryRate | None:
+        for search, each in self.searches.items():
+            if each.next_rate is not None:
+                return TryRate(search, self.tried_on[search], each.next_rate)
+        return None

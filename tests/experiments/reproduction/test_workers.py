@@ -1,0 +1,81 @@
+"""Where jobs are done: here, or in processes of their own, which end with the command."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from experiments.reproduction.execution import Execution, Job
+from experiments.reproduction.processes import Processes
+from experiments.reproduction.settings import Settings
+from experiments.reproduction.workers import Workers
+from tests.experiments.reproduction.planted import plan, record
+
+LORA = next(run for run in plan("3").runs if run.method == "lora")
+JOB = Job(LORA, 1e-3, Path("glass/train"), {"test": Path("glass/test")}, ())
+
+
+def test_one_worker_is_this_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(Execution, "record", lambda self, job: record(job.run, 1.0))
+    with Workers(Settings(store=tmp_path), SimpleNamespace()) as workers:
+        future = workers.record(JOB)
+        assert future.done() and future.result().run == LORA
+
+
+def test_processes_of_their_own_say_what_is_wrong(tmp_path):
+    """Real ones, of a data set that is not there."""
+    said = []
+    reporter = SimpleNamespace(info=said.append)
+    with pytest.raises((ValueError, OSError), match="glass/train"):
+        with Workers(Settings(store=tmp_path, at_once=2), SimpleNamespace(), reporter) as workers:
+            workers.validation_loss(JOB).result(timeout=300)
+    assert said == [f"{LORA.name}: a learning rate of 0.001, to compare"]
+
+
+def test_processes_begin_before_their_first_job_and_end_with_an_exception():
+    found = []
+    with pytest.raises(ZeroDivisionError):
+        with Processes(1, os.chdir, "/") as processes:
+            found.append(processes.submit(os.getpid).result(timeout=60))
+            assert processes.submit(os.getcwd).result(timeout=60) == "/"
+            processes.submit(time.sleep, 1000)
+            raise ZeroDivisionError
+    assert has_ended(*found)  # long before it has slept
+
+
+ABANDONED = """
+import os, signal, time
+from experiments.reproduction.processes import Processes
+
+processes = Processes(1, os.getpid)
+print(processes.submit(os.getpid).result(), flush=True)
+processes.submit(time.sleep, 1000)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_processes_end_with_a_command_that_is_killed(tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, "-c", ABANDONED]
+    with subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True) as killed:
+        assert killed.stdout is not None
+        process = int(killed.stdout.readline())
+        assert killed.wait(timeout=300) == -signal.SIGKILL
+    for _ in range(300):
+        if has_ended(process):
+            return
+        time.sleep(0.1)
+    os.kill(process, signal.SIGKILL)
+    pytest.fail("it goes on")
+
+
+def has_ended(process):
+    try:
+        return "State:\tZ" in Path(f"/proc/{process}/status").read_text()
+    except FileNotFoundError:
+        return True
