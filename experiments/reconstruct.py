@@ -72,8 +72,8 @@ def reconstruct(
     with new_folder(output, overwrite, OUTPUTS) as folder:
         # JAX and the writers take seconds to import; bad arguments are refused before
         from experiments.reconstruction import colmap, overview, point_files, records
+        from experiments.reconstruction.framing import frame_photos
         from experiments.reconstruction.inference import compile_forward, load_photos, refined, scene_of
-        from experiments.reconstruction.placement import place
         from weights_convert import load_vggt
         from weights_convert.matcher import load_matcher
 
@@ -86,12 +86,12 @@ def reconstruct(
             raise InputError(f"--resolution={size} is no multiple of the model's patches of {patch_size} pixels")
         with _stage(f"loading {len(photos)} photo(s)"):
             pictures = load_photos(photos, mode, size, patch_size, folder)
-            placements = place([(photo.width, photo.height) for photo in photos], mode, size, patch_size)
+            framings = frame_photos([(photo.width, photo.height) for photo in photos], mode, size, patch_size)
         with _stage(f"compiling for {len(photos)} × {pictures.shape[2]}×{pictures.shape[1]} pixels"):
             forward = compile_forward(model, pictures.shape, matcher)
         with _stage("running the model"):
             outputs = forward(pictures)
-            scene = scene_of([photo.name for photo in photos], placements, pictures, outputs)
+            scene = scene_of([photo.name for photo in photos], framings, pictures, outputs)
         if refine:
             with _stage("refining the cameras"):
                 scene = refined(scene, outputs, patch_size)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.data.dataset import Dataset, StoredScene
-from experiments.training.sampling import Scene
+from experiments.training.sampling import LoadableScene
 from subspace.errors import InputError
 
 
@@ -15,8 +15,8 @@ from subspace.errors import InputError
 class TuningData:
     """Scenes of one or more data sets, all with pictures of one size."""
 
-    training: Sequence[Scene]
-    validation: Sequence[Scene]
+    training: Sequence[LoadableScene]
+    validation: Sequence[LoadableScene]
     validation_names: Sequence[str]
     """For the results."""
     resolution: int

@@ -48,7 +48,7 @@ class Ablation:
 
 
 @dataclass(frozen=True)
-class Record:
+class PretrainingRecord:
     """What a run did and found; plain numbers, strings, lists and dictionaries."""
 
     without: str | None
@@ -93,7 +93,7 @@ def write_model(
         model: what was trained.
         matcher: of its tokens, trained beside it.
         recipe: how.
-        data: as in :class:`Record`.
+        data: as in :class:`PretrainingRecord`.
         evaluations: on held-out scenes.
         without: the ingredient that the recipe left out.
 
@@ -103,7 +103,7 @@ def write_model(
     """
     weights = {dotted(keys): np.asarray(leaf[...]) for keys, leaf in nnx.to_flat_state(nnx.state(model))}
     parameters = sum(prod(value.shape) for value in weights.values())
-    record = Record(without, commit(), parameters, recipe.to_dict(), data, evaluations)
+    record = PretrainingRecord(without, commit(), parameters, recipe.to_dict(), data, evaluations)
     with new_path(output, check=check_absent, size=4 * parameters, alone=True) as folder:
         folder.mkdir()
         save_file(weights, folder / WEIGHTS)
@@ -113,7 +113,7 @@ def write_model(
     return 4 * parameters
 
 
-def read_record(folder: Path) -> Record:
+def read_record(folder: Path) -> PretrainingRecord:
     """What a run wrote.
 
     Raises:
@@ -123,7 +123,7 @@ def read_record(folder: Path) -> Record:
     path = folder / EVALUATION
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        record = Record(**found)
+        record = PretrainingRecord(**found)
         record = replace(record, ablations=[Ablation(**each) for each in record.ablations])
         record.as_ablation.description  # noqa: B018 (what is not there is noticed here)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -148,7 +148,7 @@ def compare(folder: Path, ablations: Sequence[Path]) -> None:
     _write_record(folder, replace(record, ablations=list(shown.values())))
 
 
-def _write_record(folder: Path, record: Record) -> None:
+def _write_record(folder: Path, record: PretrainingRecord) -> None:
     card = record.card()  # before anything is written
     text = json.dumps(asdict(record), indent=1, allow_nan=False) + "\n"
     write_bytes(folder / EVALUATION, text.encode())

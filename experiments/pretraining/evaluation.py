@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 
 from experiments.pretraining.sampling import choose_views, chosen, stacked
-from experiments.pretraining.scenes import Scene
+from experiments.pretraining.scenes import LoadedScene
 from experiments.training.batch import TrainingBatch
 from experiments.training.normalization import normalize
 
@@ -43,7 +43,7 @@ class Predicted:
     """The same from matched tokens and depth (:mod:`experiments.pretraining.matched_pose`), where that was asked for."""
 
 
-def held_out_pairs(scenes: Sequence[Scene], per_scene: int, seed: int) -> list[Scene]:
+def held_out_pairs(scenes: Sequence[LoadedScene], per_scene: int, seed: int) -> list[LoadedScene]:
     """``per_scene`` pairs of views of each scene, turned by at most :data:`LARGEST_TURN` where there are such."""
     pairs = []
     for place, scene in enumerate(scenes):
@@ -133,7 +133,10 @@ def pose_metrics(predicted: Float[np.ndarray, "n 2 3 4"], truth: Float[np.ndarra
 
 
 def evaluate(
-    predict: Callable[[TrainingBatch], Predicted], pairs: Sequence[Scene], baselines: Baselines, batch_size: int = 16
+    predict: Callable[[TrainingBatch], Predicted],
+    pairs: Sequence[LoadedScene],
+    baselines: Baselines,
+    batch_size: int = 16,
 ) -> dict[str, Metrics]:
     """Metrics of a model on pairs of views, and of the guesses that look at no picture.
 

@@ -62,7 +62,7 @@ def initial_helpers(config: VGGTConfig, seed: int) -> dict[str, Array]:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Outputs:
+class ForwardPass:
     """What one forward pass gives to the losses."""
 
     predictions: Predictions
@@ -72,12 +72,12 @@ class Outputs:
     """The aggregator's patch tokens after each layer that the heads read."""
 
 
-def forward(graphdef: nnx.GraphDef[VGGT], parts: Mapping[str, Any], batch: TrainingBatch) -> Outputs:
+def forward(graphdef: nnx.GraphDef[VGGT], parts: Mapping[str, Any], batch: TrainingBatch) -> ForwardPass:
     """A pass through the model of these parts (aggregator and heads by name)."""
     model = nnx.merge(graphdef, nnx.State(parts))
     encoded = model.aggregator.encode(batch.images)
     layers = model.aggregator(encoded, batch.image_size, layers=model.config.layers)
-    return Outputs(model.read(layers, batch.image_size), encoded, layers[..., model.config.patch_start :, :])
+    return ForwardPass(model.read(layers, batch.image_size), encoded, layers[..., model.config.patch_start :, :])
 
 
 def pretraining_loss(graphdef: nnx.GraphDef[VGGT], objective: PretrainingObjective, patch: int) -> LossFunction:
@@ -102,7 +102,7 @@ def pretraining_loss(graphdef: nnx.GraphDef[VGGT], objective: PretrainingObjecti
     return loss
 
 
-def matching(helpers: Mapping[str, Array], outputs: Outputs, batch: TrainingBatch, patch: int) -> Losses:
+def matching(helpers: Mapping[str, Array], outputs: ForwardPass, batch: TrainingBatch, patch: int) -> Losses:
     """Losses and shares of found tokens, of encoder and aggregator; ``batch`` is normalised."""
     truth = true_matches(batch, patch)
     height, width = batch.image_size

@@ -16,7 +16,7 @@ from experiments.pretraining.initial import initial_model
 from experiments.pretraining.objective import forward, initial_helpers, matcher, matching, pretraining_loss
 from experiments.pretraining.recipe import Recipe, Stage
 from experiments.pretraining.sampling import StageSampler, stacked
-from experiments.pretraining.scenes import Scene, Source, split
+from experiments.pretraining.scenes import LoadedScene, Source, split
 from experiments.reconstruction.matched_pose import solve_views
 from experiments.training.batch import TrainingBatch
 from experiments.training.loop import LoopSettings, train
@@ -118,7 +118,7 @@ class Pretraining:
         return self._evaluate(parameters, pairs, solve=True)
 
     def _evaluate(
-        self, parameters: Parameters, pairs_by_name: Mapping[str, Sequence[Scene]], solve: bool
+        self, parameters: Parameters, pairs_by_name: Mapping[str, Sequence[LoadedScene]], solve: bool
     ) -> Evaluations:
         found = {}
         for name, pairs in pairs_by_name.items():

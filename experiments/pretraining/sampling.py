@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from experiments.data.geometry import unproject
-from experiments.pretraining.scenes import Scene
+from experiments.pretraining.scenes import LoadedScene
 from experiments.training.batch import TrainingBatch
 from subspace.errors import InputError
 
@@ -58,7 +58,7 @@ def recoloured(
     return tables[views[:, None, None], channels[:, None], images]
 
 
-def mirrored(scene: Scene) -> Scene:
+def mirrored(scene: LoadedScene) -> LoadedScene:
     """The same scene in a mirror: pictures flipped left to right, world and cameras reflected in x."""
     width = scene.images.shape[2]
     signs = np.array([-1, 1, 1], np.float32)
@@ -77,16 +77,18 @@ def mirrored(scene: Scene) -> Scene:
     )
 
 
-def chosen(scene: Scene, views: Int[np.ndarray, " s"]) -> Scene:
+def chosen(scene: LoadedScene, views: Int[np.ndarray, " s"]) -> LoadedScene:
     """Some views of a scene, in this order."""
     arrays = ("images", "depths", "valid", "intrinsics", "extrinsics")
     return replace(scene, **{name: getattr(scene, name)[views] for name in arrays})
 
 
-def stacked(sequences: Sequence[Scene], colours: Sequence[Float[np.ndarray, "s h w 3"]] | None = None) -> TrainingBatch:
+def stacked(
+    sequences: Sequence[LoadedScene], colours: Sequence[Float[np.ndarray, "s h w 3"]] | None = None
+) -> TrainingBatch:
     """B sequences of equally many views as a batch of one model (no leading axis k)."""
 
-    def stack(read: Callable[[Scene], np.ndarray]) -> np.ndarray:
+    def stack(read: Callable[[LoadedScene], np.ndarray]) -> np.ndarray:
         return np.stack([read(scene) for scene in sequences])
 
     if colours is None:
@@ -117,7 +119,7 @@ class StageSampler:
         ValueError: numbers of views that do not divide ``images``, or a scene with fewer.
     """
 
-    scenes: Sequence[Scene]
+    scenes: Sequence[LoadedScene]
     images: int
     views: tuple[int, ...]
     turns: tuple[float, float]

@@ -19,7 +19,7 @@ _THREADS = 4
 
 
 @dataclass(frozen=True)
-class Scene:
+class LoadedScene:
     """All V views of one scene."""
 
     name: str
@@ -54,7 +54,7 @@ class Source:
 
     name: str
     """Attribute, setting, number, and the seed where it is not 0."""
-    scenes: Sequence[Scene]
+    scenes: Sequence[LoadedScene]
     sha256: str
     renderer: str
 
@@ -85,7 +85,7 @@ def read_source(
     )
 
 
-def split(scenes: Sequence[Scene], held_out: int) -> tuple[list[Scene], list[Scene]]:
+def split(scenes: Sequence[LoadedScene], held_out: int) -> tuple[list[LoadedScene], list[LoadedScene]]:
     """(training, held-out) scenes; the last ``held_out`` are held out.
 
     Raises:
@@ -96,6 +96,6 @@ def split(scenes: Sequence[Scene], held_out: int) -> tuple[list[Scene], list[Sce
     return list(scenes[:-held_out]), list(scenes[-held_out:])
 
 
-def _read(scene: StoredScene) -> Scene:
+def _read(scene: StoredScene) -> LoadedScene:
     views = scene.load()
-    return Scene(str(scene.folder), views.images, views.depths, views.valid, views.intrinsics, views.extrinsics)
+    return LoadedScene(str(scene.folder), views.images, views.depths, views.valid, views.intrinsics, views.extrinsics)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from experiments.reconstruction.scene import PointCloud, Scene
+from experiments.reconstruction.scene import PointCloud, ReconstructedScene
 
 
 def colmap_name(name: str) -> str:
@@ -22,15 +22,15 @@ def colmap_name(name: str) -> str:
     return re.sub(r"\s", "_", name)
 
 
-def photo_pixels(scene: Scene, cloud: PointCloud) -> Float[np.ndarray, "points 2"]:
+def photo_pixels(scene: ReconstructedScene, cloud: PointCloud) -> Float[np.ndarray, "points 2"]:
     """(x, y) of the points' pixels in the photos, with COLMAP's origin."""
     view, row, column = cloud.pixels.T
     pixels = np.stack([column, row, np.ones_like(row)], axis=-1).astype(np.float64)
-    to_photo = np.stack([placement.to_photo for placement in scene.placements])
+    to_photo = np.stack([framing.to_photo for framing in scene.framings])
     return np.einsum("pij,pj->pi", to_photo[view, :2], pixels) + 0.5
 
 
-def write_colmap(folder: Path, scene: Scene, cloud: PointCloud) -> None:
+def write_colmap(folder: Path, scene: ReconstructedScene, cloud: PointCloud) -> None:
     """Write the model: a PINHOLE camera for every photo, in the photo's own pixels, and the points of ``cloud``.
 
     Every point is observed once, at the pixel that it comes from. Numbers are written so that they read back exactly.
@@ -56,12 +56,12 @@ def write_colmap(folder: Path, scene: Scene, cloud: PointCloud) -> None:
             file.write(f"{i + 1} {_joined(position)} {red} {green} {blue} 0 {view + 1} {i - first_of_view[view]}\n")
 
 
-def _write_cameras(path: Path, scene: Scene) -> None:
+def _write_cameras(path: Path, scene: ReconstructedScene) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.write("# CAMERA_ID MODEL WIDTH HEIGHT FX FY CX CY, in pixels of the photos\n")
-        for view, (placement, K) in enumerate(zip(scene.placements, scene.photo_intrinsics, strict=True)):
+        for view, (framing, K) in enumerate(zip(scene.framings, scene.photo_intrinsics, strict=True)):
             parameters = _joined([K[0, 0], K[1, 1], K[0, 2] + 0.5, K[1, 2] + 0.5])
-            file.write(f"{view + 1} PINHOLE {placement.photo_width} {placement.photo_height} {parameters}\n")
+            file.write(f"{view + 1} PINHOLE {framing.photo_width} {framing.photo_height} {parameters}\n")
 
 
 def _joined(values: Sequence[float]) -> str:

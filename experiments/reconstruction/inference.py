@@ -13,10 +13,10 @@ from flax import nnx
 from jaxtyping import Array, Float
 from PIL import Image, ImageOps
 
+from experiments.reconstruction.framing import PhotoFraming
 from experiments.reconstruction.matched_pose import solve_views
 from experiments.reconstruction.photos import UPRIGHT, Photo
-from experiments.reconstruction.placement import Placement
-from experiments.reconstruction.scene import Scene
+from experiments.reconstruction.scene import ReconstructedScene
 from subspace.errors import InputError
 from vggt_jax import VGGT
 from vggt_jax.matching import Matcher, directed_pairs
@@ -27,7 +27,7 @@ Forward = Callable[[nnx.State, Float[Array, "1 views height width 3"]], tuple[Ar
 
 
 @dataclass(frozen=True)
-class Outputs:
+class ModelOutputs:
     """What the model says, in float32."""
 
     pose_encodings: Float[np.ndarray, "views 9"]
@@ -46,9 +46,9 @@ class Compiled:
     run: Forward
     params: nnx.State
 
-    def __call__(self, images: Float[np.ndarray, "views height width 3"]) -> Outputs:
+    def __call__(self, images: Float[np.ndarray, "views height width 3"]) -> ModelOutputs:
         pose, depth, confidence, *matches = (np.asarray(x[0]) for x in self.run(self.params, jnp.asarray(images)[None]))
-        return Outputs(pose, depth[..., 0], confidence, *matches)
+        return ModelOutputs(pose, depth[..., 0], confidence, *matches)
 
 
 def load_photos(
@@ -98,10 +98,10 @@ def compile_forward(model: VGGT, shape: tuple[int, int, int, int], matcher: Matc
 
 def scene_of(
     names: Sequence[str],
-    placements: Sequence[Placement],
+    framings: Sequence[PhotoFraming],
     images: Float[np.ndarray, "views height width 3"],
-    outputs: Outputs,
-) -> Scene:
+    outputs: ModelOutputs,
+) -> ReconstructedScene:
     """The scene that the model's predictions describe.
 
     Raises:
@@ -121,10 +121,10 @@ def scene_of(
         cameras = decode_pose(jnp.asarray(pose_encodings, jnp.float64), images.shape[1:3])
     extrinsics, intrinsics = (np.asarray(array) for array in cameras)
     pictures = np.rint(images * 255).astype(np.uint8)
-    return Scene(tuple(names), tuple(placements), pictures, depth, confidence, extrinsics, intrinsics)
+    return ReconstructedScene(tuple(names), tuple(framings), pictures, depth, confidence, extrinsics, intrinsics)
 
 
-def refined(scene: Scene, outputs: Outputs, patch_size: int) -> Scene:
+def refined(scene: ReconstructedScene, outputs: ModelOutputs, patch_size: int) -> ReconstructedScene:
     """The scene with the cameras that explain the token matches best, :func:`solve_views`; the first one stays.
 
     Raises ValueError if ``outputs`` come without matches.

@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patheffects import withStroke
 
-from experiments.reconstruction.scene import FRUSTUM_EDGES, PointCloud, Scene
+from experiments.reconstruction.scene import FRUSTUM_EDGES, PointCloud, ReconstructedScene
 from experiments.reports.point_picture import paint
 
 _MOST_VIEWS = 6
@@ -26,7 +26,7 @@ _GRID = 480
 """Cells along the longer side of a rendered view."""
 
 
-def draw_overview(path: Path, scene: Scene, cloud: PointCloud, title: str) -> None:
+def draw_overview(path: Path, scene: ReconstructedScene, cloud: PointCloud, title: str) -> None:
     """Write the picture as PNG.
 
     Up to six views are shown, evenly chosen. Colours saturate at the 2nd and 98th percentile of all views. Each rendered
@@ -47,7 +47,7 @@ def draw_overview(path: Path, scene: Scene, cloud: PointCloud, title: str) -> No
         figure.savefig(path, dpi=130)
 
 
-def _draw_views(figure: SubFigure, scene: Scene, views: np.ndarray) -> None:
+def _draw_views(figure: SubFigure, scene: ReconstructedScene, views: np.ndarray) -> None:
     grid = figure.subplots(3, len(views) + 1, squeeze=False, width_ratios=[1] * len(views) + [0.06])
     axes, bars = grid[:, :-1], grid[:, -1]
     bars[0].axis("off")
@@ -68,7 +68,7 @@ def _draw_views(figure: SubFigure, scene: Scene, views: np.ndarray) -> None:
         panel.spines[:].set_color("0.8")
 
 
-def _draw_cloud(figure: SubFigure, scene: Scene, cloud: PointCloud) -> None:
+def _draw_cloud(figure: SubFigure, scene: ReconstructedScene, cloud: PointCloud) -> None:
     up, forward = _up(scene.extrinsics), _mean_axis(scene.extrinsics[:, 2, :3])
     level = _unit(forward - up * (forward @ up), fallback=_unit(np.cross(up, (1.0, 0.0, 0.0)), (0.0, 0.0, 1.0)))
     across = np.cross(level, up)
@@ -84,7 +84,7 @@ def _draw_cloud(figure: SubFigure, scene: Scene, cloud: PointCloud) -> None:
     right.set_title("from behind, 30° down (scene units)", fontsize=9)
 
 
-def _render(axes: Axes, scene: Scene, cloud: PointCloud, frame: Float[np.ndarray, "3 3"]) -> None:
+def _render(axes: Axes, scene: ReconstructedScene, cloud: PointCloud, frame: Float[np.ndarray, "3 3"]) -> None:
     """Points and cameras in a parallel projection; the rows of ``frame`` point right, up and away."""
     frusta = scene.frusta(cloud) @ frame.T
     points = cloud.positions @ frame.T

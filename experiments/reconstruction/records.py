@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from experiments.reconstruction.colmap import colmap_name
-from experiments.reconstruction.scene import Scene
+from experiments.reconstruction.scene import ReconstructedScene
 
 _DEEPEST = 65535
 
@@ -31,7 +31,7 @@ CONVENTIONS = {
 """What the entries of ``cameras.json`` mean; written into the file."""
 
 
-def write_depth_maps(folder: Path, scene: Scene, stems: Sequence[str]) -> float:
+def write_depth_maps(folder: Path, scene: ReconstructedScene, stems: Sequence[str]) -> float:
     """Write ``<stem>.png`` and ``<stem>.npz`` for every view, see :data:`CONVENTIONS`.
 
     Returns:
@@ -53,7 +53,7 @@ def write_depth_maps(folder: Path, scene: Scene, stems: Sequence[str]) -> float:
     return unit
 
 
-def write_cameras(path: Path, scene: Scene, stems: Sequence[str], settings: dict[str, Any]) -> None:
+def write_cameras(path: Path, scene: ReconstructedScene, stems: Sequence[str], settings: dict[str, Any]) -> None:
     """Write ``cameras.json``: ``settings``, :data:`CONVENTIONS` and one entry for every view."""
     cameras = [
         {
@@ -65,18 +65,18 @@ def write_cameras(path: Path, scene: Scene, stems: Sequence[str], settings: dict
             "world_to_camera": scene.extrinsics[view].tolist(),
             "centre": scene.centres[view].tolist(),
             "photo": {
-                "width": placement.photo_width,
-                "height": placement.photo_height,
+                "width": framing.photo_width,
+                "height": framing.photo_height,
                 "intrinsics": scene.photo_intrinsics[view].tolist(),
             },
             "preprocessed": {
-                "width": placement.width,
-                "height": placement.height,
+                "width": framing.width,
+                "height": framing.height,
                 "intrinsics": scene.intrinsics[view].tolist(),
-                "to_photo": placement.to_photo.tolist(),
+                "to_photo": framing.to_photo.tolist(),
             },
         }
-        for view, placement in enumerate(scene.placements)
+        for view, framing in enumerate(scene.framings)
     ]
     content = {"conventions": CONVENTIONS, **settings, "cameras": cameras}
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from experiments.reconstruction.placement import Placement
+from experiments.reconstruction.framing import PhotoFraming
 from vggt_jax.geometry import unproject_depth
 
 # The corners of a frustum that its edges join: the camera's centre is 0, the picture's corners follow clockwise.
@@ -42,7 +42,7 @@ class PointCloud:
 
 
 @dataclass(frozen=True)
-class Scene:
+class ReconstructedScene:
     """Pictures, depth maps and cameras of some views.
 
     Cameras are OpenCV's: extrinsics map world to camera, x right, y down, z forward; pixel centres are integers. Lengths
@@ -50,7 +50,7 @@ class Scene:
     """
 
     names: tuple[str, ...]
-    placements: tuple[Placement, ...]
+    framings: tuple[PhotoFraming, ...]
     pictures: UInt8[np.ndarray, "views height width 3"]
     """RGB, as the model sees it."""
     depth: Float[np.ndarray, "views height width"]
@@ -75,12 +75,12 @@ class Scene:
     @cached_property
     def is_photo(self) -> Bool[np.ndarray, "views height width"]:
         """False in the frame that preprocessing adds around a photo."""
-        return np.stack([placement.covered for placement in self.placements])
+        return np.stack([framing.covered for framing in self.framings])
 
     @property
     def photo_intrinsics(self) -> Float[np.ndarray, "views 3 3"]:
         """Intrinsics in pixels of the photos, float64, pixel centres at integers."""
-        return np.stack([p.to_photo for p in self.placements]) @ self.intrinsics
+        return np.stack([p.to_photo for p in self.framings]) @ self.intrinsics
 
     @property
     def centres(self) -> Float[np.ndarray, "views 3"]:
@@ -102,8 +102,8 @@ class Scene:
         extent = np.concatenate([_inner_box(cloud.positions), self.centres])
         length = _FRUSTUM_SHARE * np.linalg.norm(np.ptp(extent, axis=0)) or _FRUSTUM_SHARE
         frusta = []
-        for placement, K, E in zip(self.placements, self.photo_intrinsics, self.extrinsics, strict=True):
-            right, bottom = placement.photo_width - 0.5, placement.photo_height - 0.5
+        for framing, K, E in zip(self.framings, self.photo_intrinsics, self.extrinsics, strict=True):
+            right, bottom = framing.photo_width - 0.5, framing.photo_height - 0.5
             corners = np.array([[-0.5, -0.5, 1], [right, -0.5, 1], [right, bottom, 1], [-0.5, bottom, 1]])
             rays = corners @ np.linalg.inv(K).T
             # equally long for every field of view

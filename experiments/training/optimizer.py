@@ -49,11 +49,6 @@ class OptimizerSettings:
             raise InputError(f"needs clip > 0 and weight_decay >= 0, got {self.clip}, {self.weight_decay}")
 
 
-def learning_rate(settings: OptimizerSettings) -> optax.Schedule:
-    """Step (from 0) → learning rate."""
-    return lambda step: _rate(settings, step, settings.end_rate, settings.peak_rate)
-
-
 def _rate(settings: OptimizerSettings, step: Any, end: Any, peak: Any) -> Any:
     """Between rates that may be known only when the compiled step runs."""
     share = optax.warmup_cosine_decay_schedule(0.0, 1.0, round(settings.warmup * settings.steps), settings.steps)

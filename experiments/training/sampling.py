@@ -7,31 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 
+from experiments.data.dataset import Views, training_arrays
 from experiments.training.augmentation import ColorAugmentation
 from experiments.training.batch import TrainingBatch
 from subspace.errors import InputError
 
 
-class Views(Protocol):
-    """S views of one scene, as :class:`experiments.data.dataset.Views` holds them."""
-
-    @property
-    def images(self) -> UInt8[np.ndarray, "s h w 3"]: ...
-    @property
-    def depths(self) -> Float[np.ndarray, "s h w"]: ...
-    @property
-    def valid(self) -> Bool[np.ndarray, "s h w"]: ...
-    @property
-    def intrinsics(self) -> Float[np.ndarray, "s 3 3"]: ...
-    @property
-    def extrinsics(self) -> Float[np.ndarray, "s 3 4"]: ...
-    @property
-    def world_points(self) -> Float[np.ndarray, "s h w 3"]: ...
-
-
-class Scene(Protocol):
+class LoadableScene(Protocol):
     """A scene whose views can be read, such as :class:`experiments.data.dataset.StoredScene`."""
 
     @property
@@ -61,21 +45,25 @@ def view_counts(images: int, *, fewest: int = 4, most: int = 16, multiple: int =
 class BatchSampler:
     """Step → batch of k adapters, NumPy arrays (k, B, S, ...) with B·S = ``images``, the same in any order and process.
 
-    ``datasets`` maps each adapter's number to its scenes; an adapter sees the same batches whichever others it is trained
-    with. All of them get the same number of views in a step, drawn evenly from ``counts``; scenes are drawn without
-    repetition where there are enough, views in random order, of which the first is the reference. ``encode`` adds the
-    frozen encoder's tokens.
+    All adapters get the same number of views in a step, drawn evenly from ``counts``; scenes are drawn without
+    repetition where there are enough, views in random order, of which the first is the reference.
 
-    Raises ValueError for a scene with too few views, counts that do not divide ``images``, and ``encode`` together with
+    Raises InputError for a scene with too few views, counts that do not divide ``images``, and ``encode`` together with
     ``augmentation``, which would make new images of each.
     """
 
-    datasets: Mapping[int, Sequence[Scene]]
+    datasets: Mapping[int, Sequence[LoadableScene]]
+    """Scenes of each adapter by its number. An adapter sees the same batches whichever others it is trained with."""
     images: int
+    """Images that each adapter sees in a step."""
     counts: tuple[int, ...]
+    """Numbers of views that a sequence may have; each divides ``images``."""
     seed: int
+    """Seed of scenes, views and augmentation."""
     augmentation: ColorAugmentation | None = None
+    """Change of the images' colours; None for none."""
     encode: Encode | None = None
+    """Adds the frozen encoder's tokens of the images; None for batches without tokens."""
 
     def __post_init__(self) -> None:
         if not self.datasets or not all(len(scenes) for scenes in self.datasets.values()):
@@ -95,28 +83,16 @@ class BatchSampler:
         views = int(np.random.default_rng([self.seed, step]).choice(self.counts))
         adapters = [self._sequences(number, step, views) for number in self.datasets]
 
-        def stacked(read: Callable[[Views], np.ndarray]) -> np.ndarray:
-            return np.stack([np.stack([read(sequence) for sequence in sequences]) for sequences in adapters])
-
-        pixels = stacked(lambda found: found.images)
-        images = pixels.astype(np.float32) / 255
+        per_adapter = [training_arrays(sequences) for sequences in adapters]
+        arrays: dict[str, Any] = {name: np.stack([each[name] for each in per_adapter]) for name in per_adapter[0]}
         if self.augmentation is not None:
-            for number, sequences in zip(self.datasets, images, strict=True):
+            for number, sequences in zip(self.datasets, arrays["images"], strict=True):
                 rng = np.random.default_rng([self.seed, step, number, 1])
                 sequences[:] = [self.augmentation(sequence, rng) for sequence in sequences]
-        tokens = None
         if self.encode is not None:
+            pixels = np.stack([[sequence.images for sequence in sequences] for sequences in adapters])
             tokens = self.encode(pixels.reshape(-1, *pixels.shape[3:]))
-            tokens = tokens.reshape(*pixels.shape[:3], *tokens.shape[1:])
-        arrays: dict[str, Any] = {
-            "images": images,
-            "depths": stacked(lambda found: found.depths),
-            "point_masks": stacked(lambda found: found.valid),
-            "extrinsics": stacked(lambda found: found.extrinsics),
-            "intrinsics": stacked(lambda found: found.intrinsics),
-            "world_points": stacked(lambda found: found.world_points),
-            "patch_tokens": tokens,
-        }
+            arrays["patch_tokens"] = tokens.reshape(*pixels.shape[:3], *tokens.shape[1:])
         return TrainingBatch(**arrays)
 
     def _sequences(self, number: int, step: int, views: int) -> list[Views]:

@@ -22,7 +22,7 @@ from subspace.errors import InputError
 
 TrackerName = Literal["tensorboard", "wandb"]
 """TensorBoard's event files in the run's folder, or Weights & Biases."""
-_PACKAGES: Mapping[TrackerName, str] = {"tensorboard": "tensorboardX", "wandb": "wandb"}
+_PACKAGES: Mapping[str, str] = {"tensorboard": "tensorboardX", "wandb": "wandb"}
 _PROJECT = "attribute-subspaces"
 """Project on Weights & Biases, where the environment variable WANDB_PROJECT names none."""
 _WANDB = "wandb.json"

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from experiments.reconstruction.placement import place
-from experiments.reconstruction.scene import Scene
+from experiments.reconstruction.framing import frame_photos
+from experiments.reconstruction.scene import ReconstructedScene
 from vggt_jax.preprocessing import load_images
 
 HALF = np.array([0.8, 0.5, 0.6])
@@ -73,22 +73,21 @@ def write_photos(folder: Path, cameras) -> list[Path]:
     return paths
 
 
-def make_scene(folder: Path, cameras, mode: str, size: int, patch: int) -> Scene:
+def make_scene(folder: Path, cameras, mode: str, size: int, patch: int) -> ReconstructedScene:
     """What a perfect model would make of the photos."""
     paths = write_photos(folder, cameras)
-    placements = place([(camera.width, camera.height) for camera in cameras], mode, size, patch)
+    framings = frame_photos([(camera.width, camera.height) for camera in cameras], mode, size, patch)
     pictures = np.rint(load_images(paths, mode, size, patch) * 255).astype(np.uint8)
     intrinsics = [
-        np.linalg.inv(placement.to_photo) @ camera.intrinsics
-        for placement, camera in zip(placements, cameras, strict=True)
+        np.linalg.inv(framing.to_photo) @ camera.intrinsics for framing, camera in zip(framings, cameras, strict=True)
     ]
     views = [
-        render(camera.extrinsics, K, placement.width, placement.height)
-        for camera, K, placement in zip(cameras, intrinsics, placements, strict=True)
+        render(camera.extrinsics, K, framing.width, framing.height)
+        for camera, K, framing in zip(cameras, intrinsics, framings, strict=True)
     ]
-    return Scene(
+    return ReconstructedScene(
         tuple(path.name for path in paths),
-        tuple(placements),
+        tuple(framings),
         pictures,
         np.stack([depth for _, depth, _ in views]).astype(np.float32),
         np.stack([confidence for _, _, confidence in views]).astype(np.float32),

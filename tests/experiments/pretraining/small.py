@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments.pretraining.objective import PretrainingObjective
 from experiments.pretraining.recipe import Recipe, Stage
-from experiments.pretraining.scenes import Scene, Source
+from experiments.pretraining.scenes import LoadedScene, Source
 from experiments.training.losses import CameraLoss, Objective, RegressionLoss
 from tests.experiments import analytic_scene
 from tests.experiments.training.tiny import CONFIG
@@ -21,7 +21,7 @@ def box_scene(number, views=6, size=SIZE):
     depths = np.stack([depth for _, depth, _ in rendered])
     valid = depths < analytic_scene.SKY_DEPTH
     images = np.stack([image for image, _, _ in rendered]) * (1 - 0.05 * (number % 7))
-    return Scene(
+    return LoadedScene(
         f"box {number}",
         images.astype(np.uint8),
         np.where(valid, depths, 0).astype(np.float32),

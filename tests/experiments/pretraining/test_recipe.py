@@ -4,7 +4,7 @@ import json
 import pytest
 
 from experiments.pretraining.recipe import INGREDIENTS, nano
-from experiments.training.optimizer import learning_rate
+from tests.experiments.training.rates import learning_rate
 
 
 def test_the_base_learns_to_match_before_it_learns_everything():

@@ -18,7 +18,7 @@ class Views:
 
 
 @dataclass(frozen=True)
-class Scene:
+class MarkedScene:
     """Every array of view v says which data set, scene and view it is of."""
 
     dataset: int
@@ -40,7 +40,7 @@ class Scene:
 
 def sampler(datasets=(0, 1), scenes=12, **changes):
     settings = {"images": 32, "counts": (4, 8, 16), "seed": 3} | changes
-    return BatchSampler({i: [Scene(i, j) for j in range(scenes)] for i in datasets}, **settings)
+    return BatchSampler({i: [MarkedScene(i, j) for j in range(scenes)] for i in datasets}, **settings)
 
 
 def marks(batch):
@@ -131,7 +131,7 @@ def test_what_does_not_fit_is_named(changes, message):
         sampler(**changes)
 
 
-def test_scenes_of_other_sizes_are_no_batch():
+def test_the_scene_with_too_few_views_is_named():
     draw = sampler()
     datasets = {**draw.datasets, 1: [replace(scene, num_views=3) for scene in draw.datasets[1]]}
     with pytest.raises(ValueError, match="data set 1, scene 0: has 3 views"):

@@ -15,16 +15,16 @@ import trimesh
 from PIL import Image, ImageOps
 
 from experiments.reconstruct import OUTPUTS, reconstruct
-from experiments.reconstruction.inference import Outputs, load_photos, refined, scene_of
+from experiments.reconstruction.framing import frame_photos
+from experiments.reconstruction.inference import ModelOutputs, load_photos, refined, scene_of
 from experiments.reconstruction.photos import find_photos
-from experiments.reconstruction.placement import place
 from experiments.storage.output_folder import new_folder
 from vggt_jax.geometry import project_points, unproject_depth
 from vggt_jax.pose_encoding import decode_pose
 from vggt_jax.preprocessing import load_images
 from weights_convert import load_vggt
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WEIGHTS = ROOT / "tests" / "fixtures" / "vggt_small"
 ORIENTATION = 0x0112
 QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
@@ -294,7 +294,7 @@ def test_predictions_that_are_no_camera(index, value, message):
     poses[1, index] = value
     arrays = np.ones((2, 14, 14, 3), np.float32), poses, *np.ones((2, 2, 14, 14), np.float32)
     with pytest.raises(ValueError, match=message) as error:
-        scene_of(["a.jpg", "b.jpg"], place([(14, 14)] * 2, "crop", 14, 14), arrays[0], Outputs(*arrays[1:]))
+        scene_of(["a.jpg", "b.jpg"], frame_photos([(14, 14)] * 2, "crop", 14, 14), arrays[0], ModelOutputs(*arrays[1:]))
     assert str(error.value).startswith("b.jpg: ")
 
 
@@ -311,15 +311,15 @@ def test_refined_cameras_are_those_that_explain_the_matches():
     probability = ((matched >= 0) & (matched < side)).all(axis=-1).astype(np.float32)
     matched[:, :side] += 5  # above the photo, in the frame that was added around it
     depth = np.full((2, size, size), distance, np.float32)
-    placements = place([(64, 48)] * 2, "pad", size, patch)
-    outputs = Outputs(poses, depth, depth, matched, probability)
-    scene = scene_of(["a.png", "b.png"], placements, np.ones((2, size, size, 3), np.float32), outputs)
+    framings = frame_photos([(64, 48)] * 2, "pad", size, patch)
+    outputs = ModelOutputs(poses, depth, depth, matched, probability)
+    scene = scene_of(["a.png", "b.png"], framings, np.ones((2, size, size, 3), np.float32), outputs)
     expected = np.stack([np.eye(3, 4)] * 2)
     np.testing.assert_allclose(scene.extrinsics, expected, atol=1e-7)
     expected[1, 0, 3] = shift
     np.testing.assert_allclose(refined(scene, outputs, patch).extrinsics, expected, atol=1e-5)
     with pytest.raises(ValueError, match="with a matcher"):
-        refined(scene, Outputs(poses, depth, depth), patch)
+        refined(scene, ModelOutputs(poses, depth, depth), patch)
 
 
 def test_refine_needs_a_matcher(tmp_path, folder):

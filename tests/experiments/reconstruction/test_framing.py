@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.reconstruction.placement import place
+from experiments.reconstruction.framing import frame_photos
 from vggt_jax.preprocessing import load_images
 
 SIZES = [(120, 90), (90, 120), (100, 100), (203, 61), (61, 203), (41, 28), (517, 389)]
@@ -28,9 +28,9 @@ def test_shape_and_frame_are_the_loaders(tmp_path, mode, size, together):
     for sizes in itertools.islice(itertools.combinations(SIZES, together), 8):
         paths = [write(tmp_path / f"{i}.png", *wh) for i, wh in enumerate(sizes)]
         images = load_images(paths, mode, size, 14)
-        placements = place(sizes, mode, size, 14)
-        assert {(p.height, p.width) for p in placements} == {images.shape[1:3]}
-        covered = np.stack([p.covered for p in placements])
+        framings = frame_photos(sizes, mode, size, 14)
+        assert {(p.height, p.width) for p in framings} == {images.shape[1:3]}
+        covered = np.stack([p.covered for p in framings])
         np.testing.assert_array_equal(covered, images[..., 2] < 0.5)  # the frame is white
 
 
@@ -39,9 +39,9 @@ def test_pixels_come_from_where_the_map_says(tmp_path, mode):
     # bicubic interpolation reproduces a ramp: a pixel's colour tells its place in the photo to a quarter of a pixel
     sizes = [(120, 90), (90, 120), (61, 103), (124, 124)]
     images = load_images([write(tmp_path / f"{i}.png", *wh) for i, wh in enumerate(sizes)], mode, 70, 14)
-    for image, placement, (width, height) in zip(images, place(sizes, mode, 70, 14), sizes, strict=True):
-        row, column = np.nonzero(placement.covered)
-        x, y, _ = placement.to_photo @ np.stack([column, row, np.ones_like(row)])
+    for image, framing, (width, height) in zip(images, frame_photos(sizes, mode, 70, 14), sizes, strict=True):
+        row, column = np.nonzero(framing.covered)
+        x, y, _ = framing.to_photo @ np.stack([column, row, np.ones_like(row)])
         inside = (x > 4) & (x < width - 5) & (y > 4) & (y < height - 5)  # the filter is cut off at the edges
         assert inside.sum() > 500
         found = (255 * image[row, column][inside][:, :2] - 8) / SLOPE
@@ -49,10 +49,10 @@ def test_pixels_come_from_where_the_map_says(tmp_path, mode):
 
 
 def test_identity_and_corners():
-    (same,) = place([(70, 70)], "crop", 70, 14)
+    (same,) = frame_photos([(70, 70)], "crop", 70, 14)
     np.testing.assert_array_equal(same.to_photo, np.eye(3))
-    (wide,) = place([(400, 200)], "pad", 100, 10)  # 100 × 50, 25 rows of frame above
+    (wide,) = frame_photos([(400, 200)], "pad", 100, 10)  # 100 × 50, 25 rows of frame above
     np.testing.assert_allclose(wide.to_photo @ [-0.5, 24.5, 1], [-0.5, -0.5, 1], atol=1e-12)
     np.testing.assert_allclose(wide.to_photo @ [99.5, 74.5, 1], [399.5, 199.5, 1], atol=1e-12)
-    (tall,) = place([(200, 400)], "crop", 100, 10)  # 100 × 200, 50 rows cut off above and below
+    (tall,) = frame_photos([(200, 400)], "crop", 100, 10)  # 100 × 200, 50 rows cut off above and below
     np.testing.assert_allclose(tall.to_photo @ [-0.5, -0.5, 1], [-0.5, 99.5, 1], atol=1e-12)

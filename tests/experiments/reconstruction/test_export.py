@@ -132,10 +132,10 @@ def test_colmap_model(case, tmp_path):
         np.testing.assert_array_equal(model.points3D[i + 1].xyz, position)
         np.testing.assert_array_equal(model.points3D[i + 1].color, colour)
     # independent of our map: a pixel's centre in the photo lies where its share of the picture says
-    placement, first = scene.placements[0], model.images[1].points2D[0].xy
+    framing, first = scene.framings[0], model.images[1].points2D[0].xy
     _, row, column = cloud.pixels[0]
-    assert first[0] / 640 == pytest.approx((column + 0.5 - placement.left) / placement.resized_width)
-    assert first[1] / 480 == pytest.approx((row + 0.5 - placement.top) / placement.resized_height)
+    assert first[0] / 640 == pytest.approx((column + 0.5 - framing.left) / framing.resized_width)
+    assert first[1] / 480 == pytest.approx((row + 0.5 - framing.top) / framing.resized_height)
 
 
 def test_colmap_view_without_points(case, tmp_path):

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 
 
 @dataclass(frozen=True)
-class Placement:
+class PhotoFraming:
     """A photo, resized and then cut or framed; all in pixels.
 
     The photo is resized to ``resized_width`` × ``resized_height``; the upper left corner of that picture lies
@@ -56,7 +56,7 @@ class Placement:
         return mask
 
 
-def place(photo_sizes: Sequence[tuple[int, int]], mode: str, size: int, patch_size: int) -> list[Placement]:
+def frame_photos(photo_sizes: Sequence[tuple[int, int]], mode: str, size: int, patch_size: int) -> list[PhotoFraming]:
     """What :func:`vggt_jax.preprocessing.load_images` does with photos of the given (width, height).
 
     Args:
@@ -66,9 +66,9 @@ def place(photo_sizes: Sequence[tuple[int, int]], mode: str, size: int, patch_si
         patch_size: side of a patch in pixels.
 
     Returns:
-        One placement each, all of the same ``width`` and ``height``.
+        One framing each, all of the same ``width`` and ``height``.
     """
-    single = [_place_one(width, height, mode, size, patch_size) for width, height in photo_sizes]
+    single = [_frame_one(width, height, mode, size, patch_size) for width, height in photo_sizes]
     common_width, common_height = max(p.width for p in single), max(p.height for p in single)
     return [
         replace(
@@ -82,7 +82,7 @@ def place(photo_sizes: Sequence[tuple[int, int]], mode: str, size: int, patch_si
     ]
 
 
-def _place_one(width: int, height: int, mode: str, size: int, patch_size: int) -> Placement:
+def _frame_one(width: int, height: int, mode: str, size: int, patch_size: int) -> PhotoFraming:
     def in_patches(length: int, reference: int) -> int:
         # the order of the operations decides the ties, as in the loader
         return round(length * (size / reference) / patch_size) * patch_size
@@ -93,6 +93,6 @@ def _place_one(width: int, height: int, mode: str, size: int, patch_size: int) -
         resized_width, resized_height = size, in_patches(height, width)
     if mode == "pad":
         left, top = (size - resized_width) // 2, (size - resized_height) // 2
-        return Placement(width, height, resized_width, resized_height, left, top, size, size)
+        return PhotoFraming(width, height, resized_width, resized_height, left, top, size, size)
     top = -(max(resized_height - size, 0) // 2)
-    return Placement(width, height, resized_width, resized_height, 0, top, size, min(resized_height, size))
+    return PhotoFraming(width, height, resized_width, resized_height, 0, top, size, min(resized_height, size))

@@ -37,7 +37,7 @@ from vggt_jax.deltas import dotted, merge
 from vggt_jax.pose_encoding import decode_pose
 from weights_convert import load_vggt
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ALL_VIEWS = ",".join(map(str, range(VIEWS)))
 QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 QKV = "aggregator.frame_blocks.attn.qkv"
