@@ -32,12 +32,11 @@ of them. About a minute.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from absl import flags
 
-from subspace.errors import InputError
-from weights_convert.command_line import run
+from experiments.process.command_line import DEFINE_path_or_name, InputError, run
 
 BENCHMARKS = ("subspace", "model", "memory", "training", "finetuning", "analysis", "evaluation", "rendering")
 
@@ -61,8 +60,8 @@ def main(arguments: Sequence[str]) -> None:
         training,
     )
 
-    reports = {
-        "subspace": lambda: subspace_mining.report(iterations=flags.FLAGS.iterations),
+    reports: dict[str, Callable[[], Iterable[str]]] = {
+        "subspace": lambda: subspace_mining.report(flags.FLAGS.iterations),
         "model": model_forward.report,
         "memory": step_memory.report,
         "training": training.report,
@@ -71,7 +70,8 @@ def main(arguments: Sequence[str]) -> None:
         "evaluation": evaluation.report,
         "rendering": lambda: rendering.report(flags.FLAGS.blender),
     }
-    reports[arguments[0]]()
+    for line in reports[arguments[0]]():
+        print(line, flush=True)
 
 
 if __name__ == "__main__":
@@ -80,7 +80,7 @@ if __name__ == "__main__":
     )
     flags.DEFINE_boolean("full_size", True, "finetuning: also the steps of VGGT-1B")
     flags.DEFINE_boolean("adapters", True, "analysis: also with ten adapters of each attribute")
-    flags.DEFINE_string(
+    DEFINE_path_or_name(
         "blender", None, "rendering: an installed Blender, or a Python with bpy; by default uv makes one"
     )
     run(main, positional=True)

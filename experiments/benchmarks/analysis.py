@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -18,26 +19,26 @@ from experiments.mining.subspace_file import load_subspace
 from subspace import LowRank, SharedSubspace, canonicalize
 
 
-def report(with_adapters: bool) -> None:
-    """Print the table; ``with_adapters`` adds the analysis that mines halves, shuffled groups and all but one."""
-    print(machine.describe())
-    print(f"\n{len(ATTRIBUTES)} attributes × {2 * LAYERS * len(MATRICES)} matrices, d' = {DIM}")
+def report(with_adapters: bool) -> Iterator[str]:
+    """The table, line by line as it fills; ``with_adapters`` adds what mines halves, shuffled groups and all but one."""
+    yield machine.describe()
+    yield f"\n{len(ATTRIBUTES)} attributes × {2 * LAYERS * len(MATRICES)} matrices, d' = {DIM}"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folders = [write_attribute(folder / attribute, seed, attribute) for seed, attribute in enumerate(ATTRIBUTES)]
-        _row("no adapters", folders, folder / "analysis")
+        yield _row("no adapters", folders, folder / "analysis")
         if with_adapters:
             for seed, attribute_folder in enumerate(folders):
                 write_adapters(attribute_folder, seed)
-            _row(f"{ADAPTERS} adapters of rank {RANK} each", folders, folder / "analysis")
+            yield _row(f"{ADAPTERS} adapters of rank {RANK} each", folders, folder / "analysis")
 
 
-def _row(what: str, folders: list[Path], output: Path) -> None:
+def _row(what: str, folders: list[Path], output: Path) -> str:
     took, peak = machine.in_own_process(_analyze, folders, output)
     pages = (output / "report.html").stat().st_size
-    print(
-        f"  {what}: read, analysed and reported in {took:.0f} s, peak memory {peak / 1e9:.2f} GB, report {pages / 1e6:.1f} MB",
-        flush=True,
+    return (
+        f"  {what}: read, analysed and reported in {took:.0f} s, peak memory {peak / 1e9:.2f} GB, "
+        f"report {pages / 1e6:.1f} MB"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -20,41 +20,43 @@ NOISE = 0.01
 """Standard deviation of the predicted depths, relative."""
 
 
-def report() -> None:
-    """Print the table."""
-    print(machine.describe())
+def report() -> Iterator[str]:
+    """The table, line by line as it fills."""
+    yield machine.describe()
     truth = _room()
     predicted = _distorted(truth)
     mask = np.ones(truth.depths.shape, bool)
-    print(f"\n{VIEWS} views of {SIZE}², {mask.size:,} points in each cloud, {QUERIES:,} looked up")
+    yield f"\n{VIEWS} views of {SIZE}², {mask.size:,} points in each cloud, {QUERIES:,} looked up"
     rng = np.random.default_rng(0)
     queries = choose(mask.size, QUERIES, rng), choose(mask.size, QUERIES, rng)
 
-    predicted_cloud, cloud = (
-        _timed(f"cloud of the {name}", lambda of=of: Cloud(of.points[mask]))
-        for name, of in (("prediction", predicted), ("truth", truth))
-    )
-    similarity, registration = _timed("Umeyama, then ICP", lambda: align(predicted_cloud, cloud, queries[0]))
-    print(f"    ICP took {registration.iterations} iterations, converged: {registration.converged}")
+    predicted_cloud, line = _timed("cloud of the prediction", lambda: Cloud(predicted.points[mask]))
+    yield line
+    cloud, line = _timed("cloud of the truth", lambda: Cloud(truth.points[mask]))
+    yield line
+    (similarity, registration), line = _timed("Umeyama, then ICP", lambda: align(predicted_cloud, cloud, queries[0]))
+    yield line
+    yield f"    ICP took {registration.iterations} iterations, converged: {registration.converged}"
     aligned = predicted_cloud.place(similarity)
-    _timed("accuracy, completeness, normals", lambda: compare(aligned, cloud, *queries))
+    yield _timed("accuracy, completeness, normals", lambda: compare(aligned, cloud, *queries))[1]
     some = spread(np.arange(SIZE**2))
     own = [x.camera_points(0, some) for x in (predicted, truth)]
-    _timed("alignment of one depth map", lambda: fit_scale_shift(*own))
-    sampled = _timed("the scene as a whole", lambda: evaluate_scene(predicted, truth, mask)).metrics
-    complete = _timed(
-        "the same, all points looked up", lambda: evaluate_scene(predicted, truth, mask, exact=True)
-    ).metrics
-    for name, value in complete.points.__dict__.items():
-        print(f"    {name:<28} {value:.6f}, of the sample {sampled.points.__dict__[name] / value - 1:+.2%}")
-    print(f"  peak memory {machine.peak_memory() / 1e9:.2f} GB")
+    yield _timed("alignment of one depth map", lambda: fit_scale_shift(*own))[1]
+    sampled, line = _timed("the scene as a whole", lambda: evaluate_scene(predicted, truth, mask))
+    yield line
+    whole, line = _timed("the same, all points looked up", lambda: evaluate_scene(predicted, truth, mask, exact=True))
+    yield line
+    for name, value in whole.metrics.points.__dict__.items():
+        share = sampled.metrics.points.__dict__[name] / value - 1
+        yield f"    {name:<28} {value:.6f}, of the sample {share:+.2%}"
+    yield f"  peak memory {machine.peak_memory() / 1e9:.2f} GB"
 
 
-def _timed(what: str, function: Callable[[], R]) -> R:
+def _timed(what: str, function: Callable[[], R]) -> tuple[R, str]:
+    """The result, and a line that says how long it took."""
     start = time.perf_counter()
     result = function()
-    print(f"  {what:<34} {time.perf_counter() - start:6.2f} s", flush=True)
-    return result
+    return result, f"  {what:<34} {time.perf_counter() - start:6.2f} s"
 
 
 def _room() -> Reconstruction:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -34,25 +35,24 @@ class Measured:
     peak_memory: int
 
 
-def report() -> None:
-    """Print the tables as they fill."""
-    print(machine.describe(), flush=True)
-    machine.in_own_process(transformer_block.report)
-    print("\nVGGT-1B (random weights; aggregator, camera and depth head), float32")
+def report() -> Iterator[str]:
+    """The tables, line by line as they fill."""
+    yield machine.describe()
+    yield from machine.in_own_process(transformer_block.report)
+    yield "\nVGGT-1B (random weights; aggregator, camera and depth head), float32"
     columns = ("images", "compile", "run", "GFLOP/s", "of matmul", "peak memory", "official PyTorch, elsewhere")
-    print("  {:<9} {:>8} {:>8} {:>8} {:>10} {:>12}   {}".format(*columns), flush=True)
+    yield "  {:<9} {:>8} {:>8} {:>8} {:>10} {:>12}   {}".format(*columns)
     for frames, side in CASES:
         found = machine.in_own_process(_measure, frames, side)
-        print(
+        yield (
             f"  {f'{frames} × {side}²':<9} {found.compile_s:>6.1f} s {found.run_s:>6.1f} s {found.gflops:>8.0f} "
             f"{found.gflops / found.product_gflops:>10.0%} {found.peak_memory / 2**30:>8.1f} GiB   "
-            f"{OFFICIAL.get((frames, side), '')}".rstrip(),
-            flush=True,
+            f"{OFFICIAL.get((frames, side), '')}".rstrip()
         )
-    print("\ntrainable parameters of VGGT-1B")
+    yield "\ntrainable parameters of VGGT-1B"
     config = VGGTConfig.vggt_1b()
-    print(f"  LoRA, r = 16      {trainable_parameters(config, 'lora', 16).total:>11,}")
-    print(f"  full fine-tuning  {trainable_parameters(config, 'full', 16).total:>11,}", flush=True)
+    yield f"  LoRA, r = 16      {trainable_parameters(config, 'lora', 16).total:>11,}"
+    yield f"  full fine-tuning  {trainable_parameters(config, 'full', 16).total:>11,}"
 
 
 def _measure(frames: int, side: int) -> Measured:
@@ -79,7 +79,7 @@ def random_parameters(shapes: nnx.State) -> nnx.State:
 
     def draw(keys: tuple, leaf: nnx.Param) -> jax.Array:
         if keys[-1] != "kernel":
-            return jnp.ones(leaf.shape)
+            return jnp.asarray(np.ones(leaf.shape, np.float32))
         values = rng.random(leaf.shape, np.float32)
         values -= 0.5
         values *= 2 / np.sqrt(leaf.shape[-2] if leaf.ndim < 4 else prod(leaf.shape[:3]))

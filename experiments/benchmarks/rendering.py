@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -21,32 +21,32 @@ SIZES = {112: (2, 8), 224: (1, 6), 518: (1, 2)}
 SAMPLES = 4
 
 
-def report(blender: str | None) -> None:
-    """Print the tables.
+def report(blender: str | None) -> Iterator[str]:
+    """The tables, line by line as they fill.
 
     Raises:
         OSError: no Blender.
-        ValueError: a scene could not be rendered.
+        InputError: a scene could not be rendered.
     """
-    print(machine.describe())
+    yield machine.describe()
     command = worker_command(blender)
     with tempfile.TemporaryDirectory() as folder, LocalPool(command, 1) as pool:
         (warm,) = _render(pool, [_scene("object_centric", 0, 1, 28)], Path(folder) / "warm")
-        print(f"{warm.record.renderer}, {SAMPLES} paths per pixel and denoising, geometry varies\n")
-        print(
-            "one core          images/s   of a scene's time: specification  building  rendering  writing   peak memory so far"
-        )
+        yield f"{warm.record.renderer}, {SAMPLES} paths per pixel and denoising, geometry varies\n"
+        yield "one core          images/s   of a scene's time: specification  building  rendering  writing   peak memory so far"
         for setting in get_args(Setting):
             for size in SIZES:
-                _row(pool, Path(folder) / f"{setting}{size}", setting, size)
+                yield _row(pool, Path(folder) / f"{setting}{size}", setting, size)
     cores = len(available_cores())
     with tempfile.TemporaryDirectory() as folder:
         rates = {count: _steady_rate(command, count, Path(folder) / str(count)) for count in sorted({1, cores})}
-    print(f"\nmicro_baseline, 112², specifications in hand: {rates[1]:.2f} images/s on one core, ", end="")
-    print(f"{rates[cores]:.2f} on {cores}: {rates[cores] / rates[1] / cores:.0%} of linear")
+    yield (
+        f"\nmicro_baseline, 112², specifications in hand: {rates[1]:.2f} images/s on one core, "
+        f"{rates[cores]:.2f} on {cores}: {rates[cores] / rates[1] / cores:.0%} of linear"
+    )
 
 
-def _row(pool: LocalPool, folder: Path, setting: Setting, size: int) -> None:
+def _row(pool: LocalPool, folder: Path, setting: Setting, size: int) -> str:
     count, views = SIZES[size]
     start = time.perf_counter()
     scenes = [_scene(setting, number, views, size) for number in range(count)]
@@ -59,7 +59,7 @@ def _row(pool: LocalPool, folder: Path, setting: Setting, size: int) -> None:
     shares = "  ".join(f"{part / sum(parts):9.1%}" for part in parts)
     rate = count * views / (building + rendering + writing)  # specifications are made while others are rendered
     memory = max(record.peak_memory_gb for record in records)
-    print(f"{setting:<14} {size:3}² {rate:7.2f}   {'':16}{shares}   {memory:.2f} GB")
+    return f"{setting:<14} {size:3}² {rate:7.2f}   {'':16}{shares}   {memory:.2f} GB"
 
 
 def _steady_rate(command: Sequence[str], workers: int, folder: Path) -> float:

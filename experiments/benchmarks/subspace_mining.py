@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -19,13 +20,13 @@ ATTRIBUTES = ("texture", "geometry", "camera", "lighting")
 DENSE_ITERATIONS = 3
 
 
-def report(iterations: int) -> None:
-    """Print the table."""
-    print(machine.describe())
-    print(f"float32 matrix product: {machine.matmul_gflops():.0f} GFLOP/s")
+def report(iterations: int) -> Iterator[str]:
+    """The table, line by line as it fills."""
+    yield machine.describe()
+    yield f"float32 matrix product: {machine.matmul_gflops():.0f} GFLOP/s"
     adapters = _adapters()
     count = 2 * LAYERS * len(MATRICES)
-    print(f"\n{count} matrices, k = {ADAPTERS} adapters of rank {RANK}, d' = {DIM}, float32")
+    yield f"\n{count} matrices, k = {ADAPTERS} adapters of rank {RANK}, d' = {DIM}, float32"
 
     forced = {"max_iterations": iterations, "tolerance": 0.0}
     first, full = machine.seconds(lambda: shared_subspaces(adapters, DIM, **forced), repeats=2)
@@ -36,24 +37,24 @@ def report(iterations: int) -> None:
     dense_each = _dense_irls()
     dense = sum(each * iterations * 2 * LAYERS for each in dense_each.values())
 
-    _row(f"shared_subspaces, {iterations} iterations each", f"{full:.2f} s", f"+ {first - full:.1f} s to compile")
-    _row("shared_subspaces, default tolerance", f"{usual:.2f} s", f"at most {usual_iterations} iterations")
-    _row("peak memory of the process so far", f"{peak:.2f} GB", "")
-    _row("one QR of all factors (the limit)", f"{limit:.2f} s", f"we take {full / limit:.1f} times as long")
+    yield _row(f"shared_subspaces, {iterations} iterations each", f"{full:.2f} s", f"+ {first - full:.1f} s to compile")
+    yield _row("shared_subspaces, default tolerance", f"{usual:.2f} s", f"at most {usual_iterations} iterations")
+    yield _row("peak memory of the process so far", f"{peak:.2f} GB", "")
+    yield _row("one QR of all factors (the limit)", f"{limit:.2f} s", f"we take {full / limit:.1f} times as long")
     per_matrix = ", ".join(f"{name} {each:.2f} s" for name, each in dense_each.items())
-    _row("dense IRLS in NumPy, extrapolated", f"{dense:.0f} s", f"an iteration: {per_matrix}")
-    _row("  shared_subspaces is faster by", f"{dense / full:.0f} x", "")
+    yield _row("dense IRLS in NumPy, extrapolated", f"{dense:.0f} s", f"an iteration: {per_matrix}")
+    yield _row("  shared_subspaces is faster by", f"{dense / full:.0f} x", "")
 
     subspaces = {
         matrix: {name: _random(seed, matrix, (2, LAYERS)) for seed, name in enumerate(ATTRIBUTES)}
         for matrix in MATRICES
     }
     first, angles = machine.seconds(lambda: [pairwise_eigenvalues(x) for x in subspaces.values()])
-    _row("pairwise_eigenvalues, 6 pairs of attributes", f"{angles:.2f} s", f"+ {first - angles:.1f} s to compile")
+    yield _row("pairwise_eigenvalues, 6 pairs of attributes", f"{angles:.2f} s", f"+ {first - angles:.1f} s to compile")
 
 
-def _row(what: str, figure: str, remark: str) -> None:
-    print(f"  {what:<46} {figure:>10}  {remark}".rstrip())
+def _row(what: str, figure: str, remark: str) -> str:
+    return f"  {what:<46} {figure:>10}  {remark}".rstrip()
 
 
 def _random(seed: int, matrix: str, stack: tuple[int, ...]) -> LowRank:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -35,13 +35,13 @@ class Measured:
     peak_memory: int
 
 
-def report() -> None:
-    """Print the tables as they fill."""
-    print(machine.describe(), flush=True)
+def report() -> Iterator[str]:
+    """The tables, line by line as they fill."""
+    yield machine.describe()
     nano = VGGTConfig.nano()
     side = nano.image_size
-    print(f"\nLoRA of nano (r = 8), {SEQUENCES} × {VIEWS} images of {side}² for each adapter, float32")
-    _head()
+    yield f"\nLoRA of nano (r = 8), {SEQUENCES} × {VIEWS} images of {side}² for each adapter, float32"
+    yield _head()
     tokens = ((side // nano.patch_size) ** 2, nano.width)
     together, in_turn = (Case((adapters, SEQUENCES, VIEWS, side, tokens)) for adapters in (K, 1))
     as_one = together._replace(as_one=True)
@@ -54,35 +54,34 @@ def report() -> None:
     }
     config, make = replace(nano, heads=("camera", "depth")), partial(lora, rank=8)
     for name, case in cases.items():
-        _row(name, machine.in_own_process(measure, config, make, case, RUNS), case.shape[0] * SEQUENCES * VIEWS)
+        yield _row(name, machine.in_own_process(measure, config, make, case, RUNS), case.shape[0] * SEQUENCES * VIEWS)
     found = machine.in_own_process(alternate, config, make, {together: 1, as_one: 1, in_turn: K}, RUNS)
     at_once_s, as_one_s, in_turn_s = found
-    print(
+    yield (
         f"  the three by turns, tokens cached: {K} at once {at_once_s:.2f} s, as one program (vmap) {as_one_s:.2f} s, "
         f"one after the other {in_turn_s:.2f} s,\n"
         f"  so at once is {in_turn_s / at_once_s:.2f} times as fast as one after the other, "
         f"{as_one_s / at_once_s:.2f} times as fast as one program"
     )
 
-    print("\nLoRA of VGGT-1B (r = 16, random weights), 1 × 2 images of 224², float32, blocks recomputed")
-    _head()
+    yield "\nLoRA of VGGT-1B (r = 16, random weights), 1 × 2 images of 224², float32, blocks recomputed"
+    yield _head()
     config = replace(VGGTConfig.vggt_1b(), heads=("camera", "depth"), remat=True)
     full_size = Case((1, 1, 2, 224, None))
-    _row("1 adapter", machine.in_own_process(measure, config, partial(lora, rank=16), full_size, 1), 2)
-    print(f"  the official PyTorch model, elsewhere, nothing recomputed: {OFFICIAL}", flush=True)
+    yield _row("1 adapter", machine.in_own_process(measure, config, partial(lora, rank=16), full_size, 1), 2)
+    yield f"  the official PyTorch model, elsewhere, nothing recomputed: {OFFICIAL}"
 
 
-def _head() -> None:
+def _head() -> str:
     columns = ("", "compile", "step", "images/s", "GFLOP/s", "of matmul", "peak memory")
-    print("  {:<34} {:>8} {:>9} {:>9} {:>8} {:>10} {:>12}".format(*columns), flush=True)
+    return "  {:<34} {:>8} {:>9} {:>9} {:>8} {:>10} {:>12}".format(*columns)
 
 
-def _row(name: str, found: Measured, images: int) -> None:
+def _row(name: str, found: Measured, images: int) -> str:
     speed = found.operations / found.run_s / 1e9
-    print(
+    return (
         f"  {name:<34} {found.compile_s:>6.1f} s {found.run_s * 1e3:>6.0f} ms {images / found.run_s:>9.1f} {speed:>8.0f} "
-        f"{speed / found.product_gflops:>10.0%} {found.peak_memory / 2**30:>8.1f} GiB",
-        flush=True,
+        f"{speed / found.product_gflops:>10.0%} {found.peak_memory / 2**30:>8.1f} GiB"
     )
 
 
@@ -116,14 +115,29 @@ def measure(config: VGGTConfig, make_maker: Callable[[VGGTConfig], Maker], case:
 def alternate(
     config: VGGTConfig, make_maker: Callable[[VGGTConfig], Maker], cases: Mapping[Case, int], rounds: int
 ) -> list[float]:
-    """Median seconds of ``cases[case]`` steps of each case; they take turns, as a shared machine's speed changes meanwhile."""
+    """:func:`median_turns` of ``cases[case]`` steps of each case, on a model with random weights, in this process."""
     steps = [
         (_prepare(AdapterStep.of(config, make_maker(config), adapters=case.shape[0]), case), times)
         for case, times in cases.items()
     ]
-    for step, _ in steps:  # compiles
-        machine.once(step)
-    seconds = [[sum(machine.once(step) for _ in range(times)) for step, times in steps] for _ in range(rounds)]
+    return median_turns(steps, rounds)
+
+
+def median_turns(
+    functions: Sequence[tuple[Callable[[], object], int]],
+    rounds: int,
+    once: Callable[[Callable[[], object]], float] = machine.once,
+) -> list[float]:
+    """Median seconds of so many calls of each function; they take turns, as a shared machine's speed changes meanwhile.
+
+    Args:
+        functions: with the number of calls in each round; each is called once before, which compiles.
+        rounds: number of turns.
+        once: seconds of one call.
+    """
+    for function, _ in functions:
+        once(function)
+    seconds = [[sum(once(function) for _ in range(times)) for function, times in functions] for _ in range(rounds)]
     return np.median(seconds, axis=0).tolist()
 
 

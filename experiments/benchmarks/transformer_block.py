@@ -15,8 +15,8 @@ WIDTH, HEADS, TOKENS = 1024, 16, 1374
 RUNS = 16
 
 
-def report() -> None:
-    """Print the table."""
+def report() -> list[str]:
+    """The lines of the table."""
     peak = machine.matmul_gflops(4096)
     graphdef, params = nnx.split(Block(WIDTH, HEADS, mlp_ratio=4.0, layer_scale=1.0, rngs=nnx.Rngs(0)))
     x = jax.random.normal(jax.random.key(0), (1, TOKENS, WIDTH))
@@ -29,19 +29,20 @@ def report() -> None:
         ours.append(machine.once(lambda: run(params, x)))
         if other is not None:
             theirs.append(machine.once(other))
-    print(f"float32 matrix product: {peak:.0f} GFLOP/s")
-    print(f"\none transformer block ({WIDTH} wide, {HEADS} heads) on {TOKENS} tokens, float32")
-    _row("this project", min(ours), operations, peak)
+    lines = [
+        f"float32 matrix product: {peak:.0f} GFLOP/s",
+        f"\none transformer block ({WIDTH} wide, {HEADS} heads) on {TOKENS} tokens, float32",
+        _row("this project", min(ours), operations, peak),
+    ]
     if other is None:
-        print("  PyTorch: not installed (pip install -e '.[torch]')", flush=True)
-    else:
-        _row("PyTorch", min(theirs), operations, peak)
-        print(f"  this project takes {min(ours) / min(theirs):.2f} of PyTorch's time", flush=True)
+        return [*lines, "  PyTorch: not installed (pip install -e '.[torch]')"]
+    comparison = f"  this project takes {min(ours) / min(theirs):.2f} of PyTorch's time"
+    return [*lines, _row("PyTorch", min(theirs), operations, peak), comparison]
 
 
-def _row(what: str, seconds: float, operations: float, peak: float) -> None:
+def _row(what: str, seconds: float, operations: float, peak: float) -> str:
     speed = operations / seconds / 1e9
-    print(f"  {what:<14} {seconds * 1e3:>7.0f} ms {speed:>7.0f} GFLOP/s, {speed / peak:.0%} of the matrix product")
+    return f"  {what:<14} {seconds * 1e3:>7.0f} ms {speed:>7.0f} GFLOP/s, {speed / peak:.0%} of the matrix product"
 
 
 def _torch_block() -> Callable[[], object] | None:

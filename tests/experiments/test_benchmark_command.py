@@ -1,0 +1,19 @@
+"""``experiments.benchmark`` from the outside: what it can measure, and what it refuses."""
+
+import pytest
+
+from tests.experiments.commands import call
+
+
+@pytest.mark.parametrize("words", [[], ["speed"], ["memory", "model"]])
+def test_one_of_its_words_is_asked_for(words):
+    found = call("experiments.benchmark", *words)
+    assert found.status == 2 and not found.stdout
+    assert "one of: subspace, model, memory, training, finetuning, analysis, evaluation, rendering" in found.stderr
+
+
+def test_lines_are_printed_as_they_come(monkeypatch):
+    from experiments.benchmarks import step_memory
+
+    monkeypatch.setattr(step_memory, "report", lambda: iter(["one", "two"]))
+    assert call("experiments.benchmark", "memory").stdout == "one\ntwo\n"
