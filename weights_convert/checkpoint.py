@@ -129,7 +129,7 @@ def open_checkpoint(
     table = CONVERTED if _is_converted(tensors) else OFFICIAL
     try:
         plan = table.plan(without_absent_heads(tensors.shapes, config), leaves, _type_problems(tensors, leaves, table))
-    except ValueError as error:
+    except InputError as error:
         raise InputError(f"{opened.path}: {error}") from None
     types: dict[str, np.dtype] = {piece.path: TYPES[tensors.types[piece.name]] for piece in plan}
     return Checkpoint(
@@ -183,7 +183,7 @@ def _config(source: Source) -> VGGTConfig:
         )
     try:
         inferred = infer_config(source.tensors.shapes)
-    except ValueError as error:
+    except InputError as error:
         raise InputError(f"{source.path}: {error}") from None
     if content is None:
         return inferred

@@ -1,52 +1,94 @@
-"""How every command of this project starts and ends: absl flags, one clear line for bad input, exit status 2."""
+"""How every command of this project starts and ends: absl flags, one line for bad input, a traceback for our own faults."""
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from absl import app, flags, logging
 
+from subspace.errors import InputError
 
-def run(main: Callable[[Sequence[str]], None], positional: bool = False) -> None:
+_NOT_OUR_FAULT = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE, errno.EPIPE, errno.EMFILE}
+)
+"""Errors of the system that concern the machine even where they name no file, as those of ``write`` do."""
+_TAKE_MEMORY = ("resolution", "views", "k", "rank", "dim", "workers", "jobs")
+"""Flags of commands that need less memory with a smaller value."""
+
+
+def run(
+    main: Callable[[Sequence[str]], None], positional: bool = False, *, flag_of: Mapping[str, str] | None = None
+) -> None:
     """Parse the flags, call ``main`` with the positional arguments, and exit.
 
-    Status 0 after success and ``--help``; 2 with one line on stderr for an unknown or ill-typed flag, a ValueError or an
-    OSError (bad input, missing file, full disk) and for an interrupt. ``--verbosity=1`` shows the traceback as well.
-    Positional arguments are refused unless ``positional``.
+    Status 0 after success and ``--help``. Status 2 with one line on stderr for what is not the program's fault: an unknown or
+    ill-typed flag, an InputError (bad input), an OSError that names its file (missing file, full disk), a lack of memory, an
+    interrupt; ``--verbosity=1`` shows the traceback as well. Status 1 with the traceback for everything else.
+
+    Args:
+        main: the command.
+        positional: accept arguments that are no flags.
+        flag_of: argument that an InputError names → the flag for it, where that has another name.
     """
     app.define_help_flags()
     program = _program_name()
     try:
         arguments = flags.FLAGS(sys.argv)[1:]
     except flags.Error as error:
-        _fail(program, error)
+        _fail(program, " ".join(str(error).split()))
     except SystemExit:  # absl's help flags end with 1
         raise SystemExit(0) from None
     if arguments and not positional:
         _fail(program, f"unexpected argument {arguments[0]!r}: options start with --, see --help")
     try:
         main(arguments)
-    except (ValueError, OSError) as error:
-        if logging.get_verbosity() > logging.INFO:
-            raise
-        _fail(program, _described(error))
     except KeyboardInterrupt:
         _fail(program, "interrupted")
+    except Exception as error:
+        line = _line(error, flag_of or {})
+        if line is None or logging.get_verbosity() > logging.INFO:
+            traceback.print_exc()
+        if line is None:
+            line = (
+                "this is a fault of the program; please report it in the project's issue tracker, with the lines above"
+            )
+            _fail(program, line, status=1)
+        _fail(program, line)
 
 
-def _described(error: Exception) -> str:
-    """The message; of an error of the system the file and its words, without the number."""
-    if isinstance(error, OSError) and error.filename is not None and error.strerror and error.filename2 is None:
-        return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
-    return str(error)
+def _line(error: Exception, flag_of: Mapping[str, str]) -> str | None:
+    """What to tell of an error for which the program is not to blame; None where it is."""
+    if isinstance(error, InputError):
+        flag = flag_of.get(error.argument or "", error.argument)
+        return f"{error} (see --{flag})" if flag is not None and flag in flags.FLAGS else str(error)
+    if isinstance(error, OSError):
+        if error.filename is not None and error.filename2 is None and error.strerror:
+            return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
+        return str(error) if error.filename is not None or error.errno in _NOT_OUR_FAULT else None
+    if isinstance(error, MemoryError) or _says_out_of_memory(error):
+        smaller = [f"--{name}" for name in _TAKE_MEMORY if name in flags.FLAGS]
+        advice = f"smaller values of {', '.join(smaller)} need less" if smaller else "give it less at a time"
+        return f"out of memory{f' ({reason})' if (reason := _first_line(error)) else ''}; {advice}"
+    return None
 
 
-def _fail(program: str, error: object) -> NoReturn:
-    print(f"{program}: {' '.join(str(error).split()) if isinstance(error, flags.Error) else error}", file=sys.stderr)
-    raise SystemExit(2)
+def _says_out_of_memory(error: Exception) -> bool:
+    """Whether JAX has found too little memory on its device."""
+    return type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError") and "RESOURCE_EXHAUSTED" in str(error)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].removeprefix("RESOURCE_EXHAUSTED: ").rstrip(".")
+
+
+def _fail(program: str, line: str, status: int = 2) -> NoReturn:
+    print(f"{program}: {line}", file=sys.stderr)
+    raise SystemExit(status)
 
 
 def _program_name() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import zipfile
 from collections.abc import Mapping
@@ -67,9 +68,10 @@ def open_source(source: str | Path) -> Source:
         folder = path
         path = next((folder / name for name in _IN_FOLDERS if (folder / name).is_file()), folder)
         if path == folder:
-            raise FileNotFoundError(f"{folder}: holds none of {', '.join(_IN_FOLDERS)}; name the file itself")
+            holds_none = f"holds none of {', '.join(_IN_FOLDERS)}; name the file itself"
+            raise FileNotFoundError(errno.ENOENT, holds_none, str(folder))
     elif not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder")
+        raise FileNotFoundError(errno.ENOENT, "no such file or folder", str(path))
     config = None
     if (path.parent / CONFIG).is_file():
         config = _json(path.parent / CONFIG)
@@ -120,7 +122,8 @@ def _fetch(repository: str) -> Path:
         )
     except Exception as error:  # the errors of the hub and of the network below it have no common base
         first = str(error).strip().partition("\n")[0]
-        raise OSError(f"{HUB}{repository}: cannot be fetched ({type(error).__name__}: {first})") from error
+        reason = f"cannot be fetched ({type(error).__name__}: {first})"
+        raise OSError(errno.EIO, reason, f"{HUB}{repository}") from error
     return Path(folder)
 
 
@@ -150,7 +153,8 @@ class _Shards:
         if strange := [name for name in names if Path(name).name != name]:
             raise InputError(f"{index}: names files outside of its folder: {', '.join(strange)}")
         if missing := [name for name in names if not (index.parent / name).is_file()]:
-            raise FileNotFoundError(f"{index.parent}: {', '.join(missing)} missing; {index.name} names them")
+            without = f"{', '.join(missing)} missing; {index.name} names them"
+            raise FileNotFoundError(errno.ENOENT, without, str(index.parent))
         shards = cls([SafetensorsFile(index.parent / name) for name in names])
         shards.problems += [
             f"not in its file: {name} in {file}, where {index.name} has it"

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from experiments.data.scene_folder import view_files
+from experiments.storage.files import reading
 
 _GAP, _MARGIN = 2, 12
 _TITLE_SIZE = 15
@@ -88,7 +89,7 @@ def _evenly(count: int, most: int) -> list[int]:
 
 
 def _thumbnail(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
+    with reading(path), Image.open(path) as picture:
         picture.load()
         scale = min(1.0, _MOST_PIXELS / picture.width)
         return picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)

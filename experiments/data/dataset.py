@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,12 +65,27 @@ class StoredScene:
         path = self.folder / "spec.json"
         if not path.is_file():
             raise InputError(f"{self.folder} was recorded, not rendered: it has no spec.json")
-        return schema.from_json(path.read_bytes())
+        try:
+            return schema.from_json(path.read_bytes())
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
 
     def cameras(self) -> tuple[Float[np.ndarray, "v 3 3"], Float[np.ndarray, "v 3 4"]]:
-        """Intrinsics and extrinsics of all views, float64."""
-        views = files.read_json(self.folder / "cameras.json")["views"]
-        return tuple(np.array([view[name] for view in views]) for name in ("intrinsics", "world_to_camera"))  # pyright: ignore
+        """Intrinsics and extrinsics of all views, float64.
+
+        Raises:
+            InputError: the file of cameras is damaged.
+            OSError: it cannot be read.
+        """
+        path = self.folder / "cameras.json"
+        with files.reading(path):
+            views = files.read_json(path)["views"]
+            intrinsics, extrinsics = (
+                np.array([view[name] for view in views], np.float64) for name in ("intrinsics", "world_to_camera")
+            )
+        if intrinsics.shape != (self.num_views, 3, 3) or extrinsics.shape != (self.num_views, 3, 4):
+            raise InputError(f"{path} is damaged: it must hold the cameras of {self.num_views} views")
+        return intrinsics, extrinsics
 
     def load(self, view_indices: Sequence[int] | Int[np.ndarray, " s"] | None = None) -> Views:
         """Read views.
@@ -116,13 +130,11 @@ class StoredScene:
 
     def _load_view(self, view: int) -> dict[str, np.ndarray]:
         image, arrays = (self.folder / name for name in view_files(view))
-        try:
+        with files.reading(self.folder, f"is damaged in view {view}"):
             with Image.open(image) as picture, np.load(arrays) as stored:
                 loaded = {"image": np.asarray(picture), **stored}
             loaded["mask"] = loaded["valid"] & loaded.get("mask", True)
             is_depth = bool((np.isfinite(loaded["depth"]) & (loaded["depth"] >= 0)).all())
-        except (ValueError, SyntaxError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            raise InputError(f"{self.folder}: view {view} is damaged: {error}") from None
         if not is_depth:
             raise InputError(f"{arrays} has a depth that is not finite or negative")
         return loaded

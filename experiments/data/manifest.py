@@ -195,10 +195,7 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.is_file():
         raise InputError(f"{folder} is no finished data set: it has no {MANIFEST}")
-    try:
-        manifest = msgspec.convert(files.read_json(path), Manifest)
-    except msgspec.ValidationError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+    manifest: Manifest = files.read_json(path, Manifest)
     if manifest.format != FORMAT_VERSION:
         raise InputError(f"{path} has format {manifest.format}, this version reads {FORMAT_VERSION}")
     return manifest

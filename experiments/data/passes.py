@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import OpenEXR
 
+from experiments.storage.files import reading
 from subspace.errors import InputError
 
 NO_SURFACE = 1e9
@@ -42,15 +43,11 @@ def read(path: Path, world_to_camera: np.ndarray) -> Passes:
         world_to_camera: (3, 4) or (4, 4), the view's.
 
     Raises:
-        OSError: the file cannot be read.
-        ValueError: it lacks a channel.
+        InputError: the file cannot be read, or lacks a channel.
     """
-    try:
-        with OpenEXR.File(str(path), separate_channels=True) as file:
-            parts: list = file.parts
-            channels = {name: channel.pixels for part in parts for name, channel in part.channels.items()}
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise OSError(f"cannot read {path}: {' '.join(str(error).split())}") from None
+    with reading(path, "cannot be read"), OpenEXR.File(str(path), separate_channels=True) as file:
+        parts: list = file.parts
+        channels = {name: channel.pixels for part in parts for name, channel in part.channels.items()}
 
     def layers(*names: str) -> np.ndarray:
         missing = [name for name in names if f"ViewLayer.{name}" not in channels]

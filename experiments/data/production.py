@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import os
@@ -108,13 +109,13 @@ def check_settings(output: Path, settings: AnySettings) -> None:
     if not (output / SETTINGS).exists():
         others = sorted(entry.name for entry in output.iterdir() if not entry.name.startswith("."))
         if others:
-            raise InputError(f"--output={output} holds {others[0]!r}, but no {SETTINGS}; name another folder")
+            raise InputError(f"{output} holds {others[0]!r}, but no {SETTINGS}; name another folder", argument="output")
         return
-    made = files.read_json(output / SETTINGS)
+    made = files.read_json(output / SETTINGS, dict)
     for name, value in msgspec.json.decode(msgspec.json.encode(settings)).items():
         if made.get(name) != value:
             raise InputError(
-                f"--output={output} was made with --{name}={made.get(name)}, not {value}; name another folder"
+                f"{output} was made with {name}={made.get(name)}, not {value}; name another folder", argument="output"
             )
 
 
@@ -135,16 +136,13 @@ def locked(output: Path) -> Iterator[None]:
     Raises OSError if it cannot be made, or another run is writing to it.
     """
     is_new = not output.exists()
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        folder = os.open(output, os.O_RDONLY)
-    except OSError as error:
-        raise OSError(f"cannot write to {output}: {error.strerror}") from None
+    output.mkdir(parents=True, exist_ok=True)
+    folder = os.open(output, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise OSError(f"another run is writing to {output}") from None
+        raise OSError(errno.EBUSY, "another run is writing there", str(output)) from None
     finally:
         os.close(folder)
         if is_new:
@@ -160,7 +158,9 @@ def _read_finished(dataset: Production, scenes: int, verify: bool, reporter: Rep
         reporter.warning(str(error))
         return
     if manifest.requested_scenes > scenes:
-        raise InputError(f"{dataset.folder} holds {manifest.requested_scenes} scenes, scenes={scenes} is fewer")
+        raise InputError(
+            f"{dataset.folder} holds {manifest.requested_scenes} scenes, scenes={scenes} is fewer", argument="scenes"
+        )
     sheet = dataset.folder / CONTACT_SHEET
     whole = sheet.is_file() and files.sha256(sheet) == manifest.files.get(CONTACT_SHEET)
     for name, record in manifest.scenes.items():
@@ -175,5 +175,5 @@ def _whole_record(folder: Path, everything: bool) -> SceneRecord | str:
     try:
         record = read_record(folder)
         return find_damage(folder, record, everything) or record
-    except (OSError, ValueError) as error:
+    except (OSError, InputError) as error:
         return str(error)

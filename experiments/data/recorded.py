@@ -157,7 +157,7 @@ def convert_view(
         if values is not None:
             try:
                 maps[name] = square.nearest(values)
-            except ValueError as error:
+            except InputError as error:
                 raise InputError(f"{view.depth_file.parent}: {name} of frame {view.name}: {error}") from None
     _check_camera(view)
     intrinsics = square.intrinsics(view.intrinsics)

@@ -162,10 +162,7 @@ def read_record(folder: Path) -> SceneRecord:
         ValueError: it is damaged.
         OSError: it cannot be read.
     """
-    try:
-        return msgspec.convert(files.read_json(folder / RECORD), SceneRecord)
-    except msgspec.ValidationError as error:
-        raise InputError(f"{folder / RECORD} is damaged: {error}") from None
+    return files.read_json(folder / RECORD, SceneRecord)
 
 
 def find_damage(folder: Path, record: SceneRecord, everything: bool) -> str | None:

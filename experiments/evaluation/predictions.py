@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from jaxtyping import Array, Float, UInt8
 from experiments.evaluation.results import SceneKey
 from experiments.evaluation.scene import Reconstruction
 from experiments.models import read_base
+from experiments.storage.files import reading
 from subspace import LowRank
 from subspace.errors import InputError
 from vggt_jax.adapters import load_adapter
@@ -128,11 +128,8 @@ def load_prediction(path: Path, views: Sequence[int], size: tuple[int, int]) -> 
         OSError: it cannot be read.
     """
     names = ("depths", "extrinsics", "intrinsics", "views")
-    try:
-        with np.load(path) as stored:
-            depths, extrinsics, intrinsics, stored_views = (np.asarray(stored[name]) for name in names)
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} holds no prediction: {error}") from None
+    with reading(path, "holds no prediction"), np.load(path) as stored:
+        depths, extrinsics, intrinsics, stored_views = (np.asarray(stored[name]) for name in names)
     if stored_views.tolist() != list(views):
         raise InputError(f"{path} is of views {stored_views.tolist()}, not {list(views)}")
     expected = {"depths": (len(views), *size), "extrinsics": (len(views), 3, 4), "intrinsics": (len(views), 3, 3)}

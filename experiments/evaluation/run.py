@@ -102,7 +102,7 @@ def evaluate_views(
         if not has_poses:
             return evaluate_depth(predicted, truth, counted, views)
         return evaluate_scene(predicted, truth, counted, exact, views=views)
-    except ValueError as error:
+    except InputError as error:
         raise InputError(f"{'/'.join(key)}: {error}") from None
 
 

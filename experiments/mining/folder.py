@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from experiments.mining.origin import Origin
 from experiments.mining.subspace_file import load_subspace, save_subspace
-from experiments.storage.files import read_json, write_bytes
+from experiments.storage.files import read_json, reading, write_bytes
 from subspace import LowRank, SharedSubspace
 from subspace.errors import InputError
 
@@ -83,14 +83,10 @@ class MinedAttribute:
           InputError: a file that was damaged since :func:`read_folder`.
         """
         file = self.adapter_files[number]
-        try:
-            with safe_open(file, framework="numpy") as tensors:
-                return {
-                    path: LowRank(tensors.get_tensor(f"{path}.A"), tensors.get_tensor(f"{path}.B"))
-                    for path in self.factors
-                }
-        except SafetensorError as error:
-            raise InputError(f"{file} is damaged: {error}") from None
+        with reading(file), safe_open(file, framework="numpy") as tensors:
+            return {
+                path: LowRank(tensors.get_tensor(f"{path}.A"), tensors.get_tensor(f"{path}.B")) for path in self.factors
+            }
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,11 +216,8 @@ def _adapter_files(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
 
 def _check_adapter(file: Path, mined: MinedAttribute) -> None:
     """Names and shapes of an adapter's tensors, from the header alone."""
-    try:
-        with safe_open(file, framework="numpy") as tensors:
-            shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}
-    except SafetensorError as error:
-        raise InputError(f"{file} is no safetensors file, or a damaged one: {error}") from None
+    with reading(file, "is no safetensors file, or a damaged one"), safe_open(file, framework="numpy") as tensors:
+        shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}
     expected = _factor_shapes(mined.factors, mined.ranks)
     if differing := sorted(name for name in expected.keys() | shapes if expected.get(name) != shapes.get(name)):
         name = differing[0]

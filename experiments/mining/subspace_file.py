@@ -9,11 +9,11 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 
 from experiments.mining.origin import Origin
-from experiments.storage.files import write_bytes
+from experiments.storage.files import reading, write_bytes
 from subspace import LowRank, SharedSubspace
 from subspace.errors import InputError
 
@@ -53,12 +53,11 @@ def load_subspace(path: Path) -> StoredSubspace:
 
     Raises InputError naming the file if it is damaged, of another kind, of an earlier version, or lacks a tensor.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise InputError(f"{path} is no safetensors file, or a damaged one: {error}") from None
+    with path.open("rb"):  # safetensors names no file
+        pass
+    with reading(path, "is no safetensors file, or a damaged one"), safe_open(path, framework="numpy") as file:
+        header = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
     if header.get("format") == _EARLIER:
         raise InputError(
             f"{path} is of an earlier version, which did not record how its adapters were trained: extract it again"

@@ -25,6 +25,7 @@ from experiments.rendering import region
 from experiments.rendering.worker_process import RenderError, WorkerLost, WorkerProcess
 from experiments.scenes import schema
 from experiments.storage import files
+from experiments.storage.disk_space import DiskFullError
 from subspace.errors import InputError
 
 _LEAST_FREE_BYTES = 32 * 2**20
@@ -205,7 +206,7 @@ class LocalPool:
                 return self._attempt(job)
         except (RenderError, WorkerLost) as error:
             if shutil.disk_usage(job.folder.parent).free < _LEAST_FREE_BYTES:  # which a worker may not be able to tell
-                raise OSError(f"no space left on the disk of {job.folder.parent}") from None
+                raise DiskFullError(job.folder.parent) from None
             provenance = job.scene.provenance
             return Failed(provenance.dataset, provenance.scene, " ".join(str(error).split()))
 
@@ -233,7 +234,7 @@ class LocalPool:
         except WorkerLost as error:
             if self._ever_ready or self._closed:
                 raise
-            raise OSError(f"Blender's worker does not start: {error}") from None
+            raise InputError(f"Blender's worker does not start: {error}", argument="blender") from None
         with self._lock:
             self._workers.add(worker)
             if self._closed:
@@ -253,5 +254,5 @@ def _read_passes(raw: Path, scene: schema.Scene, view: int) -> passes.Passes:
     world_to_camera = np.reshape(scene.cameras.views[view].world_to_camera, (3, 4))
     try:
         return passes.read(raw / f"{view:06d}.exr", world_to_camera)
-    except OSError as error:  # the worker's fault, unlike an OSError in writing
+    except (OSError, InputError) as error:  # the worker's fault, unlike an OSError in writing
         raise RenderError(f"view {view} cannot be read: {error}") from None

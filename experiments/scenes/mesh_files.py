@@ -47,17 +47,18 @@ def read(path: Path) -> list[Part]:
     Raises:
         ValueError: the file cannot be read, holds no triangles, or a part has neither a texture nor colours of its vertices.
     """
-    try:
+    with files.reading(path, "cannot be read"):
         scene = trimesh.load_scene(path, process=False)
-    except Exception as error:  # trimesh's readers raise anything
-        raise InputError(f"{path} cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from None
     parts = []
     for node in scene.graph.nodes_geometry:
         transform, name = scene.graph[node]
         found = scene.geometry[name]
         if isinstance(found, trimesh.Trimesh) and len(found.faces):
             vertices = trimesh.transformations.transform_points(found.vertices, transform)
-            parts.append(_part(path, vertices, found))
+            with files.reading(
+                path, "cannot be used"
+            ):  # pictures are decoded, and normals computed, as they are asked for
+                parts.append(_part(path, vertices, found))
     if not parts:
         raise InputError(f"{path} holds no triangles")
     return parts
@@ -127,7 +128,10 @@ def _part(path: Path, vertices: np.ndarray, mesh: trimesh.Trimesh) -> Part:
 def _picture(material: Any) -> Image.Image | None:
     """Of a simple material, or the base colour of a PBR one. trimesh puts 2 × 2 grey pixels in place of a missing one."""
     found = [getattr(material, name, None) for name in ("image", "baseColorTexture")]
-    return next((picture for picture in found if picture is not None and min(picture.size) > 2), None)
+    picture = next((picture for picture in found if picture is not None and min(picture.size) > 2), None)
+    if picture is not None:
+        picture.load()
+    return picture
 
 
 def _linear(srgb: np.ndarray) -> np.ndarray:

@@ -17,7 +17,14 @@ class DiskFullError(OSError):
     """Something could not be written for want of space."""
 
     def __init__(self, path: Path):
-        super().__init__(f"{path}: no space left on device; make some and run this again, it goes on where it stopped")
+        advice = "no space left on device; make some and run this again, it goes on where it stopped"
+        super().__init__(errno.ENOSPC, advice, str(path))
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
+
+    def __reduce__(self) -> tuple[type[DiskFullError], tuple[Path]]:
+        return type(self), (Path(self.filename),)
 
 
 @contextmanager

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from subspace.errors import InputError
 from vggt_jax.atomic import new_folder, remove, remove_partial, write_bytes
@@ -17,6 +21,7 @@ __all__ = [
     "hashes",
     "new_folder",
     "read_json",
+    "reading",
     "remove",
     "remove_partial",
     "sha256",
@@ -30,17 +35,38 @@ def write_json(path: Path, content: Any) -> None:
     write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: Path) -> Any:
-    """What :func:`write_json` wrote.
+@contextmanager
+def reading(path: Path, problem: str = "is damaged") -> Iterator[None]:
+    """Turns what a reader of a file format raises about the content of ``path`` into an InputError that names it.
 
-    Raises:
-        InputError: not JSON.
-        OSError: not readable.
+    Readers raise whatever they like, so only calls of them belong in here. Errors of the system that name their file pass, and
+    so do InputErrors.
     """
     try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path} {problem}: {reason}") from error
+
+
+def read_json(path: Path, kind: type[Any] = object) -> Any:
+    """What :func:`write_json` wrote.
+
+    Args:
+        path: the file.
+        kind: the type of what it must hold: ``dict``, or anything else that msgspec converts JSON to.
+
+    Raises:
+        InputError: it is no JSON, or holds something else.
+        OSError: it cannot be read.
+    """
+    with reading(path):
+        content = json.loads(path.read_bytes())
+        return content if kind is object else msgspec.convert(content, kind)
 
 
 def sha256(path: Path) -> str:

@@ -112,8 +112,8 @@ def new_results(
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    record = read_json(path / RECORD)
-    if not isinstance(record, dict) or not {"version", "label", "digest", "identity", "date"} <= record.keys():
+    record = read_json(path / RECORD, dict)
+    if not {"version", "label", "digest", "identity", "date"} <= record.keys():
         raise InputError(f"{path / RECORD} is damaged: it does not say what the results were made from")
     return record
 

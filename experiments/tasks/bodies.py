@@ -193,10 +193,12 @@ def _write(path: Path, made: _Made, body: _Body) -> None:
 
 def _check(path: Path, made: _Made) -> None:
     """Raises ValueError if a file holds another body than would be made now, but for what machines round differently."""
-    lines = [line.split()[1:] for line in path.read_text().splitlines() if line.startswith("v ")]
-    with Image.open(path.with_name("material0.png")) as picture:
+    with files.reading(path):
+        lines = [line.split()[1:] for line in path.read_text().splitlines() if line.startswith("v ")]
+        vertices = np.array(lines, np.float64)
+    with files.reading(path.with_name("material0.png")), Image.open(path.with_name("material0.png")) as picture:
         painted = np.asarray(picture, np.float32)
-    same = np.shape(lines) == made.vertices.shape and np.allclose(np.array(lines, float), made.vertices, atol=_ROUNDING)
+    same = vertices.shape == made.vertices.shape and np.allclose(vertices, made.vertices, atol=_ROUNDING)
     if not same or painted.shape != made.picture.shape or np.abs(painted - made.picture).mean() > 1:
         raise InputError(
             f"{path} is not the body that this version makes: delete {path.parent.parent}, or name another output"

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.disk_space import named_if_full
-from experiments.storage.files import write_bytes
+from experiments.storage.files import read_json, write_bytes
 from experiments.storage.identity import NO_EFFECT
 from experiments.training.batch import TrainingBatch
 from experiments.training.checkpoints import Checkpoints
@@ -188,10 +188,7 @@ def _check_identity(path: Path, identity: Mapping[str, Any]) -> None:
     if not path.exists():
         write_bytes(path, (json.dumps(identity, indent=2) + "\n").encode())
         return
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON: {error}") from None
+    stored = read_json(path, dict)
     keys = [key for key in {**stored, **identity} if stored.get(key) != identity.get(key)]
     if keys:
         raise InputError(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.storage.files import write_bytes
+from experiments.storage.files import reading, write_bytes
 from subspace.errors import InputError
 
 
@@ -48,12 +48,17 @@ class MetricsLog:
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The events in ``path``, in order. Raises OSError and ValueError naming the file."""
-    return [_event(path, line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [_event(path, line) for line in _text(path).splitlines()]
 
 
 def _complete_lines(path: Path) -> list[str]:
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    text = _text(path) if path.exists() else ""
     return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _text(path: Path) -> str:
+    with reading(path):
+        return path.read_text(encoding="utf-8")
 
 
 def _step(path: Path, line: str) -> int:

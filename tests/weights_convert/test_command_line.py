@@ -1,23 +1,32 @@
+import errno
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 
+import jax
+import numpy as np
 import pytest
+from absl import logging
+from absl.testing import flagsaver
+
+from subspace.errors import InputError
+from weights_convert.command_line import run
 
 COMMAND = """
     from absl import flags
+    from subspace.errors import InputError
     from weights_convert.command_line import run
 
     def main(arguments):
         if flags.FLAGS.rank == 13:
             open("/does/not/exist")
         if flags.FLAGS.rank < 0:
-            raise ValueError(f"rank must be positive, got {flags.FLAGS.rank}")
+            raise InputError(f"rank must be positive, got {flags.FLAGS.rank}")
         if flags.FLAGS.rank == 99:
             raise KeyboardInterrupt
-        if flags.FLAGS.rank == 100:
-            raise RuntimeError("a mistake of ours")
         print("rank", flags.FLAGS.rank, *arguments)
 
     flags.DEFINE_integer("rank", 16, "columns of the factors")
@@ -57,7 +66,84 @@ def test_bad_input_is_one_line_and_status_two(arguments, message):
     assert message in process.stderr and process.stderr.count("\n") == 1
 
 
-def test_traceback_on_request_and_for_our_own_mistakes():
-    assert "Traceback" in _run("--rank=-1", "--verbosity=1").stderr
-    process = _run("--rank=100")
-    assert process.returncode == 1 and "Traceback" in process.stderr
+def end(
+    monkeypatch, capsys, error: BaseException | Callable[[], object], *arguments: str, **options
+) -> tuple[int, str]:
+    """Exit status and stderr of a command, run in this process, that raises ``error`` or calls it."""
+
+    def main(_):
+        if isinstance(error, BaseException):
+            raise error
+        error()
+
+    monkeypatch.setattr(sys, "argv", ["extract", *arguments])
+    verbosity = logging.get_verbosity()
+    with flagsaver.flagsaver(), pytest.raises(SystemExit) as ended:
+        run(main, **options)
+    logging.set_verbosity(verbosity)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, capsys.readouterr().err
+
+
+def multiply_wrong_shapes():
+    return np.ones((2, 3)) * np.ones((4, 5))
+
+
+def test_a_fault_of_the_program_shows_its_traceback_and_asks_to_report_it(monkeypatch, capsys):
+    status, words = end(monkeypatch, capsys, multiply_wrong_shapes)
+    assert status == 1 and "Traceback" in words and "in multiply_wrong_shapes" in words
+    assert "report" in words.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("shapes"), KeyError("x"), RuntimeError("RESOURCE_EXHAUSTED"), OSError("of nothing"), TypeError()],
+)
+def test_errors_that_name_nothing_of_the_users_are_faults_of_the_program(monkeypatch, capsys, error):
+    status, words = end(monkeypatch, capsys, error)
+    assert status == 1 and "Traceback" in words
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (InputError("dim=9 is larger than 8"), "dim=9 is larger than 8"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.png"), "a.png: no such file or directory"),
+        (OSError(errno.ENOSPC, "No space left on device"), "[Errno 28] No space left on device"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), "[Errno 32] Broken pipe"),
+        (KeyboardInterrupt(), "interrupted"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_not_the_programs_fault_is_one_line(monkeypatch, capsys, error, line):
+    status, words = end(monkeypatch, capsys, error)
+    assert status == 2 and words.endswith(f": {line}\n") and words.count("\n") == 1
+
+
+def test_the_traceback_of_bad_input_is_shown_on_request(monkeypatch, capsys):
+    status, words = end(monkeypatch, capsys, InputError("no"), "--verbosity=1")
+    assert status == 2 and "Traceback" in words and words.endswith(": no\n")
+
+
+def test_an_argument_that_is_wrong_is_shown_as_its_flag(monkeypatch, capsys):
+    error = InputError("dim=9 is larger than 8", argument="level")
+    assert end(monkeypatch, capsys, error)[1].endswith("dim=9 is larger than 8\n")  # this command has no such flag
+    _, words = end(monkeypatch, capsys, error, flag_of={"level": "verbosity"})
+    assert words.endswith("dim=9 is larger than 8 (see --verbosity)\n")
+
+
+def allocate_too_much():
+    jax.jit(lambda: jax.numpy.zeros((1 << 46,), np.int8))().block_until_ready()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), allocate_too_much], ids=["host", "device"])
+def test_too_little_memory_is_one_line_that_says_what_to_lower(monkeypatch, capsys, error):
+    monkeypatch.setattr("weights_convert.command_line._TAKE_MEMORY", ("k", "verbosity", "views"))
+    status, words = end(monkeypatch, capsys, error)
+    assert status == 2 and "out of memory" in words and words.count("\n") == 1
+    assert "--verbosity" in words and "--views" not in words
+
+
+def test_an_error_keeps_its_argument_between_processes():
+    error = pickle.loads(pickle.dumps(InputError("no", argument="dim")))
+    assert (str(error), error.argument) == ("no", "dim")

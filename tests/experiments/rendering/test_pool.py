@@ -11,6 +11,7 @@ from experiments.rendering.pool import Failed, LocalPool, RenderJob, RenderResul
 from experiments.rendering.worker_process import WorkerLost, WorkerProcess
 from experiments.scenes import schema
 from experiments.storage import files
+from subspace.errors import InputError
 from tests.experiments.rendering.small_scenes import COMMAND, VIEWS, alive, make_scene, told, wait_until
 
 
@@ -107,9 +108,9 @@ def test_an_installed_blender_may_say_its_version_first(undisturbed, tmp_path):
 
 
 def test_a_worker_that_cannot_start_is_one_clear_error(tmp_path):
-    with told(broken="this Python cannot import bpy"), pytest.raises(OSError, match="this Python cannot import bpy"):
+    with told(broken="this Python cannot import bpy"), pytest.raises(InputError, match="this Python cannot import bpy"):
         render(tmp_path / "out", 2)
-    with pytest.raises(OSError, match="cannot run /no/blender: No such file"), LocalPool(["/no/blender"], 1) as pool:
+    with pytest.raises(InputError, match="cannot run /no/blender: No such file"), LocalPool(["/no/blender"], 1) as pool:
         list(pool.render(jobs(tmp_path / "out", 1)))
     assert not (tmp_path / "out").exists()
 

@@ -122,11 +122,11 @@ def test_interrupted_conversions_go_on_and_finished_ones_do_nothing(source, tmp_
     (folder / "scene_0001" / "images" / "000001.png").unlink()
     assert convert_it(copy, output).written == 1
     Dataset(folder).verify()
-    for change, message in (({"views": 2}, "--views=3, not 2"), ({"resolution": 24}, "--resolution=48, not 24")):
+    for change, message in (({"views": 2}, "views=3, not 2"), ({"resolution": 24}, "resolution=48, not 24")):
         with pytest.raises(ValueError, match=message):
             convert_it(copy, output, **change)
     shutil.rmtree(copy / "set4")
-    with pytest.raises(ValueError, match="--scenes="):
+    with pytest.raises(ValueError, match="scenes="):
         convert_it(copy, output)
 
 
