@@ -186,7 +186,9 @@ def test_a_tensor_given_twice_in_one_header(official, tensors):
 
 
 def test_missing_files(tmp_path, official):
-    assert message_of(tmp_path / "nothing") == f"{tmp_path / 'nothing'}: no such file or folder"
+    with pytest.raises(FileNotFoundError) as error:
+        open_checkpoint(tmp_path / "nothing")
+    assert error.value.filename == str(tmp_path / "nothing")
     assert "holds none of model.safetensors, " in message_of(tmp_path)
     (tmp_path / "weights.gguf").write_bytes(b"GGUF")
     assert "the name must end in .safetensors" in message_of(tmp_path / "weights.gguf")
@@ -228,5 +230,7 @@ def test_hub_that_does_not_answer(monkeypatch):
         raise RuntimeError("404: no such repository\nsee also …")
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(snapshot_download=snapshot_download))
-    text = message_of("hf:facebook/VGGT-2B")
-    assert text == "hf:facebook/VGGT-2B: cannot be fetched (RuntimeError: 404: no such repository)"
+    with pytest.raises(OSError) as error:
+        open_checkpoint("hf:facebook/VGGT-2B")
+    assert error.value.filename == "hf:facebook/VGGT-2B"
+    assert error.value.strerror == "cannot be fetched (RuntimeError: 404: no such repository)"
