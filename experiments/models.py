@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import jax
+import numpy as np
 from flax import nnx
 
 from experiments.presets import Training
@@ -65,3 +69,17 @@ def load_base(weights: str, resolution: int, training: Training) -> Base:
     if resolution % patch:
         raise InputError(f"{weights}: patches of {patch} pixels do not divide images of {resolution} pixels")
     return read_base(weights, training.dtype, training.remat)
+
+
+def parameters_digest(parameters: Any) -> str:
+    """Twelve hexadecimal digits that tell a tree of parameters from others, heads included.
+
+    Of each parameter its name, its shape and up to 256 values spread over it count. (The fingerprint of a
+    :class:`vggt_jax.adapters.BaseModel` leaves the heads out.)
+    """
+    found = hashlib.sha256()
+    for path, leaf in jax.tree.leaves_with_path(parameters):
+        values = np.asarray(leaf).reshape(-1)
+        found.update(f"{jax.tree_util.keystr(path)} {leaf.shape}".encode())
+        found.update(values[:: max(1, len(values) // 256)].astype(np.float32).tobytes())
+    return found.hexdigest()[:12]

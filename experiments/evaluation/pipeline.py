@@ -23,7 +23,7 @@ from experiments.evaluation.views import choose_views
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.files import hashes, sha256
 from experiments.storage.identity import digest, identity
-from experiments.storage.results import new_results, results_folder
+from experiments.storage.results import check_replaceable, new_results, results_folder
 from subspace.errors import InputError
 
 
@@ -63,6 +63,8 @@ def evaluate(settings: Settings, reporter: Reporter = SILENT) -> Evaluation:
         OSError: a file that cannot be read or written.
     """
     start = time.perf_counter()
+    if settings.output is not None:
+        check_replaceable(settings.output, None, ours=OUTPUTS, overwrite=True)  # before the model is loaded
     plan = _Plan.of(settings)
     predictions = _predictions(settings, plan, reporter)
     depends_on = {**plan.identity, "predictions": predictions.identity}

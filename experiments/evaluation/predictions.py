@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,12 +13,11 @@ from jaxtyping import Array, Float, UInt8
 
 from experiments.evaluation.results import SceneKey
 from experiments.evaluation.scene import Reconstruction
-from experiments.models import read_base
+from experiments.models import parameters_digest, read_base
 from experiments.storage.files import reading
 from subspace import LowRank
 from subspace.errors import InputError
 from vggt_jax.adapters import load_adapter
-from vggt_jax.deltas import dotted
 from vggt_jax.pose_encoding import decode_pose
 from weights_convert import read_peft
 
@@ -42,7 +40,7 @@ class Model:
     def __init__(self, weights: str, adapter: Path | None = None) -> None:
         base = read_base(weights)
         graphdef, self._parameters, self.identity = base.graphdef, base.parameters, base.identity
-        self.digest = _digest(base.parameters)
+        self.digest = parameters_digest(base.parameters)
         """Twelve digits that tell the base's parameters from any others, those of its heads included."""
         self._deltas: Mapping[str, LowRank] = {}
         if adapter is not None and adapter.is_dir():
@@ -74,16 +72,6 @@ class Model:
         with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
             extrinsics, intrinsics = decode_pose(jnp.asarray(np.asarray(pose[0]), jnp.float64), images.shape[1:3])
         return Reconstruction(np.asarray(depth[0, ..., 0]), np.asarray(extrinsics), np.asarray(intrinsics))
-
-
-def _digest(parameters: nnx.State) -> str:
-    """Of up to 256 values spread over each parameter."""
-    found = hashlib.sha256()
-    for keys, leaf in nnx.to_flat_state(parameters):
-        values = np.asarray(leaf[...]).reshape(-1)
-        found.update(f"{dotted(keys)} {leaf.shape}".encode())
-        found.update(values[:: max(1, len(values) // 256)].astype(np.float32).tobytes())
-    return found.hexdigest()[:12]
 
 
 def from_model(model: Model) -> Predictor:

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from unittest import mock
 
-from absl import flags
+from absl import app, flags
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ def call(module, *arguments):
     Flags are defined anew by each call and are gone after it. An exception that the command does not turn into a line is
     raised here.
     """
+    app.define_help_flags()
     before = set(flags.FLAGS)
     stdout, stderr, status = io.StringIO(), io.StringIO(), 0
     argv = [module, *map(str, arguments)]

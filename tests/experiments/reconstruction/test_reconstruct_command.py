@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -14,11 +16,13 @@ import pytest
 import trimesh
 from PIL import Image, ImageOps
 
-from experiments.reconstruct import OUTPUTS, reconstruct
+from experiments.reconstruction import Settings, pipeline, reconstruct
 from experiments.reconstruction.framing import frame_photos
 from experiments.reconstruction.inference import ModelOutputs, load_photos, refined, scene_of
 from experiments.reconstruction.photos import find_photos
-from experiments.storage.output_folder import new_folder
+from experiments.reconstruction.pipeline import OUTPUTS
+from subspace.errors import InputError
+from tests.experiments.commands import call
 from vggt_jax.geometry import project_points, unproject_depth
 from vggt_jax.pose_encoding import decode_pose
 from vggt_jax.preprocessing import load_images
@@ -72,7 +76,7 @@ def result(photos, tmp_path_factory):
 
 def test_what_it_says_and_writes(result):
     output, process = result
-    assert {path.name for path in output.iterdir()} == OUTPUTS
+    assert {path.name for path in output.iterdir()} == {*OUTPUTS, "results.json"}
     assert list(output.parent.iterdir()) == [output]
     assert {path.name for path in (output / "depth").iterdir()} == {
         f"{stem}.{suffix}" for stem in ("img 11", "img1", "img2", "img10") for suffix in ("png", "npz")
@@ -152,23 +156,23 @@ def test_colmap_model_projects_onto_the_pixels(result):
     ],
 )
 def test_bad_arguments_are_one_line_and_status_two(arguments, message):
-    process = run(*arguments)
-    assert process.returncode == 2 and process.stdout == ""
-    assert message in process.stderr and process.stderr.count("\n") == 1
+    done = call("experiments.reconstruct", *arguments)
+    assert done.status == 2 and done.stdout == ""
+    assert message in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_help_names_units():
-    process = run("--help")
-    assert process.returncode == 0
+    done = call("experiments.reconstruct", "--help")
+    assert done.status == 0
     for word in ("pixels", "percentile", "--images", "overwrite"):
-        assert word in process.stdout
+        assert word in done.stdout
 
 
 def refused(tmp_path, images, output=None, **settings):
     """The message of the refusal, after which nothing may be left."""
     output = output or tmp_path / "results" / "out"
     with pytest.raises((ValueError, OSError)) as error:
-        reconstruct(str(images), output, str(WEIGHTS), **settings)
+        reconstruct(Settings(str(images), **{"weights": str(WEIGHTS), "output": output, **settings}))
     assert "\n" not in str(error.value)
     assert not list(tmp_path.rglob("*.partial"))
     if not settings and output.parent == tmp_path / "results":
@@ -224,49 +228,55 @@ def test_two_photos_that_would_share_outputs(tmp_path, folder):
 
 
 def test_resolution_must_fit_the_patches(tmp_path, folder):
-    assert "--resolution=100" in refused(tmp_path, folder, resolution=100)
+    assert "resolution=100" in refused(tmp_path, folder, resolution=100)
 
 
 def test_missing_weights(tmp_path, folder):
     with pytest.raises(OSError, match="nothing_here"):
-        reconstruct(str(folder), tmp_path / "out", str(tmp_path / "nothing_here"))
+        reconstruct(Settings(str(folder), weights=str(tmp_path / "nothing_here"), output=tmp_path / "out"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+
+def test_settings_out_of_range(folder):
+    for wrong in ({"confidence": 101.0}, {"resolution": 0}, {"colmap_points": 0}):
+        with pytest.raises(InputError) as error:
+            Settings(str(folder), **wrong)
+        assert error.value.argument == next(iter(wrong))
 
 
 def test_existing_output_is_kept(tmp_path, folder):
     output = tmp_path / "results" / "out"
     output.mkdir(parents=True)
     (output / "points.ply").write_text("dear")
-    assert "--overwrite" in refused(tmp_path, folder, output, mode="crop")
-    assert (output / "points.ply").read_text() == "dear"
-    # --overwrite replaces only what this command can have made, and only once the new files are there
-    assert "--resolution=100" in refused(tmp_path, folder, output, overwrite=True, resolution=100)
-    assert (output / "points.ply").read_text() == "dear"
+    assert "do not say what they were made from" in refused(tmp_path, folder, output, mode="crop")
+    # to overwrite replaces only what this command can have made, and only once the new files are there
+    assert "resolution=100" in refused(tmp_path, folder, output, overwrite=True, resolution=100)
     (output / "thesis.tex").write_text("dearer")
     assert "thesis.tex" in refused(tmp_path, folder, output, overwrite=True)
-    (output / "thesis.tex").unlink()
-    with new_folder(output, True, OUTPUTS) as new:
-        (new / "cameras.json").write_text("new")
-        assert (output / "points.ply").read_text() == "dear"
-    assert [path.name for path in output.iterdir()] == ["cameras.json"]
-    assert list(output.parent.iterdir()) == [output]
+    assert (output / "points.ply").read_text() == "dear"
 
 
-def test_a_crash_while_writing_leaves_nothing(tmp_path):
-    output = tmp_path / "out"
-    with pytest.raises(KeyboardInterrupt), new_folder(output, False, OUTPUTS) as new:
-        (new / "points.ply").write_text("half of it")
-        raise KeyboardInterrupt
-    assert not list(tmp_path.iterdir())
-    with new_folder(output, False, OUTPUTS):
-        pass
-    assert output.stat().st_mode & 0o777 == ordinary_permissions(tmp_path)
+def test_other_results_are_replaced_only_if_asked_for(tmp_path, folder, monkeypatch):
+    """The model and the writers are stood in for: what they do is checked above."""
+    scene = SimpleNamespace(cloud=lambda percentile: range(3), threshold=lambda percentile: 0.5, names=["good.jpg"])
+    monkeypatch.setattr(pipeline, "compile_forward", lambda *_: lambda pictures: None)
+    monkeypatch.setattr(pipeline, "scene_of", lambda *_: scene)
+    monkeypatch.setattr(
+        pipeline, "_write", lambda new, settings, *_: (new / "points.ply").write_text(f"{settings.confidence:g}")
+    )
+    plain = Settings(str(folder), weights=str(WEIGHTS), store=tmp_path / "runs")
+    other = replace(plain, confidence=70.0)
+    first, second = reconstruct(plain).folder, reconstruct(other).folder
+    assert first.parent == second.parent == tmp_path / "runs" / "reconstruct" and first != second
+    assert first.name.startswith("in-") and reconstruct(plain).folder == first
+    picture(60, 50, 1).save(folder / "good.jpg")
+    assert reconstruct(plain).folder not in (first, second)  # other photos of the same name
 
-
-def ordinary_permissions(folder):
-    """The permissions of a folder that is made in the ordinary way."""
-    (folder / "ordinary").mkdir()
-    return (folder / "ordinary").stat().st_mode & 0o777
+    with pytest.raises(InputError, match="holds results of other settings") as error:
+        reconstruct(replace(other, output=first))
+    assert error.value.argument == "overwrite" and (first / "points.ply").read_text() == "50"
+    assert reconstruct(replace(other, output=first, overwrite=True)).folder == first
+    assert (first / "points.ply").read_text() == "70"
 
 
 def test_unwritable_output(tmp_path, folder):
