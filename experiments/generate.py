@@ -13,13 +13,12 @@ bit, whatever the number of workers and of interruptions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import get_args
 
 from absl import flags
 
 from experiments.presets import PRESETS
-from experiments.process.command_line import run
+from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, run
 from experiments.process.reporting import console
 from experiments.rendering import Generated, Settings, generate
 from experiments.scenes.schema import Attribute, Setting
@@ -34,8 +33,8 @@ def main(_: Sequence[str]) -> None:
         attribute=given.attribute,
         setting=given.setting,
         seed=given.seed,
-        textures=_path(given.textures),
-        output=_path(given.output),
+        textures=given.textures,
+        output=given.output,
         workers=given.workers,
         blender=given.blender,
         verify=given.verify,
@@ -57,10 +56,6 @@ def closing_line(settings: Settings, made: Generated) -> str:
     return f"wrote {content} to {made.folder} in {made.seconds:.0f} s{failed}; {sheets}"
 
 
-def _path(given: str | None) -> Path | None:
-    return None if given is None else Path(given).expanduser()
-
-
 if __name__ == "__main__":
     flags.DEFINE_enum("preset", "nano", list(PRESETS), "default numbers: nano for CPUs, vggt_1b as in the paper")
     flags.DEFINE_enum("attribute", "geometry", list(get_args(Attribute)), "what varies from scene to scene")
@@ -77,12 +72,10 @@ if __name__ == "__main__":
     flags.DEFINE_integer("resolution", None, "width and height in pixels (nano 96, vggt_1b 518)", lower_bound=14)
     flags.DEFINE_integer("samples", None, "light paths per pixel: 4 to train, 16 to evaluate (4)", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "of everything random", lower_bound=0)
-    flags.DEFINE_string(
-        "output", None, "folder to make or to complete; by default below runs/data, named by the settings"
-    )
-    flags.DEFINE_string("textures", None, "folder of pictures or of PBR materials, used beside the procedural ones")
+    DEFINE_path("output", None, "folder to make or to complete; by default below runs/data, named by the settings")
+    DEFINE_path("textures", None, "folder of pictures or of PBR materials, used beside the procedural ones")
     flags.DEFINE_integer("workers", None, "Blender processes; by default one for each core", lower_bound=1)
-    flags.DEFINE_string(
+    DEFINE_path_or_name(
         "blender", None, "an installed Blender 4.5 or 5.0, or a Python with bpy; by default uv makes an environment"
     )
     flags.DEFINE_boolean(

@@ -17,14 +17,13 @@ The bodies and faces need ``pip install -e '.[tasks]'``. Recorded data become su
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, get_args
 
 from absl import flags
 
 from experiments.data.manifest import Split, Task
 from experiments.presets import PRESETS
-from experiments.process.command_line import InputError, run
+from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, InputError, run
 from experiments.process.reporting import console
 from experiments.tasks import Prepared, Recording, Settings, prepare
 from experiments.tasks.preparation import check_split, splits_of
@@ -66,9 +65,9 @@ def _rendered() -> list[Settings]:
     changes = {
         **_chosen(_NUMBERS),
         "seed": given.seed,
-        "meshes": _path(given.meshes),
+        "meshes": given.meshes,
         "up": given.up,
-        "output": _path(given.output),
+        "output": given.output,
         "workers": given.workers,
         "blender": given.blender,
     }
@@ -84,15 +83,14 @@ def _recording() -> Recording:
     for name in _OF_RENDERED_SCENES:
         if given[name].value is not None:
             raise InputError(f"--{name} has no meaning for recorded scenes (--source)")
-    source = Path(given.source).expanduser()
     return Recording.of(
         given.preset,
         given.layout,
-        source,
+        given.source,
         given.task,
         given.split,
         **_chosen(("views", "resolution")),
-        output=_path(given.output),
+        output=given.output,
     )
 
 
@@ -100,17 +98,13 @@ def _chosen(names: Sequence[str]) -> dict[str, Any]:
     return {name: flags.FLAGS[name].value for name in names if flags.FLAGS[name].value is not None}
 
 
-def _path(given: str | None) -> Path | None:
-    return None if given is None else Path(given).expanduser()
-
-
 if __name__ == "__main__":
     flags.DEFINE_enum("preset", "nano", list(PRESETS), "default numbers: nano for CPUs, vggt_1b as in the paper")
     flags.DEFINE_enum("task", None, list(get_args(Task)), "whose data")
     flags.DEFINE_enum("split", "all", [*get_args(Split), "all"], "which part; only humans have cross_domain")
-    flags.DEFINE_string("source", None, "folder of recorded scenes, converted in place of rendering any")
+    DEFINE_path("source", None, "folder of recorded scenes, converted in place of rendering any")
     flags.DEFINE_enum("layout", None, list(get_args(Layout)), "how --source lies on disk")
-    flags.DEFINE_string(
+    DEFINE_path(
         "meshes",
         None,
         "folder of textured scans (OBJ, GLB, PLY), at any depth, rendered in place of the stand-in's bodies",
@@ -121,11 +115,11 @@ if __name__ == "__main__":
     flags.DEFINE_integer("resolution", None, "width and height in pixels (nano 96, vggt_1b 518)", lower_bound=14)
     flags.DEFINE_integer("samples", None, "light paths per pixel (train 4, test 16)", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "of everything random", lower_bound=0)
-    flags.DEFINE_string(
+    DEFINE_path(
         "output", None, "folder to make or to complete; by default below runs/tasks, named by task, resolution and seed"
     )
     flags.DEFINE_integer("workers", None, "Blender processes; by default one for each core", lower_bound=1)
-    flags.DEFINE_string(
+    DEFINE_path_or_name(
         "blender", None, "an installed Blender 4.5 or 5.0, or a Python with bpy; by default uv makes an environment"
     )
     run(main)

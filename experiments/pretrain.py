@@ -31,9 +31,8 @@ from pathlib import Path
 
 from absl import flags
 
+from experiments.process.command_line import DEFINE_path, DEFINE_paths, InputError, run
 from experiments.process.compilation_cache import keep_compiled
-from subspace.errors import InputError
-from weights_convert.command_line import run
 
 
 def pretrain(
@@ -111,21 +110,21 @@ def main(_: Sequence[str]) -> None:
     if given.ablations:
         from experiments.pretraining import card
 
-        card.compare(Path(given.output), [Path(folder) for folder in given.ablations])
-        print(f"wrote {Path(given.output) / card.CARD} with {len(given.ablations)} runs to compare")
+        card.compare(given.output, given.ablations)
+        print(f"wrote {given.output / card.CARD} with {len(given.ablations)} runs to compare")
         return
     if not given.data:
         raise InputError("--data: name at least one data set, a folder with a manifest.json")
     keep_compiled()
     print(
         pretrain(
-            [Path(folder) for folder in given.data],
-            Path(given.output),
-            Path(given.run),
+            given.data,
+            given.output,
+            given.run,
             given.length,
             given.seed,
             given.without,
-            [Path(folder) for folder in given.also_evaluate],
+            given.also_evaluate,
         )
     )
 
@@ -136,12 +135,12 @@ if __name__ == "__main__":
     restart_with_large_pages()
     from experiments.pretraining.recipe import INGREDIENTS
 
-    flags.DEFINE_list("data", None, "folders of data sets of experiments.generate, separated by commas")
-    flags.DEFINE_string("output", "runs/pretrain/nano/model", "folder to make, with weights and model card")
-    flags.DEFINE_string("run", "runs/pretrain/nano", "folder of checkpoints and metrics; an interrupted run goes on")
+    DEFINE_paths("data", None, "folders of data sets of experiments.generate, separated by commas")
+    DEFINE_path("output", "runs/pretrain/nano/model", "folder to make, with weights and model card")
+    DEFINE_path("run", "runs/pretrain/nano", "folder of checkpoints and metrics; an interrupted run goes on")
     flags.DEFINE_float("length", 1.0, "multiplies the steps of every stage", lower_bound=0.0)
     flags.DEFINE_integer("seed", 0, "of everything random", lower_bound=0)
     flags.DEFINE_enum("without", None, list(INGREDIENTS), "leave one ingredient out, for an ablation")
-    flags.DEFINE_list("ablations", [], "do not train: show these other runs' outputs in the card of --output")
-    flags.DEFINE_list("also_evaluate", [], "data sets that the card shows the errors on, without training on them")
+    DEFINE_paths("ablations", [], "do not train: show these other runs' outputs in the card of --output")
+    DEFINE_paths("also_evaluate", [], "data sets that the card shows the errors on, without training on them")
     run(main)

@@ -19,6 +19,7 @@ from absl import flags
 
 from subspace.errors import InputError
 from weights_convert.command_line import run
+from weights_convert.path_flags import DEFINE_path, DEFINE_path_or_name
 
 
 def main(_: Sequence[str]) -> None:
@@ -28,7 +29,7 @@ def main(_: Sequence[str]) -> None:
             raise InputError(f"--{name} is needed, see --help")
 
     if options.to == "peft":
-        _adapter_to_peft(Path(options.input), Path(options.output))
+        _adapter_to_peft(Path(options.input), options.output)
         return
 
     from tqdm import tqdm  # these take seconds, and are not needed to say what is wrong with the flags
@@ -37,7 +38,7 @@ def main(_: Sequence[str]) -> None:
     from weights_convert.convert import check_output, convert
 
     started = time.perf_counter()
-    output = Path(options.output)
+    output = options.output
     check_output(output, options.to)  # before anything is downloaded
     checkpoint = open_checkpoint(options.input)
     config = checkpoint.config
@@ -75,13 +76,13 @@ def _size(count: int) -> str:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string(
+    DEFINE_path_or_name(
         "input",
         None,
         "weights to read: a .safetensors file, its .index.json where it is split, a .pt file (needs PyTorch), a folder "
         "with one of these, or hf:facebook/VGGT-1B, which is downloaded; with --to=peft an adapter's file",
     )
-    flags.DEFINE_string("output", None, "what to write: a new folder, or with --to=official a new .safetensors file")
+    DEFINE_path("output", None, "what to write: a new folder, or with --to=official a new .safetensors file")
     flags.DEFINE_enum(
         "to",
         "jax",
