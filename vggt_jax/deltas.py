@@ -25,8 +25,12 @@ NO_DELTAS: Deltas = MappingProxyType({})
 
 
 def dotted(keys: Iterable[object]) -> str:
-    """The path that a leaf's or module's nested keys spell: ``"camera_head.trunk.attn.qkv"``."""
-    return ".".join(map(str, keys))
+    """The path that a leaf's or module's nested keys spell: ``"camera_head.trunk.attn.qkv"``.
+
+    Args:
+        keys: those of ``nnx.to_flat_state``, or those of ``jax.tree.leaves_with_path``.
+    """
+    return jax.tree_util.keystr(tuple(keys), simple=True, separator=".").removesuffix(".value")
 
 
 def below(deltas: Deltas, name: str) -> dict[str, LowRank]:

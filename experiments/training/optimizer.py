@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.training.tree_paths import dotted
 from subspace.errors import InputError
+from vggt_jax.deltas import dotted
 
 
 @dataclass(frozen=True)

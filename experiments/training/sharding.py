@@ -18,8 +18,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from experiments.training.batch import TrainingBatch
 from experiments.training.side_by_side import SideBySide
 from experiments.training.step import Frozen, Step, TrainingState
-from experiments.training.tree_paths import dotted
 from subspace.errors import InputError
+from vggt_jax.deltas import dotted
 
 _OUTPUTS_SPLIT = ("attn.qkv", "mlp.fc1")
 """Layers whose outputs are split over ``model``; that of their inputs then needs no communication ..."""

@@ -9,6 +9,7 @@ from flax import nnx
 from subspace import LowRank
 from vggt_jax import merge, unmerge
 from vggt_jax.adaptable import adaptable
+from vggt_jax.deltas import dotted
 from weights_convert.names import to_official
 
 RANK = 2
@@ -187,3 +188,10 @@ def test_merge_names_what_does_not_fit(setup):
         merge(params, {"aggregator.frame_blocks.attn.qkv": deltas["aggregator.frame_blocks.mlp.fc1"]})
     with pytest.raises(ValueError, match=r"depth_head\.projects\.0 has dW \(8, 72\)"):
         merge(params, {"depth_head.projects.0": deltas["depth_head.resize_layers.3"]})
+
+
+def test_a_parameter_has_one_name_however_its_keys_are_found():
+    state = nnx.state(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
+    names = [dotted(keys) for keys, _ in nnx.to_flat_state({"block": state})]
+    assert names == [dotted(keys) for keys, _ in jax.tree.leaves_with_path({"block": state})]
+    assert sorted(names) == ["block.bias", "block.kernel"]

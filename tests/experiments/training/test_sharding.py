@@ -13,9 +13,9 @@ from jax.sharding import PartitionSpec as P
 from experiments.training.optimizer import OptimizerSettings, make_optimizer
 from experiments.training.sharding import Placement, make_mesh, weight_spec
 from experiments.training.step import start
-from experiments.training.tree_paths import dotted
 from tests.experiments.training import tiny
 from vggt_jax import VGGTConfig
+from vggt_jax.deltas import dotted
 from vggt_jax.parameters import abstract_model
 
 ROOT = Path(__file__).parents[3]
