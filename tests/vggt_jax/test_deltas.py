@@ -191,7 +191,7 @@ def test_merge_names_what_does_not_fit(setup):
 
 
 def test_a_parameter_has_one_name_however_its_keys_are_found():
-    state = nnx.state(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))
-    names = [dotted(keys) for keys, _ in nnx.to_flat_state({"block": state})]
-    assert names == [dotted(keys) for keys, _ in jax.tree.leaves_with_path({"block": state})]
-    assert sorted(names) == ["block.bias", "block.kernel"]
+    state = nnx.state(nnx.Sequential(nnx.Linear(2, 3, rngs=nnx.Rngs(0))))
+    names = [dotted(keys) for keys, _ in nnx.to_flat_state(state)]
+    assert names == [dotted(keys) for keys, _ in jax.tree.leaves_with_path(state)]
+    assert sorted(names) == ["layers.0.bias", "layers.0.kernel"]
