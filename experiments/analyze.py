@@ -16,85 +16,63 @@ a minute; several with the adapters of VGGT-1B.
 from __future__ import annotations
 
 import os
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
 from experiments.extraction.choice import define_flags
-from experiments.process.compilation_cache import keep_compiled
-from subspace.errors import InputError
-from weights_convert.command_line import run
-
-
-def analyze(subspaces: Sequence[Path], controls: Sequence[Path], output: Path, seed: int) -> None:
-    """Run the command.
-
-    Raises ValueError and OSError for folders that are missing, damaged or do not belong together.
-    """
-    from experiments.analysis.controls import read_controls
-    from experiments.analysis.report import OUTPUTS, write_report
-    from experiments.analysis.topics import make_topics
-    from experiments.mining.folder import read_inputs
-    from experiments.reports.drawings import Drawings
-    from experiments.storage.output_folder import check_free, new_folder
-
-    start = time.perf_counter()
-    check_free(output, True, OUTPUTS)
-    inputs = read_inputs(subspaces)
-    further = read_controls(controls, inputs)
-    with Drawings() as drawings:
-        topics, words, facts = make_topics(inputs, further, seed, drawings, _say)
-        facts |= {"seed": str(seed), "seconds until the report": f"{time.perf_counter() - start:.0f}"}
-        _say("figures and report")
-        with new_folder(output, True, OUTPUTS) as folder:
-            write_report(folder, "Are the attributes disentangled?", words, topics, facts, drawings)
-    print(words)
-    print(f"wrote {output} in {time.perf_counter() - start:.0f} s; open {output}/report.html")
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+from experiments.process.command_line import DEFINE_path, DEFINE_paths, DEFINE_paths_or_names, InputError, run
 
 
 def main(_: Sequence[str]) -> None:
-    given = flags.FLAGS.flag_values_dict()
-    output = given["output"]
-    if given["all"]:
-        if given["subspaces"]:
-            raise InputError("--all finds the folders itself: leave --subspaces out")
-        output = output or Path(given["store"]) / "analyze" / f"{given['setting']}_{given['preset']}"
-    else:
-        for name in ("setting", "preset", "weights", "store"):
-            if flags.FLAGS[name].present:
-                raise InputError(f"--{name} is of use only with --all")
-        if output is None:
-            raise InputError("--output is missing: the folder to write")
-    output = Path(os.path.abspath(output))
-    keep_compiled()
-    if given["all"]:
-        from experiments.analysis.extracted import find_or_extract
-        from experiments.analysis.report import OUTPUTS
-        from experiments.storage.output_folder import check_free
+    given = flags.FLAGS
+    if given.all and given.subspaces:
+        raise InputError("--all finds the folders itself: leave --subspaces out")
+    for name in ("setting", "preset", "weights"):
+        if flags.FLAGS[name].present and not given.all:
+            raise InputError(f"--{name} is of use only with --all")
 
-        check_free(output, True, OUTPUTS)  # before hours of rendering and training
-        extraction = (given[name] for name in ("setting", "preset", "weights", "store", "controls"))
-        subspaces, controls = find_or_extract(*extraction)
-    else:
-        subspaces, controls = ([Path(folder) for folder in given[name]] for name in ("subspaces", "controls"))
-    analyze(subspaces, controls, output, given["seed"])
+    from experiments.process.compilation_cache import keep_compiled
+    from experiments.process.reporting import console
+
+    keep_compiled()
+    from experiments.analysis import Settings, analyze, headline
+
+    reporter = console()
+    output = given.output and Path(os.path.abspath(given.output))
+    subspaces, controls = given.subspaces, given.controls
+    if given.all:
+        from experiments.analysis.extracted import find_or_extract
+        from experiments.analysis.section import OUTPUTS
+        from experiments.storage.results import check_replaceable
+
+        if output is not None:  # before hours of rendering and training
+            check_replaceable(output, None, ours=OUTPUTS, overwrite=True)
+        subspaces, controls = find_or_extract(
+            setting=given.setting,
+            preset=given.preset,
+            weights=given.weights,
+            store=given.store,
+            controls=given.controls,
+        )
+    settings = Settings(
+        subspaces=tuple(map(Path, subspaces)),
+        controls=tuple(map(Path, controls)),
+        seed=given.seed,
+        store=Path(os.path.abspath(given.store)),
+    )
+    found = analyze(settings, reporter, output, given.overwrite)
+    print(headline(found.verdict))
+    print(f"wrote {found.folder} in {found.seconds:.0f} s; open {found.folder}/report.html")
 
 
 if __name__ == "__main__":
-    flags.DEFINE_list(
-        "subspaces", [], "folders of experiments.extract with commas, one for each attribute, at least two"
-    )
+    DEFINE_paths("subspaces", [], "folders of experiments.extract with commas, one for each attribute, at least two")
     flags.DEFINE_boolean(
         "all", False, "extract what is missing for texture, geometry, camera and lighting first, and analyse these"
     )
-    flags.DEFINE_list(
+    DEFINE_paths_or_names(
         "controls",
         [],
         "further folders of attributes under study, mined with another --init or with shuffled targets: how much of the drop "
@@ -102,8 +80,7 @@ if __name__ == "__main__":
         "shuffled (targets of other scenes), which are extracted for all attributes where they are missing",
     )
     define_flags()
-    flags.DEFINE_string(
-        "output", None, "folder of the results, replaced if it is there; with --all by default below the store"
-    )
+    DEFINE_path("output", None, "folder of the results; by default STORE/analyze/ATTRIBUTES-HASH")
+    flags.DEFINE_boolean("overwrite", False, "replace results of other folders or settings at --output")
     flags.DEFINE_integer("seed", 0, "of the random subspaces, halves and labels", lower_bound=0)
     run(main)

@@ -1,1 +1,25 @@
-"""How the mined subspaces of several attributes behave over depth, and whether they are disentangled."""
+"""Do attributes of 3D scenes occupy subspaces of their own? Measured from the folders that the extraction writes::
+
+    from experiments.analysis import Settings, analyze
+
+    found = analyze(Settings(subspaces=(Path("runs/extract/texture-…"), Path("runs/extract/geometry-…"))))
+    found.verdict.clear_sides, found.angles.sides["output"].overlap, found.folder
+
+Every part measures (:class:`Angles`, …), makes typed rows of it, and a section of the report from these.
+"""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from experiments.analysis.pipeline import Analysis as Analysis
+    from experiments.analysis.pipeline import Settings as Settings
+    from experiments.analysis.pipeline import analyze as analyze
+    from experiments.analysis.verdict import Verdict as Verdict
+    from experiments.analysis.verdict import headline as headline
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={"pipeline": ["Analysis", "Settings", "analyze"], "verdict": ["Verdict", "headline"]},
+)

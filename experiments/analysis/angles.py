@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from experiments.analysis.matrices import Matrix, matrices_of, over_matrices
+from experiments.analysis.matrices import Matrix, MatrixRow, matrices_of, over_matrices
 from experiments.analysis.overlap import (
     SIDES,
+    Alignment,
     Chance,
     angles_of,
     draw_chances,
@@ -21,8 +20,6 @@ from experiments.analysis.overlap import (
 )
 from experiments.mining.folder import Inputs
 from subspace.angles import Side
-
-VERDICTS = {1: "more aligned than chance", 0: "like chance", -1: "more orthogonal than chance"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +41,7 @@ class SideAngles:
     adjusted: np.ndarray
     """p-values of the overlap, two-sided, adjusted for all tests of this side."""
     verdict: np.ndarray
-    """A key of :data:`VERDICTS`."""
+    """An :class:`experiments.analysis.overlap.Alignment`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +64,7 @@ def measure_angles(inputs: Inputs, seed: int) -> Angles:
     pairs = list(itertools.combinations(inputs.names, 2))
     matrices = matrices_of(inputs.first.factors)
     chances = draw_chances({(matrix.size(side), matrix.dim) for matrix in matrices for side in SIDES}, seed)
-    factors = {name: mined.factors for name, mined in inputs.attributes.items()}
+    factors = [mined.factors for mined in inputs.attributes.values()]
     return Angles(
         pairs,
         matrices,
@@ -100,69 +97,149 @@ def _measure_side(
     )
 
 
-def angle_rows(angles: Angles) -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True)
+class AngleRow(MatrixRow):
+    """One pair of attributes in one matrix, on one side."""
+
+    side: Side
+    """Column spaces (output) or row spaces (input)."""
+    space: int
+    """Dimension of the space in which the two subspaces lie."""
+    dim: int
+    """Dimension of the subspaces."""
+    first: str
+    """One attribute."""
+    second: str
+    """The other attribute."""
+    overlap: float
+    """Mean squared cosine of the principal angles, 0 to 1."""
+    chance: float
+    """Mean overlap of random subspaces."""
+    percentile: float
+    """Of the overlap among random ones, 0 to 100."""
+    adjusted_p: float
+    """Two-sided p-value of the overlap, adjusted for all tests of the side."""
+    alignment: Alignment
+    """The verdict of the null model."""
+    distance: float
+    """Eq. 4: 1 − cos θ₁."""
+    distance_percentile: float
+    """Of the distance among random ones, 0 to 100."""
+    smallest_angle: float
+    """θ₁ in degrees."""
+    median_angle: float
+    """Median of the principal angles in degrees."""
+
+
+def angle_rows(angles: Angles) -> list[AngleRow]:
     """One row for each side, matrix and pair."""
+    rows = []
     for side, found in angles.sides.items():
         for i, matrix in enumerate(angles.matrices):
             degrees = angles_of(found.eigenvalues[i])
             for j, (first, second) in enumerate(angles.pairs):
-                yield {
-                    "side": side,
-                    "path": matrix.path,
-                    "layer": matrix.layer,
-                    "space": matrix.size(side),
-                    "dim": matrix.dim,
-                    "first": first,
-                    "second": second,
-                    "overlap": float(found.overlap[i, j]),
-                    "overlap by chance": float(found.expected[i]),
-                    "percentile": float(found.percentile[i, j]),
-                    "adjusted p": float(found.adjusted[i, j]),
-                    "verdict": VERDICTS[int(found.verdict[i, j])],
-                    "distance (Eq. 4)": float(found.distance[i, j]),
-                    "distance percentile": float(found.distance_percentile[i, j]),
-                    "smallest angle in degrees": float(degrees[j, 0]),
-                    "median angle in degrees": float(np.median(degrees[j])),
-                }
+                rows.append(
+                    AngleRow(
+                        path=matrix.path,
+                        layer=matrix.layer,
+                        side=side,
+                        space=matrix.size(side),
+                        dim=matrix.dim,
+                        first=first,
+                        second=second,
+                        overlap=float(found.overlap[i, j]),
+                        chance=float(found.expected[i]),
+                        percentile=float(found.percentile[i, j]),
+                        adjusted_p=float(found.adjusted[i, j]),
+                        alignment=Alignment(int(found.verdict[i, j])),
+                        distance=float(found.distance[i, j]),
+                        distance_percentile=float(found.distance_percentile[i, j]),
+                        smallest_angle=float(degrees[j, 0]),
+                        median_angle=float(np.median(degrees[j])),
+                    )
+                )
+    return rows
 
 
-def eigenvalue_rows(angles: Angles) -> Iterator[dict[str, Any]]:
-    """Fig. 6's numbers: one row for each side, matrix, pair and eigenvalue of Eq. 5, with chance's median beside it."""
+@dataclass(frozen=True, kw_only=True)
+class EigenvalueRow(MatrixRow):
+    """One eigenvalue of Eq. 5 of one pair of attributes in one matrix, on one side."""
+
+    side: Side
+    """Column spaces (output) or row spaces (input)."""
+    first: str
+    """One attribute."""
+    second: str
+    """The other attribute."""
+    index: int
+    """From 1 for the smallest eigenvalue to 2d."""
+    eigenvalue: float
+    """0 to 2."""
+    chance: float
+    """Median of the same eigenvalue between random subspaces."""
+
+
+def eigenvalue_rows(angles: Angles) -> list[EigenvalueRow]:
+    """Fig. 6's numbers: one row for each side, matrix, pair and eigenvalue of Eq. 5."""
+    rows = []
     for side, found in angles.sides.items():
         for i, matrix in enumerate(angles.matrices):
-            median = angles.chance(i, side).eigenvalue_quantiles[1]
+            median = angles.chance(i, side).eigenvalue_quantiles[1].tolist()
             for j, (first, second) in enumerate(angles.pairs):
-                for index, value in enumerate(found.eigenvalues[i][j]):
-                    yield {
-                        "side": side,
-                        "path": matrix.path,
-                        "layer": matrix.layer,
-                        "first": first,
-                        "second": second,
-                        "index": index + 1,
-                        "eigenvalue": float(value),
-                        "median by chance": float(median[index]),
-                    }
+                for index, eigenvalue in enumerate(found.eigenvalues[i][j].tolist()):
+                    rows.append(
+                        EigenvalueRow(
+                            path=matrix.path,
+                            layer=matrix.layer,
+                            side=side,
+                            first=first,
+                            second=second,
+                            index=index + 1,
+                            eigenvalue=eigenvalue,
+                            chance=median[index],
+                        )
+                    )
+    return rows
 
 
-def summary_of_pairs(angles: Angles) -> list[dict[str, Any]]:
-    """One row for each pair and side: how many matrices have which verdict, and typical values."""
+@dataclass(frozen=True)
+class PairSummary:
+    """One pair of attributes on one side: verdicts over all matrices, and typical values."""
+
+    side: Side
+    """Column spaces (output) or row spaces (input)."""
+    first: str
+    """One attribute."""
+    second: str
+    """The other attribute."""
+    counts: dict[Alignment, int]
+    """Number of matrices with each verdict."""
+    overlap: float
+    """Median over the matrices."""
+    times_chance: float
+    """Median of overlap over mean overlap of random subspaces."""
+    distance: float
+    """Median of Eq. 4's distance."""
+    smallest_angle: float
+    """Median of θ₁ in degrees."""
+
+
+def summary_of_pairs(angles: Angles) -> list[PairSummary]:
+    """One row for each side and pair."""
     rows = []
     for side, found in angles.sides.items():
         for j, (first, second) in enumerate(angles.pairs):
-            verdict = found.verdict[:, j]
             smallest = [angles_of(values)[j, 0] for values in found.eigenvalues]
             rows.append(
-                {
-                    "side": side,
-                    "first": first,
-                    "second": second,
-                    "matrices": len(verdict),
-                    **{words: int((verdict == code).sum()) for code, words in VERDICTS.items()},
-                    "median overlap": float(np.median(found.overlap[:, j])),
-                    "median overlap / chance": float(np.median(found.overlap[:, j] / found.expected)),
-                    "median distance (Eq. 4)": float(np.median(found.distance[:, j])),
-                    "median smallest angle in degrees": float(np.median(smallest)),
-                }
+                PairSummary(
+                    side=side,
+                    first=first,
+                    second=second,
+                    counts={code: int((found.verdict[:, j] == code).sum()) for code in Alignment},
+                    overlap=float(np.median(found.overlap[:, j])),
+                    times_chance=float(np.median(found.overlap[:, j] / found.expected)),
+                    distance=float(np.median(found.distance[:, j])),
+                    smallest_angle=float(np.median(smallest)),
+                )
             )
     return rows

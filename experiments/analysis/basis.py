@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from experiments.analysis.matrices import Matrix, matrices_of, over_matrices
+from experiments.analysis.matrices import Matrix, MatrixRow, matrices_of, over_matrices
 from experiments.mining.folder import Inputs
 from subspace import (
     LowRank,
@@ -66,15 +65,22 @@ class BasisNumbers:
     """What :func:`measure_basis` finds."""
 
     names: list[str]
+    """The attributes."""
     matrices: list[Matrix]
+    """All matrices of all layers."""
     whole: Union
     """All d' directions of every attribute."""
     budget: int
     """Mean dimension of the allocations."""
     allocations: dict[str, Union]
     """By strategy, at the budget."""
-    counts: dict[str, int]
+    counts: ParameterCounts
     """Trainable parameters by way of fine-tuning."""
+
+    @property
+    def unions(self) -> dict[str | None, Union]:
+        """Strategy → union; None stands for all directions."""
+        return {None: self.whole, **self.allocations}
 
 
 def measure_basis(inputs: Inputs) -> BasisNumbers:
@@ -174,8 +180,26 @@ def _smallest(spectrum: np.ndarray, size: int, brought: np.ndarray) -> np.ndarra
     return np.where(brought > 0, np.take_along_axis(spectrum, last[:, None], axis=-1)[:, 0], np.nan)
 
 
-def parameter_counts(matrices: Sequence[Matrix], ranks: Mapping[str, int], union: Union, D: int) -> dict[str, int]:
-    """Trainable parameters of the ways of fine-tuning in the paper's tables.
+@dataclass(frozen=True)
+class ParameterCounts:
+    """Trainable parameters of the ways of fine-tuning in the paper's tables."""
+
+    side: int
+    """D, the side of the paper's M: number of attributes times d'."""
+    lora: int
+    """A plain LoRA on every matrix."""
+    M: int
+    """M on every matrix, of the side min(D, n, m)."""
+    M_and_head_lora: int | None
+    """M on every matrix and a plain LoRA on the heads besides (Tables 1 and 2); None without heads."""
+    block_M_and_head_lora: int | None
+    """M on the blocks and a plain LoRA on the heads (Table 3); None without heads."""
+    merged_M: int
+    """M on every matrix, with the sides that merging leaves."""
+
+
+def parameter_counts(matrices: Sequence[Matrix], ranks: Mapping[str, int], union: Union, D: int) -> ParameterCounts:
+    """Trainable parameters by way of fine-tuning.
 
     Args:
       matrices: those that are adapted.
@@ -186,56 +210,96 @@ def parameter_counts(matrices: Sequence[Matrix], ranks: Mapping[str, int], union
     lora = np.array([ranks[matrix.path] * (matrix.n + matrix.m) for matrix in matrices])
     M = np.array([min(D, matrix.n, matrix.m) ** 2 for matrix in matrices])
     head = np.array([matrix.path.startswith(HEADS) for matrix in matrices])
-    counts = {
-        "plain LoRA on every matrix": lora.sum(),
-        f"M on every matrix, side min({D}, n, m)": M.sum(),
-        f"M on every matrix, side min({D}, n, m), and a plain LoRA on the heads (Tables 1, 2)": M.sum()
-        + lora[head].sum(),
-        f"M on the blocks, side min({D}, n, m), and a plain LoRA on the heads (Table 3)": M[~head].sum()
-        + lora[head].sum(),
-        "M on every matrix, with the D that merging leaves": union.parameters,
-    }
-    if not head.any():
-        counts = {name: count for name, count in counts.items() if "heads" not in name}
-    return {name: int(count) for name, count in counts.items()}
+    on_heads = int(lora[head].sum())
+    return ParameterCounts(
+        side=D,
+        lora=int(lora.sum()),
+        M=int(M.sum()),
+        M_and_head_lora=int(M.sum()) + on_heads if head.any() else None,
+        block_M_and_head_lora=int(M[~head].sum()) + on_heads if head.any() else None,
+        merged_M=union.parameters,
+    )
 
 
-def basis_rows(numbers: BasisNumbers) -> Iterator[dict[str, Any]]:
-    """One row for each matrix and choice of dimensions."""
-    unions = {"all directions": numbers.whole, **numbers.allocations}
-    for name, union in unions.items():
-        for i, matrix in enumerate(numbers.matrices):
-            yield {
-                "dimensions": name,
-                "path": matrix.path,
-                "layer": matrix.layer,
-                **{f"of {attribute}": int(union.dims[a, i]) for a, attribute in enumerate(numbers.names)},
-                "together": int(union.brought[i]),
-                "D output": int(union.output[i]),
-                "D input": int(union.input[i]),
-                "smallest singular value, output": float(union.smallest[i, 0]) if union.brought[i] else None,
-                "smallest singular value, input": float(union.smallest[i, 1]) if union.brought[i] else None,
-            }
+@dataclass(frozen=True, kw_only=True)
+class BasisRow(MatrixRow):
+    """The union in one matrix."""
+
+    strategy: str | None
+    """How dimensions were allocated, a key of :data:`STRATEGIES`; None for all directions."""
+    dims: list[int]
+    """Directions that each attribute brings."""
+    output: int
+    """D of Ā after merging."""
+    input: int
+    """D of B̄ after merging."""
+    smallest_output: float | None
+    """Smallest singular value of the concatenated bases on the output side; None where nothing is brought."""
+    smallest_input: float | None
+    """The same on the input side."""
 
 
-def union_summary(numbers: BasisNumbers) -> list[dict[str, Any]]:
-    """One row for each choice of dimensions: sums over the matrices, and parameters."""
-    unions = {
-        f"all d' = {int(numbers.whole.dims.max())}": numbers.whole,
-        **{f"{name}, d = {numbers.budget}": union for name, union in numbers.allocations.items()},
-    }
+def basis_rows(numbers: BasisNumbers) -> list[BasisRow]:
+    """One row for each choice of dimensions and matrix."""
     return [
-        {
-            "dimensions": name,
-            "mean brought": float(union.brought.mean()),
-            "mean D output": float(union.output.mean()),
-            "mean D input": float(union.input.mean()),
-            "dropped, output": float(1 - union.output.sum() / max(1, union.brought.sum())),
-            "dropped, input": float(1 - union.input.sum() / max(1, union.brought.sum())),
-            "smallest singular value": float(np.nanmin(union.smallest)),
-            "energy kept": float(union.kept.mean()),
-            "matrices left out": int((union.brought == 0).sum()),
-            "parameters of M": union.parameters,
-        }
-        for name, union in unions.items()
+        BasisRow(
+            path=matrix.path,
+            layer=matrix.layer,
+            strategy=strategy,
+            dims=union.dims[:, i].tolist(),
+            output=int(union.output[i]),
+            input=int(union.input[i]),
+            smallest_output=float(union.smallest[i, 0]) if union.brought[i] else None,
+            smallest_input=float(union.smallest[i, 1]) if union.brought[i] else None,
+        )
+        for strategy, union in numbers.unions.items()
+        for i, matrix in enumerate(numbers.matrices)
+    ]
+
+
+@dataclass(frozen=True)
+class UnionSummary:
+    """One choice of dimensions, over all matrices."""
+
+    strategy: str | None
+    """How dimensions were allocated, a key of :data:`STRATEGIES`; None for all directions."""
+    dim: int
+    """Directions that each attribute brings: d' for all, the mean budget d for an allocation."""
+    brought: float
+    """Mean number of directions before merging."""
+    output: float
+    """Mean D of Ā."""
+    input: float
+    """Mean D of B̄."""
+    dropped_output: float
+    """Share of all directions that merging removes on the output side."""
+    dropped_input: float
+    """The same on the input side."""
+    smallest: float
+    """Smallest singular value of the concatenated bases in any matrix, on either side."""
+    kept: float
+    """Share of the energy of the attributes' shared updates, mean over the attributes."""
+    left_out: int
+    """Matrices to which no attribute brings a direction."""
+    parameters: int
+    """Of all M."""
+
+
+def union_summary(numbers: BasisNumbers) -> list[UnionSummary]:
+    """One row for each choice of dimensions."""
+    return [
+        UnionSummary(
+            strategy=strategy,
+            dim=numbers.budget if strategy else int(numbers.whole.dims.max()),
+            brought=float(union.brought.mean()),
+            output=float(union.output.mean()),
+            input=float(union.input.mean()),
+            dropped_output=float(1 - union.output.sum() / max(1, union.brought.sum())),
+            dropped_input=float(1 - union.input.sum() / max(1, union.brought.sum())),
+            smallest=float(np.nanmin(union.smallest)),
+            kept=float(union.kept.mean()),
+            left_out=int((union.brought == 0).sum()),
+            parameters=union.parameters,
+        )
+        for strategy, union in numbers.unions.items()
     ]

@@ -9,25 +9,20 @@ What remains under a control is not the attribute's.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.analysis.angles import Angles
-from experiments.analysis.matrices import Matrix, over_matrices
-from experiments.analysis.overlap import SIDES, eigenvalues_of_pairs, overlap_of
+from experiments.analysis.conditions import Condition, Controls, condition_of
+from experiments.analysis.matrices import Matrix, MatrixRow, over_matrices
+from experiments.analysis.overlap import SIDES, overlaps_of_pairs
 from experiments.analysis.specificity import captured_shares, energy
-from experiments.mining.folder import Inputs, MinedAttribute, check_comparable, read_folder
+from experiments.mining.folder import Inputs, MinedAttribute
 from subspace import spectral_pattern
 from subspace.angles import Side
-from subspace.errors import InputError
-
-Controls = dict[str, dict[str, MinedAttribute]]
-"""Condition → attribute → folder."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +30,11 @@ class ControlOf:
     """One control beside the run of the same attribute that is under study."""
 
     attribute: str
-    condition: str
+    """The attribute of both."""
+    condition: Condition
+    """How the control was trained."""
     mined: MinedAttribute
+    """The control."""
     drops: np.ndarray
     """(matrices, 2): size of the drop of C's first spectrum at r in decades, 0 without one; of the run and the control."""
     with_main: dict[Side, np.ndarray]
@@ -50,7 +48,9 @@ class ConditionOverlap:
     """Overlap of attributes with each other under one condition; arrays (matrices, pairs)."""
 
     pairs: list[tuple[str, str]]
+    """Of the attributes that the condition has."""
     controls: dict[Side, np.ndarray]
+    """Of the controls."""
     main: dict[Side, np.ndarray]
     """Of the same pairs in the runs under study."""
 
@@ -60,78 +60,57 @@ class ControlNumbers:
     """What :func:`measure_controls` finds."""
 
     matrices: list[Matrix]
+    """All matrices of all layers."""
     main: dict[str, MinedAttribute]
+    """By attribute: the runs under study."""
     controls: list[ControlOf]
-    overlaps: dict[str, ConditionOverlap]
+    """Every control."""
+    overlaps: dict[Condition, ConditionOverlap]
     """By condition, of those that hold at least two attributes."""
     chance: dict[Side, np.ndarray]
     """(matrices,): mean overlap of random subspaces."""
-    condition_of_main: str
+    condition_of_main: Condition
+    """Of the runs under study."""
 
+    @property
+    def conditions(self) -> list[Condition]:
+        """Every condition once."""
+        return list(dict.fromkeys(control.condition for control in self.controls))
 
-def condition(mined: MinedAttribute) -> str:
-    """In words: how the input factors were drawn, and what the adapters were trained towards."""
-    return f"{mined.origin.init or 'unknown'} initialisation, {mined.origin.targets or 'true'} targets"
-
-
-def read_controls(folders: Sequence[Path], inputs: Inputs) -> Controls:
-    """Read further outputs of ``experiments.extract``.
-
-    Raises:
-      ValueError: an attribute that is not under study, another base model, other matrices or sizes, one attribute twice
-        under one condition, a folder that is under study itself, or what :func:`read_folder` refuses.
-      OSError: a file that cannot be read.
-    """
-    found: Controls = {}
-    for folder in folders:
-        mined = read_folder(folder)
-        main = inputs.attributes.get(mined.attribute)
-        if main is None:
-            raise InputError(
-                f"--controls: {folder} holds the attribute {mined.attribute}, under study are {', '.join(inputs.names)}"
-            )
-        if folder.resolve() == main.folder.resolve():
-            raise InputError(f"--controls: {folder} is under study itself (--subspaces)")
-        check_comparable(main, mined)
-        name = condition(mined) + (", another run" if condition(mined) == condition(main) else "")
-        own = found.setdefault(name, {})
-        if mined.attribute in own:
-            raise InputError(
-                f"--controls: {own[mined.attribute].folder} and {folder} are both {mined.attribute} with {name}"
-            )
-        own[mined.attribute] = mined
-    return found
+    def under(self, condition: Condition) -> list[ControlOf]:
+        """The controls of one condition."""
+        return [control for control in self.controls if control.condition == condition]
 
 
 def measure_controls(inputs: Inputs, controls: Controls, angles: Angles) -> ControlNumbers:
     """Compare every control with the run of its attribute, and the attributes under every condition with each other."""
-    overlaps: dict[str, ConditionOverlap] = {}
+    overlaps: dict[Condition, ConditionOverlap] = {}
     found: list[ControlOf] = []
-    for name, by_attribute in controls.items():
+    for condition, by_attribute in controls.items():
         if len(by_attribute) > 1:
-            overlaps[name] = _between_attributes(by_attribute, angles)
-        found += [_compare(inputs.attributes[attribute], mined, name) for attribute, mined in by_attribute.items()]
+            overlaps[condition] = _between_attributes(by_attribute, angles)
+        found += [_compare(inputs.attributes[attribute], mined, condition) for attribute, mined in by_attribute.items()]
     return ControlNumbers(
         matrices=angles.matrices,
         main=inputs.attributes,
         controls=found,
         overlaps=overlaps,
         chance={side: angles.sides[side].expected for side in SIDES},
-        condition_of_main=condition(inputs.first),
+        condition_of_main=condition_of(inputs.first),
     )
 
 
-def _compare(main: MinedAttribute, control: MinedAttribute, name: str) -> ControlOf:
-    eigenvalues = eigenvalues_of_pairs({"main": main.factors, "control": control.factors})
+def _compare(main: MinedAttribute, control: MinedAttribute, condition: Condition) -> ControlOf:
+    overlaps = overlaps_of_pairs([main.factors, control.factors])
     captured = None
     if main.adapter_files:
         captured = np.array([_share(main, number, control) for number in range(len(main.adapter_files))])
     return ControlOf(
         attribute=main.attribute,
-        condition=name,
+        condition=condition,
         mined=control,
         drops=np.stack([drops_at_rank(each) for each in (main, control)], axis=-1),
-        with_main={side: _flat_overlap(found)[:, 0] for side, found in eigenvalues.items()},
+        with_main={side: found[:, 0] for side, found in overlaps.items()},
         captured=captured,
     )
 
@@ -160,16 +139,11 @@ def _between_attributes(by_attribute: Mapping[str, MinedAttribute], angles: Angl
     ]  # the inputs' order
     pairs = list(itertools.combinations(names, 2))
     columns = [angles.pairs.index(pair) for pair in pairs]
-    eigenvalues = eigenvalues_of_pairs({name: by_attribute[name].factors for name in names})
     return ConditionOverlap(
         pairs,
-        {side: _flat_overlap(found) for side, found in eigenvalues.items()},
+        overlaps_of_pairs([by_attribute[name].factors for name in names]),
         {side: angles.sides[side].overlap[:, columns] for side in SIDES},
     )
-
-
-def _flat_overlap(eigenvalues: Mapping[str, np.ndarray]) -> np.ndarray:
-    return over_matrices({path: overlap_of(values) for path, values in eigenvalues.items()}, 1)
 
 
 def surviving(main: np.ndarray, control: np.ndarray) -> np.ndarray:
@@ -177,91 +151,176 @@ def surviving(main: np.ndarray, control: np.ndarray) -> np.ndarray:
     return np.divide(control, main, out=np.full(np.shape(main), np.nan), where=np.asarray(main) > 0)
 
 
-def control_rows(numbers: ControlNumbers) -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True)
+class ControlRow(MatrixRow):
+    """One control in one matrix, beside the run of its attribute."""
+
+    attribute: str
+    """The attribute of both."""
+    condition: Condition
+    """How the control was trained."""
+    drop: float
+    """Decades by which the run's spectrum falls at r; 0 without a drop."""
+    control_drop: float
+    """The same of the control."""
+    remains: float | None
+    """Control over run; None where the run has no drop."""
+    overlap: dict[Side, float]
+    """Of the control's subspace with the run's, by side."""
+    chance: dict[Side, float]
+    """Mean overlap of random subspaces, by side."""
+
+
+def control_rows(numbers: ControlNumbers) -> list[ControlRow]:
     """One row for each control and matrix."""
+    rows = []
     for control in numbers.controls:
-        survives = surviving(control.drops[:, 0], control.drops[:, 1])
+        remains = surviving(control.drops[:, 0], control.drops[:, 1])
         for i, matrix in enumerate(numbers.matrices):
-            yield {
-                "attribute": control.attribute,
-                "condition": control.condition,
-                "path": matrix.path,
-                "layer": matrix.layer,
-                "drop at r, decades": float(control.drops[i, 0]),
-                "drop under control": float(control.drops[i, 1]),
-                "drop that remains": None if np.isnan(survives[i]) else float(survives[i]),
-                **{f"overlap with the run, {side}": float(control.with_main[side][i]) for side in SIDES},
-                **{f"by chance, {side}": float(numbers.chance[side][i]) for side in SIDES},
-            }
+            rows.append(
+                ControlRow(
+                    path=matrix.path,
+                    layer=matrix.layer,
+                    attribute=control.attribute,
+                    condition=control.condition,
+                    drop=float(control.drops[i, 0]),
+                    control_drop=float(control.drops[i, 1]),
+                    remains=None if np.isnan(remains[i]) else float(remains[i]),
+                    overlap={side: float(control.with_main[side][i]) for side in SIDES},
+                    chance={side: float(numbers.chance[side][i]) for side in SIDES},
+                )
+            )
+    return rows
 
 
-def overlap_rows(numbers: ControlNumbers) -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True)
+class OverlapRow(MatrixRow):
+    """One pair of attributes in one matrix on one side, in the runs and under one condition."""
+
+    condition: Condition
+    """How the controls were trained."""
+    side: Side
+    """Column spaces (output) or row spaces (input)."""
+    first: str
+    """One attribute."""
+    second: str
+    """The other attribute."""
+    overlap: float
+    """In the runs under study."""
+    control_overlap: float
+    """In the controls."""
+    chance: float
+    """Of random subspaces, on average."""
+    remains: float | None
+    """Excess over chance of the controls over that of the runs; None where the runs have none."""
+
+
+def overlap_rows(numbers: ControlNumbers) -> list[OverlapRow]:
     """One row for each condition, side, matrix and pair of attributes."""
-    for name, found in numbers.overlaps.items():
+    rows = []
+    for condition, found in numbers.overlaps.items():
         for side in SIDES:
             for i, matrix in enumerate(numbers.matrices):
+                chance = float(numbers.chance[side][i])
                 for j, (first, second) in enumerate(found.pairs):
                     main, control = float(found.main[side][i, j]), float(found.controls[side][i, j])
-                    yield {
-                        "condition": name,
-                        "side": side,
-                        "path": matrix.path,
-                        "layer": matrix.layer,
-                        "first": first,
-                        "second": second,
-                        "overlap": main,
-                        "overlap under control": control,
-                        "overlap by chance": float(chance := numbers.chance[side][i]),
-                        "excess that remains": float((control - chance) / (main - chance)) if main > chance else None,
-                    }
+                    rows.append(
+                        OverlapRow(
+                            path=matrix.path,
+                            layer=matrix.layer,
+                            condition=condition,
+                            side=side,
+                            first=first,
+                            second=second,
+                            overlap=main,
+                            control_overlap=control,
+                            chance=chance,
+                            remains=(control - chance) / (main - chance) if main > chance else None,
+                        )
+                    )
+    return rows
 
 
-def control_summary(numbers: ControlNumbers) -> list[dict[str, Any]]:
-    """One row for each control: medians over the matrices."""
+@dataclass(frozen=True)
+class ControlSummary:
+    """One control beside the run of its attribute, over all matrices."""
+
+    attribute: str
+    """The attribute of both."""
+    condition: Condition
+    """How the control was trained."""
+    drops: int
+    """Matrices in which the run has a drop at r."""
+    control_drops: int
+    """Matrices in which the control has one."""
+    drop: float
+    """Median size of the run's drop in decades, 0 for a matrix without one."""
+    control_drop: float
+    """The same of the control."""
+    remains: float | None
+    """Median of control over run, of the matrices in which the run has a drop; None without any."""
+    times_chance: dict[Side, float]
+    """Median of the overlap with the run over that of random subspaces, by side."""
+    captured: float | None
+    """Share of the run's adapters' energy inside the control's subspace; None without adapters."""
+
+
+def control_summary(numbers: ControlNumbers) -> list[ControlSummary]:
+    """One row for each control."""
     rows = []
     for control in numbers.controls:
         remains = surviving(control.drops[:, 0], control.drops[:, 1])
         remains = remains[~np.isnan(remains)]
         rows.append(
-            {
-                "attribute": control.attribute,
-                "condition": control.condition,
-                "drops in the run": int((control.drops[:, 0] > 0).sum()),
-                "drops in the control": int((control.drops[:, 1] > 0).sum()),
-                "median drop": float(np.median(control.drops[:, 0])),
-                "median drop under control": float(np.median(control.drops[:, 1])),
-                "drop that remains": float(np.median(remains)) if remains.size else None,
-                **{
-                    f"{side}s: overlap with the run / chance": float(
-                        np.median(control.with_main[side] / numbers.chance[side])
-                    )
-                    for side in SIDES
-                },
-                "run's energy captured": None if control.captured is None else float(control.captured.mean()),
-            }
+            ControlSummary(
+                attribute=control.attribute,
+                condition=control.condition,
+                drops=int((control.drops[:, 0] > 0).sum()),
+                control_drops=int((control.drops[:, 1] > 0).sum()),
+                drop=float(np.median(control.drops[:, 0])),
+                control_drop=float(np.median(control.drops[:, 1])),
+                remains=float(np.median(remains)) if remains.size else None,
+                times_chance={side: float(np.median(control.with_main[side] / numbers.chance[side])) for side in SIDES},
+                captured=None if control.captured is None else float(control.captured.mean()),
+            )
         )
     return rows
 
 
-def overlap_summary(numbers: ControlNumbers) -> list[dict[str, Any]]:
-    """One row for each condition and side: overlap between attributes, of the runs and of the controls.
+@dataclass(frozen=True)
+class OverlapSummary:
+    """Overlap between attributes on one side, of the runs and under one condition."""
 
-    The excess over chance that remains is that of all matrices and pairs together, Σ (control − chance) / Σ (run − chance):
-    ratios of single matrices near chance would be noise. None if the runs overlap no more than chance.
-    """
+    condition: Condition
+    """How the controls were trained."""
+    side: Side
+    """Column spaces (output) or row spaces (input)."""
+    pairs: int
+    """Pairs of attributes that the condition has."""
+    times_chance: float
+    """Median, over matrices and pairs, of the runs' overlap over that of random subspaces."""
+    control_times_chance: float
+    """The same of the controls."""
+    remains: float | None
+    """Σ (control − chance) / Σ (run − chance) over all matrices and pairs; None if the runs overlap no more than chance.
+    Ratios of single matrices near chance would be noise."""
+
+
+def overlap_summary(numbers: ControlNumbers) -> list[OverlapSummary]:
+    """One row for each condition and side."""
     rows = []
-    for name, found in numbers.overlaps.items():
+    for condition, found in numbers.overlaps.items():
         for side in SIDES:
             chance = numbers.chance[side][:, None]
             excess, remaining = (float(np.sum(each[side] - chance)) for each in (found.main, found.controls))
             rows.append(
-                {
-                    "condition": name,
-                    "side": side,
-                    "pairs": len(found.pairs),
-                    "overlap / chance": float(np.median(found.main[side] / chance)),
-                    "control / chance": float(np.median(found.controls[side] / chance)),
-                    "excess that remains": remaining / excess if excess > 0 else None,
-                }
+                OverlapSummary(
+                    condition=condition,
+                    side=side,
+                    pairs=len(found.pairs),
+                    times_chance=float(np.median(found.main[side] / chance)),
+                    control_times_chance=float(np.median(found.controls[side] / chance)),
+                    remains=remaining / excess if excess > 0 else None,
+                )
             )
     return rows

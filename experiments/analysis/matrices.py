@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,16 @@ class Matrix:
         return self.n if side == "output" else self.m
 
 
+@dataclass(frozen=True, kw_only=True)
+class MatrixRow:
+    """A row of numbers that belong to one matrix of one layer."""
+
+    path: str
+    """The matrix in the model."""
+    layer: int | None
+    """Its layer; None for a matrix that is not part of a stack of layers."""
+
+
 def matrices_of(factors: Mapping[str, LowRank]) -> list[Matrix]:
     """Every matrix of every layer, in the order of the mapping."""
     found = []
@@ -51,11 +61,3 @@ def over_matrices(values: Mapping[str, np.ndarray], trailing: int) -> np.ndarray
     """path → (*layers, *rest) with ``trailing`` axes in the rest, to one array (matrices, *rest)."""
     parts = [np.asarray(value) for value in values.values()]
     return np.concatenate([part.reshape(-1, *part.shape[part.ndim - trailing :]) for part in parts])
-
-
-def by_group(matrices: Sequence[Matrix]) -> dict[str, np.ndarray]:
-    """Kind of matrix → indices of its members, in order: the panels of a figure and the layers along its x-axis."""
-    groups: dict[str, list[int]] = {}
-    for i, matrix in enumerate(matrices):
-        groups.setdefault(matrix.group, []).append(i)
-    return {name: np.array(members) for name, members in groups.items()}

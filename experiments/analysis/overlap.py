@@ -9,6 +9,7 @@ subspaces of Rⁿ have the overlap d / n on average. A direction that a rank-def
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
+from experiments.analysis.matrices import over_matrices
 from subspace import LowRank, null_eigenvalues, pairwise_eigenvalues
 from subspace.angles import Side
 from subspace.grouping import SIDE_MULTIPLE
@@ -31,19 +33,25 @@ _ROUNDING = 2e-6
 """Overlaps that differ by less are equal in float32."""
 
 
-def eigenvalues_of_pairs(
-    subspaces: Mapping[str, Mapping[str, LowRank]],
-) -> dict[Side, dict[str, np.ndarray]]:
-    """Eq. 5 for all pairs of attributes in every matrix, on both sides, in one compiled call for each size of space.
+class Alignment(enum.IntEnum):
+    """Whether two subspaces overlap more than random ones, like them, or less."""
+
+    ALIGNED = 1
+    CHANCE = 0
+    ORTHOGONAL = -1
+
+
+def eigenvalues_of_pairs(subspaces: Sequence[Mapping[str, LowRank]]) -> dict[Side, dict[str, np.ndarray]]:
+    """Eq. 5 for all pairs of subspaces in every matrix, on both sides, in one compiled call for each size of space.
 
     Args:
-      subspaces: attribute → path → canonical factors (*layers, n, m) of rank d, of equal shapes.
+      subspaces: for each attribute (or half of one), path → canonical factors (*layers, n, m) of rank d, of equal shapes.
 
     Returns:
       side → path → (*layers, pairs, 2d), increasing, in [0, 2]; pairs in the order of ``itertools.combinations``. The
       output side compares column spaces (the paper's), the input side row spaces.
     """
-    first = next(iter(subspaces.values()))
+    first = subspaces[0]
     groups: dict[tuple[int, int], list[tuple[Side, str]]] = {}
     for path, factors in first.items():
         for side, size in zip(SIDES, factors.shape[-2:], strict=True):
@@ -51,7 +59,7 @@ def eigenvalues_of_pairs(
             groups.setdefault((-(-size // SIDE_MULTIPLE) * SIDE_MULTIPLE, factors.rank), []).append((side, path))
     found: dict[Side, dict[str, np.ndarray]] = {side: {} for side in SIDES}
     for (rows, _), members in groups.items():
-        stacks = {name: _stacked(factors, members, rows) for name, factors in subspaces.items()}
+        stacks = {str(i): _stacked(factors, members, rows) for i, factors in enumerate(subspaces)}
         values = np.stack([np.asarray(pair) for pair in pairwise_eigenvalues(stacks).values()], axis=1)
         start = 0
         for side, path in members:
@@ -82,6 +90,14 @@ def _stacked(factors: Mapping[str, LowRank], members: Sequence[tuple[Side, str]]
 def overlap_of(eigenvalues: np.ndarray) -> np.ndarray:
     """Mean squared cosine (…,) of Eq. 5's eigenvalues (…, 2d)."""
     return np.mean((np.asarray(eigenvalues, np.float64) - 1) ** 2, axis=-1)
+
+
+def overlaps_of_pairs(subspaces: Sequence[Mapping[str, LowRank]]) -> dict[Side, np.ndarray]:
+    """side → (matrices, pairs): overlaps of all pairs, as :func:`eigenvalues_of_pairs` takes and orders them."""
+    return {
+        side: over_matrices({path: overlap_of(values) for path, values in found.items()}, 1)
+        for side, found in eigenvalues_of_pairs(subspaces).items()
+    }
 
 
 def angles_of(eigenvalues: np.ndarray) -> np.ndarray:
@@ -155,7 +171,7 @@ def draw_chances(sizes: Iterable[tuple[int, int]], seed: int) -> dict[tuple[int,
 
 
 def verdicts(overlap: np.ndarray, expected: np.ndarray, p_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """1 more aligned than chance, 0 like chance, −1 more orthogonal; and the adjusted p-values, of one family of tests.
+    """An :class:`Alignment` for every test, and the adjusted p-values, of one family of tests.
 
     All tests of one side (pairs × matrices) are one family: they are read off one figure together. Benjamini–Hochberg
     holds the expected share of wrong verdicts among those that differ from chance at :data:`LEVEL`. Guarding against a

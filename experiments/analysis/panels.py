@@ -1,68 +1,23 @@
-"""Figures with one panel for each kind of matrix, the layers along the x-axis."""
+"""Figures over the layers of a model, with one panel for each kind of matrix."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 
-from experiments.analysis.matrices import Matrix, by_group
-
-COLORS = [matplotlib.colormaps["tab10"](i) for i in (0, 1, 2, 3, 4, 6, 8, 9, 5)]
-"""Of attributes and pairs, in their order; grey is left for chance."""
-CHANCE = "#8a8a8a"
-_WIDTH, _HEIGHT, _COLUMNS = 3.0, 2.2, 4
-"""Inches of a panel with its labels, and panels in a line."""
-_LEFT, _RIGHT, _TOP, _BOTTOM, _LEGEND = 0.6, 0.1, 0.4, 0.4, 0.5
-"""Inches around them. A layout that is computed would cost more than the drawing."""
-_ENTRY = 1.5
-"""Inches of a legend's column."""
+from experiments.analysis.matrices import Matrix
+from experiments.mining.summary import by_group
+from experiments.reports.panels import COLORS, Panels, group_panels, legend_below, log_axis
 
 
-def group_panels(matrices: Sequence[Matrix], rows: Sequence[str]) -> tuple[Figure, dict[tuple[str, str], Axes]]:
-    """A panel for every row (a side, say) and kind of matrix; all panels share one y-axis.
-
-    Returns:
-      The figure, and (row, kind) → panel; the kinds of one row may fill several lines.
-    """
-    groups = by_group(matrices)
-    columns = min(_COLUMNS, len(groups))
-    lines = -(-len(groups) // columns) * len(rows)
-    width, height = _LEFT + _RIGHT + _WIDTH * columns, _TOP + _BOTTOM + _LEGEND + _HEIGHT * lines
-    figure = Figure(figsize=(width, height))
-    grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
-    figure.subplots_adjust(
-        left=_LEFT / width,
-        right=1 - _RIGHT / width,
-        top=1 - _TOP / height,
-        bottom=(_BOTTOM + _LEGEND) / height,
-        wspace=0.08,
-        hspace=0.42,
-    )
-    panels: dict[tuple[str, str], Axes] = {}
-    for own, row in zip(np.split(grid, len(rows)), rows, strict=True):
-        for (name, members), panel in zip(groups.items(), own.ravel(), strict=False):
-            panels[row, name] = panel
-            panel.set_title(f"{name}, {row}" if row else f"{name} ({len(members)})", fontsize=8)
-            panel.tick_params(labelsize=7, which="both")
-            panel.spines[["top", "right"]].set_visible(False)
-            panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        for panel in own.ravel()[len(groups) :]:
-            panel.remove()
-    return figure, panels
-
-
-def log_axis(panels: Mapping[tuple[str, str], Axes], bottom: float, top: float) -> None:
-    """The shared y-axis from ``bottom`` to ``top``, logarithmic."""
-    for panel in panels.values():
-        panel.set_yscale("log")
-        panel.yaxis.set_minor_locator(NullLocator())
-    next(iter(panels.values())).set_ylim(bottom, top)
+def matrix_panels(matrices: Sequence[Matrix], rows: Sequence[str] = ("",)) -> tuple[Figure, Panels]:
+    """A panel for every row (a side, say) and kind of matrix; all panels share one y-axis."""
+    return group_panels({name: len(members) for name, members in by_group(matrices).items()}, rows)
 
 
 def layer_axis(panel: Axes, matrices: Sequence[Matrix], members: np.ndarray) -> None:
@@ -72,9 +27,9 @@ def layer_axis(panel: Axes, matrices: Sequence[Matrix], members: np.ndarray) -> 
 
 def curves_of_attributes(
     matrices: Sequence[Matrix], names: Sequence[str], values: np.ndarray, label: str
-) -> tuple[Figure, dict[tuple[str, str], Axes]]:
+) -> tuple[Figure, Panels]:
     """Positive ``values`` (attributes, matrices) over the layers, one curve for each attribute; NaN is left out."""
-    figure, panels = group_panels(matrices, [""])
+    figure, panels = matrix_panels(matrices)
     entries: dict[str, Artist] = {}
     shown = np.where(values > 0, values, np.nan)
     for kind, members in by_group(matrices).items():
@@ -92,14 +47,6 @@ def curves_of_attributes(
     panels["", matrices[0].group].set_ylabel(label, fontsize=8)
     legend_below(figure, entries)
     return figure, panels
-
-
-def legend_below(figure: Figure, entries: Mapping[str, Artist], columns: int = 4) -> None:
-    """One legend for all panels."""
-    fitting = max(1, int(figure.get_figwidth() // _ENTRY))
-    figure.legend(
-        list(entries.values()), list(entries), loc="lower center", ncol=min(columns, fitting), fontsize=8, frameon=False
-    )
 
 
 def group_starts(matrices: Sequence[Matrix]) -> Iterator[tuple[str, int, int]]:

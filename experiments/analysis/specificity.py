@@ -8,20 +8,26 @@ has not seen must lie in it more than in the subspaces of other attributes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from experiments.analysis.matrices import Matrix, by_group, matrices_of, over_matrices
-from experiments.analysis.resampling import Member, mine_members, room
+from experiments.analysis.matrices import Matrix, MatrixRow, matrices_of, over_matrices
+from experiments.analysis.resampling import Member, adapter_counts, mine_members, room
 from experiments.mining.folder import Inputs
+from experiments.mining.summary import by_group
+from experiments.process.reporting import SILENT, Reporter
 from subspace import LowRank
 
-MEASURES = ("both", "output", "input")
-"""‖UᵀdW V‖², ‖UᵀdW‖² and ‖dW V‖² over ‖dW‖²: inside on both sides, or on one."""
-EVERYTHING = "all matrices"
+
+class Inside(enum.IntEnum):
+    """On which sides an update is inside a subspace: ‖UᵀdW V‖², ‖UᵀdW‖² and ‖dW V‖² over ‖dW‖²."""
+
+    BOTH = 0
+    OUTPUT = 1
+    INPUT = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +35,13 @@ class Specificity:
     """What :func:`measure_specificity` finds."""
 
     names: list[str]
+    """The attributes."""
     matrices: list[Matrix]
+    """All matrices of all layers."""
     shares: dict[str, np.ndarray]
     """attribute X → (k, matrices, attributes, 3): share, 0 to 1, of each adapter of X in the subspace of each attribute.
     That of X itself is mined without the adapter, those of the others from equally many. The last axis is
-    :data:`MEASURES`."""
+    :class:`Inside`."""
     energies: dict[str, np.ndarray]
     """attribute → (k, matrices): ‖dW‖² of its adapters."""
     chance: np.ndarray
@@ -56,20 +64,20 @@ class Shares:
     """(attributes,): k."""
 
 
-def measure_specificity(inputs: Inputs, say: Callable[[str], None]) -> Specificity:
+def measure_specificity(inputs: Inputs, reporter: Reporter = SILENT) -> Specificity:
     """Leave every adapter out once, and one of every other attribute, and measure where it lies.
 
     Args:
       inputs: with adapters, at least two of each attribute.
-      say: gets a line before each adapter.
+      reporter: gets a line before each adapter.
     """
-    counts = {name: len(mined.adapter_files) for name, mined in inputs.attributes.items()}
+    counts = adapter_counts(inputs)
     members = min(counts.values()) - 1
     dims = room(inputs, members)
     shares: dict[str, list[np.ndarray]] = {name: [] for name in inputs.names}
     energies: dict[str, list[np.ndarray]] = {name: [] for name in inputs.names}
     for number in range(max(counts.values())):
-        say(f"adapter {number + 1} of {max(counts.values())} of every attribute left out")
+        reporter.info(f"adapter {number + 1} of {max(counts.values())} of every attribute left out")
         subspaces = [
             mine_members(inputs, _without(name, number, count, members), dims) for name, count in counts.items()
         ]
@@ -96,7 +104,7 @@ def _without(name: str, number: int, count: int, members: int) -> list[Member]:
 
 
 def captured_shares(adapter: Mapping[str, LowRank], subspace: Mapping[str, LowRank]) -> dict[str, np.ndarray]:
-    """path → (*layers, 3): share of an adapter's energy inside canonical subspaces, by :data:`MEASURES`; 0 of a zero update."""
+    """path → (*layers, 3): share of an adapter's energy inside canonical subspaces, by :class:`Inside`; 0 of a zero update."""
     found = {}
     for path, delta in adapter.items():
         A, B = (np.asarray(side, np.float64) for side in (delta.A, delta.B))
@@ -126,10 +134,14 @@ def _unit_columns(columns: np.ndarray) -> np.ndarray:
     return columns / np.where(norms > 0, norms, 1)
 
 
+def whole_shares(found: Specificity) -> Shares:
+    """Over all matrices."""
+    return _over(found, np.arange(len(found.matrices)))
+
+
 def shares_by_kind(found: Specificity) -> dict[str, Shares]:
-    """:class:`Shares` over all matrices, then of each kind of matrix."""
-    everything = {EVERYTHING: np.arange(len(found.matrices))}
-    return {name: _over(found, members) for name, members in (everything | by_group(found.matrices)).items()}
+    """Over the matrices of each kind."""
+    return {kind: _over(found, members) for kind, members in by_group(found.matrices).items()}
 
 
 def _over(found: Specificity, members: np.ndarray) -> Shares:
@@ -142,40 +154,78 @@ def _over(found: Specificity, members: np.ndarray) -> Shares:
         mean.append(shares.mean(axis=0))
         spread.append(shares.std(axis=0))
         chance.append(np.einsum("km,mc->c", weights, found.chance[members]) / len(weights))
-        largest.append(int((shares[:, :, 0].argmax(axis=1) == own).sum()))
+        largest.append(int((shares[:, :, Inside.BOTH].argmax(axis=1) == own).sum()))
     count = np.array([len(found.energies[name]) for name in found.names])
     return Shares(np.stack(mean), np.stack(spread), np.stack(chance), np.array(largest), count)
 
 
-def specificity_rows(kinds: Mapping[str, Shares], names: list[str]) -> Iterator[dict[str, Any]]:
-    """One row for each kind of matrix, attribute of the adapters, attribute of the subspace and measure."""
-    for kind, shares in kinds.items():
-        for i, adapters in enumerate(names):
-            for j, subspace in enumerate(names):
-                for c, measure in enumerate(MEASURES):
-                    yield {
-                        "matrices": kind,
-                        "adapters of": adapters,
-                        "subspace of": subspace,
-                        "sides": measure,
-                        "share": float(shares.mean[i, j, c]),
-                        "spread": float(shares.spread[i, j, c]),
-                        "chance": float(shares.chance[i, c]),
-                    }
+@dataclass(frozen=True)
+class ShareRow:
+    """Held-out adapters of one attribute in the subspace of one attribute."""
+
+    adapters_of: str
+    """The adapters' attribute."""
+    subspace_of: str
+    """The subspace's attribute."""
+    inside: Inside
+    """On which sides."""
+    share: float
+    """Mean over the adapters, 0 to 1."""
+    spread: float
+    """Standard deviation over the adapters."""
+    chance: float
+    """Of a random subspace of the same size."""
 
 
-def adapter_rows(found: Specificity) -> Iterator[dict[str, Any]]:
+def share_rows(shares: Shares, names: list[str]) -> list[ShareRow]:
+    """One row for each attribute of the adapters, attribute of the subspace and :class:`Inside`."""
+    return [
+        ShareRow(
+            adapters_of=adapters,
+            subspace_of=subspace,
+            inside=inside,
+            share=float(shares.mean[i, j, inside]),
+            spread=float(shares.spread[i, j, inside]),
+            chance=float(shares.chance[i, inside]),
+        )
+        for i, adapters in enumerate(names)
+        for j, subspace in enumerate(names)
+        for inside in Inside
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterRow(MatrixRow):
+    """One held-out adapter in one matrix and the subspace of one attribute."""
+
+    adapters_of: str
+    """The adapter's attribute."""
+    adapter: int
+    """Its number, from 0."""
+    subspace_of: str
+    """The subspace's attribute."""
+    shares: dict[Inside, float]
+    """Of the adapter's energy in this matrix, 0 to 1."""
+    energy: float
+    """‖dW‖² of the adapter in this matrix."""
+
+
+def adapter_rows(found: Specificity) -> list[AdapterRow]:
     """One row for each adapter, matrix and subspace."""
+    rows = []
     for name in found.names:
         for k, (shares, energies) in enumerate(zip(found.shares[name], found.energies[name], strict=True)):
             for i, matrix in enumerate(found.matrices):
                 for j, subspace in enumerate(found.names):
-                    yield {
-                        "adapters of": name,
-                        "adapter": k,
-                        "path": matrix.path,
-                        "layer": matrix.layer,
-                        "subspace of": subspace,
-                        **{f"share, {measure}": float(shares[i, j, c]) for c, measure in enumerate(MEASURES)},
-                        "energy": float(energies[i]),
-                    }
+                    rows.append(
+                        AdapterRow(
+                            path=matrix.path,
+                            layer=matrix.layer,
+                            adapters_of=name,
+                            adapter=k,
+                            subspace_of=subspace,
+                            shares={inside: float(shares[i, j, inside]) for inside in Inside},
+                            energy=float(energies[i]),
+                        )
+                    )
+    return rows

@@ -1,173 +1,173 @@
-"""The result in plain words: are the attributes more orthogonal than chance, and does that mean anything?"""
+"""The result in a few numbers: are the attributes more orthogonal than chance, and does that mean anything?"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from experiments.analysis.angles import Angles
-from experiments.analysis.controls import ControlNumbers, overlap_summary
-from experiments.analysis.empirical import Comparison, comparison_summary
-from experiments.analysis.overlap import SIDES
-from experiments.analysis.specificity import EVERYTHING, Specificity, shares_by_kind
-from experiments.analysis.topic import Topic
+from experiments.analysis.conditions import Condition
+from experiments.analysis.controls import ControlNumbers, OverlapSummary, overlap_summary
+from experiments.analysis.empirical import ComparisonSummary, Resampled, comparison_summary
+from experiments.analysis.overlap import SIDES, Alignment
+from experiments.analysis.section import Section
+from experiments.analysis.specificity import Inside, Specificity, whole_shares
+from experiments.reports.markdown import render_markdown
 from subspace.angles import Side
 
 CLEAR_RATIO = 2.0
-"""Halves of one attribute must overlap this many times as much as halves of two …"""
+"""Halves of one attribute must overlap this many times as much as halves of two, in :data:`CLEAR_SHARE` of the matrices,
+for the attribute to be called something that its subspace knows."""
 CLEAR_SHARE = 0.75
-"""… in at least this share of the matrices, for the attribute to be called something that its subspace knows."""
+"""In how many of the matrices halves of one attribute must overlap more than halves of two, see :data:`CLEAR_RATIO`."""
+_TEMPLATE = Path(__file__).with_name("verdict.jinja")
 
 
-_MOSTLY = {1: "more aligned than", 0: "as orthogonal as", -1: "more orthogonal than"}
+@dataclass(frozen=True)
+class AgainstChance:
+    """All pairs in all matrices on one side, against random subspaces."""
+
+    side: Side
+    """Column spaces (output) or row spaces (input)."""
+    shares: dict[Alignment, float]
+    """Of the pairs and matrices, by verdict of the null model; 0 to 1."""
+    times_chance: float
+    """Median of the overlap over the mean overlap of random subspaces."""
+
+    @property
+    def mostly(self) -> Alignment:
+        """The commonest verdict."""
+        return max(self.shares, key=lambda alignment: self.shares[alignment])
 
 
-def headline(
-    angles: Angles, comparison: Comparison | None, specificity: Specificity | None, controls: ControlNumbers | None
-) -> str:
-    """The paragraph on top of the report."""
-    sides = " and ".join(_against_chance(angles, side) for side in SIDES)
-    sentences = [f"The attributes' subspaces are {sides}."]
-    if comparison is None or specificity is None:
-        sentences.append(
-            "Not every folder holds its adapters, so whether an attribute overlaps with itself could not be tested: until it "
-            "is, orthogonality between attributes is no sign of disentanglement."
-        )
-    else:
-        shares = shares_by_kind(specificity)[EVERYTHING]
-        sentences += [
-            _against_itself(comparison),
-            f"Of {shares.count.sum()} held-out adapters, {shares.own_largest.sum()} lie more in their own attribute's subspace "
-            "than in that of any other.",
-        ]
-    if controls is not None:
-        sentences += [_under(controls, name) for name in conditions(controls)]
-    return " ".join(sentences)
+@dataclass(frozen=True)
+class HeldOut:
+    """Where held-out adapters lie, as whole adapters, inside on both sides."""
+
+    adapters: int
+    """How many were held out."""
+    own_largest: int
+    """Those that lie more in their own attribute's subspace than in that of any other."""
+    own: float
+    """Mean share of their energy in their own attribute's subspace, 0 to 1."""
+    others: float
+    """Mean share in another attribute's subspace."""
+    chance: float
+    """Mean share in random subspaces of the same size."""
 
 
-def verdict_topic(
-    angles: Angles, comparison: Comparison | None, specificity: Specificity | None, controls: ControlNumbers | None
-) -> Topic:
-    """The figures behind the headline, one paragraph for each question."""
-    text = [in_figures(angles, side) for side in SIDES]
-    if comparison is not None:
-        text += [of_halves(comparison), of_labels(comparison)]
-    if specificity is not None:
-        text.append(of_held_out(specificity))
-    if controls is not None:
-        text += [of_control(controls, name) for name in conditions(controls)]
-    return Topic("In figures", [sentence for sentence in text if sentence])
+@dataclass(frozen=True)
+class UnderCondition:
+    """What the controls of one condition say."""
+
+    condition: Condition
+    """How they were trained."""
+    spectra: int
+    """Attributes that the condition has times matrices."""
+    drops: int
+    """Spectra with a drop at r in the runs under study."""
+    control_drops: int
+    """Spectra with a drop at r in the controls."""
+    between: list[OverlapSummary]
+    """Overlap between attributes, by side; empty if the condition has one attribute only."""
+    with_run: dict[Side, float]
+    """Median overlap of the controls' subspaces with those of the runs, over that of random subspaces."""
 
 
-def _against_chance(angles: Angles, side: Side) -> str:
-    shares = {code: float(np.mean(angles.sides[side].verdict == code)) for code in _MOSTLY}
-    code = max(shares, key=lambda each: shares[each])
-    return f"mostly {_MOSTLY[code]} random ones on the {side} side ({shares[code]:.0%} of the pairs and matrices)"
+@dataclass(frozen=True)
+class Verdict:
+    """What the report says on top."""
+
+    against_chance: list[AgainstChance]
+    """The attributes against random subspaces: outputs, then inputs."""
+    comparison: list[ComparisonSummary] | None
+    """Halves and shuffled labels by side; None without adapters."""
+    held_out: HeldOut | None
+    """Held-out adapters; None without adapters."""
+    controls: list[UnderCondition]
+    """What every condition says; empty without controls."""
+
+    @property
+    def clear_sides(self) -> tuple[Side, ...] | None:
+        """Where an attribute overlaps clearly more with itself than with others; None if that was not tested."""
+        return None if self.comparison is None else tuple(row.side for row in self.comparison if _is_clear(row))
 
 
-def in_figures(angles: Angles, side: Side) -> str:
-    """Counts of the null model's verdicts."""
+def judge(
+    angles: Angles,
+    resampled: Resampled | None = None,
+    specificity: Specificity | None = None,
+    controls: ControlNumbers | None = None,
+) -> Verdict:
+    """Draw the analysis together; None stands for what was not measured."""
+    return Verdict(
+        against_chance=[_against_chance(angles, side) for side in SIDES],
+        comparison=None if resampled is None else comparison_summary(resampled),
+        held_out=None if specificity is None else _held_out(specificity),
+        controls=[] if controls is None else [_under(controls, condition) for condition in controls.conditions],
+    )
+
+
+def _against_chance(angles: Angles, side: Side) -> AgainstChance:
     found = angles.sides[side]
-    aligned, chance, orthogonal = (float(np.mean(found.verdict == code)) for code in (1, 0, -1))
-    ratio = float(np.median(found.overlap / found.expected[:, None]))
-    return (
-        f"Chance, {side}s: {aligned:.0%} of the pairs and matrices are more aligned than random subspaces, {chance:.0%} like "
-        f"them, {orthogonal:.0%} more orthogonal; the median overlap is {ratio:.2g} times theirs."
+    return AgainstChance(
+        side=side,
+        shares={alignment: float(np.mean(found.verdict == alignment)) for alignment in Alignment},
+        times_chance=float(np.median(found.overlap / found.expected[:, None])),
     )
 
 
-def _against_itself(comparison: Comparison) -> str:
-    clear = [row["side"] for row in comparison_summary(comparison) if _clear(row)]
-    if len(clear) == len(SIDES):
-        return "An attribute overlaps clearly more with itself than with others, so that orthogonality means something here."
-    if clear:
-        return f"An attribute overlaps clearly more with itself than with others on the {clear[0]} side only."
-    return (
-        "An attribute hardly overlaps more with itself than with others, so that orthogonality between attributes means "
-        "little here."
+def _is_clear(row: ComparisonSummary) -> bool:
+    return row.same / max(row.different, 1e-12) >= CLEAR_RATIO and row.same_above_different >= CLEAR_SHARE
+
+
+def _held_out(specificity: Specificity) -> HeldOut:
+    shares = whole_shares(specificity)
+    mean = shares.mean[:, :, Inside.BOTH]
+    return HeldOut(
+        adapters=int(shares.count.sum()),
+        own_largest=int(shares.own_largest.sum()),
+        own=float(np.mean(np.diagonal(mean))),
+        others=float(np.mean(mean[~np.eye(len(mean), dtype=bool)])),
+        chance=float(shares.chance[:, Inside.BOTH].mean()),
     )
 
 
-def _clear(row: dict) -> bool:
-    ratio = row["halves of one attribute"] / max(row["halves of two attributes"], 1e-12)
-    return ratio >= CLEAR_RATIO and row["same above different"] >= CLEAR_SHARE
-
-
-def of_halves(comparison: Comparison) -> str:
-    """Do halves of one attribute overlap more than halves of two?"""
-    figures = "; ".join(
-        f"{row['side']}s {row['halves of one attribute']:.2g} against {row['halves of two attributes']:.2g} "
-        f"(chance {row['chance (halves)']:.2g}), more in {row['same above different']:.0%} of the matrices"
-        for row in comparison_summary(comparison)
-    )
-    return (
-        f"Itself: median overlap of halves of one attribute's adapters, against halves of two attributes: {figures}. Clearly "
-        f"more means {CLEAR_RATIO:g} times as much, and more in {CLEAR_SHARE:.0%} of the matrices."
-    )
-
-
-def of_labels(comparison: Comparison) -> str:
-    """Do the attributes overlap less than groups with shuffled labels?"""
-    rows = [row for row in comparison_summary(comparison) if row["shuffled labels"] is not None]
-    figures = "; ".join(
-        f"{row['side']}s {row['attributes']:.2g} against {row['shuffled labels']:.2g}, less in "
-        f"{row['attributes below shuffled']:.0%} of the matrices"
-        for row in rows
-    )
-    return f"Labels: median overlap of the attributes, against groups with shuffled labels: {figures}." if rows else ""
-
-
-def of_held_out(specificity: Specificity) -> str:
-    """Do held-out adapters lie in their own attribute's subspace?"""
-    shares = shares_by_kind(specificity)[EVERYTHING]
-    own = float(np.mean(np.diagonal(shares.mean[:, :, 0])))
-    others = float(np.mean(shares.mean[:, :, 0][~np.eye(len(specificity.names), dtype=bool)]))
-    return (
-        f"Held-out adapters have {own:.1%} of their energy in their own attribute's subspace on average, {others:.1%} in "
-        f"another's, and {shares.chance[:, 0].mean():.2%} by chance."
-    )
-
-
-def _under(numbers: ControlNumbers, name: str) -> str:
-    rows = [row for row in overlap_summary(numbers) if row["condition"] == name]
-    in_runs, in_controls, spectra = _drops(numbers, name)
-    parts = [f"{in_controls} of {spectra} spectra have a drop at r (in the runs {in_runs})"]
-    parts += [
-        f"the overlap between attributes on the {row['side']} side {row['control / chance']:.2g} times chance (in the runs "
-        f"{row['overlap / chance']:.2g})"
-        for row in rows
-    ]
-    return f"With {name}, {', '.join(parts)}."
-
-
-def of_control(numbers: ControlNumbers, name: str) -> str:
-    """How much of the overlap beyond chance, and of the run's own subspace, a condition keeps."""
-    parts = [
-        f"the overlap between attributes beyond chance is {_portion(row['excess that remains'])} that of the runs on the "
-        f"{row['side']} side"
-        for row in overlap_summary(numbers)
-        if row["condition"] == name and row["excess that remains"] is not None
-    ]
-    own = [control for control in numbers.controls if control.condition == name]
-    parts += [
-        f"the {side} subspaces overlap "
-        f"{np.median([control.with_main[side] / numbers.chance[side] for control in own]):.2g} times as much as chance with "
-        "those of the runs"
-        for side in SIDES
-    ]
-    return f"Control, {name}: {'; '.join(parts)}."
-
-
-def _portion(share: float) -> str:
-    return f"{max(share, 0):.0%} of" if share < 2 else f"{share:.0f} times"
-
-
-def conditions(numbers: ControlNumbers) -> list[str]:
-    """Every condition once."""
-    return list(dict.fromkeys(control.condition for control in numbers.controls))
-
-
-def _drops(numbers: ControlNumbers, name: str) -> tuple[int, int, int]:
-    """Spectra with a drop at r, of the runs and of the controls, and how many each has in all attributes and matrices."""
-    drops = np.concatenate([control.drops for control in numbers.controls if control.condition == name])
+def _under(numbers: ControlNumbers, condition: Condition) -> UnderCondition:
+    own = numbers.under(condition)
+    drops = np.concatenate([control.drops for control in own])
     run, control = np.count_nonzero(drops, axis=0)
-    return int(run), int(control), len(drops)
+    return UnderCondition(
+        condition=condition,
+        spectra=len(drops),
+        drops=int(run),
+        control_drops=int(control),
+        between=[row for row in overlap_summary(numbers) if row.condition == condition],
+        with_run={
+            side: float(np.median([each.with_main[side] / numbers.chance[side] for each in own])) for side in SIDES
+        },
+    )
+
+
+def headline(verdict: Verdict) -> str:
+    """The paragraph on top of the report."""
+    return _paragraphs(verdict)[0]
+
+
+def verdict_section(verdict: Verdict) -> Section:
+    """The figures behind the headline, one paragraph for each question."""
+    return Section("In figures", _paragraphs(verdict)[1:])
+
+
+def _paragraphs(verdict: Verdict) -> list[str]:
+    text = render_markdown(
+        _TEMPLATE,
+        verdict=verdict,
+        Alignment=Alignment,
+        sides=SIDES,
+        clear_ratio=CLEAR_RATIO,
+        clear_share=CLEAR_SHARE,
+    )
+    return [" ".join(paragraph.split()) for paragraph in text.split("\n\n") if paragraph.strip()]

@@ -30,7 +30,7 @@ def report(with_adapters: bool) -> Iterator[str]:
         if with_adapters:
             for seed, attribute_folder in enumerate(folders):
                 write_adapters(attribute_folder, seed)
-            yield _row(f"{ADAPTERS} adapters of rank {RANK} each", folders, folder / "analysis")
+            yield _row(f"{ADAPTERS} adapters of rank {RANK} each", folders, folder / "with_adapters")
 
 
 def _row(what: str, folders: list[Path], output: Path) -> str:
@@ -45,9 +45,9 @@ def _row(what: str, folders: list[Path], output: Path) -> str:
 def _analyze(folders: list[Path], output: Path) -> tuple[float, int]:
     """Seconds, imports and compilation included, and bytes."""
     start = time.perf_counter()
-    from experiments.analyze import analyze
+    from experiments.analysis import Settings, analyze
 
-    analyze(folders, [], output, seed=0)
+    analyze(Settings(subspaces=tuple(folders)), output=output)
     return time.perf_counter() - start, machine.peak_memory()
 
 

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure as Drawing
 
 from experiments.mining.figures import Spectrum, draw_energy, draw_spectra, draw_weights
 from experiments.mining.mine import Mined
-from experiments.mining.summary import MatrixSummary, group_of, short_table
+from experiments.mining.summary import MatrixSummary, short_table
 from experiments.reports.page import Figure, Section, Table, render
+from subspace import Pattern
 
 _CLEARLY_MORE = 3.0
 """Held-out energy below this many times chance is called chance."""
@@ -53,10 +54,10 @@ def draw_figures(
     sigma = {path: np.asarray(found.initial_singular_values) for path, found in mined.subspaces.items()}
     spectra = [
         Spectrum(
-            group_of(each.path),
+            each.path,
             sigma[each.path] if each.layer is None else sigma[each.path][each.layer],
             each.rank,
-            each.pattern,
+            Pattern[each.pattern.upper()],
             each.drops,
         )
         for each in summaries

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -95,13 +95,26 @@ def group_of(path: str) -> str:
     return f"{part.replace('_', ' ')}, other"
 
 
-def short_table(summaries: Iterable[MatrixSummary]) -> list[dict[str, Any]]:
+class HasPath(Protocol):
+    """Anything that belongs to one matrix of the model."""
+
+    @property
+    def path(self) -> str: ...
+
+
+def by_group(members: Iterable[HasPath]) -> dict[str, np.ndarray]:
+    """Kind of matrix (:func:`group_of`) → indices of its members, in order: the panels of a figure and their x-axis."""
+    groups: dict[str, list[int]] = {}
+    for i, member in enumerate(members):
+        groups.setdefault(group_of(member.path), []).append(i)
+    return {name: np.array(indices) for name, indices in groups.items()}
+
+
+def short_table(summaries: Sequence[MatrixSummary]) -> list[dict[str, Any]]:
     """Medians over the matrices of one kind, with the commonest pattern; one dictionary per line of the table."""
-    groups: dict[str, list[MatrixSummary]] = {}
-    for summary in summaries:
-        groups.setdefault(group_of(summary.path), []).append(summary)
     lines = []
-    for name, members in groups.items():
+    for name, indices in by_group(summaries).items():
+        members = [summaries[i] for i in indices]
         pattern, count = Counter(member.pattern for member in members).most_common(1)[0]
         held_out = [member.held_out for member in members if member.held_out is not None]
         lines.append(

@@ -7,9 +7,9 @@ import pytest
 import scipy.linalg
 import scipy.stats
 
-from experiments.analysis.angles import VERDICTS, angle_rows, eigenvalue_rows, measure_angles, summary_of_pairs
+from experiments.analysis.angles import angle_rows, eigenvalue_rows, measure_angles, summary_of_pairs
 from experiments.analysis.matrices import matrices_of
-from experiments.analysis.overlap import LEVEL, SAMPLES, angles_of, draw_chances, overlap_of, verdicts
+from experiments.analysis.overlap import LEVEL, SAMPLES, Alignment, angles_of, draw_chances, overlap_of, verdicts
 from experiments.mining.folder import read_inputs
 from tests.experiments.analysis.planted import SHAPES, factors, orthonormal, turned, write_subspace
 
@@ -84,7 +84,7 @@ def test_verdicts_of_planted_and_of_random_pairs(angles):
         for j, pair in enumerate(angles.pairs):
             own = [i for i, matrix in enumerate(angles.matrices) if matrix.path != TINY or side == "input"]
             if pair == ("geometry", "texture"):
-                assert (found.verdict[own, j] == 1).all() and (found.percentile[own, j] > 99).all()
+                assert (found.verdict[own, j] == Alignment.ALIGNED).all() and (found.percentile[own, j] > 99).all()
             else:
                 assert (found.verdict[own, j] == 0).mean() > 0.9
     last = next(i for i, matrix in enumerate(angles.matrices) if matrix.path == TINY)
@@ -94,21 +94,21 @@ def test_verdicts_of_planted_and_of_random_pairs(angles):
 
 
 def test_rows_say_the_same(angles):
-    rows = list(angle_rows(angles))
+    rows = angle_rows(angles)
     assert len(rows) == 2 * len(angles.matrices) * 3
     for row in rows:
-        i = [(m.path, m.layer) for m in angles.matrices].index((row["path"], row["layer"]))
-        j = angles.pairs.index((row["first"], row["second"]))
-        found = angles.sides[row["side"]]
-        assert row["overlap"] == pytest.approx(found.overlap[i, j]) and row["verdict"] == VERDICTS[found.verdict[i, j]]
-        assert row["overlap by chance"] == pytest.approx(row["dim"] / row["space"])
-    eigenvalues = list(eigenvalue_rows(angles))
+        i = [(m.path, m.layer) for m in angles.matrices].index((row.path, row.layer))
+        j = angles.pairs.index((row.first, row.second))
+        found = angles.sides[row.side]
+        assert row.overlap == pytest.approx(found.overlap[i, j]) and row.alignment == found.verdict[i, j]
+        assert row.chance == pytest.approx(row.dim / row.space)
+    eigenvalues = eigenvalue_rows(angles)
     assert len(eigenvalues) == sum(2 * matrix.dim for matrix in angles.matrices) * 3 * 2
-    assert all(-1e-6 <= row["eigenvalue"] <= 2 + 1e-6 for row in eigenvalues)
+    assert all(-1e-6 <= row.eigenvalue <= 2 + 1e-6 for row in eigenvalues)
     summary = summary_of_pairs(angles)
-    assert [(row["side"], row["first"]) for row in summary][:3] == [("output", a) for a, _ in angles.pairs]
+    assert [(row.side, row.first) for row in summary][:3] == [("output", a) for a, _ in angles.pairs]
     for row in summary:
-        assert sum(row[words] for words in VERDICTS.values()) == row["matrices"] == len(angles.matrices)
+        assert sum(row.counts.values()) == len(angles.matrices) and set(row.counts) == set(Alignment)
 
 
 def test_matrices_in_the_models_order(planted):

@@ -79,18 +79,16 @@ def test_a_union_of_leading_directions(numbers):
 
 
 def test_rows_and_summary(numbers):
-    rows = list(basis_rows(numbers))
-    assert len(rows) == 4 * 4 and rows[0]["together"] == 8 and rows[0]["D output"] == 7
+    rows = basis_rows(numbers)
+    assert len(rows) == 4 * 4 and rows[0].dims == [4, 4] and rows[0].output == 7
     summary = union_summary(numbers)
-    assert [row["dimensions"] for row in summary] == [
-        "all d' = 4",
-        "uniform, d = 2",
-        "importance, d = 2",
-        "exact budget, d = 2",
+    assert [(row.strategy, row.dim) for row in summary] == [
+        (None, 4),
+        ("uniform", 2),
+        ("importance", 2),
+        ("exact budget", 2),
     ]
-    assert summary[0]["dropped, output"] == pytest.approx(4 / 32) and summary[0]["dropped, input"] == pytest.approx(
-        4 / 32
-    )
+    assert summary[0].dropped_output == pytest.approx(4 / 32) and summary[0].dropped_input == pytest.approx(4 / 32)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +103,6 @@ def test_the_papers_parameter_counts(D, count):
     assert len(matrices) == 242
     none = Union(*(np.zeros((1, 242), int),), *(np.zeros(242, int),) * 2, np.zeros(1), np.zeros((242, 2)))
     counts = parameter_counts(matrices, dict.fromkeys([m.path for m in matrices], 16), none, D)
-    assert counts["plain LoRA on every matrix"] == 16_336_192
-    assert next(value for name, value in counts.items() if "Tables 1, 2" in name) == count
+    assert counts.lora == 16_336_192 and counts.M_and_head_lora == count
     if D == 256:
-        assert next(value for name, value in counts.items() if "Table 3" in name) == 16_336_192
+        assert counts.block_M_and_head_lora == 16_336_192

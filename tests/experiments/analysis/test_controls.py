@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.analysis.angles import measure_angles
+from experiments.analysis.conditions import Condition, read_controls
 from experiments.analysis.controls import (
     control_rows,
     control_summary,
@@ -13,10 +14,9 @@ from experiments.analysis.controls import (
     measure_controls,
     overlap_rows,
     overlap_summary,
-    read_controls,
     surviving,
 )
-from experiments.analysis.verdict import conditions, headline, of_control
+from experiments.analysis.verdict import judge
 from experiments.mining.folder import read_folder, read_inputs
 from subspace import spectral_pattern
 from tests.experiments.analysis.planted import BASE, draw_adapters, draw_subspaces, write_run
@@ -25,6 +25,7 @@ from vggt_jax.adapters import BaseModel
 NAMES = ("geometry", "texture")
 SHAPES = {"aggregator.frame_blocks.attn.qkv": ((3,), 96, 64), "camera_head.trunk.mlp.fc1": ((2,), 80, 48)}
 SHARED = {"init": "shared", "targets": "true"}
+INDEPENDENT, SHUFFLED = Condition("independent", "true"), Condition("shared", "shuffled")
 
 OTHER = BaseModel("other", "f" * 16, BASE.config)
 
@@ -57,13 +58,13 @@ def numbers(folders):
 
 
 def test_conditions_come_from_the_summaries(numbers):
-    assert numbers.condition_of_main == "shared initialisation, true targets"
+    assert numbers.condition_of_main == Condition("shared", "true")
     assert [(c.attribute, c.condition) for c in numbers.controls] == [
-        ("geometry", "independent initialisation, true targets"),
-        ("texture", "independent initialisation, true targets"),
-        ("geometry", "shared initialisation, shuffled targets"),
+        ("geometry", INDEPENDENT),
+        ("texture", INDEPENDENT),
+        ("geometry", SHUFFLED),
     ]
-    assert list(numbers.overlaps) == ["independent initialisation, true targets"]
+    assert list(numbers.overlaps) == [INDEPENDENT] and numbers.conditions == [INDEPENDENT, SHUFFLED]
 
 
 def test_a_drop_of_a_shared_draw_does_not_survive_independent_ones(numbers):
@@ -78,19 +79,19 @@ def test_a_drop_of_a_shared_draw_does_not_survive_independent_ones(numbers):
 
 
 def test_overlap_on_the_input_side_does_not_survive(numbers):
-    found = numbers.overlaps["independent initialisation, true targets"]
+    found = numbers.overlaps[INDEPENDENT]
     assert found.pairs == [("geometry", "texture")]
     assert (found.main["input"] > 0.99).all() and (found.controls["input"] < 0.3).all()
     assert (found.main["output"] < 0.3).all()
-    row = next(row for row in overlap_summary(numbers) if row["side"] == "input")
+    row = next(row for row in overlap_summary(numbers) if row.side == "input")
     chance = np.array([4 / 64] * 3 + [4 / 48] * 2)[:, None]
-    assert row["overlap / chance"] == pytest.approx(np.median(found.main["input"] / chance))
+    assert row.times_chance == pytest.approx(np.median(found.main["input"] / chance))
     excess = [np.sum(each["input"] - chance) for each in (found.controls, found.main)]
-    assert row["excess that remains"] == pytest.approx(excess[0] / excess[1]) and row["excess that remains"] < 0.2
-    rows = [row for row in overlap_rows(numbers) if row["side"] == "input"]
+    assert row.remains == pytest.approx(excess[0] / excess[1]) and excess[0] / excess[1] < 0.2
+    rows = [row for row in overlap_rows(numbers) if row.side == "input"]
     i = 3
     expected = (found.controls["input"][i, 0] - chance[i, 0]) / (found.main["input"][i, 0] - chance[i, 0])
-    assert rows[i]["excess that remains"] == pytest.approx(expected)
+    assert rows[i].remains == pytest.approx(expected)
 
 
 def test_drops_are_those_of_the_pattern(folders):
@@ -106,29 +107,27 @@ def test_what_remains_of_nothing_is_undefined():
     np.testing.assert_array_equal(surviving(np.array([2.0, 0.0]), np.array([1.0, 1.0])), [0.5, np.nan])
 
 
-def test_rows_and_words(numbers, folders):
-    rows = list(control_rows(numbers))
-    assert len(rows) == 3 * 5 and rows[-1]["drop that remains"] == pytest.approx(1)
-    assert len(list(overlap_rows(numbers))) == 2 * 5
+def test_rows_and_summary(numbers):
+    rows = control_rows(numbers)
+    assert len(rows) == 3 * 5 and rows[-1].remains == pytest.approx(1)
+    assert len(overlap_rows(numbers)) == 2 * 5
     summary = control_summary(numbers)
-    assert [row["drops in the run"] for row in summary] == [5, 5, 5] and summary[2][
-        "drop that remains"
-    ] == pytest.approx(1)
-    assert conditions(numbers)[1] == "shared initialisation, shuffled targets"
+    assert [row.drops for row in summary] == [5, 5, 5] and summary[2].remains == pytest.approx(1)
+
+
+def test_the_verdict_counts_the_drops_of_every_condition(numbers, folders):
+    angles = measure_angles(read_inputs([folders[name] for name in NAMES]), 0)
     in_control = int(np.count_nonzero(np.concatenate([control.drops[:, 1] for control in numbers.controls[:2]])))
-    said = headline(measure_angles(read_inputs([folders[name] for name in NAMES]), 0), None, None, numbers)
-    assert (
-        f"With independent initialisation, true targets, {in_control} of 10 spectra have a drop at r (in the runs 10)"
-        in said
-    )
-    assert "With shared initialisation, shuffled targets, 5 of 5 spectra have a drop at r (in the runs 5)" in said
+    independent, shuffled = judge(angles, controls=numbers).controls
+    assert (independent.condition, independent.spectra, independent.drops) == (INDEPENDENT, 10, 10)
+    assert independent.control_drops == in_control
+    assert (shuffled.condition, shuffled.spectra, shuffled.drops, shuffled.control_drops) == (SHUFFLED, 5, 5, 5)
+    assert [row.side for row in independent.between] == ["output", "input"] and not shuffled.between
+    assert shuffled.with_run["output"] == pytest.approx(np.median(1 / numbers.chance["output"]), rel=1e-3)
     first, *others = numbers.controls
     without_drops = replace(first, drops=first.drops * np.array([1, 0]))
-    planted = replace(numbers, controls=[without_drops, *others])
-    said = headline(measure_angles(read_inputs([folders[name] for name in NAMES]), 0), None, None, planted)
-    assert f"{in_control - 5} of 10 spectra have a drop at r (in the runs 10)" in said
-    words = of_control(numbers, conditions(numbers)[0])
-    assert words.startswith("Control, independent initialisation, true targets: ") and "on the input side" in words
+    independent, _ = judge(angles, controls=replace(numbers, controls=[without_drops, *others])).controls
+    assert (independent.drops, independent.control_drops) == (10, in_control - 5)
 
 
 @pytest.mark.parametrize(
@@ -154,4 +153,4 @@ def test_controls_that_do_not_belong_here(make, message, folders, tmp_path):
 def test_another_run_under_the_same_condition_says_so(folders, tmp_path):
     inputs = read_inputs([folders[name] for name in NAMES])
     other = _run(tmp_path / "seed", "geometry", 0, common_input=6, **SHARED)
-    assert list(read_controls([other], inputs)) == ["shared initialisation, true targets, another run"]
+    assert list(read_controls([other], inputs)) == [Condition("shared", "true", again=True)]

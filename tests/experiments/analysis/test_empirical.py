@@ -4,18 +4,20 @@ import numpy as np
 import pytest
 
 from experiments.analysis.angles import measure_angles
-from experiments.analysis.empirical import SPLITS, compare_empirically, comparison_rows, comparison_summary
+from experiments.analysis.empirical import SPLITS, Comparison, compare_empirically, comparison_rows, comparison_summary
 from experiments.analysis.resampling import deal, halves, mine_members, room
 from experiments.analysis.specificity import (
-    EVERYTHING,
+    Inside,
     adapter_rows,
     captured_shares,
     energy,
     measure_specificity,
+    share_rows,
     shares_by_kind,
-    specificity_rows,
+    whole_shares,
 )
 from experiments.mining.folder import read_inputs
+from experiments.process.reporting import Reporter
 from subspace import LowRank
 from tests.experiments.analysis.planted import draw_adapters, draw_subspaces, write_run
 
@@ -42,14 +44,25 @@ def inputs(tmp_path_factory):
     return {kind: _inputs(folder, kind) for kind in ("own", "common", "none")}
 
 
+class Lines(Reporter):
+    """Counts what a pipeline tells."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def info(self, line):
+        self.count += 1
+
+
 @pytest.fixture(scope="module")
 def compared(inputs):
-    said = []
+    lines = Lines()
     found = {
-        kind: compare_empirically(each, measure_angles(each, 0), seed=1, say=said.append)
+        kind: compare_empirically(each, measure_angles(each, 0), seed=1, reporter=lines)
         for kind, each in inputs.items()
     }
-    assert len(said) == 3 * 2 * SPLITS
+    assert lines.count == 3 * 2 * SPLITS
     return found
 
 
@@ -73,22 +86,20 @@ def test_halves_and_labels_tell_the_three_cases_apart(compared, side):
 
 
 def test_summary_and_rows_of_the_comparison(compared):
-    summary = {kind: {row["side"]: row for row in comparison_summary(found)} for kind, found in compared.items()}
-    assert (
-        summary["own"]["output"]["same above different"] == 1 == summary["own"]["output"]["attributes below shuffled"]
-    )
-    assert summary["none"]["output"]["same above different"] < 1
-    rows = list(comparison_rows(compared["own"]))
+    summary = {kind: {row.side: row for row in comparison_summary(found)} for kind, found in compared.items()}
+    assert summary["own"]["output"].same_above_different == 1 == summary["own"]["output"].below_shuffled
+    assert summary["none"]["output"].same_above_different < 1
+    rows = comparison_rows(compared["own"])
     assert len(rows) == 2 * 4 * 4 * 3
     found = compared["own"].sides["input"]
-    row = next(r for r in rows if r["side"] == "input" and r["layer"] == 1 and r["comparison"] == "shuffled labels")
-    assert (row["overlap"], row["lowest"], row["highest"]) == pytest.approx(
+    row = next(r for r in rows if (r.side, r.layer, r.comparison) == ("input", 1, Comparison.SHUFFLED))
+    assert (row.overlap, row.lowest, row.highest) == pytest.approx(
         (found.shuffled[:, 1, 0].mean(), found.shuffled[:, 1, 0].min(), found.shuffled[:, 1, 0].max())
     )
 
 
 def test_a_seed_repeats_itself(inputs, compared):
-    again = compare_empirically(inputs["own"], measure_angles(inputs["own"], 0), seed=1, say=lambda _: None)
+    again = compare_empirically(inputs["own"], measure_angles(inputs["own"], 0), seed=1)
     np.testing.assert_array_equal(again.sides["output"].same, compared["own"].sides["output"].same)
 
 
@@ -135,11 +146,14 @@ def test_captured_shares_equal_dense_projections():
 
 @pytest.fixture(scope="module")
 def specific(inputs):
-    return {kind: measure_specificity(each, lambda _: None) for kind, each in inputs.items()}
+    lines = Lines()
+    found = {kind: measure_specificity(each, lines) for kind, each in inputs.items()}
+    assert lines.count == 3 * K
+    return found
 
 
 def test_held_out_adapters_lie_in_their_own_subspace(specific):
-    own, common, none = (shares_by_kind(specific[kind])[EVERYTHING] for kind in ("own", "common", "none"))
+    own, common, none = (whole_shares(specific[kind]) for kind in ("own", "common", "none"))
     for i in range(3):
         others = [j for j in range(3) if j != i]
         assert own.mean[i, i, 0] > 0.5 and own.mean[i, others, 0].max() < 0.1
@@ -162,12 +176,12 @@ def test_an_adapter_has_no_say_in_what_it_is_measured_by(specific, inputs):
 
 def test_shares_of_kinds_are_weighted_by_energy(specific):
     found = specific["own"]
-    kinds = shares_by_kind(found)
-    assert list(kinds) == [EVERYTHING, "frame qkv", "camera head, other"]
+    kinds, everything = shares_by_kind(found), whole_shares(found)
+    assert list(kinds) == ["frame qkv", "camera head, other"]
     weights, shares = found.energies["texture"], found.shares["texture"]
     expected = (weights * shares[:, :, 2, 0]).sum(axis=1) / weights.sum(axis=1)
-    assert kinds[EVERYTHING].mean[1, 2, 0] == pytest.approx(expected.mean())
-    assert kinds[EVERYTHING].spread[1, 2, 0] == pytest.approx(expected.std())
+    assert everything.mean[1, 2, 0] == pytest.approx(expected.mean())
+    assert everything.spread[1, 2, 0] == pytest.approx(expected.std())
     np.testing.assert_allclose(kinds["frame qkv"].chance[0], [16 / (96 * 64), 4 / 96, 4 / 64])
     np.testing.assert_allclose(
         kinds["camera head, other"].mean[0, :, 1], found.shares["geometry"][:, 3, :, 1].mean(axis=0)
@@ -175,11 +189,15 @@ def test_shares_of_kinds_are_weighted_by_energy(specific):
 
 
 def test_rows_of_specificity(specific):
-    kinds = shares_by_kind(specific["own"])
-    rows = list(specificity_rows(kinds, list(NAMES)))
-    assert len(rows) == 3 * 3 * 3 * 3
+    everything = whole_shares(specific["own"])
+    rows = share_rows(everything, list(NAMES))
+    assert len(rows) == 3 * 3 * 3
+    row = next(r for r in rows if (r.adapters_of, r.subspace_of, r.inside) == ("camera", "texture", Inside.INPUT))
+    assert row.share == pytest.approx(everything.mean[2, 1, 2])
+    of_adapters = adapter_rows(specific["own"])
+    assert len(of_adapters) == 3 * K * 4 * 3
     row = next(
-        r for r in rows if r["adapters of"] == "camera" and r["subspace of"] == "texture" and r["sides"] == "input"
+        r for r in of_adapters if (r.adapters_of, r.adapter, r.layer, r.subspace_of) == ("texture", 3, 2, "camera")
     )
-    assert row["share"] == pytest.approx(kinds[EVERYTHING].mean[2, 1, 2])
-    assert len(list(adapter_rows(specific["own"]))) == 3 * K * 4 * 3
+    assert row.shares[Inside.OUTPUT] == specific["own"].shares["texture"][3, 2, 2, 1]
+    assert row.energy == specific["own"].energies["texture"][3, 2]

@@ -7,7 +7,7 @@ import pytest
 
 from experiments import extract, models
 from experiments.analysis import extracted
-from experiments.analysis.controls import read_controls
+from experiments.analysis.conditions import Condition, read_controls
 from experiments.extraction.source import Source
 from experiments.mining.folder import read_inputs
 from tests.experiments.analysis.planted import BASE, BASE_NAME, draw_adapters, draw_subspaces
@@ -55,7 +55,7 @@ def test_runs_and_controls_are_extracted_once(find):
         "texture_object_centric_nano_shuffled_targets",
         "geometry_object_centric_nano_shuffled_targets",
     ]
-    assert list(read_controls(controls, read_inputs(runs))) == ["independent initialisation, shuffled targets"]
+    assert list(read_controls(controls, read_inputs(runs))) == [Condition("independent", "shuffled")]
     assert find("shuffled") == (runs, controls, [])
 
     summary = runs[1] / "summary.json"

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from experiments.analysis.magnitude_topic import magnitude_topic, magnitudes_in_words
 from experiments.analysis.magnitudes import (
+    KindSummary,
     Magnitudes,
     depth_of_peaks,
     magnitude_rows,
+    magnitudes_in_words,
+    magnitudes_section,
     measure_magnitudes,
-    spread_of_attributes,
-    spread_of_layers,
     summary_of_kinds,
 )
 from experiments.analysis.matrices import Matrix
@@ -44,13 +44,13 @@ def test_magnitudes_equal_a_dense_svd(tmp_path):
 
 
 def test_rows_and_summaries():
-    rows = list(magnitude_rows(SMALL))
-    assert [row["sigma max"] for row in rows] == SMALL.sigma.ravel().tolist() and rows[3]["layer"] is None
-    assert summary_of_kinds(SMALL)[0] == {"matrices": "frame qkv", "count": 3, "texture": 2.0, "camera": 2.0}
+    rows = magnitude_rows(SMALL)
+    assert [row.sigma_max for row in rows] == SMALL.sigma.ravel().tolist() and rows[3].layer is None
+    assert summary_of_kinds(SMALL)[0] == KindSummary("frame qkv", 3, [2.0, 2.0])
     peaks = depth_of_peaks(SMALL)
-    assert len(peaks) == 2 and (peaks[0]["largest"], peaks[0]["in layer"]) == (3.0, 1)
-    assert (peaks[1]["first layer"], peaks[1]["last layer"], peaks[1]["in layer"]) == (2.0, 8.0, 2)
-    assert spread_of_attributes(SMALL) == np.median([2, 1.5, 4, 1]) and spread_of_layers(SMALL) == np.median([3, 4])
+    assert len(peaks) == 2 and (peaks[0].largest, peaks[0].largest_layer) == (3.0, 1)
+    assert (peaks[1].first, peaks[1].last, peaks[1].largest_layer) == (2.0, 8.0, 2)
+    assert SMALL.attribute_spread == np.median([2, 1.5, 4, 1]) and SMALL.layer_spread == np.median([3, 4])
 
 
 def test_words():
@@ -58,11 +58,11 @@ def test_words():
     assert "The largest of all is camera's in layer 2 of frame qkv (8)." in words
     assert "1.8 times that of the smallest (median); over the layers of a kind, the largest is 3.5 times" in words
     zero = Magnitudes(SMALL.names, SMALL.matrices, np.zeros((2, 4)))
-    assert "times" not in magnitudes_in_words(zero) and magnitude_topic(zero).figures
+    assert "times" not in magnitudes_in_words(zero) and magnitudes_section(zero).figures
 
 
 def test_the_figure_has_one_curve_for_each_attribute_in_each_kind():
-    figure, _ = magnitude_topic(SMALL).figures["magnitudes"]
+    figure, _ = magnitudes_section(SMALL).figures["magnitudes"]
     assert [panel.get_title() for panel in figure.axes] == ["frame qkv (3)", "depth head, other (1)"]
     for a in range(2):
         np.testing.assert_array_equal(figure.axes[0].lines[a].get_ydata(), SMALL.sigma[a, :3])

@@ -7,12 +7,11 @@ from matplotlib.collections import LineCollection, PathCollection, QuadMesh
 from experiments.analysis.spectra import (
     depth_of_patterns,
     measure_spectra,
-    ranges,
     singular_value_rows,
     spectrum_rows,
     summary_of_attributes,
 )
-from experiments.analysis.spectra_topic import counts_in_words, depth_in_words, spectra_topic
+from experiments.analysis.spectra_section import counts_in_words, depth_in_words, ranges, spectra_section
 from experiments.mining.figures import PATTERN_COLORS
 from experiments.mining.folder import read_inputs
 from subspace import Pattern
@@ -70,24 +69,24 @@ def spectra(inputs):
 
 
 @pytest.fixture(scope="module")
-def topic(spectra, inputs):
-    return spectra_topic(spectra, inputs)
+def section(spectra):
+    return spectra_section(spectra)
 
 
 def test_rows_hold_the_planted_drops(spectra):
-    rows = list(spectrum_rows(spectra))
+    rows = spectrum_rows(spectra)
     assert len(rows) == 2 * (4 + 4 + 1)
     for row in rows:
-        planted = "none" if row["path"] == HEAD else PLANTED[row["attribute"]][row["path"]][row["layer"]]
-        assert row["pattern"] == planted
+        planted = "none" if row.path == HEAD else PLANTED[row.attribute][row.path][row.layer]
+        assert row.pattern.name.lower() == planted
         at, beyond = planted in ("at_rank", "two_drops"), planted in ("beyond_rank", "two_drops")
-        assert row["drop at r after"] == (RANK if at else None)
-        assert row["drop at r, decades"] == (pytest.approx(SLOPE + AT, abs=1e-4) if at else None)
-        assert row["later drop after"] == (LATER if beyond else None)
-        assert row["later drop, decades"] == (pytest.approx(SLOPE + BEYOND, abs=1e-4) if beyond else None)
-        assert row["sigma max"] == pytest.approx(0.3) and (row["r"], row["dim"]) == (RANK, DIM)
+        assert row.drop_after == (RANK if at else None)
+        assert row.drop == (pytest.approx(SLOPE + AT, abs=1e-4) if at else None)
+        assert row.later_drop_after == (LATER if beyond else None)
+        assert row.later_drop == (pytest.approx(SLOPE + BEYOND, abs=1e-4) if beyond else None)
+        assert row.sigma_max == pytest.approx(0.3) and (row.rank, row.dim) == (RANK, DIM)
         ratio = 10 ** -(SLOPE * (2 * DIM - 1) + AT * at)
-        assert row["sigma 2d' / sigma max"] == (None if row["path"] == HEAD else pytest.approx(ratio, rel=1e-5))
+        assert row.ratio == (None if row.path == HEAD else pytest.approx(ratio, rel=1e-5))
 
 
 def test_singular_values_are_those_of_the_planted_c(tmp_path):
@@ -105,26 +104,26 @@ def test_singular_values_are_those_of_the_planted_c(tmp_path):
             expected = np.linalg.svd(C.astype(np.float64), compute_uv=False)[: spectra.sigma[a][i].size]
             np.testing.assert_allclose(spectra.sigma[a][i], expected, atol=2e-6 * expected[0])
             assert spectra.ratios[a, i] == pytest.approx(expected[2 * DIM - 1] / expected[0], abs=2e-6)
-    rows = list(singular_value_rows(spectra))
+    rows = singular_value_rows(spectra)
     assert len(rows) == 2 * sum(layers[0] * 16 if layers else 16 for layers, *_ in SHAPES.values())
-    assert [row["index"] for row in rows[:17]] == [*range(1, 17), 1]
-    assert rows[16]["singular value"] == spectra.sigma[0][1][0]
+    assert [row.index for row in rows[:17]] == [*range(1, 17), 1]
+    assert rows[16].value == spectra.sigma[0][1][0]
 
 
 def test_counts_by_attribute_and_depth(spectra):
     texture, camera = summary_of_attributes(spectra)
-    assert [texture[pattern.name.lower()] for pattern in Pattern] == [6, 1, 1, 1]
-    assert [camera[pattern.name.lower()] for pattern in Pattern] == [3, 5, 0, 1]
-    assert camera["median drop at r, decades"] == pytest.approx(SLOPE + AT, abs=1e-4)
-    assert texture["sigma 2d' small"] == 0
-    depth = {row["pattern"]: row for row in depth_of_patterns(spectra)}
-    assert {name: (row["spectra"], row["layers"]) for name, row in depth.items()} == {
-        "none": (7, "0–3"),
-        "at_rank": (6, "0–3"),
-        "beyond_rank": (1, "1"),
-        "two_drops": (2, "2–3"),
+    assert [texture.counts[pattern] for pattern in Pattern] == [6, 1, 1, 1]
+    assert [camera.counts[pattern] for pattern in Pattern] == [3, 5, 0, 1]
+    assert camera.drop == pytest.approx(SLOPE + AT, abs=1e-4)
+    assert texture.small == 0
+    depth = {row.pattern: row for row in depth_of_patterns(spectra)}
+    assert {pattern: (row.count, row.layers) for pattern, row in depth.items()} == {
+        Pattern.NONE: (7, [0, 1, 2, 3]),
+        Pattern.AT_RANK: (6, [0, 1, 2, 3]),
+        Pattern.BEYOND_RANK: (1, [1]),
+        Pattern.TWO_DROPS: (2, [2, 3]),
     }
-    assert depth["two_drops"]["median layer"] == 2.5 and depth["none"]["of"] == 16
+    assert depth[Pattern.TWO_DROPS].median_layer == 2.5 and depth[Pattern.NONE].total == 16
 
 
 def test_words_hold_the_counts(spectra):
@@ -144,8 +143,8 @@ def test_ranges(numbers, words):
     assert ranges(numbers) == words
 
 
-def test_the_map_shows_every_pattern(topic, spectra):
-    figure, _ = topic.figures["spectra_patterns"]
+def test_the_map_shows_every_pattern(section, spectra):
+    figure, _ = section.figures["spectra_patterns"]
     for a, panel in enumerate(figure.axes):
         (mesh,) = (artist for artist in panel.collections if isinstance(artist, QuadMesh))
         shown = np.ma.filled(np.ma.asarray(mesh.get_array()).reshape(3, 4), -1)
@@ -157,12 +156,12 @@ def test_the_map_shows_every_pattern(topic, spectra):
             "camera head, other",
         ]
         assert mesh.get_cmap()(mesh.norm(int(Pattern.TWO_DROPS)))[:3] == pytest.approx(
-            tuple(int(PATTERN_COLORS["two_drops"][i : i + 2], 16) / 255 for i in (1, 3, 5))
+            tuple(int(PATTERN_COLORS[Pattern.TWO_DROPS][i : i + 2], 16) / 255 for i in (1, 3, 5))
         )
 
 
-def test_curves_and_dots_of_an_attribute(topic, spectra):
-    figure, caption = topic.figures["spectra_texture"]
+def test_curves_and_dots_of_an_attribute(section, spectra):
+    figure, caption = section.figures["spectra_texture"]
     panel = figure.axes[0]
     (curves,) = (artist for artist in panel.collections if isinstance(artist, LineCollection))
     for layer, segment in enumerate(curves.get_segments()):
@@ -172,8 +171,8 @@ def test_curves_and_dots_of_an_attribute(topic, spectra):
     assert panel.get_yscale() == "log" and caption.startswith("Texture: singular values of C")
 
 
-def test_the_ratio_has_one_curve_for_each_attribute(topic, spectra):
-    figure, _ = topic.figures["spectra_ratio"]
+def test_the_ratio_has_one_curve_for_each_attribute(section, spectra):
+    figure, _ = section.figures["spectra_ratio"]
     for a in range(2):
         np.testing.assert_allclose(figure.axes[0].lines[a].get_ydata(), spectra.ratios[a, :4])
         assert np.isnan(figure.axes[2].lines[a].get_ydata()).all()
@@ -181,5 +180,5 @@ def test_the_ratio_has_one_curve_for_each_attribute(topic, spectra):
     assert low < 1e-3 < spectra.ratios[0, 0] < high
 
 
-def test_the_text_says_how_input_factors_were_drawn(topic):
-    assert "Input factors drawn: independent, unknown." in topic.text[-1]
+def test_the_text_says_how_input_factors_were_drawn(section):
+    assert "Input factors drawn: independent, unknown." in section.text[-1]

@@ -1,15 +1,19 @@
-"""The words on top of the report follow the numbers."""
+"""The verdict follows the numbers, and the words on top of the report follow the verdict."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from experiments.analysis.angles import Angles, SideAngles
-from experiments.analysis.empirical import Comparison, SideComparison
+from experiments.analysis.conditions import Condition
+from experiments.analysis.controls import OverlapSummary
+from experiments.analysis.empirical import Resampled, SideOverlaps
 from experiments.analysis.matrices import Matrix
+from experiments.analysis.overlap import Alignment
 from experiments.analysis.specificity import Specificity
-from experiments.analysis.verdict import headline, verdict_topic
+from experiments.analysis.verdict import UnderCondition, headline, judge, verdict_section
 
 NAMES = ["geometry", "texture", "camera"]
 PAIRS = list(itertools.combinations(NAMES, 2))
@@ -25,9 +29,9 @@ def _angles(output, input_):
     return Angles(PAIRS, MATRICES, sides, {})
 
 
-def _comparison(same, different, shuffled=0.2):
+def _resampled(same, different, shuffled=0.2):
     def side(own):
-        return SideComparison(
+        return SideOverlaps(
             same=np.full((2, 4, 3), own),
             different=np.full((2, 4, 3), different),
             shuffled=np.full((2, 4, 3), shuffled) if shuffled else np.zeros((0, 4, 3)),
@@ -36,9 +40,7 @@ def _comparison(same, different, shuffled=0.2):
             chance=np.full(4, 0.05),
         )
 
-    return Comparison(
-        NAMES, PAIRS, MATRICES, dict.fromkeys(NAMES, 2), {"output": side(same[0]), "input": side(same[1])}
-    )
+    return Resampled(NAMES, PAIRS, MATRICES, dict.fromkeys(NAMES, 2), {"output": side(same[0]), "input": side(same[1])})
 
 
 def _specificity(own, other):
@@ -49,45 +51,81 @@ def _specificity(own, other):
     return Specificity(NAMES, MATRICES, shares, dict.fromkeys(NAMES, np.ones((5, 4))), np.full((4, 3), 0.01))
 
 
+def _judge(output, input_, same=(0.5, 0.5), shuffled=0.2, own=0.3, other=0.02):
+    return judge(_angles(output, input_), _resampled(same, 0.1, shuffled), _specificity(own, other))
+
+
+def _figures(verdict):
+    return [str(part) for part in verdict_section(verdict).text]
+
+
+def test_each_side_is_compared_with_chance():
+    output, input_ = judge(_angles(0, 1)).against_chance
+    assert (output.side, output.mostly, output.times_chance) == ("output", Alignment.CHANCE, 2)
+    assert (input_.side, input_.mostly) == ("input", Alignment.ALIGNED)
+    assert output.shares == {Alignment.ALIGNED: 0, Alignment.CHANCE: 1, Alignment.ORTHOGONAL: 0}
+
+
 def test_without_adapters_orthogonality_is_no_sign():
-    words = headline(_angles(0, 1), None, None, None)
-    assert "mostly as orthogonal as random ones on the output side (100% of the pairs and matrices)" in words
-    assert "mostly more aligned than random ones on the input side" in words
-    assert "could not be tested" in words
+    verdict = judge(_angles(-1, -1))
+    assert verdict.clear_sides is None and verdict.held_out is None and not verdict.controls
+    assert "could not be tested" in headline(verdict)
+    assert len(_figures(verdict)) == 2
 
 
 @pytest.mark.parametrize(
-    ("same", "message"),
+    ("same", "sides"),
     [
-        ((0.5, 0.5), "so that orthogonality means something here"),
-        ((0.5, 0.11), "than with others on the output side only"),
-        ((0.15, 0.5), "than with others on the input side only"),
-        ((0.15, 0.11), "orthogonality between attributes means little here"),
+        ((0.5, 0.5), ("output", "input")),
+        ((0.5, 0.11), ("output",)),
+        ((0.15, 0.5), ("input",)),
+        ((0.15, 0.11), ()),
     ],
 )
-def test_an_attribute_must_overlap_with_itself(same, message):
-    assert message in headline(_angles(-1, -1), _comparison(same, 0.1), _specificity(0.3, 0.02), None)
+def test_an_attribute_must_overlap_with_itself(same, sides):
+    verdict = _judge(-1, -1, same)
+    assert verdict.clear_sides == sides
+    assert ("means something here" in headline(verdict)) == (len(sides) == 2)
+    assert (f"on the {(*sides, None)[0]} side only" in headline(verdict)) == (len(sides) == 1)
+    assert ("means little here" in headline(verdict)) == (not sides)
 
 
 def test_held_out_adapters_are_counted():
-    assert "Of 15 held-out adapters, 15 lie more in their own" in headline(
-        _angles(-1, -1), _comparison((0.5, 0.5), 0.1), _specificity(0.3, 0.02), None
-    )
-    assert "Of 15 held-out adapters, 0 lie more in their own" in headline(
-        _angles(-1, -1), _comparison((0.5, 0.5), 0.1), _specificity(0.02, 0.3), None
-    )
+    found = _judge(-1, -1).held_out
+    assert found is not None and (found.adapters, found.own_largest) == (15, 15)
+    assert (found.own, found.others, found.chance) == pytest.approx((0.3, 0.02, 0.01))
+    found = _judge(-1, -1, own=0.02, other=0.3).held_out
+    assert found is not None and found.own_largest == 0
 
 
-def test_the_figures_behind_it():
-    topic = verdict_topic(_angles(1, -1), _comparison((0.5, 0.4), 0.1), _specificity(0.3, 0.02), None)
-    text = [str(part) for part in topic.text]
-    assert text[0].startswith("Chance, outputs: 100% of the pairs and matrices are more aligned")
-    assert "0% like them, 100% more orthogonal; the median overlap is 2 times theirs" in text[1]
-    assert "outputs 0.5 against 0.1 (chance 0.05), more in 100% of the matrices; inputs 0.4 against 0.1" in text[2]
-    assert "outputs 0.1 against 0.2, less in 100% of the matrices" in text[3]
+def test_the_words_hold_the_numbers():
+    verdict = _judge(1, -1, same=(0.5, 0.4))
+    top = headline(verdict)
+    assert "aligned than random ones on the output side (100%" in top and "on the input side (100%" in top
+    assert "Of 15 held-out adapters, 15 lie" in top and "\n" not in top and "  " not in top
+    outputs, inputs, itself, labels, held_out = _figures(verdict)
+    assert "100% of the pairs and matrices are more aligned" in outputs
+    assert "0% like them, 100% more orthogonal; the median overlap is 2 times theirs." in inputs
+    assert "outputs 0.5 against 0.1 (chance 0.05), more in 100% of the matrices; inputs 0.4 against 0.1" in itself
+    assert "outputs 0.1 against 0.2, less in 100% of the matrices" in labels
+    assert all(share in held_out for share in ("30.0%", "2.0%", "1.00%"))
+    assert len(_figures(_judge(1, -1, shuffled=0))) == 4
+
+
+def test_the_words_of_controls_hold_their_numbers():
+    condition = Condition("independent", "shuffled")
+    between = [
+        OverlapSummary(condition, "output", 3, 1.5, 1.25, 0.4),
+        OverlapSummary(condition, "input", 3, 2.5, 8, 7.0),
+    ]
+    under = UnderCondition(condition, 12, 9, 4, between, {"output": 3.0, "input": 2.0})
+    verdict = replace(judge(_angles(0, 0)), controls=[under, replace(under, between=[])])
     assert (
-        "have 30.0% of their energy in their own attribute's subspace on average, 2.0% in another's, and 1.00%"
-        in text[4]
-    )
-    unshuffled = verdict_topic(_angles(1, -1), _comparison((0.5, 0.4), 0.1, shuffled=0), _specificity(0.3, 0.02), None)
-    assert len(unshuffled.text) == 4
+        "With independent initialisation, shuffled targets, 4 of 12 spectra have a drop at r (in the runs 9), the overlap "
+        "between attributes on the output side 1.2 times chance (in the runs 1.5), the overlap between attributes on the "
+        "input side 8 times chance (in the runs 2.5). With independent"
+    ) in headline(verdict)
+    assert headline(verdict).endswith("(in the runs 9).")
+    first, second = _figures(verdict)[2:]
+    assert "is 40% of that of the runs on the output side; " in first and "is 7 times that of the runs on" in first
+    assert "the output subspaces overlap 3 times as much" in second and "beyond chance" not in second

@@ -1,4 +1,4 @@
-"""Figures of the angles between attributes: Fig. 6 and S35–S40, curves over the layers, and a map of pairs and layers."""
+"""The angles as a section of the report: headings, captions, files, and figures (Fig. 6, S35–S40)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,77 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from experiments.analysis.angles import Angles
-from experiments.analysis.matrices import by_group
-from experiments.analysis.overlap import LEVEL, SAMPLES, SIDES, Chance, angles_of
-from experiments.analysis.panels import CHANCE, COLORS, group_panels, group_starts, layer_axis, legend_below, log_axis
+from experiments.analysis.angles import (
+    AngleRow,
+    Angles,
+    EigenvalueRow,
+    PairSummary,
+    angle_rows,
+    eigenvalue_rows,
+    summary_of_pairs,
+)
+from experiments.analysis.overlap import LEVEL, SAMPLES, SIDES, Alignment, Chance, angles_of
+from experiments.analysis.panels import group_starts, layer_axis, matrix_panels
+from experiments.analysis.section import OF_MATRIX, Columns, Section, sheet, table
+from experiments.mining.summary import by_group
+from experiments.reports.panels import CHANCE, COLORS, legend_below, log_axis
 from subspace.angles import Side
+
+_ALIGNMENTS = {
+    Alignment.ALIGNED: "more aligned than chance",
+    Alignment.CHANCE: "like chance",
+    Alignment.ORTHOGONAL: "more orthogonal than chance",
+}
+_ANGLES: Columns[AngleRow] = (
+    ("side", lambda row: row.side),
+    *OF_MATRIX,
+    ("space", lambda row: row.space),
+    ("dim", lambda row: row.dim),
+    ("first", lambda row: row.first),
+    ("second", lambda row: row.second),
+    ("overlap", lambda row: row.overlap),
+    ("overlap by chance", lambda row: row.chance),
+    ("percentile", lambda row: row.percentile),
+    ("adjusted p", lambda row: row.adjusted_p),
+    ("verdict", lambda row: _ALIGNMENTS[row.alignment]),
+    ("distance (Eq. 4)", lambda row: row.distance),
+    ("distance percentile", lambda row: row.distance_percentile),
+    ("smallest angle in degrees", lambda row: row.smallest_angle),
+    ("median angle in degrees", lambda row: row.median_angle),
+)
+_EIGENVALUES: Columns[EigenvalueRow] = (
+    ("side", lambda row: row.side),
+    *OF_MATRIX,
+    ("first", lambda row: row.first),
+    ("second", lambda row: row.second),
+    ("index", lambda row: row.index),
+    ("eigenvalue", lambda row: row.eigenvalue),
+    ("median by chance", lambda row: row.chance),
+)
+_PAIRS: Columns[PairSummary] = (
+    ("side", lambda row: row.side),
+    ("first", lambda row: row.first),
+    ("second", lambda row: row.second),
+    ("matrices", lambda row: sum(row.counts.values())),
+    (_ALIGNMENTS[Alignment.ALIGNED], lambda row: row.counts[Alignment.ALIGNED]),
+    (_ALIGNMENTS[Alignment.CHANCE], lambda row: row.counts[Alignment.CHANCE]),
+    (_ALIGNMENTS[Alignment.ORTHOGONAL], lambda row: row.counts[Alignment.ORTHOGONAL]),
+    ("median overlap", lambda row: row.overlap),
+    ("median overlap / chance", lambda row: row.times_chance),
+    ("median distance (Eq. 4)", lambda row: row.distance),
+    ("median smallest angle in degrees", lambda row: row.smallest_angle),
+)
+_SHOWN: Columns[PairSummary] = (
+    ("side", lambda row: row.side),
+    ("pair", lambda row: f"{row.first} – {row.second}"),
+    ("aligned", lambda row: row.counts[Alignment.ALIGNED]),
+    ("as chance", lambda row: row.counts[Alignment.CHANCE]),
+    ("orthogonal", lambda row: row.counts[Alignment.ORTHOGONAL]),
+    ("overlap", lambda row: row.overlap),
+    ("/ chance", lambda row: f"{row.times_chance:.2f}"),
+    ("Eq. 4", lambda row: f"{row.distance:.2f}"),
+    ("θ₁", lambda row: f"{row.smallest_angle:.0f}°"),
+)
 
 _DEPTH = matplotlib.colormaps["viridis"]
 _NULL = (
@@ -24,7 +90,37 @@ _NULL = (
 )
 
 
-def angle_figures(angles: Angles) -> dict[str, tuple[Figure, str]]:
+def angles_section(angles: Angles) -> Section:
+    """Overlap of all pairs on both sides against random subspaces (Sec. 4.3, Fig. 6, S35–S40)."""
+    pairs = summary_of_pairs(angles)
+    return Section(
+        title="Angles between attributes",
+        text=[
+            "The overlap of two subspaces is the mean squared cosine of their principal angles: the share of one that lies in "
+            "the other, 0 to 1. The paper's eigenvalues (Eq. 5) are 1 ± cos θ, so the overlap is also their mean squared "
+            "distance from 1; Eq. 4's distance is the smallest of them and sees one pair of directions only. In spaces of "
+            "many dimensions random subspaces are nearly orthogonal, so that an eigenvalue above 0.5 says nothing by "
+            f"itself: each overlap is compared with {SAMPLES:,} random pairs of the same dimensions, and differs from chance "
+            f"if it lies in a tail at a false discovery rate of {LEVEL:.0%} (Benjamini–Hochberg, all pairs and matrices of "
+            "a side together).",
+            table(
+                pairs,
+                _SHOWN,
+                "Matrices that are more aligned than chance, like chance, and more orthogonal than chance; then medians over "
+                "all matrices: overlap, how many times that of random subspaces, Eq. 4's distance, smallest principal angle.",
+            ),
+        ],
+        figures=_figures(angles),
+        sheets={
+            "angles": sheet(angle_rows(angles), _ANGLES),
+            "eigenvalues": sheet(eigenvalue_rows(angles), _EIGENVALUES),
+            "pairs": (summary := sheet(pairs, _PAIRS)),
+        },
+        numbers=summary.records(),
+    )
+
+
+def _figures(angles: Angles) -> dict[str, tuple[Figure, str]]:
     """File name → figure and caption."""
     figures = {
         "overlap_map": (
@@ -69,7 +165,7 @@ def angle_figures(angles: Angles) -> dict[str, tuple[Figure, str]]:
 
 
 def _draw_eigenvalues(angles: Angles, pair: int) -> Figure:
-    figure, panels = group_panels(angles.matrices, SIDES)
+    figure, panels = matrix_panels(angles.matrices, SIDES)
     for name, members in by_group(angles.matrices).items():
         for side in SIDES:
             panel = panels[side, name]
@@ -99,7 +195,7 @@ def _draw_layers(
     *,
     logarithmic: bool,
 ) -> Figure:
-    figure, panels = group_panels(angles.matrices, SIDES)
+    figure, panels = matrix_panels(angles.matrices, SIDES)
     entries: dict[str, Artist] = {}
     bottom = 1.0
     for name, members in by_group(angles.matrices).items():

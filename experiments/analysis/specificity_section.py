@@ -4,60 +4,94 @@ from __future__ import annotations
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from experiments.analysis.section import OF_MATRIX, Columns, Section, Sheet, sheet, table
 from experiments.analysis.specificity import (
-    EVERYTHING,
-    MEASURES,
+    AdapterRow,
+    Inside,
+    ShareRow,
     Shares,
     Specificity,
     adapter_rows,
+    share_rows,
     shares_by_kind,
-    specificity_rows,
+    whole_shares,
 )
-from experiments.analysis.topic import Topic
 from experiments.reports.page import Table
 
-_PANELS = {"both": "both sides", "output": "output side only", "input": "input side only"}
+_EVERYTHING = "all matrices"
+_INSIDE = {Inside.BOTH: "both", Inside.OUTPUT: "output", Inside.INPUT: "input"}
+_TITLES = {Inside.BOTH: "both sides", Inside.OUTPUT: "output side only", Inside.INPUT: "input side only"}
 _COLUMNS = 4
+_ADAPTERS: Columns[AdapterRow] = (
+    ("adapters of", lambda row: row.adapters_of),
+    ("adapter", lambda row: row.adapter),
+    *OF_MATRIX,
+    ("subspace of", lambda row: row.subspace_of),
+    *((f"share, {name}", lambda row, inside=inside: row.shares[inside]) for inside, name in _INSIDE.items()),
+    ("energy", lambda row: row.energy),
+)
 
 
-def specificity_topic(found: Specificity) -> Topic:
+def specificity_section(found: Specificity) -> Section:
     """A square of attributes: adapters of the row in the subspace of the column."""
-    kinds = shares_by_kind(found)
-    rows = list(specificity_rows(kinds, found.names))
-    return Topic(
-        "Where does a held-out adapter lie?",
-        [
+    everything, kinds = whole_shares(found), shares_by_kind(found)
+    sheets = [_shares_sheet(kind, shares, found.names) for kind, shares in {_EVERYTHING: everything, **kinds}.items()]
+    return Section(
+        title="Where does a held-out adapter lie?",
+        text=[
             "Every adapter was left out once. How much of its energy ‖dW‖² lies in the subspace that the other adapters of its "
             "attribute share, and how much in the subspaces of equally many adapters of the other attributes? If subspaces are "
             "specific to their attributes, the diagonal is the largest of its row. Whole adapters: matrices are weighted by "
             "their energy.",
-            _table(kinds[EVERYTHING], found.names),
+            _table(everything, found.names),
         ],
-        {
+        figures={
             "specificity": (
-                _draw(kinds, found.names),
+                _draw(everything, kinds, found.names),
                 "Share of the energy of a held-out adapter (row: its attribute) in the subspace of an attribute (column; on "
                 "the diagonal mined without it, elsewhere from equally many), mean ± standard deviation over the adapters, in "
                 "percent. On a grey ground: what random subspaces of the same size capture. First all matrices, inside on both "
                 "sides (UUᵀ dW VVᵀ) and on one only, then each kind of matrix, inside on both sides.",
             )
         },
-        {"specificity": rows, "specificity_adapters": list(adapter_rows(found))},
-        [row for row in rows if row["matrices"] == EVERYTHING],
+        sheets={
+            "specificity": Sheet(sheets[0].headings, [row for each in sheets for row in each.rows]),
+            "specificity_adapters": sheet(adapter_rows(found), _ADAPTERS),
+        },
+        numbers=sheets[0].records(),
     )
 
 
+def _shares_sheet(kind: str, shares: Shares, names: list[str]) -> Sheet:
+    columns: Columns[ShareRow] = (
+        ("matrices", lambda _: kind),
+        ("adapters of", lambda row: row.adapters_of),
+        ("subspace of", lambda row: row.subspace_of),
+        ("sides", lambda row: _INSIDE[row.inside]),
+        ("share", lambda row: row.share),
+        ("spread", lambda row: row.spread),
+        ("chance", lambda row: row.chance),
+    )
+    return sheet(share_rows(shares, names), columns)
+
+
 def _table(shares: Shares, names: list[str]) -> Table:
-    rows = []
-    for i, adapters in enumerate(names):
-        cells = [_percent(shares.mean[i, j, 0], shares.spread[i, j, 0]) for j in range(len(names))]
-        rows.append([adapters, *cells, f"{shares.chance[i, 0]:.2%}", f"{shares.own_largest[i]} of {shares.count[i]}"])
-    return Table(
-        ["held-out adapter of", *(f"in {name}" for name in names), "by chance", "own is largest"],
-        rows,
+    columns: Columns[int] = (  # of numbers of attributes
+        ("held-out adapter of", lambda i: names[i]),
+        *(
+            (f"in {name}", lambda i, j=j: _percent(shares.mean[i, j, Inside.BOTH], shares.spread[i, j, Inside.BOTH]))
+            for j, name in enumerate(names)
+        ),
+        ("by chance", lambda i: f"{shares.chance[i, Inside.BOTH]:.2%}"),
+        ("own is largest", lambda i: f"{shares.own_largest[i]} of {shares.count[i]}"),
+    )
+    return table(
+        range(len(names)),
+        columns,
         "Energy inside the subspace on both sides, mean ± standard deviation over the adapters. Own is largest: adapters "
         "that have more of their energy in their own attribute's subspace than in any other.",
     )
@@ -68,9 +102,9 @@ def _percent(mean: float, spread: float) -> str:
     return f"{100 * mean:.{digits}f} ± {100 * spread:.{digits}f} %"
 
 
-def _draw(kinds: dict[str, Shares], names: list[str]) -> Figure:
-    pictures = [(f"{EVERYTHING},\n{_PANELS[measure]}", kinds[EVERYTHING], c) for c, measure in enumerate(MEASURES)]
-    pictures += [(kind, shares, 0) for kind, shares in kinds.items() if kind != EVERYTHING]
+def _draw(everything: Shares, kinds: dict[str, Shares], names: list[str]) -> Figure:
+    pictures = [(f"{_EVERYTHING},\n{title}", everything, inside) for inside, title in _TITLES.items()]
+    pictures += [(kind, shares, Inside.BOTH) for kind, shares in kinds.items()]
     lines = -(-len(pictures) // _COLUMNS)
     side = 0.62 * (len(names) + 1) + 0.6
     figure = Figure(figsize=(side * _COLUMNS, (side + 0.2) * lines), layout="constrained")
@@ -84,7 +118,7 @@ def _draw(kinds: dict[str, Shares], names: list[str]) -> Figure:
     return figure
 
 
-def _square(panel, shares: Shares, c: int, names: list[str], smallest: float) -> None:
+def _square(panel: Axes, shares: Shares, c: Inside, names: list[str], smallest: float) -> None:
     norm = LogNorm(smallest, 1, clip=True)
     colors = matplotlib.colormaps["viridis"]
     panel.imshow(np.maximum(shares.mean[:, :, c], smallest), norm=norm, cmap=colors)

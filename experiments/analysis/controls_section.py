@@ -8,26 +8,83 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from experiments.analysis.conditions import Condition
 from experiments.analysis.controls import (
     ControlNumbers,
+    ControlRow,
+    ControlSummary,
+    OverlapRow,
+    OverlapSummary,
     control_rows,
     control_summary,
     overlap_rows,
     overlap_summary,
 )
-from experiments.analysis.matrices import by_group
 from experiments.analysis.overlap import SIDES
-from experiments.analysis.panels import CHANCE, COLORS, group_panels, layer_axis, legend_below, log_axis
-from experiments.analysis.topic import Topic, table_of
+from experiments.analysis.panels import layer_axis, matrix_panels
+from experiments.analysis.section import OF_MATRIX, Columns, Section, sheet, table
 from experiments.mining.figures import above_rounding
+from experiments.mining.summary import by_group
+from experiments.reports.panels import CHANCE, COLORS, legend_below, log_axis
 from subspace.angles import Side
 
 _RUN, _CONTROL = "#111111", "#c8322b"
+_ROWS: Columns[ControlRow] = (
+    ("attribute", lambda row: row.attribute),
+    ("condition", lambda row: str(row.condition)),
+    *OF_MATRIX,
+    ("drop at r, decades", lambda row: row.drop),
+    ("drop under control", lambda row: row.control_drop),
+    ("drop that remains", lambda row: row.remains),
+    *((f"overlap with the run, {side}", lambda row, side=side: row.overlap[side]) for side in SIDES),
+    *((f"by chance, {side}", lambda row, side=side: row.chance[side]) for side in SIDES),
+)
+_OVERLAPS: Columns[OverlapRow] = (
+    ("condition", lambda row: str(row.condition)),
+    ("side", lambda row: row.side),
+    *OF_MATRIX,
+    ("first", lambda row: row.first),
+    ("second", lambda row: row.second),
+    ("overlap", lambda row: row.overlap),
+    ("overlap under control", lambda row: row.control_overlap),
+    ("overlap by chance", lambda row: row.chance),
+    ("excess that remains", lambda row: row.remains),
+)
+_SUMMARY: Columns[ControlSummary] = (
+    ("attribute", lambda row: row.attribute),
+    ("condition", lambda row: str(row.condition)),
+    ("drops in the run", lambda row: row.drops),
+    ("drops in the control", lambda row: row.control_drops),
+    ("median drop", lambda row: row.drop),
+    ("median drop under control", lambda row: row.control_drop),
+    ("drop that remains", lambda row: row.remains),
+    *((f"{side}s: overlap with the run / chance", lambda row, side=side: row.times_chance[side]) for side in SIDES),
+    ("run's energy captured", lambda row: row.captured),
+)
+_SHOWN: Columns[ControlSummary] = (
+    ("attribute", lambda row: row.attribute),
+    ("condition", lambda row: str(row.condition)),
+    ("drops", lambda row: row.drops),
+    ("in control", lambda row: row.control_drops),
+    ("decades", lambda row: row.drop),
+    ("in control", lambda row: row.control_drop),
+    ("remains", lambda row: row.remains),
+    *((f"{side}s", lambda row, side=side: row.times_chance[side]) for side in SIDES),
+    ("captured", lambda row: row.captured),
+)
+_BETWEEN: Columns[OverlapSummary] = (
+    ("condition", lambda row: str(row.condition)),
+    ("side", lambda row: row.side),
+    ("pairs", lambda row: row.pairs),
+    ("overlap / chance", lambda row: row.times_chance),
+    ("control / chance", lambda row: row.control_times_chance),
+    ("excess that remains", lambda row: row.remains),
+)
 
 
-def controls_topic(numbers: ControlNumbers) -> Topic:
+def controls_section(numbers: ControlNumbers) -> Section:
     """How much of the drop and of the overlap survives other initialisations and shuffled targets."""
-    summary, overlaps = control_summary(numbers), overlap_summary(numbers)
+    summary, between = control_summary(numbers), overlap_summary(numbers)
     figures = {
         "controls_spectra": (
             _draw_spectra(numbers),
@@ -40,33 +97,24 @@ def controls_topic(numbers: ControlNumbers) -> Topic:
             "the control. What the dashed line keeps of the solid one is not the attribute's.",
         ),
     }
+    sheets = {"controls": sheet(control_rows(numbers), _ROWS)}
     text = [
         f"The runs under study have {numbers.condition_of_main}. A drop at r may come from one random input factor that all "
         "adapters start from, and an overlap from directions that training prefers whatever its targets: what is there "
         "under a control as well does not come from the attribute.",
-        table_of(
+        table(
             summary,
+            _SHOWN,
             "Drops: matrices with a drop at r, and its median size in decades, in the run and in the control. Remains: median "
             "of control / run over the matrices in which the run has one. Outputs, inputs: how many times chance the control's "
             "subspace and the run's overlap. Captured: share of the run's adapters' energy inside the control's subspace.",
-            {
-                "attribute": "attribute",
-                "condition": "condition",
-                "drops in the run": "drops",
-                "drops in the control": "in control",
-                "median drop": "decades",
-                "median drop under control": "in control",
-                "drop that remains": "remains",
-                "outputs: overlap with the run / chance": "outputs",
-                "inputs: overlap with the run / chance": "inputs",
-                "run's energy captured": "captured",
-            },
         ),
     ]
-    if overlaps:
+    if between:
         text.append(
-            table_of(
-                overlaps,
+            table(
+                between,
+                _BETWEEN,
                 "Overlap between different attributes over that of random subspaces, medians over matrices and pairs. Excess "
                 "that remains: overlap beyond chance in the controls over that in the runs, all matrices together.",
             )
@@ -76,23 +124,27 @@ def controls_topic(numbers: ControlNumbers) -> Topic:
             "Mean overlap between different attributes over the layers, of the runs under study and of the controls. "
             "Dotted: chance.",
         )
-    return Topic(
-        "Where do drop and overlap come from?",
-        text,
-        figures,
-        {"controls": list(control_rows(numbers))}
-        | ({"controls_overlaps": list(overlap_rows(numbers))} if overlaps else {}),
-        {"controls": summary, "overlaps": overlaps},
+        sheets["controls_overlaps"] = sheet(overlap_rows(numbers), _OVERLAPS)
+    return Section(
+        title="Where do drop and overlap come from?",
+        text=text,
+        figures=figures,
+        sheets=sheets,
+        numbers={
+            "controls": sheet(summary, _SUMMARY).records(),
+            "overlaps": sheet(between, _BETWEEN).records(),
+        },
     )
 
 
 def _draw_spectra(numbers: ControlNumbers) -> Figure:
-    conditions = list(dict.fromkeys(control.condition for control in numbers.controls))
-    figure, panels = group_panels(numbers.matrices, conditions)
+    conditions = [str(condition) for condition in numbers.conditions]
+    figure, panels = matrix_panels(numbers.matrices, conditions)
     lowest, longest = 1.0, dict.fromkeys(panels, 2)
     for control in numbers.controls:
         for name, members in by_group(numbers.matrices).items():
-            panel = panels[control.condition, name]
+            key = str(control.condition), name
+            panel = panels[key]
             panel.set_title(f"{name}\n{control.condition}", fontsize=6.5)
             for mined, color in ((numbers.main[control.attribute], _RUN), (control.mined, _CONTROL)):
                 curves = [
@@ -101,9 +153,7 @@ def _draw_spectra(numbers: ControlNumbers) -> Figure:
                 points = [np.column_stack([np.arange(1, curve.size + 1), curve]) for curve in curves]
                 panel.add_collection(LineCollection(points, colors=color, linewidths=0.6, alpha=0.4))
                 lowest = min(lowest, *(np.nanmin(curve) for curve in curves))
-                longest[control.condition, name] = max(
-                    longest[control.condition, name], *(curve.size for curve in curves)
-                )
+                longest[key] = max(longest[key], *(curve.size for curve in curves))
             panel.axvline(control.mined.ranks[numbers.matrices[members[0]].path], color=CHANCE, ls=":", lw=0.8)
     for key, panel in panels.items():
         panel.set_xlim(0.5, longest[key] + 0.5)
@@ -123,13 +173,14 @@ def _relative(statistics, path: str, layer: int | None) -> np.ndarray:
 
 
 def _draw_drops(numbers: ControlNumbers) -> Figure:
-    conditions = list(dict.fromkeys(control.condition for control in numbers.controls))
-    figure, panels = group_panels(numbers.matrices, conditions)
+    conditions = [str(condition) for condition in numbers.conditions]
+    figure, panels = matrix_panels(numbers.matrices, conditions)
     entries: dict[str, Artist] = {}
     names = list(numbers.main)
     for name, members in by_group(numbers.matrices).items():
         for control in numbers.controls:
-            panel, color = panels[control.condition, name], COLORS[names.index(control.attribute) % len(COLORS)]
+            panel = panels[str(control.condition), name]
+            color = COLORS[names.index(control.attribute) % len(COLORS)]
             x = np.arange(len(members))
             (entries[control.attribute],) = panel.plot(x, control.drops[members, 0], "o-", ms=2.5, lw=1, color=color)
             panel.plot(x, control.drops[members, 1], "o--", ms=2.5, lw=1, color=color, mfc="none")
@@ -143,8 +194,8 @@ def _draw_drops(numbers: ControlNumbers) -> Figure:
 
 
 def _draw_overlaps(numbers: ControlNumbers) -> Figure:
-    rows: list[tuple[str, Side]] = [(name, side) for name in numbers.overlaps for side in SIDES]
-    figure, panels = group_panels(numbers.matrices, [f"{side}, {name}" for name, side in rows])
+    rows: list[tuple[Condition, Side]] = [(condition, side) for condition in numbers.overlaps for side in SIDES]
+    figure, panels = matrix_panels(numbers.matrices, [f"{side}, {condition}" for condition, side in rows])
     entries: dict[str, Artist] = {}
     lowest = 1.0
     for condition, side in rows:

@@ -1,0 +1,182 @@
+"""The analysis from end to end: folders of mined attributes in, what they say and a report out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from experiments.analysis.angles import Angles, measure_angles
+from experiments.analysis.angles_section import angles_section
+from experiments.analysis.basis import BasisNumbers, measure_basis
+from experiments.analysis.basis_section import basis_section
+from experiments.analysis.conditions import Controls, read_controls
+from experiments.analysis.controls import ControlNumbers, measure_controls
+from experiments.analysis.controls_section import controls_section
+from experiments.analysis.empirical import Resampled, compare_empirically
+from experiments.analysis.empirical_section import empirical_section
+from experiments.analysis.magnitudes import Magnitudes, magnitudes_section, measure_magnitudes
+from experiments.analysis.section import OUTPUTS, Section, write_report
+from experiments.analysis.specificity import Specificity, measure_specificity
+from experiments.analysis.specificity_section import specificity_section
+from experiments.analysis.spectra import Spectra, measure_spectra
+from experiments.analysis.spectra_section import spectra_section
+from experiments.analysis.verdict import Verdict, headline, judge, verdict_section
+from experiments.mining.folder import SUBSPACE, Inputs, MinedAttribute, read_inputs
+from experiments.process.reporting import SILENT, Reporter
+from experiments.reports.drawings import Drawings
+from experiments.storage.disk_space import named_if_full
+from experiments.storage.files import sha256
+from experiments.storage.identity import NO_EFFECT
+from experiments.storage.results import check_replaceable, new_results, results_folder
+
+_RECIPE = 1
+"""To be raised where an analysis of the same folders comes to mean something else."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What :func:`analyze` analyses."""
+
+    subspaces: tuple[Path, ...]
+    """Folders that the extraction wrote, one for each attribute under study, at least two."""
+    controls: tuple[Path, ...] = ()
+    """Folders of the same attributes, mined under other conditions: other initialisation, shuffled targets, another seed."""
+    seed: int = 0
+    """Of the random subspaces, of the divisions into halves and of the shuffled labels."""
+    store: Path = field(default=Path("runs"), metadata=NO_EFFECT)
+    """Folder of the results of all commands."""
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """What :func:`analyze` found."""
+
+    folder: Path
+    """The folder that was written: report, figures, CSV files and ``analysis.json``."""
+    verdict: Verdict
+    """The result in a few numbers; :func:`experiments.analysis.verdict.headline` puts it into words."""
+    spectra: Spectra
+    """Singular values of C, their patterns and drops."""
+    magnitudes: Magnitudes
+    """The largest singular value of every subspace."""
+    angles: Angles
+    """Overlap of all pairs of attributes in every matrix, against random subspaces."""
+    resampled: Resampled | None
+    """Halves of the adapters and shuffled labels; None where a folder holds no adapters."""
+    specificity: Specificity | None
+    """Where held-out adapters lie; None where a folder holds no adapters."""
+    controls: ControlNumbers | None
+    """What remains under other conditions; None without controls."""
+    basis: BasisNumbers
+    """The union of the attributes as a basis for fine-tuning."""
+    seconds: float
+    """Wall-clock time from reading to the finished folder."""
+
+
+def analyze(
+    settings: Settings, reporter: Reporter = SILENT, output: Path | None = None, overwrite: bool = False
+) -> Analysis:
+    """Compare the subspaces of several attributes with each other, with chance, and with themselves.
+
+    Args:
+        settings: what to analyse.
+        reporter: told of every part that begins.
+        output: the folder to write; by default ``STORE/analyze/ATTRIBUTES-HASH``, named by all that the results depend on.
+        overwrite: replace results at ``output`` that were made from something else.
+
+    Raises:
+        InputError: folders that are missing, damaged or do not belong together, or an output that may not be replaced.
+        OSError: something that cannot be read or written.
+    """
+    start = time.perf_counter()
+    inputs = read_inputs(settings.subspaces)
+    controls = read_controls(settings.controls, inputs)
+    identity, label = _identity(inputs, controls, settings.seed), "_".join(inputs.names)
+    output = results_folder(settings.store, "analyze", label, identity) if output is None else output
+    check_replaceable(output, identity, ours=OUTPUTS, overwrite=overwrite)
+    sections: list[Section] = []
+    resampled = specificity = control_numbers = None
+    with Drawings() as drawings:
+
+        def add(section: Section) -> None:
+            sections.append(section)
+            drawings.add({name: figure for name, (figure, _) in section.figures.items()})
+
+        reporter.info("spectra and magnitudes")
+        add(spectra_section(spectra := measure_spectra(inputs)))
+        add(magnitudes_section(magnitudes := measure_magnitudes(inputs)))
+        reporter.info(f"angles between {len(inputs.names)} attributes")
+        add(angles_section(angles := measure_angles(inputs, settings.seed)))
+        if inputs.has_adapters:
+            add(empirical_section(resampled := compare_empirically(inputs, angles, settings.seed, reporter)))
+            add(specificity_section(specificity := measure_specificity(inputs, reporter)))
+        if controls:
+            reporter.info(f"{sum(map(len, controls.values()))} controls")
+            add(controls_section(control_numbers := measure_controls(inputs, controls, angles)))
+        reporter.info("the union as a basis")
+        add(basis_section(basis := measure_basis(inputs)))
+        verdict = judge(angles, resampled, specificity, control_numbers)
+        facts = _facts(inputs, controls) | {
+            "seed": str(settings.seed),
+            "seconds until the report": f"{time.perf_counter() - start:.0f}",
+        }
+        reporter.info("figures and report")
+        with (
+            named_if_full(output),
+            new_results(output, identity, label=label, ours=OUTPUTS, overwrite=overwrite) as folder,
+        ):
+            title = "Are the attributes disentangled?"
+            write_report(folder, title, headline(verdict), [verdict_section(verdict), *sections], facts, drawings)
+    return Analysis(
+        folder=output,
+        verdict=verdict,
+        spectra=spectra,
+        magnitudes=magnitudes,
+        angles=angles,
+        resampled=resampled,
+        specificity=specificity,
+        controls=control_numbers,
+        basis=basis,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _identity(inputs: Inputs, controls: Controls, seed: int) -> dict[str, Any]:
+    """What the results depend on. The adapters' contents are those of the subspaces that were mined from them."""
+    return {
+        "recipe": _RECIPE,
+        "subspaces": _contents(list(inputs.attributes.values())),
+        "controls": _contents([mined for own in controls.values() for mined in own.values()]),
+        "seed": seed,
+    }
+
+
+def _contents(folders: Sequence[MinedAttribute]) -> list[dict[str, Any]]:
+    return [
+        {
+            "attribute": mined.attribute,
+            "subspace": sha256(mined.folder / SUBSPACE),
+            "with adapters": bool(mined.adapter_files),
+        }
+        for mined in folders
+    ]
+
+
+def _facts(inputs: Inputs, controls: Controls) -> dict[str, str]:
+    """Where everything comes from, for the end of the page."""
+    facts = {"base model": inputs.first.origin.base_label}
+    facts |= {f"subspace of {name}": _origin(mined) for name, mined in inputs.attributes.items()}
+    for condition, own in controls.items():
+        facts |= {f"control: {name}, {condition}": _origin(mined) for name, mined in own.items()}
+    return facts
+
+
+def _origin(mined: MinedAttribute) -> str:
+    origin = mined.origin
+    known = [f"k = {len(origin.adapters)}", f"d' = {origin.dim}", f"α = {origin.exponent:g}"]
+    known += [f"input factors drawn: {origin.init}"] if origin.init else []
+    known += [f"targets: {origin.targets}"] if origin.targets else []
+    return f"{mined.folder}: {', '.join(known)}"
