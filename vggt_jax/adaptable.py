@@ -1,4 +1,4 @@
-"""Which weights of a model may take a low-rank update, and how many parameters a way of fine-tuning trains."""
+"""Which weights of a model may take a low-rank update."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from jaxtyping import Array
 from subspace.errors import InputError
 from vggt_jax.deltas import Deltas, dotted, kernel_matrix
 from vggt_jax.layers import Conv, Linear
-
-ADAPTABLE_PARTS = ("aggregator.frame_blocks", "aggregator.global_blocks", "camera_head", "depth_head")
-"""Modules whose every Linear and Conv may take an update; encoder, point head and track head stay as they are."""
+from vggt_jax.patterns import ADAPTABLE_PARTS
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,10 @@ import numpy as np
 from flax import nnx
 
 from experiments.benchmarks import flops, machine, transformer_block
+from experiments.finetuning.methods.full import Full
+from experiments.finetuning.methods.lora import LoRA
 from vggt_jax import Predictions, VGGTConfig
-from vggt_jax.parameters import abstract_model, trainable_parameters
+from vggt_jax.parameters import abstract_model
 
 OFFICIAL = {(1, 280): "9.4 s, 5.0 GiB", (1, 518): "33.7 s, 5.7 GiB"}
 """The official PyTorch model, random weights and the same heads; measured once, on two idle AVX2 cores of another machine."""
@@ -51,8 +53,8 @@ def report() -> Iterator[str]:
         )
     yield "\ntrainable parameters of VGGT-1B"
     config = VGGTConfig.vggt_1b()
-    yield f"  LoRA, r = 16      {trainable_parameters(config, 'lora', 16).total:>11,}"
-    yield f"  full fine-tuning  {trainable_parameters(config, 'full', 16).total:>11,}"
+    yield f"  LoRA, r = 16      {LoRA(rank=16).count(config).total:>11,}"
+    yield f"  full fine-tuning  {Full().count(config).total:>11,}"
 
 
 def _measure(frames: int, side: int) -> Measured:

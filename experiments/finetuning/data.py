@@ -53,14 +53,14 @@ def read_data(folders: Sequence[Path], held_out: int) -> TuningData:
             )
         digest = dataset.manifest.sha256
         if digest in hashes.values():
-            raise InputError(f"--data: {folder} is there twice")
+            raise InputError(f"data: {folder} is there twice")
         hashes[str(folder)] = digest
         resolutions[dataset.manifest.settings.resolution] = folder
         training += dataset.scenes[: len(dataset) - held_out]
         validation += dataset.scenes[len(dataset) - held_out :]
     if len(resolutions) > 1:
         named = ", ".join(f"{folder} has {size} pixels" for size, folder in resolutions.items())
-        raise InputError(f"--data: pictures must be of one size, {named}")
+        raise InputError(f"data: pictures must be of one size, {named}")
     (resolution,) = resolutions
     names = [f"{scene.folder.parent.name}/{scene.folder.name}" for scene in validation]
     return TuningData(training, validation, names, resolution, hashes)

@@ -1,44 +1,45 @@
-"""The folder of results: adapter or model, log, and a summary."""
+"""The folder of results: the adapter or model, the losses of all steps, and a summary."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from experiments.finetuning.data import TuningData
-from experiments.finetuning.full import MODEL
-from experiments.finetuning.methods import ADAPTER
-from experiments.finetuning.run import Tuned
+from experiments.finetuning.method import ADAPTER, MODEL
+from experiments.finetuning.run import METRICS, FineTuned
+from experiments.finetuning.settings import Settings
 from experiments.storage.disk_space import named_if_full
-from experiments.storage.output_folder import new_folder
 
-SUMMARY, METRICS = "summary.json", "metrics.jsonl"
+SUMMARY = "summary.json"
 OUTPUTS = frozenset({ADAPTER, MODEL, METRICS, SUMMARY})
+"""What may lie in a folder of results."""
 
 
-def write_results(output: Path, tuned: Tuned, data: TuningData, facts: Mapping[str, str]) -> None:
-    """Write the folder, or replace an earlier one, once everything is complete.
+def write_results(folder: Path, settings: Settings, identity: Any, tuned: FineTuned, data: TuningData) -> None:
+    """Copy result and metrics to ``folder``, and write the summary.
 
-    Raises:
-        ValueError: the folder holds something that is not of this command.
-        OSError: it cannot be written.
+    Raises OSError if it cannot be written.
     """
     summary = {
-        "facts": {**facts, **tuned.facts},
-        "parameters": {"total": tuned.count.total, "parts": tuned.count.parts},
+        **identity,
+        "weights": settings.weights,
         "data": data.sha256,
+        "run": str(tuned.folder),
+        "parameters": {"total": tuned.parameters.total, "parts": tuned.parameters.parts},
+        "seconds": tuned.seconds,
+        "statistics": tuned.statistics,
         "validation": {
             "scenes": list(data.validation_names),
             "before": {name: values.tolist() for name, values in tuned.before.items()},
             "after": {name: values.tolist() for name, values in tuned.after.items()},
         },
-        "verdict": verdict(tuned),
     }
-    with named_if_full(output), new_folder(output, True, OUTPUTS) as folder:
+    with named_if_full(folder):
         copy = shutil.copytree if tuned.result.is_dir() else shutil.copyfile
         copy(tuned.result, folder / tuned.result.name)
         shutil.copyfile(tuned.folder / METRICS, folder / METRICS)
@@ -46,8 +47,8 @@ def write_results(output: Path, tuned: Tuned, data: TuningData, facts: Mapping[s
         (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
 
 
-def verdict(tuned: Tuned) -> str:
-    """By how much the loss on validation scenes changed."""
+def verdict(tuned: FineTuned) -> str:
+    """By how much the loss on validation scenes changed, as a sentence."""
     if not tuned.before:
         return "No scene was held out to validate on."
     before, after = tuned.before["loss"], tuned.after["loss"]

@@ -1,22 +1,20 @@
-"""One trainer, one schedule and one data order for all methods; what it leaves is found again by the same choice."""
+"""One trainer, one schedule and one data order for all methods; what it leaves is found again by the same settings."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.finetuning.choice import Choice
 from experiments.finetuning.data import TuningData
-from experiments.finetuning.full import MODEL
-from experiments.finetuning.methods import ADAPTER, make_trainable, subspace_hashes
+from experiments.finetuning.method import MODEL
+from experiments.finetuning.settings import Settings, depends_on
 from experiments.finetuning.trainable import Trainable, without_axis
 from experiments.models import Base
-from experiments.process.reporting import Reporter
+from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.files import read_json, write_json
 from experiments.storage.identity import stage_folder
 from experiments.training.feature_cache import token_cache
@@ -28,116 +26,142 @@ from experiments.training.step import start, training_step
 from subspace.errors import InputError
 from vggt_jax.parameters import ParameterCount
 
-DONE = "held_out.json"
-"""Written last: losses on validation scenes before and after training, counts, facts."""
-SECONDS = "seconds of training"
-"""A fact: with compilation and validation; of a run that was interrupted, since it went on."""
+DONE = "done.json"
+"""Written last: parameters, losses on validation scenes before and after training, seconds and statistics."""
+METRICS = "metrics.jsonl"
+"""Losses of all steps."""
 _CHECKPOINTS = 10
 """In the course of a run."""
 
 
 @dataclass(frozen=True, eq=False)
-class Tuned:
-    """A finished run."""
+class FineTuned:
+    """A finished fine-tuning."""
 
     folder: Path
-    """With ``metrics.jsonl`` and the result."""
+    """The stage's folder in the store, with ``metrics.jsonl``, checkpoints and the result."""
     result: Path
-    """An adapter's file, or for full fine-tuning a model's folder."""
-    count: ParameterCount
+    """The adapter's file, or the new model's folder."""
+    weights: str
+    """The model to load: the base model, or the new one's folder where the model itself was trained."""
+    adapter: Path | None
+    """The adapter to load beside it; None where the model itself was trained."""
+    parameters: ParameterCount
+    """Numbers that were trained, by part of the model."""
     before: dict[str, np.ndarray]
     """Loss and its terms of the base model on the validation scenes, (scenes,); empty without any."""
     after: dict[str, np.ndarray]
-    """The same after fine-tuning."""
-    facts: dict[str, str]
+    """Loss and its terms on the validation scenes after fine-tuning, (scenes,); empty without any."""
+    seconds: float
+    """Duration of training, with compilation and validation; of a run that was interrupted, since it went on."""
+    statistics: dict[str, float]
+    """What the method has to say of itself, such as the ranks that AdaLoRA left."""
+    output: Path | None = None
+    """Folder of results, with copies of ``result`` and ``metrics.jsonl``, and a summary; None where none was made."""
 
 
-def tune(choice: Choice, base: Base, data: TuningData, announce: Callable[[str], object]) -> Tuned:
-    """Fine-tune, or go on where an earlier run of the same choice stopped, or find what it left.
+def tune(settings: Settings, base: Base, data: TuningData, reporter: Reporter = SILENT) -> FineTuned:
+    """Fine-tune, or go on where an earlier run of the same settings stopped, or find what it left.
 
-    Scenes, views and their order depend on ``choice.seed`` and the data alone, learning rates on steps and peak rate.
+    Scenes, views and their order depend on ``settings.seed`` and the data alone, learning rates on the optimiser's settings.
 
     Args:
-        choice: what is asked for.
-        base: the model that is fine-tuned.
-        data: scenes for training and for validation.
-        announce: gets a line when something long begins, and the number of trained parameters before any of it.
+        settings: what is asked for.
+        base: the model at ``settings.weights``.
+        data: what :func:`experiments.finetuning.data.read_data` finds at ``settings.data``.
+        reporter: gets a line when something long begins, and the number of trained parameters before any of it.
 
     Raises:
-        ValueError: contradictions in the choice, pictures that the model's patches do not divide, scenes with too few
+        InputError: contradictions in the settings, pictures that the model's patches do not divide, scenes with too few
             views, training that diverged, a damaged folder.
         OSError: something cannot be read or written.
     """
     patch = base.config.patch_size
     if data.resolution % patch:
-        raise InputError(f"--data: patches of {patch} pixels do not divide pictures of {data.resolution}")
-    identity = {
-        "base": {"name": base.identity.name, "fingerprint": base.identity.fingerprint},
-        "data": list(data.sha256.values()),
-        **choice.settings,
-        **({"subspaces": subspace_hashes(choice, base)} if choice.subspaces else {}),
-    }
-    folder = stage_folder(choice.store, "finetuned", choice.method, identity)
+        raise InputError(f"data: patches of {patch} pixels do not divide pictures of {data.resolution}")
+    method = settings.method
+    identity = depends_on(settings, base, data)
+    folder = stage_folder(settings.store, "finetuned", method.name, identity)
     if (folder / DONE).exists():
         record = read_json(folder / DONE)
-        announce(describe(choice.method, ParameterCount(record["parameters"])))
-        announce(f"found in {folder}")
+        reporter.info(f"found in {folder}")
     else:
-        trainable = make_trainable(choice, base)
-        announce(describe(choice.method, trainable.count))
-        record = _train(choice, base, data, trainable, identity, folder)
+        trainable = method.trainable(base, settings)
+        reporter.info(describe(method.label, trainable.count))
+        record = _train(settings, base, data, trainable, identity, folder, reporter)
         write_json(folder / DONE, record)
     before, after = ({name: np.array(values) for name, values in record[when].items()} for when in ("before", "after"))
-    result = folder / (MODEL if choice.method == "full" else ADAPTER)
-    return Tuned(folder, result, ParameterCount(record["parameters"]), before, after, record["facts"])
+    result = folder / method.result
+    is_model = method.result == MODEL
+    return FineTuned(
+        folder=folder,
+        result=result,
+        weights=str(result) if is_model else settings.weights,
+        adapter=None if is_model else result,
+        parameters=ParameterCount(record["parameters"]),
+        before=before,
+        after=after,
+        seconds=record["seconds"],
+        statistics=record["statistics"],
+    )
 
 
-def describe(method: str, count: ParameterCount) -> str:
+def describe(label: str, count: ParameterCount) -> str:
     """The exact number of trained parameters, in all and by part of the model."""
     parts = ", ".join(f"{part.removeprefix('aggregator.')} {number:,}" for part, number in count.parts.items())
-    return f"{method} trains {count.total:,} parameters ({parts})"
+    return f"{label} trains {count.total:,} parameters ({parts})"
 
 
 def _train(
-    choice: Choice, base: Base, data: TuningData, trainable: Trainable, identity: dict[str, Any], folder: Path
+    settings: Settings,
+    base: Base,
+    data: TuningData,
+    trainable: Trainable,
+    identity: dict[str, Any],
+    folder: Path,
+    reporter: Reporter,
 ) -> dict[str, Any]:
     """What :data:`DONE` is to hold; metrics, checkpoints and the result are in ``folder`` then."""
-    preset = choice.preset
     placement = Placement(make_mesh())
     counts = view_counts(
-        preset.images, fewest=preset.fewest_views, most=preset.most_views, multiple=placement.mesh.shape["data"]
+        settings.images,
+        fewest=settings.fewest_views,
+        most=settings.most_views,
+        multiple=placement.mesh.shape["data"],
     )
     encode = None
-    if preset.cache_tokens:
-        encode = token_cache(choice.store, base.graphdef, base.config, base.parameters)
-    sampler = BatchSampler({0: data.training}, preset.images, counts, choice.seed, encode=encode)
-    held_out = _HeldOut(trainable, data, preset.held_out_views, encode)
+    if settings.cache_tokens:
+        encode = token_cache(settings.store, base.graphdef, base.config, base.parameters)
+    sampler = BatchSampler({0: data.training}, settings.images, counts, settings.seed, encode=encode)
+    held_out = _HeldOut(trainable, data, settings.held_out_views, encode)
     first = start(trainable.params, trainable.optimizer)
     before = held_out(first)
     begun = time.perf_counter()
-    every = max(1, preset.steps // _CHECKPOINTS)
+    steps = settings.optimizer.steps
+    every = max(1, steps // _CHECKPOINTS)
     last = train(
         training_step(trainable.loss, trainable.optimizer),
         first,
         trainable.frozen,
         sampler,
         placement,
-        LoopSettings(preset.steps, checkpoint_every=every, validate_every=every),
+        LoopSettings(steps, checkpoint_every=every, validate_every=every, log=settings.log),
         folder,
         identity,
         validate=lambda state: {name: values.mean() for name, values in held_out(state).items()},
-        reporter=Reporter(bars=True),
+        reporter=reporter,
     )
     seconds = time.perf_counter() - begun
     after = held_out(last)
     params = without_axis(last.params)
     trainable.write(folder, params, identity)
-    losses = {
-        when: {name: values.tolist() for name, values in found.items()}
-        for when, found in (("before", before), ("after", after))
+    return {
+        "parameters": trainable.count.parts,
+        "before": {name: values.tolist() for name, values in before.items()},
+        "after": {name: values.tolist() for name, values in after.items()},
+        "seconds": round(seconds, 1),
+        "statistics": {**trainable.statistics, **trainable.statistics_after(params)},
     }
-    facts = {**trainable.facts, **trainable.facts_after(params), SECONDS: f"{seconds:.1f}"}
-    return {"parameters": trainable.count.parts, **losses, "facts": facts}
 
 
 class _HeldOut:

@@ -11,29 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from experiments.mining.folder import MinedAttribute
-from subspace import (
-    Basis,
-    LowRank,
-    allocate_importance,
-    allocate_proportional,
-    allocate_uniform,
-    effective_rank,
-    merge_subspaces,
-)
+from subspace import Basis, LowRank, merge_subspaces
 from subspace.grouping import solve_in_groups
-
-Allocation = Literal["uniform", "importance", "exact"]
-"""How the layers of a stack share a mean budget d: the same for all; by effective rank with a floor, as printed in supplement
-2.2, which spends less than d; or in proportion to the effective rank with exactly d on average."""
-ALLOCATIONS: tuple[Allocation, ...] = get_args(Allocation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,58 +53,13 @@ class Union:
         return {path: _cut(basis) for path, basis in self.bases.items()}
 
 
-def allocate(
-    mined: Mapping[str, MinedAttribute], path: str, allocation: Allocation, budget: int
-) -> Int[np.ndarray, " attributes *layers"]:
-    """How many directions each attribute brings to each layer of one matrix; at most what was mined.
-
-    Args:
-        mined: attribute → its subspaces.
-        path: the matrix.
-        allocation: how layers share the budget.
-        budget: d, directions of one attribute on average over the layers; cut to what was mined.
-    """
-    return np.stack(
-        [
-            layer_dims(
-                own.statistics[path]["singular_values"],
-                allocation,
-                min(budget, own.factors[path].rank),
-                own.factors[path].rank,
-            )
-            for own in mined.values()
-        ]
-    )
-
-
-def layer_dims(
-    singular_values: Float[np.ndarray, "*layers p"], allocation: Allocation, budget: int, available: int
-) -> Int[np.ndarray, "*layers"]:
-    """d of one attribute in every layer of a stack, from the spectra of its C; at most what was mined.
-
-    Args:
-        singular_values: of C.
-        allocation: how layers share the budget.
-        budget: mean dimension that may be spent, at most ``available``.
-        available: d' of the mined subspace.
-    """
-    ranks = effective_rank(jnp.atleast_2d(singular_values)).reshape(-1)
-    match allocation:
-        case "uniform":
-            found = allocate_uniform(ranks, budget)
-        case "importance":
-            found = allocate_importance(ranks, budget)
-        case "exact":
-            found = allocate_proportional(ranks, budget, available)
-    return np.minimum(np.asarray(found), available).reshape(np.shape(singular_values)[:-1])
-
-
 def unite(mined: Mapping[str, MinedAttribute], dims: Mapping[str, Int[np.ndarray, " attributes *layers"]]) -> Union:
     """Put the leading directions of all attributes side by side and make them orthonormal.
 
     Args:
         mined: attribute → its subspaces, all of one base model.
-        dims: path → how many directions each attribute brings, as :func:`allocate` finds them; the matrices that are wanted.
+        dims: path → how many directions each attribute brings, of the matrices that are wanted; see
+            :func:`experiments.mining.allocation.allocate`.
     """
     stacks = {path: _side_by_side([own.factors[path] for own in mined.values()], dims[path]) for path in dims}
     solved = solve_in_groups(stacks, {path: stack.rank for path, stack in stacks.items()}, _merge)

@@ -17,10 +17,12 @@ from experiments.evaluation.predictions import Model, from_model
 from experiments.evaluation.results import METRICS
 from experiments.evaluation.run import Mask, evaluate_dataset
 from experiments.evaluation.views import choose_views
-from experiments.finetuning.choice import Choice, choose
 from experiments.finetuning.data import TuningData, read_data
-from experiments.finetuning.run import SECONDS, Tuned, tune
+from experiments.finetuning.methods import METHODS
+from experiments.finetuning.run import FineTuned, tune
+from experiments.finetuning.settings import Settings as Finetuning
 from experiments.models import Base
+from experiments.presets import PRESETS
 from experiments.process.reporting import SILENT, Reporter
 from experiments.process.revision import commit
 from experiments.reproduction.plan import Run
@@ -98,22 +100,22 @@ class Execution:
             sizes=sizes(self.settings.scale, run.method, run.size),
             base=self.base.label,
             commit=commit(),
-            parameters=0 if tuned is None else tuned.count.total,
+            parameters=0 if tuned is None else tuned.parameters.total,
             rate=rate,
             given_up=given_up,
-            steps=0 if tuned is None else self._choice(job).preset.steps,
-            training_seconds=0.0 if tuned is None else float(tuned.facts[SECONDS]),
+            steps=0 if tuned is None else self._finetuning(job).optimizer.steps,
+            training_seconds=0.0 if tuned is None else tuned.seconds,
             evaluation_seconds=round(time.perf_counter() - start, 1),
             data=self._hashes(job),
-            details={} if tuned is None else dict(tuned.facts),
+            details={} if tuned is None else {name: f"{value:.6g}" for name, value in tuned.statistics.items()},
             validation={} if tuned is None else _validation(tuned),
             tests=tests,
         )
 
-    def _tuned(self, job: Job) -> tuple[float, tuple[float, ...], Tuned]:
+    def _tuned(self, job: Job) -> tuple[float, tuple[float, ...], FineTuned]:
         """Rate, those that were given up, and what the rate came to; raises Diverged if training does so with every rate."""
         assert job.rate is not None
-        tried: dict[float, Tuned] = {}
+        tried: dict[float, FineTuned] = {}
         losses: dict[float, float] = {}
         rates = from_chosen(self.settings.scale.rates, job.rate)
         for rate in rates:
@@ -136,33 +138,31 @@ class Execution:
         best = best_rate({rate: losses[rate] for rate in tried})
         return best, tuple(rate for rate in losses if rate != best), tried[best]
 
-    def _tune(self, job: Job) -> Tuned:
+    def _tune(self, job: Job) -> FineTuned:
         self.reporter.info(f"{job.run.name}: fine-tuning with a peak learning rate of {job.rate:g}")
         try:
-            return tune(self._choice(job), self.base, self._training_data(job), self.reporter.info)
+            return tune(self._finetuning(job), self.base, self._training_data(job), self.reporter)
         except InputError as error:  # also that training diverged
             raise type(error)(f"{job.run.name}: {error}") from error
 
-    def _choice(self, job: Job) -> Choice:
+    def _finetuning(self, job: Job) -> Finetuning:
         run = job.run
         assert run.method is not None and job.training is not None
         own: dict[str, Any] = {}
         if run.subspaces is not None:
-            own = {"subspaces": [str(path) for path in job.subspaces], "allocation": run.allocation}
+            own = {"subspaces": job.subspaces, "allocation": run.allocation}
         if run.plain:
             own |= {"plain": run.plain}
-        return choose(
-            method=run.method,
-            data=[str(job.training)],
-            preset=self.settings.preset,
+        own |= sizes(self.settings.scale, run.method, run.size)
+        return Finetuning.of(
+            self.settings.preset,
+            METHODS[run.method].of(PRESETS[self.settings.preset], matrices=run.matrices, **own),
+            data=[job.training],
             weights=self.settings.base_weights,
-            matrices=run.matrices,
             peak_rate=job.rate,
             held_out=self.settings.scale.held_out,
             seed=run.seed,
-            store=str(self.settings.store),
-            **sizes(self.settings.scale, run.method, run.size),
-            **own,
+            store=self.settings.store,
         )
 
     def _training_data(self, job: Job) -> TuningData:
@@ -175,14 +175,11 @@ class Execution:
         folders: dict[str, Path] = {} if job.training is None else {"train": job.training}
         return {split: Dataset(folder).manifest.sha256 for split, folder in {**folders, **job.tests}.items()}
 
-    def _evaluate(self, job: Job, tuned: Tuned | None) -> dict[str, dict[str, dict[str, float]]]:
+    def _evaluate(self, job: Job, tuned: FineTuned | None) -> dict[str, dict[str, dict[str, float]]]:
         """Test set → scene → metric → value."""
-        weights, adapter, task = self.settings.base_weights, None, job.run.task
-        if tuned is not None and job.run.method == "full":
-            weights = str(tuned.result)
-        elif tuned is not None:
-            adapter = tuned.result
-        predict = from_model(Model(weights, adapter))
+        task = job.run.task
+        model = Model(self.settings.base_weights) if tuned is None else Model(tuned.weights, tuned.adapter)
+        predict = from_model(model)
         found: dict[str, dict[str, dict[str, float]]] = {}
         for split, folder in job.tests.items():
             dataset = Dataset(folder)
@@ -195,5 +192,5 @@ class Execution:
         return found
 
 
-def _validation(tuned: Tuned) -> dict[str, float]:
+def _validation(tuned: FineTuned) -> dict[str, float]:
     return {"before": float(np.mean(tuned.before["loss"])), "after": float(np.mean(tuned.after["loss"]))}

@@ -7,24 +7,14 @@ from typing import assert_never
 
 from experiments.data.manifest import Split
 from experiments.evaluation.results import METRICS
+from experiments.finetuning.methods import METHODS
 from experiments.presets import Scale
 from experiments.reproduction.rows import Row, Table
 from experiments.reproduction.scale import scaled
-from vggt_jax.parameters import Method
 
 BASE_MODEL = "VGGT"
 _HEADS = "Heads alone"
 """The control: a method that changes nothing but the heads."""
-METHOD_NAMES: Mapping[Method, str] = {
-    "full": "Full",
-    "lora": "LoRA",
-    "pissa": "PiSSA",
-    "adalora": "AdaLoRA",
-    "psv": "PSV",
-    "subspace": "Ours",
-}
-_SYMBOLS: Mapping[Method, str] = {"psv": "D", "subspace": "d"}
-"""Of sizes that are no rank."""
 METRIC_NAMES = {
     "accuracy": "Acc",
     "completeness": "Comp",
@@ -44,7 +34,7 @@ def row_label(row: Row, table: Table, scale: Scale) -> str:
     name = _name(row, row.method, table, scale)
     if not row.size:
         return name
-    return f"{name} ({_SYMBOLS.get(row.method, 'rank')}={scaled(scale, row.size)})"
+    return f"{name} ({METHODS[row.method].symbol}={scaled(scale, row.size)})"
 
 
 def metric_title(metric: str) -> str:
@@ -52,13 +42,13 @@ def metric_title(metric: str) -> str:
     return f"{METRIC_NAMES[metric]} {'↑' if BETTER[metric] > 0 else '↓'}"
 
 
-def _name(row: Row, method: Method, table: Table, scale: Scale) -> str:
+def _name(row: Row, method: str, table: Table, scale: Scale) -> str:
     match table.differs_in:
         case "mined_rank":
             return f"r={scaled(scale, row.mined_rank or scale.mined_rank)}"
         case "allocation":
             return row.allocation.capitalize()
         case "method":
-            return _HEADS if row.part == "heads" else METHOD_NAMES[method]
+            return _HEADS if row.part == "heads" else METHODS[method].label
         case _:
             assert_never(table.differs_in)

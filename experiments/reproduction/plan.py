@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from experiments.data.manifest import Split, Task
-from experiments.finetuning.choice import HEADS, Allocation
+from experiments.finetuning.methods import METHODS
+from experiments.mining.allocation import Allocation
 from experiments.presets import Scale
 from experiments.reproduction.rows import PATTERNS, TABLES, Part, Row, Table, TableName
 from experiments.reproduction.search import first_rates
 from experiments.scenes.schema import Attribute, Setting
-from vggt_jax.parameters import Method
+from vggt_jax.patterns import HEADS
 
 _PARTS: Mapping[tuple[str, ...], Part] = {patterns: part for part, patterns in PATTERNS.items()}
 
@@ -21,7 +22,7 @@ class Search(NamedTuple):
     """What one learning rate is chosen for: a method on a part of the model, for a task."""
 
     task: Task
-    method: Method
+    method: str
     part: Part = "all"
 
     @property
@@ -48,7 +49,7 @@ class Run:
 
     task: Task
     """Task that is fine-tuned for."""
-    method: Method | None
+    method: str | None
     """Method of fine-tuning; None: nothing is trained."""
     size: int
     """Rank or dimension in the paper's numbers; 0 for what has none."""
@@ -93,15 +94,15 @@ def _joined(name: str, part: Part) -> str:
 def run_of(row: Row, table: Table, scale: Scale, seed: int) -> Run:
     """The run behind a row."""
     subspaces = None
-    if row.method == "subspace":
+    options = {} if row.method is None else METHODS[row.method].options
+    if "subspaces" in options:
         subspaces = Subspaces(table.attributes, table.setting, row.mined_rank or scale.mined_rank)
-    with_m = row.method in ("subspace", "psv")
     return Run(
         task=table.task,
         method=row.method,
         size=row.size,
         matrices=row.matrices,
-        plain=HEADS if with_m else (),
+        plain=HEADS if "plain" in options else (),
         subspaces=subspaces,
         allocation=row.allocation if subspaces else "",
         seed=0 if row.method is None else seed,

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any, Literal
 
 from experiments.data.manifest import Split, Task
-from experiments.finetuning.choice import HEADS, Allocation
+from experiments.mining.allocation import Allocation
 from experiments.scenes.schema import Attribute, Setting
-from vggt_jax.parameters import Method
+from vggt_jax.patterns import HEADS
 
 TableName = Literal["1", "2", "3", "4", "5", "s1"]
 Part = Literal["all", "blocks", "heads"]
@@ -25,8 +25,8 @@ Difference = Literal["method", "mined_rank", "allocation"]
 class Row:
     """What a line of a table stands for, in the paper's sizes; two lines of one table are never equal."""
 
-    method: Method | None = None
-    """Method of fine-tuning; None is the base model as it is."""
+    method: str | None = None
+    """Method of fine-tuning, a key of :data:`experiments.finetuning.methods.METHODS`; None is the base model as it is."""
     size: int = 0
     """r of lora, pissa and adalora, d of subspace, D of psv; 0 for what has no size."""
     mined_rank: int | None = None

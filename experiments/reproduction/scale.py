@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from experiments.finetuning.methods import METHODS
 from experiments.presets import Scale
-from vggt_jax.parameters import Method
 
 _PLAIN_RANK = 16
 """The paper's, of the plain LoRA beside M."""
@@ -14,10 +14,10 @@ def scaled(scale: Scale, number: int) -> int:
     return max(1, number // scale.divisor)
 
 
-def sizes(scale: Scale, method: Method | None, size: int) -> dict[str, int]:
+def sizes(scale: Scale, method: str | None, size: int) -> dict[str, int]:
     """``rank`` and ``dim`` at this scale, of those that a method has, where the paper's size is ``size``."""
-    if method in ("lora", "pissa", "adalora"):
-        return {"rank": scaled(scale, size)}
-    if method in ("subspace", "psv"):
-        return {"dim": scaled(scale, size), "rank": scaled(scale, _PLAIN_RANK)}
-    return {}
+    if method is None:
+        return {}
+    kind = METHODS[method]
+    found = {} if kind.size is None else {kind.size: scaled(scale, size)}
+    return found | ({"rank": scaled(scale, _PLAIN_RANK)} if "plain" in kind.options else {})

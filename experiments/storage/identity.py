@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
@@ -24,7 +24,8 @@ def identity(settings: Any) -> Any:
 
     Every field of a dataclass (nested ones too) takes part, unless its metadata is :data:`NO_EFFECT`, so that a new field
     counts from the day on which it is added. Values are converted by the declared types: in a ``float`` field 8 and 8.0 are
-    the same, a tuple is a list, a path is a string.
+    the same, a tuple is a list, a path is a string. Where a field holds an instance of a subclass of its declared dataclass,
+    the name of that class counts too.
 
     Args:
         settings: a dataclass or msgspec struct, or mappings and sequences of such.
@@ -33,9 +34,14 @@ def identity(settings: Any) -> Any:
         TypeError: a value is not of its declared type, which is a fault of the program.
     """
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
-        settings = _with_declared_types(settings)
-        fields = [field for field in dataclasses.fields(settings) if not field.metadata.get(_IGNORED, False)]
-        return {field.name: identity(getattr(settings, field.name)) for field in fields}
+        kinds = get_type_hints(type(settings))
+        return {
+            field.name: _by_declared_type(
+                getattr(settings, field.name), kinds[field.name], f"{type(settings).__name__}.{field.name}"
+            )
+            for field in dataclasses.fields(settings)
+            if not field.metadata.get(_IGNORED, False)
+        }
     if isinstance(settings, Mapping):
         return {str(identity(name)): identity(value) for name, value in settings.items()}
     if isinstance(settings, list | tuple):
@@ -59,10 +65,13 @@ def stage_folder(store: Path, stage: str, label: str, depends_on: Mapping[str, A
     return store / stage / f"{label}-{digest(depends_on)}"
 
 
-def _with_declared_types(settings: Any) -> Any:
-    """The same dataclass with every value of the type that its field declares."""
+def _by_declared_type(value: Any, kind: Any, name: str) -> Any:
+    """The identity of a field's value as the type that the field declares; of a subclass, with the name of the class."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        own = identity(value)
+        return own if type(value) in (kind, *get_args(kind)) else {"type": type(value).__name__, **own}
     try:
-        plain = msgspec.to_builtins(settings, enc_hook=str)
-        return msgspec.convert(plain, type(settings), dec_hook=lambda kind, value: kind(value))
+        plain = msgspec.to_builtins(value, enc_hook=str)
+        return identity(msgspec.convert(plain, kind, dec_hook=lambda kind, value: kind(value)))
     except msgspec.ValidationError as error:
-        raise TypeError(f"{type(settings).__name__}: {error}") from error
+        raise TypeError(f"{name}: {error}") from error

@@ -2,9 +2,7 @@ import jax
 import pytest
 
 from experiments.evaluation.predictions import Model
-from experiments.finetuning.full import train_parameters
 from experiments.models import load_base, read_base
-from experiments.training.optimizer import OptimizerSettings
 from tests.experiments.finetuning import small
 
 
@@ -12,7 +10,8 @@ from tests.experiments.finetuning import small
 def tuned(tmp_path_factory):
     """The folder that full fine-tuning leaves, before the first step."""
     folder = tmp_path_factory.mktemp("run")
-    trainable = train_parameters(small.base(), ["aggregator.*"], OptimizerSettings(3))
+    settings = small.settings("full", folder, matrices=("aggregator.*",))
+    trainable = settings.method.trainable(small.base(), settings)
     return trainable.write(folder, jax.tree.map(lambda leaf: leaf[0], trainable.params), {"method": "full"})
 
 

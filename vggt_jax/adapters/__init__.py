@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vggt_jax.adapters.pissa import PiSSA, principal_part
     from vggt_jax.adapters.principal_basis import principal_bases
     from vggt_jax.adapters.rank_allocation import Allocated, RankAllocation, triplet_scores
-    from vggt_jax.adapters.subspace_form import SubspaceForm
+    from vggt_jax.adapters.subspace_form import SubspaceForm, abstract_bases
 
 __all__ = [
     "AdaLoRA",
@@ -37,6 +37,7 @@ __all__ = [
     "RankAllocation",
     "SubspaceForm",
     "Triplets",
+    "abstract_bases",
     "fingerprint",
     "initialize",
     "load_adapter",
@@ -60,6 +61,6 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "pissa": ["PiSSA", "principal_part"],
         "principal_basis": ["principal_bases"],
         "rank_allocation": ["Allocated", "RankAllocation", "triplet_scores"],
-        "subspace_form": ["SubspaceForm"],
+        "subspace_form": ["SubspaceForm", "abstract_bases"],
     },
 )

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import jax
@@ -28,6 +27,7 @@ from jaxtyping import Array, Key
 from subspace import LowRank
 from subspace.errors import InputError
 from vggt_jax.adaptable import Matrix
+from vggt_jax.patterns import matching
 
 Params = Any
 """A pytree of arrays, what one maker trains."""
@@ -96,10 +96,7 @@ def select(matrices: Mapping[str, Matrix], patterns: Sequence[str]) -> dict[str,
 
     ``*`` stands for any characters, dots included. Raises ValueError for a pattern that matches nothing.
     """
-    matched = {pattern: {path for path in matrices if fnmatchcase(path, pattern)} for pattern in patterns}
-    if empty := [pattern for pattern, paths in matched.items() if not paths]:
-        raise InputError(f"no adaptable matrix matches {', '.join(empty)}; names are like {next(iter(matrices), '')}")
-    chosen = set().union(*matched.values())
+    chosen = matching({path: (path,) for path in matrices}, patterns, "adaptable matrix")
     return {path: matrix for path, matrix in matrices.items() if path in chosen}
 
 

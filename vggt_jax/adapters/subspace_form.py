@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from subspace import Basis, LowRank
+from vggt_jax.adaptable import Matrix
 
 
 @jax.tree_util.register_dataclass
@@ -33,3 +35,19 @@ class SubspaceForm:
 
     def deltas(self, params: Mapping[str, Float[Array, "*layers D_output D_input"]]) -> dict[str, LowRank]:
         return {path: self.bases[path].expand(M) for path, M in params.items()}
+
+
+def abstract_bases(matrices: Mapping[str, Matrix], dim: int) -> dict[str, Basis]:
+    """Bases of which only the shapes are known, with the paper's min(``dim``, n, m) columns on both sides.
+
+    For :func:`vggt_jax.adapters.trained_numbers`, and to compile what nobody runs.
+    """
+    return {path: _abstract_basis(matrix, min(dim, matrix.n, matrix.m)) for path, matrix in matrices.items()}
+
+
+def _abstract_basis(matrix: Matrix, side: int) -> Basis:
+    def of(*shape: int, dtype: Any = jnp.float32) -> Any:
+        return jax.ShapeDtypeStruct((*matrix.stack, *shape), dtype)
+
+    rank, spectrum = of(dtype=jnp.int32), of(side)
+    return Basis(of(matrix.n, side), of(matrix.m, side), rank, rank, spectrum, spectrum)

@@ -5,9 +5,10 @@ from flax import nnx
 
 from experiments.benchmarks import model_forward, step_memory
 from experiments.benchmarks.adapter_step import AdapterStep, subspace_form
+from experiments.finetuning.methods.psv import PSV
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import trained_numbers
-from vggt_jax.parameters import abstract_model, trainable_parameters
+from vggt_jax.parameters import abstract_model
 
 
 def test_random_weights_keep_the_size_of_activations():
@@ -26,7 +27,7 @@ def test_random_weights_keep_the_size_of_activations():
 def test_bases_of_the_benchmark_are_orthonormal_and_can_be_abstract():
     config = VGGTConfig.nano()
     real, abstract = (subspace_form(config, 16, abstract=is_abstract) for is_abstract in (False, True))
-    expected = trainable_parameters(config, "subspace", 16, plain_parts=()).total
+    expected = PSV(dim=16, plain=None).count(config).total
     assert sum(trained_numbers(real).values()) == sum(trained_numbers(abstract).values()) == expected
     for path, basis in real.bases.items():
         for side in "AB":

@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.data.dataset import Views
-from experiments.finetuning.choice import choose
 from experiments.finetuning.data import TuningData
+from experiments.finetuning.methods import METHODS
+from experiments.finetuning.settings import Settings
 from experiments.models import Base
-from experiments.presets import PRESETS
+from experiments.presets import PRESETS, Extraction
+from experiments.training.optimizer import OptimizerSettings
 from subspace import LowRank
 from tests.experiments.analysis.planted import write_subspace
 from tests.experiments.pretraining.small import box_scene
@@ -26,6 +28,7 @@ PRESET = replace(
     PRESETS["nano"].training, steps=3, images=4, fewest_views=2, most_views=2, held_out_views=2, held_out=2, rank=2,
     alpha=2.0, peak_rate=0.1, cache_tokens=False,
 )  # fmt: skip
+TINY = replace(PRESETS["nano"], training=PRESET, extraction=Extraction(2))
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,18 @@ def data():
     )
 
 
-def choice(method, store, **settings):
-    settings = {"matrices": MATRICES, **({"target_rank": 1} if method == "adalora" else {}), **settings}
-    return replace(choose(method=method, data=["boxes"], store=str(store), **settings), preset=PRESET)
+def settings(method, store, seed=0, **given):
+    """Of the tiny preset, with the method's options in ``given``."""
+    given = {"matrices": MATRICES, **({"target_rank": 1} if method == "adalora" else {}), **given}
+    fields = ("images", "fewest_views", "most_views", "held_out", "held_out_views", "cache_tokens")
+    return Settings(
+        method=METHODS[method].of(TINY, **given),
+        data=(Path("boxes"),),
+        optimizer=OptimizerSettings(PRESET.steps, PRESET.peak_rate),
+        **{name: getattr(PRESET, name) for name in fields},
+        seed=seed,
+        store=Path(store),
+    )
 
 
 def matrices():

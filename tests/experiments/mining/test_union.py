@@ -5,12 +5,14 @@ from math import prod
 import numpy as np
 import pytest
 
+from experiments.finetuning.methods.psv import PSV
+from experiments.mining.allocation import allocate, layer_dims
 from experiments.mining.folder import read_folder
-from experiments.mining.union import allocate, layer_dims, unite
+from experiments.mining.union import unite
 from subspace import merge_subspaces
 from tests.experiments.finetuning import small
 from vggt_jax.adapters import SubspaceForm, select, trained_numbers
-from vggt_jax.parameters import by_part, trainable_parameters
+from vggt_jax.parameters import by_part
 
 QKV = "aggregator.frame_blocks.attn.qkv"
 SMALL = "camera_head.pose_branch.fc2"
@@ -20,7 +22,7 @@ SMALL = "camera_head.pose_branch.fc2"
 def mined(tmp_path_factory):
     folder = tmp_path_factory.mktemp("subspaces")
     names = ("texture", "geometry")
-    return {name: read_folder(small.subspace_folder(folder / name, name, i, dim=3), "") for i, name in enumerate(names)}
+    return {name: read_folder(small.subspace_folder(folder / name, name, i, dim=3)) for i, name in enumerate(names)}
 
 
 def united(mined, budget, paths):
@@ -51,7 +53,7 @@ def test_m_has_the_papers_side_and_count(mined, dim):
     """One for each matrix, of side min(number of attributes · d, n, m)."""
     union = united(mined, dim, small.matrices())
     found = by_part(trained_numbers(SubspaceForm(union.square())))
-    assert found == trainable_parameters(small.tiny.CONFIG, "subspace", 2 * dim, plain_parts=())
+    assert found == PSV(dim=2 * dim, plain=None).count(small.tiny.CONFIG)
     each = [min(dim, x.n, x.m) for x in small.matrices().values() for _ in range(prod(x.stack))]
     np.testing.assert_allclose(union.spent["texture"], np.mean(each))
 
@@ -69,7 +71,7 @@ def test_allocations_follow_the_effective_ranks(tmp_path):
     spectrum[:, 0] = 1
     spectrum[3, :5] = 1
     folder = small.subspace_folder(tmp_path / "x", "texture", 0, dim=6, spectra={QKV: spectrum}, only=[QKV])
-    mined = {"texture": read_folder(folder, "")}
+    mined = {"texture": read_folder(folder)}
     for allocation, ranks in (("uniform", [2, 2, 2, 2]), ("importance", [0, 0, 0, 4]), ("exact", [1, 1, 1, 5])):
         dims = {path: allocate(mined, path, allocation, 2) for path in stack}
         np.testing.assert_array_equal(dims[QKV], [ranks])

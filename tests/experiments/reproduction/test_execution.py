@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 
 from experiments.evaluation.results import METRICS, Results
-from experiments.finetuning.run import SECONDS, Tuned
+from experiments.finetuning.run import FineTuned
 from experiments.reproduction import execution
 from experiments.reproduction.execution import Execution, Job
 from experiments.reproduction.settings import Settings
 from experiments.training.loop import Diverged
 from tests.experiments.reproduction.planted import plan
 from vggt_jax.parameters import ParameterCount
-
-FACTS = {SECONDS: "90.0"}
 
 
 class Measured(SimpleNamespace):
@@ -29,12 +27,19 @@ def calls(monkeypatch):
     """What was trained and evaluated, in the place of doing it."""
     made = []
 
-    def tune(choice, base, data, announce):
-        made.append(choice)
-        folder = choice.store / "run"
-        after = np.array([0.25, 0.75])
-        return Tuned(
-            folder, folder / "adapter", ParameterCount({"depth_head": 7}), {"loss": np.ones(2)}, {"loss": after}, FACTS
+    def tune(settings, base, data, reporter):
+        made.append(settings)
+        folder = settings.store / "run"
+        return FineTuned(
+            folder=folder,
+            result=folder / "adapter",
+            weights="nano",
+            adapter=folder / "adapter",
+            parameters=ParameterCount({"depth_head": 7}),
+            before={"loss": np.ones(2)},
+            after={"loss": np.array([0.25, 0.75])},
+            seconds=90.0,
+            statistics={"mean_rank_left": 1.5},
         )
 
     def evaluate(predict, dataset, views, mask):
@@ -49,7 +54,7 @@ def calls(monkeypatch):
     monkeypatch.setattr(execution, "tune", tune)
     monkeypatch.setattr(execution, "evaluate_dataset", evaluate)
     monkeypatch.setattr(execution, "Dataset", dataset)
-    monkeypatch.setattr(execution, "Model", lambda weights, adapter: (weights, adapter))
+    monkeypatch.setattr(execution, "Model", lambda *given: given)
     monkeypatch.setattr(
         execution,
         "read_data",
@@ -80,8 +85,8 @@ def test_a_rate_that_diverges_is_infinitely_bad(tmp_path, calls, monkeypatch):
     wanted = plan("3")
     lora = job(next(run for run in wanted.runs if run.method == "lora"))
     assert make(tmp_path, wanted).validation_loss(lora) == 0.5
-    (choice,) = calls
-    assert choice.preset.held_out == wanted.scale.held_out == 16
+    (settings,) = calls
+    assert settings.held_out == wanted.scale.held_out == 16
 
     def diverging(*_):
         raise Diverged("training stopped at step 12: …")
@@ -106,11 +111,11 @@ def test_a_run_that_a_rate_harms_gets_the_next_lower_one(tmp_path, calls, monkey
     lora = job(next(run for run in wanted.runs if run.method == "lora"), rate=2.5e-3)
     tune, tried = execution.tune, []
 
-    def tune_to(choice, *others):
-        tried.append(choice.preset.peak_rate)
+    def tune_to(settings, *others):
+        tried.append(settings.optimizer.peak_rate)
         if (loss := after[tried[-1]]) is None:
             raise Diverged("training stopped at step 12: …")
-        return replace(tune(choice, *others), after={"loss": np.full(2, loss)})
+        return replace(tune(settings, *others), after={"loss": np.full(2, loss)})
 
     monkeypatch.setattr(execution, "tune", tune_to)
     execute, said = make(tmp_path, wanted), []
@@ -127,14 +132,13 @@ def test_sizes_are_the_scales_and_each_method_gets_what_is_its_own(tmp_path, cal
     execute = make(tmp_path, wanted)
     execute.record(job(next(run for run in wanted.runs if run.method == "subspace" and run.task == "glass")))
     blocks = next(c for c in calls if not isinstance(c, tuple))
-    assert (blocks.dim, blocks.preset.rank, blocks.preset.alpha) == (8, 2, 2.0)
-    assert blocks.matrices == ("aggregator.*",) and blocks.plain == ("camera_head.*", "depth_head.*")
-    assert [path.name for path in blocks.subspaces] == [
-        f"{a}_r64" for a in ("texture", "geometry", "camera", "lighting")
-    ]
-    assert blocks.preset.peak_rate == 1e-3
+    ours = blocks.method
+    assert (ours.dim, ours.plain.rank, ours.plain.scale) == (8, 2, 1.0)
+    assert ours.matrices == ("aggregator.*",) and ours.plain.matrices == ("camera_head.*", "depth_head.*")
+    assert [path.name for path in ours.subspaces] == [f"{a}_r64" for a in ("texture", "geometry", "camera", "lighting")]
+    assert blocks.optimizer.peak_rate == 1e-3
     execute.record(job(next(run for run in wanted.runs if run.allocation == "importance")))
-    assert calls[-3].allocation == "importance" and calls[-3].dim == 2
+    assert calls[-3].method.allocation == "importance" and calls[-3].method.dim == 2
 
 
 def test_every_test_set_of_the_task_is_evaluated_with_its_views_and_mask(tmp_path, calls):

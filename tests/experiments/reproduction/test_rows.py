@@ -1,17 +1,17 @@
 """The rows are the paper's: labels, order, columns and numbers of trained parameters."""
 
 import re
+from pathlib import Path
 
 import pytest
 
+from experiments.finetuning.methods import METHODS
 from experiments.presets import PRESETS
 from experiments.reproduction.labels import row_label
 from experiments.reproduction.paper import printed
 from experiments.reproduction.rows import BASE, CONTROL, FULL, TABLES, adalora, lora, ours, pissa, psv
 from vggt_jax import VGGTConfig
-from vggt_jax.parameters import trainable_parameters
 
-BLOCK_PARTS = ("aggregator.frame_blocks", "aggregator.global_blocks")
 EVERY_ROW = [(name, row) for name, table in TABLES.items() for row in table.rows]
 PRINTED_COUNTS = [(name, row) for name, row in EVERY_ROW if row != CONTROL and printed()[name][row].parameters]
 
@@ -34,9 +34,10 @@ def test_sizes_are_those_that_the_paper_prints(name, row):
 
 @pytest.mark.parametrize(("name", "row"), PRINTED_COUNTS)
 def test_the_number_of_trained_parameters_is_the_printed_one(name, row):
-    size = max(1, row.size) * (len(TABLES[name].attributes) if row.method == "subspace" else 1)
-    parts = {"parts": BLOCK_PARTS} if row.part == "blocks" else {}
-    count = trainable_parameters(VGGTConfig.vggt_1b(), row.method, size, **parts).total
+    kind = METHODS[row.method]
+    own = {"subspaces": tuple(map(Path, TABLES[name].attributes))} if "subspaces" in kind.options else {}
+    sizes = {} if kind.size is None else {kind.size: row.size}
+    count = kind.of(PRESETS["vggt_1b"], matrices=row.matrices, **sizes, **own).count(VGGTConfig.vggt_1b()).total
     paper = float(printed()[name][row].parameters.removesuffix(" M"))
     if row.method == "adalora":  # printed 0.05 to 0.1 M above what its published form trains, at every rank
         assert 0.04 < paper - count / 1e6 < 0.11
@@ -45,8 +46,9 @@ def test_the_number_of_trained_parameters_is_the_printed_one(name, row):
 
 
 def test_the_control_is_ours_without_an_m():
-    heads = trainable_parameters(VGGTConfig.vggt_1b(), "lora", CONTROL.size, parts=("camera_head", "depth_head")).total
-    with_m = trainable_parameters(VGGTConfig.vggt_1b(), "subspace", 16).total
+    config = VGGTConfig.vggt_1b()
+    heads = METHODS["lora"].of(PRESETS["vggt_1b"], matrices=CONTROL.matrices, rank=CONTROL.size).count(config).total
+    with_m = METHODS["psv"].of(PRESETS["vggt_1b"], dim=16).count(config).total
     m_of_192_and_of_heads = 3_814_630 - 3_753_280  # published facts of Table 4's smallest row
     assert heads == 3_753_280 and with_m - heads == m_of_192_and_of_heads
 

@@ -1,0 +1,52 @@
+"""PSV, the paper's Table 4: M between the leading singular vectors of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from experiments.finetuning.inside_bases import InsideBases
+from experiments.finetuning.method import AdapterMethod, Option, check_positive
+
+if TYPE_CHECKING:
+    from flax import nnx
+
+    from experiments.presets import Preset
+    from vggt_jax.adaptable import Matrix
+    from vggt_jax.adapters import Maker
+
+_ATTRIBUTES = 4
+"""The paper's: texture, geometry, camera and lighting."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PSV(InsideBases, AdapterMethod):
+    """dW = U M Vᵀ with U and V the leading singular vectors of W, frozen, and as in Ours a plain LoRA on the heads.
+
+    This is the form of LoRA-XS (:class:`experiments.finetuning.methods.lora_xs.LoRAXS`), whose matrix is Σ⁻¹ M: the same
+    updates can be reached, under Adam at another pace along each direction.
+    """
+
+    name = "psv"
+    label = "PSV"
+    size, symbol = "dim", "D"
+    options = InsideBases.options | {
+        "dim": Option("D, side of M; by default four times d' of the preset (nano 32, vggt_1b 64)"),
+    }
+
+    dim: int
+    """D, singular directions of each weight; a matrix with fewer rows or columns has as many."""
+
+    def __post_init__(self) -> None:
+        check_positive(dim=self.dim)
+
+    @classmethod
+    def defaults(cls, preset: Preset) -> dict[str, Any]:
+        return {"dim": _ATTRIBUTES * preset.extraction.dim}
+
+    def maker(self, parameters: nnx.State, matrices: Mapping[str, Matrix]) -> Maker:
+        from vggt_jax import adapters
+
+        chosen = adapters.select(matrices, self.matrices)
+        return self.with_plain(adapters.principal_bases(parameters, chosen, self.dim), matrices)

@@ -1,0 +1,133 @@
+"""What a fine-tuning is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from experiments.finetuning.data import TuningData
+from experiments.finetuning.method import Method
+from experiments.finetuning.methods import METHODS
+from experiments.models import Base
+from experiments.presets import PRESETS, PresetName
+from experiments.storage.identity import NO_EFFECT, identity
+from experiments.training.losses import Objective
+from experiments.training.optimizer import OptimizerSettings
+from experiments.training.trackers import TrackerName
+from subspace.errors import InputError
+from vggt_jax.config import DType
+
+RECIPE = 1
+"""Version of how a fine-tuning is done. It becomes another one when equal settings would give other results."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One fine-tuning: a method on a base model, with data and a schedule.
+
+    Raises InputError for settings that contradict each other.
+    """
+
+    method: Method
+    """What is trained, with the method's own settings."""
+    data: tuple[Path, ...] = field(metadata=NO_EFFECT)  # their content counts, see depends_on
+    """Folders of finished data sets to train on."""
+    weights: str = field(default="nano", metadata=NO_EFFECT)  # likewise
+    """The model that is fine-tuned, in a form that :func:`weights_convert.load_vggt` takes."""
+    optimizer: OptimizerSettings
+    """Steps, learning rate, clipping and decay."""
+    objective: Objective = field(default_factory=Objective)
+    """Losses that training minimises."""
+    images: int
+    """Number of pictures in a step."""
+    fewest_views: int
+    """Smallest number of views in the sequences that the pictures of a step are arranged in."""
+    most_views: int
+    """Largest number of views in the sequences that the pictures of a step are arranged in."""
+    held_out: int
+    """Number of each data set's last scenes, which are validated on and not trained on."""
+    held_out_views: int
+    """Number of views of a held-out scene, shown as one sequence."""
+    dtype: DType = "float32"
+    """Type of the matrix products in encoder and aggregator."""
+    seed: int = 0
+    """Of what a method draws, and of the order of scenes and views."""
+    remat: bool = field(default=False, metadata=NO_EFFECT)
+    """Recompute the blocks in the backward pass, which saves memory."""
+    cache_tokens: bool = field(default=True, metadata=NO_EFFECT)
+    """Keep the frozen encoder's tokens of every picture in the store."""
+    log: tuple[TrackerName, ...] = field(default=(), metadata=NO_EFFECT)
+    """Where metrics go besides ``metrics.jsonl``: TensorBoard's event files, Weights & Biases."""
+    store: Path = field(default=Path("runs"), metadata=NO_EFFECT)
+    """Folder of finished and interrupted work, shared by all commands."""
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise InputError("data: name at least one data set, a folder with a manifest.json", argument="data")
+        if self.held_out < 0:
+            raise InputError(f"held_out must be at least 0, got {self.held_out}", argument="held_out")
+
+    @classmethod
+    def of(
+        cls,
+        preset: PresetName,
+        method: Method | str,
+        *,
+        data: Iterable[Path | str],
+        weights: str | None = None,
+        steps: int | None = None,
+        peak_rate: float | None = None,
+        **changes: Any,
+    ) -> Settings:
+        """Settings of a preset, with changes::
+
+            Settings.of("nano", LoRA(rank=4), data=["runs/data/glass/dataset_00"], steps=50)
+
+        Args:
+            preset: whose schedule, number type and base model are taken.
+            method: what is trained, or the name of a method with the preset's sizes.
+            data: folders of data sets.
+            weights: the model that is fine-tuned; by default the preset's.
+            steps: training steps; by default the preset's.
+            peak_rate: learning rate after the warm-up; by default the preset's.
+            changes: any other fields.
+
+        Raises InputError for settings that contradict each other.
+        """
+        training = PRESETS[preset].training
+        optimizer = OptimizerSettings(
+            training.steps if steps is None else steps, training.peak_rate if peak_rate is None else peak_rate
+        )
+        found: dict[str, Any] = {
+            "optimizer": optimizer,
+            **{
+                name: getattr(training, name)
+                for name in (
+                    "images", "fewest_views", "most_views", "held_out", "held_out_views", "dtype", "remat", "cache_tokens"
+                )
+            },
+            **changes,
+        }  # fmt: skip
+        return cls(
+            method=METHODS[method].of(PRESETS[preset]) if isinstance(method, str) else method,
+            data=tuple(map(Path, data)),
+            weights=PRESETS[preset].weights if weights is None else weights,
+            **found,
+        )
+
+
+def depends_on(settings: Settings, base: Base, data: TuningData) -> dict[str, Any]:
+    """Everything that the results depend on, as JSON can hold it: settings, and what the named files hold.
+
+    Raises what :meth:`experiments.finetuning.method.Method.inputs` raises.
+    """
+    return {
+        "recipe": RECIPE,
+        "method": settings.method.name,
+        "base": {"name": base.identity.name, "fingerprint": base.identity.fingerprint},
+        "data": list(data.sha256.values()),
+        "inputs": settings.method.inputs(base),
+        "settings": identity(settings),
+    }
