@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -32,7 +31,7 @@ def _options() -> dict[str, dict[str, Option]]:
     return found
 
 
-def _define(flag: str, by_method: dict[str, Option]) -> None:
+def _define(flag: str, by_method: dict[str, Option], values: flags.FlagValues) -> None:
     """A flag whose help says which methods have it, unless all have it in one meaning."""
     meanings: dict[str, list[str]] = {}
     for method, option in by_method.items():
@@ -44,17 +43,77 @@ def _define(flag: str, by_method: dict[str, Option]) -> None:
     option = next(iter(by_method.values()))
     match option.kind:
         case "integer":
-            flags.DEFINE_integer(flag, None, text, lower_bound=1)
+            flags.DEFINE_integer(flag, None, text, lower_bound=1, flag_values=values)
         case "names":
-            flags.DEFINE_list(flag, None, text)
+            flags.DEFINE_list(flag, None, text, flag_values=values)
         case "paths":
-            DEFINE_paths(flag, None, text)
+            DEFINE_paths(flag, None, text, flag_values=values)
         case "choice":
-            flags.DEFINE_enum(flag, None, list(option.choices), text)
+            flags.DEFINE_enum(flag, None, list(option.choices), text, flag_values=values)
 
 
-def _method(given: Any) -> Method:
-    """The method with the preset's sizes and the flags that were given."""
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
+    """The flags of this command."""
+    from experiments.presets import PRESETS
+
+    flags.DEFINE_enum(
+        "method",
+        "subspace",
+        list(METHODS),
+        "what is trained: " + "; ".join(f"{name}: {method.label}" for name, method in METHODS.items()),
+        flag_values=values,
+    )
+    DEFINE_paths("data", [], "folders of data sets of experiments.generate, with commas", flag_values=values)
+    for name, by_method in _options().items():
+        _define(name, by_method, values)
+    flags.DEFINE_enum(
+        "preset", "nano", list(PRESETS), "nano: minutes on a CPU; vggt_1b: the paper's numbers", flag_values=values
+    )
+    DEFINE_path_or_name(
+        "weights",
+        None,
+        "the base model, as for experiments.extract; by default nano, or for vggt_1b hf:facebook/VGGT-1B",
+        flag_values=values,
+    )
+    flags.DEFINE_integer("steps", None, "training steps (nano 100, vggt_1b 24,000)", lower_bound=1, flag_values=values)
+    flags.DEFINE_float(
+        "peak_rate",
+        None,
+        "learning rate after the warm-up (nano 1e-3, vggt_1b 1e-5)",
+        lower_bound=0,
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "held_out",
+        None,
+        "scenes at the end of each data set to validate on (nano 4, vggt_1b 8)",
+        lower_bound=0,
+        flag_values=values,
+    )
+    flags.DEFINE_integer("seed", 0, "of what is drawn and of the order of the data", lower_bound=0, flag_values=values)
+    flags.DEFINE_list(
+        "log",
+        [],
+        "where metrics go besides metrics.jsonl, with commas: tensorboard (event files in the run's folder), wandb",
+        flag_values=values,
+    )
+    DEFINE_path(
+        "store",
+        "runs",
+        "folder of finished and interrupted work, and of results, shared by commands",
+        flag_values=values,
+    )
+    DEFINE_path("output", None, "folder of the results; by default STORE/finetune/METHOD-HASH", flag_values=values)
+    flags.DEFINE_boolean(
+        "overwrite", False, "replace results of other settings in the output folder", flag_values=values
+    )
+
+
+def method_of(given: Any) -> Method:
+    """The method with the preset's sizes and the flags that were given.
+
+    Raises InputError for flags that the method does not have, and for settings that contradict each other.
+    """
     from experiments.presets import PRESETS
 
     kind = METHODS[given.method]
@@ -74,7 +133,7 @@ def main(_: Sequence[str]) -> None:
     start = time.perf_counter()
     if not given.data:
         raise InputError("--data: name at least one data set, a folder with a manifest.json")
-    method = _method(given)
+    method = method_of(given)
 
     from experiments.process.compilation_cache import keep_compiled
     from experiments.process.reporting import console
@@ -93,12 +152,12 @@ def main(_: Sequence[str]) -> None:
         steps=given.steps,
         peak_rate=given.peak_rate,
         seed=given.seed,
+        log=tuple(given.log),
         store=given.store,
         **changes,
     )
-    tuned = finetune(
-        settings, console(), None if given.output is None else Path(given.output).absolute(), given.overwrite
-    )
+    output = None if given.output is None else given.output.absolute()
+    tuned = finetune(settings, console(), output, given.overwrite)
     assert tuned.output is not None
     print(describe(method.label, tuned.parameters))
     print(verdict(tuned))
@@ -108,30 +167,5 @@ def main(_: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    from experiments.presets import PRESETS
-
-    flags.DEFINE_enum(
-        "method",
-        "subspace",
-        list(METHODS),
-        "what is trained: " + "; ".join(f"{name}: {method.label}" for name, method in METHODS.items()),
-    )
-    DEFINE_paths("data", [], "folders of data sets of experiments.generate, with commas")
-    for name, by_method in _options().items():
-        _define(name, by_method)
-    flags.DEFINE_enum("preset", "nano", list(PRESETS), "nano: minutes on a CPU; vggt_1b: the paper's numbers")
-    DEFINE_path_or_name(
-        "weights",
-        None,
-        "the base model, as for experiments.extract; by default nano, or for vggt_1b hf:facebook/VGGT-1B",
-    )
-    flags.DEFINE_integer("steps", None, "training steps (nano 100, vggt_1b 24,000)", lower_bound=1)
-    flags.DEFINE_float("peak_rate", None, "learning rate after the warm-up (nano 1e-3, vggt_1b 1e-5)", lower_bound=0)
-    flags.DEFINE_integer(
-        "held_out", None, "scenes at the end of each data set to validate on (nano 4, vggt_1b 8)", lower_bound=0
-    )
-    flags.DEFINE_integer("seed", 0, "of what is drawn and of the order of the data", lower_bound=0)
-    DEFINE_path("store", "runs", "folder of finished and interrupted work, and of results, shared by commands")
-    DEFINE_path("output", None, "folder of the results; by default STORE/finetune/METHOD-HASH")
-    flags.DEFINE_boolean("overwrite", False, "replace results of other settings in the output folder")
+    define_flags()
     run(main)

@@ -1,21 +1,19 @@
-"""What each method trains: from the base model's own loss, exactly as many numbers as it says."""
+"""What all methods have in common: one file each, exact counts, flags that say what they mean."""
 
-from dataclasses import replace
+import sys
+from dataclasses import fields, replace
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
-from flax import nnx
 
-from experiments.finetuning.full import joined, split
-from experiments.finetuning.methods import allocating, make_trainable, with_penalty
-from experiments.training.optimizer import OptimizerSettings, make_optimizer
+from experiments.finetune import _options
+from experiments.finetuning import METHODS, methods
+from experiments.finetuning.method import Method
+from subspace.errors import InputError
 from tests.experiments.finetuning import small
-from vggt_jax import VGGTConfig
-from vggt_jax.adapters import RankAllocation, Triplets, orthogonality
-from vggt_jax.deltas import dotted
-from vggt_jax.parameters import abstract_model, by_part, trainable_parameters
+
+MATRICES = ("aggregator.frame_blocks.attn.qkv", "camera_head.pose_branch.fc2", "depth_head.projects.0")
+PLAIN = ("camera_head.pose_branch.*",)
 
 
 @pytest.fixture(scope="module")
@@ -24,109 +22,78 @@ def base():
 
 
 @pytest.fixture(scope="module")
-def subspaces(base, tmp_path_factory):
+def settings(base, tmp_path_factory):
+    """``settings(method, **options)`` on few matrices of the tiny model, two attributes with two directions each."""
     folder = tmp_path_factory.mktemp("subspaces")
-    return [
-        str(small.subspace_folder(folder / name, name, i, base=base)) for i, name in enumerate(("texture", "camera"))
-    ]
+    subspaces = tuple(
+        small.subspace_folder(folder / name, name, i, base=base) for i, name in enumerate(("texture", "camera"))
+    )
 
-
-@pytest.fixture(scope="module")
-def trainable(base, subspaces, tmp_path_factory):
-    """``trainable(method, **flags)`` on all matrices."""
-
-    def make(method, **flags):
-        needed = {"psv": {"dim": 4}, "subspace": {"subspaces": subspaces}}.get(method, {})
-        choice = small.choice(method, tmp_path_factory.getbasetemp(), matrices=["*"], **needed, **flags)
-        return make_trainable(choice, base)
+    def make(method, **options):
+        own = {"subspaces": subspaces} if "subspaces" in METHODS[method].options else {}
+        own |= {"plain": PLAIN} if "plain" in METHODS[method].options else {}
+        return small.settings(method, folder, **({"matrices": MATRICES} | own | options))
 
     return make
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "pissa", "adalora", "psv", "subspace"])
-def test_counts_are_those_of_the_tables(method, trainable):
-    """D = 4 of two attributes with two directions each, rank 2; the rank of the heads' plain LoRA is the same."""
-    found = trainable(method)
-    rank = 4 if method in ("psv", "subspace") else 2
-    expected = trainable_parameters(small.tiny.CONFIG, method, rank, plain_rank=2)
-    assert found.count.parts == {part: count for part, count in expected.parts.items() if count}
-    numbers = sum(leaf.size for leaf in jax.tree.leaves(found.params))
-    assert numbers == found.count.total
+@pytest.mark.parametrize("method", METHODS)
+def test_counts_are_exact_before_and_after_anything_is_made(method, settings, base):
+    wanted = settings(method)
+    found = wanted.method.trainable(base, wanted)
+    assert found.count == wanted.method.count(base.config)
+    assert sum(leaf.size for leaf in jax.tree.leaves(found.params)) == found.count.total
+    assert all(len(leaf) == 1 for leaf in jax.tree.leaves(found.params))
 
 
-def test_which_matrices_get_an_m_and_which_a_plain_lora_is_a_setting(base, subspaces, tmp_path):
-    blocks = ("aggregator.frame_blocks", "aggregator.global_blocks")
-    choice = small.choice("subspace", tmp_path, subspaces=subspaces, matrices=["aggregator.*"], plain=["camera_head.*"])
-    expected = trainable_parameters(
-        small.tiny.CONFIG, "subspace", 4, parts=blocks, plain_parts=["camera_head"], plain_rank=2
-    )
-    assert make_trainable(choice, base).count == expected
-    nothing = replace(choice, plain=())
-    assert make_trainable(nothing, base).count.parts.keys() == set(blocks)
-    with pytest.raises(ValueError, match=r"no adaptable matrix matches point_head\.\*; names are like aggregator\."):
-        make_trainable(replace(choice, plain=("point_head.*",)), base)
+def test_which_matrices_get_an_m_and_which_a_plain_lora_is_a_setting(base, settings):
+    blocks = {"aggregator.frame_blocks", "aggregator.global_blocks"}
+    wanted = settings("subspace", matrices=("aggregator.*.attn.proj",), plain=("camera_head.pose_branch.*",), rank=3)
+    found = wanted.method.trainable(base, wanted).count
+    assert found.parts.keys() == blocks | {"camera_head"}
+    fc1, fc2 = (small.matrices()[f"camera_head.pose_branch.fc{i}"] for i in (1, 2))
+    assert found.parts["camera_head"] == 3 * (fc1.n + fc1.m + fc2.n + fc2.m)
+    without = replace(wanted, method=replace(wanted.method, plain=None))
+    assert without.method.trainable(base, without).count.parts.keys() == blocks
+    wrong = settings("subspace", plain=("point_head.*",))
+    with pytest.raises(InputError, match=r"no adaptable matrix matches point_head\.\*; names are like aggregator\."):
+        wrong.method.trainable(base, wrong)
 
 
-def test_full_fine_tuning_trains_the_papers_parameters():
-    _, params = nnx.split(abstract_model(VGGTConfig.vggt_1b()))
-    trained, frozen = split(params, ["*"])
-    sizes = {dotted(keys): int(np.prod(leaf.shape)) for keys, leaf in nnx.to_flat_state(trained)}
-    assert by_part(sizes).total == sum(sizes.values()) == 853_558_516
-    names = {dotted(keys) for keys, _ in nnx.to_flat_state(frozen)}
-    assert all(name.startswith(("aggregator.patch_embed.", "point_head.", "track_head.")) for name in names - {
-        "aggregator.camera_token", "aggregator.register_token"
-    })  # fmt: skip
+@pytest.mark.parametrize("method", METHODS.values(), ids=list(METHODS))
+def test_a_method_says_all_that_tables_and_commands_need(method):
+    assert method.__module__ == f"experiments.finetuning.methods.{method.name}" and method.label
+    assert method.size is None or method.size in method.options
+    assert bool(method.symbol) == (method.size is not None)
+    assert all(option.help for option in method.options.values())
+    names = {field.name for field in fields(method)}
+    assert method.options.keys() <= names | {"rank"}  # psv and subspace have that of their plain LoRA
 
 
-def test_split_parameters_join_again(base):
-    trained, frozen = split(base.parameters, ["camera_head.*", "aggregator.*.kernel"])
-    names = {dotted(keys) for keys, _ in nnx.to_flat_state(trained)}
-    assert "aggregator.frame_blocks.mlp.fc1.kernel" in names and not any("patch_embed" in name for name in names)
-    whole = joined(trained, frozen)
-    assert jax.tree.structure(whole) == jax.tree.structure(base.parameters)
-    for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(base.parameters), strict=True):
-        assert one is other
-    with pytest.raises(
-        ValueError, match=r"no parameter to fine-tune matches aggregator\.patch_embed\.\*; names are like aggregator\."
-    ):
-        split(base.parameters, ["camera_head.*", "aggregator.patch_embed.*"])
+def test_methods_are_told_apart_by_name_and_label():
+    assert len({method.label for method in METHODS.values()}) == len(METHODS)
+    kinds = {flag: {option.kind for option in by_method.values()} for flag, by_method in _options().items()}
+    assert all(len(kind) == 1 for kind in kinds.values()), "one flag, one kind of value"
 
 
-def test_the_penalty_is_half_of_the_distance():
-    params = {"x": Triplets(jnp.ones((4, 2)), jnp.ones(2), jnp.ones((3, 2)))}
-    value, terms = with_penalty(lambda *_: (jnp.float32(2.0), {"loss_depth": jnp.float32(1.0)}))(params, None, None)
-    distance = np.mean([np.linalg.norm(n * np.ones((2, 2)) - np.eye(2)) for n in (4, 3)])
-    np.testing.assert_allclose(value, 2 + 0.5 * distance, rtol=1e-6)
-    assert terms.keys() == {"loss_depth", "loss_orthogonality"}
-    np.testing.assert_allclose(terms["loss_orthogonality"], orthogonality(params), rtol=1e-6)
+NEW = """
+from dataclasses import dataclass
+from experiments.finetuning.method import Method, Option
+from experiments.finetuning.methods.lora import LoRA
 
 
-def test_pruned_triplets_stay_out_and_all_other_numbers_move_as_without_pruning():
-    """A regression towards a matrix of rank one, in which one of three triplets may stay."""
-    rng = np.random.default_rng(0)
-    target = jnp.asarray(np.outer(rng.normal(size=5), rng.normal(size=4)), jnp.float32)
-    params = {"x": Triplets(*(jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((5, 3), (3,), (4, 3))))}
-    settings = OptimizerSettings(steps=20, peak_rate=0.05, clip=1e9)
-    plain = make_optimizer(settings)
-    allocation = RankAllocation(20, initial_rank=3, target_rank=1, warmup=2, final=10)
-    pruning = allocating(plain, allocation, settings.clip)
+@dataclass(frozen=True, kw_only=True)
+class Newest(LoRA):
+    name, label = "newest", "Newest"
+"""
 
-    def loss(params):
-        own = params["x"]
-        return jnp.sum((own.P * own.Lambda @ own.Q.T - target) ** 2)
 
-    @jax.jit
-    def step(params, state, moments):
-        gradients = jax.grad(loss)(params)
-        updates, state = pruning.update(gradients, state, params)
-        alone, moments = plain.update(gradients, moments, params)
-        return jax.tree.map(jnp.add, params, updates), jax.tree.map(jnp.add, params, alone), state, moments
-
-    state, moments, left = pruning.init(params), plain.init(params), []
-    for _ in range(20):
-        params, expected, state, moments = step(params, state, moments)
-        kept = np.asarray(params["x"].Lambda) != 0
-        left.append(kept.sum())
-        np.testing.assert_allclose(params["x"].P, expected["x"].P, rtol=1e-5)
-        np.testing.assert_allclose(params["x"].Lambda, np.where(kept, expected["x"].Lambda, 0), rtol=1e-5)
-    assert left[:2] == [3, 3] and left[9:] == [1] * 11 and left == sorted(left, reverse=True)
+def test_one_file_is_a_method(tmp_path, monkeypatch):
+    (tmp_path / "newest.py").write_text(NEW)
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
+    try:
+        found = methods._methods()
+    finally:
+        sys.modules.pop("experiments.finetuning.methods.newest", None)
+    assert found.keys() - METHODS.keys() == {"newest"} and issubclass(found["newest"], Method)
+    assert found["newest"](rank=2).count(small.tiny.CONFIG) == METHODS["lora"](rank=2).count(small.tiny.CONFIG)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments.finetune import finetune
-from experiments.finetuning import run
-from experiments.finetuning.results import write_results
+from experiments.finetuning import finetune, run
+from experiments.process.reporting import Reporter
 from experiments.training.held_out import evenly_spaced
 from experiments.training.losses import Objective
 from experiments.training.metrics_log import read_metrics
 from experiments.training.step import AdaptedBase, adapter_loss
+from subspace.errors import InputError
 from tests.experiments.finetuning import small
 from vggt_jax.adapters import load_adapter, select
 from weights_convert import load_vggt
@@ -38,7 +38,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tuned(store):
-    """``tuned(method)``: a run of three steps and the lines that it announced; each method is trained once."""
+    """``tuned(method)``: a run of three steps and the lines that it reported; each method is trained once."""
     base = small.base()
     subspaces = [
         str(small.subspace_folder(store / name, name, i, base=base)) for i, name in enumerate(("texture", "camera"))
@@ -48,12 +48,21 @@ def tuned(store):
     def tune(method):
         needed = {"subspaces": subspaces} if method == "subspace" else {}
         if method not in done:
-            lines = []
-            found = run.tune(small.choice(method, store, **needed), base, small.data(), lines.append)
-            done[method] = base, found, lines
+            lines = Lines()
+            found = run.tune(small.settings(method, store, **needed), base, small.data(), lines)
+            done[method] = base, found, lines.said
         return done[method]
 
     return tune
+
+
+class Lines(Reporter):
+    def __init__(self):
+        super().__init__()
+        self.said = []
+
+    def info(self, line):
+        self.said.append(line)
 
 
 @jax.tree_util.register_static
@@ -67,7 +76,7 @@ class Fixed:
 @pytest.mark.parametrize("method", ["subspace", "adalora"])
 def test_an_adapter_starts_at_the_base_model_and_its_file_has_the_loss_it_ends_with(method, tuned):
     base, found, lines = tuned(method)
-    assert lines[0].startswith(f"{method} trains {found.count.total:,} parameters (frame_blocks ")
+    assert f"{found.parameters.total:,}" in lines[0] and found.adapter == found.result and found.weights == "nano"
     adapter = load_adapter(found.result, base.identity)
     assert adapter.about["method"] == method and found.before["loss"].shape == (2,)
 
@@ -87,7 +96,8 @@ def test_an_adapter_starts_at_the_base_model_and_its_file_has_the_loss_it_ends_w
 
 def test_full_fine_tuning_writes_a_model_that_differs_in_what_was_trained(tuned):
     base, found, _ = tuned("full")
-    model = load_vggt(found.result)
+    assert found.weights == str(found.result) and found.adapter is None
+    model = load_vggt(found.weights)
     assert model.config == base.config
     after = dict(nnx.to_flat_state(nnx.split(model)[1]))
     trained = 0
@@ -97,7 +107,7 @@ def test_full_fine_tuning_writes_a_model_that_differs_in_what_was_trained(tuned)
         if name.startswith(("aggregator.patch_embed", "aggregator.camera_token", "aggregator.register_token")):
             assert is_same, name
         trained += 0 if is_same else leaf.size
-    assert 0.9 * found.count.total < trained <= found.count.total  # numbers without gradient may stay
+    assert 0.9 * found.parameters.total < trained <= found.parameters.total  # numbers without gradient may stay
 
 
 def test_methods_begin_with_the_same_losses_on_the_same_data(tuned, store):
@@ -111,57 +121,72 @@ def test_methods_begin_with_the_same_losses_on_the_same_data(tuned, store):
     assert first[0]["gradient_norm"] != first[1]["gradient_norm"]
 
 
-def test_the_same_choice_finds_its_result_and_another_does_not(tuned, store, monkeypatch):
+def test_the_same_settings_find_their_result_and_others_do_not(tuned, store, monkeypatch):
     base, found, _ = tuned("adalora")
     monkeypatch.setattr(run, "train", lambda *_, **__: pytest.fail("trained again"))
-    lines = []
-    again = run.tune(small.choice("adalora", store), base, small.data(), lines.append)
-    assert lines[1:] == [f"found in {found.folder}"] and again.facts == found.facts
+    lines = Lines()
+    again = run.tune(small.settings("adalora", store), base, small.data(), lines)
+    assert len(lines.said) == 1 and str(found.folder) in lines.said[0]
+    assert (again.statistics, again.seconds, again.parameters) == (found.statistics, found.seconds, found.parameters)
     np.testing.assert_array_equal(again.after["loss"], found.after["loss"])
     with pytest.raises(pytest.fail.Exception, match="trained again"):
-        run.tune(small.choice("adalora", store, seed=1), base, small.data(), lines.append)
+        run.tune(small.settings("adalora", store, seed=1), base, small.data())
 
 
-def test_the_command_says_what_was_trained_and_what_it_wrote(tuned, store, monkeypatch, tmp_path, capsys):
+@pytest.fixture
+def from_memory(monkeypatch):
+    """``finetune`` of the tiny model and its scenes, which lie nowhere."""
+    monkeypatch.setattr("experiments.finetuning.pipeline.read_base", lambda *_: small.base())
+    monkeypatch.setattr("experiments.finetuning.pipeline.read_data", lambda *_: small.data())
+
+
+def test_results_lie_in_a_folder_of_what_they_depend_on(tuned, store, from_memory):
     base, found, _ = tuned("adalora")
-    monkeypatch.setattr("experiments.models.load_base", lambda *_: base)
-    monkeypatch.setattr("experiments.finetuning.data.read_data", lambda folders, held_out: small.data())
-    finetune(small.choice("adalora", store), tmp_path / "out")
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(f"adalora trains {found.count.total:,} parameters")
-    assert "of 2 scenes improved" in lines[-2]
-    assert lines[-1].startswith(f"wrote {tmp_path}/out/adapter.safetensors in ")
-    facts = json.loads((tmp_path / "out" / "summary.json").read_text())["facts"]
-    assert facts["base model"] == base.label and facts["target_rank"] == "1" and facts["mean rank left"] == "1.00"
-    assert (
-        load_adapter(tmp_path / "out" / "adapter.safetensors").deltas.keys() == load_adapter(found.result).deltas.keys()
-    )
+    done = finetune(small.settings("adalora", store))
+    assert done.output.parent == store / "finetune" and done.output.name.startswith("adalora-")
+    assert done.output.name.removeprefix("adalora-") == done.folder.name.removeprefix("adalora-")
+    assert (store / "finetune" / "latest").resolve() == done.output
+    summary = json.loads((done.output / "summary.json").read_text())
+    assert summary["method"] == "adalora" and summary["settings"]["method"]["target_rank"] == 1
+    assert summary["statistics"]["mean_rank_left"] == 1 and summary["seconds"] == found.seconds
+    assert summary["base"] == {"name": "tiny", "fingerprint": base.identity.fingerprint}
+    names = load_adapter(done.output / "adapter.safetensors").deltas.keys()
+    assert names == load_adapter(found.result).deltas.keys()
+
+
+def test_results_of_other_settings_are_not_replaced_unasked(tuned, store, from_memory, tmp_path):
+    for method in ("full", "subspace"):
+        tuned(method)
+    subspaces = [store / name for name in ("texture", "camera")]
+    full, ours = small.settings("full", store), small.settings("subspace", store, subspaces=tuple(subspaces))
+    output = tmp_path / "out"
+    common = {"metrics.jsonl", "summary.json", "results.json"}
+    finetune(full, output=output)
+    finetune(full, output=output)  # its own
+    assert {path.name for path in output.iterdir()} == {"model"} | common
+    with pytest.raises(InputError, match="other settings"):
+        finetune(ours, output=output)
+    assert (output / "model").is_dir()
+    done = finetune(ours, output=output, overwrite=True)
+    assert {path.name for path in output.iterdir()} == {"adapter.safetensors"} | common
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["parameters"] == {"total": done.parameters.total, "parts": done.parameters.parts}
+    assert summary["statistics"] == {"mean_directions_texture": 2, "mean_directions_camera": 2}
+    assert summary["validation"]["scenes"] == ["boxes/5", "boxes/6"]
+    assert summary["validation"]["after"]["loss"] == done.after["loss"].tolist()
+    (output / "mine.txt").touch()
+    with pytest.raises(InputError, match=r"holds 'mine\.txt'"):
+        finetune(ours, output=output, overwrite=True)
 
 
 def test_pictures_must_fit_the_patches(store):
     data = replace(small.data(), resolution=18)
-    with pytest.raises(ValueError, match="--data: patches of 4 pixels do not divide pictures of 18"):
-        run.tune(small.choice("lora", store), small.base(), data, print)
+    with pytest.raises(InputError, match="data: patches of 4 pixels do not divide pictures of 18"):
+        run.tune(small.settings("lora", store), small.base(), data)
 
 
 def test_adalora_says_what_is_left(tuned):
-    facts = tuned("adalora")[1].facts
+    found = tuned("adalora")[1].statistics
     chosen = select(small.matrices(), small.MATRICES).values()
     matrices = sum(prod(matrix.stack) for matrix in chosen if matrix.conv is None)
-    assert facts["mean rank left"] == "1.00" and facts["triplets left"] == str(matrices)
-
-
-def test_the_results_are_complete_and_replace_each_other(tuned, tmp_path):
-    for method, result in (("full", "model"), ("subspace", "adapter.safetensors")):
-        _, found, _ = tuned(method)
-        write_results(tmp_path / "out", found, small.data(), {"method": method})
-        assert {path.name for path in (tmp_path / "out").iterdir()} == {result, "metrics.jsonl", "summary.json"}
-        summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-        assert summary["parameters"] == {"total": found.count.total, "parts": found.count.parts}
-        assert summary["facts"]["method"] == method and summary["validation"]["scenes"] == ["boxes/5", "boxes/6"]
-        assert summary["validation"]["after"]["loss"] == found.after["loss"].tolist()
-        assert "of 2 scenes improved" in summary["verdict"]
-    assert summary["facts"]["mean directions of texture"] == "2.00"
-    (tmp_path / "out" / "mine.txt").touch()
-    with pytest.raises(ValueError, match=r"holds 'mine\.txt'"):
-        write_results(tmp_path / "out", found, small.data(), {})
+    assert found == {"mean_rank_left": 1, "triplets_left": matrices}

@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from absl.flags import FlagValues
 
+from experiments import finetune
 from experiments.finetuning import METHODS, Settings
 from experiments.finetuning.inside_bases import PlainLoRA
 from experiments.finetuning.methods.adalora import AdaLoRA
@@ -142,3 +144,34 @@ def test_the_command_says_what_is_wrong_in_one_line_and_exits_with_2(tmp_path):
     assert done.stderr.strip() == (
         f"python -m experiments.finetune: {tmp_path}/none is no finished data set: it has no manifest.json"
     )
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--method=subspace", "--data=d"], "subspaces: name at least one folder"),
+        (
+            ["--method=lora", "--data=d", "--subspaces=s"],
+            "--subspaces has no meaning for --method=lora, only for subspace",
+        ),
+        (["--method=pissa", "--data=d", "--dim=4"], "--dim has no meaning for --method=pissa, only for psv, subspace"),
+        (["--method=psv", "--data=d", "--allocation=exact"], "--allocation has no meaning for --method=psv"),
+        (["--method=full", "--data=d", "--rank=4"], "--rank has no meaning for --method=full"),
+        (["--method=psv", "--data=d", "--rank=4", "--plain="], "rank=4 has no meaning without a plain LoRA"),
+    ],
+)
+def test_flags_of_other_methods_are_refused(flags, message):
+    found = FlagValues()
+    finetune.define_flags(found)
+    with pytest.raises(InputError, match=message):
+        found(["finetune", *flags])
+        finetune.method_of(found)
+
+
+def test_flags_that_are_given_are_the_methods_settings():
+    found = FlagValues()
+    finetune.define_flags(found)
+    found(["finetune", "--method=subspace", "--subspaces=a,b", "--dim=2", "--plain=depth_head.*", "--rank=3"])
+    method = finetune.method_of(found)
+    assert (method.subspaces, method.dim, method.allocation) == ((Path("a"), Path("b")), 2, "uniform")
+    assert method.plain == PlainLoRA(rank=3, matrices=("depth_head.*",))
