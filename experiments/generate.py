@@ -38,6 +38,7 @@ def main(_: Sequence[str]) -> None:
         workers=given.workers,
         blender=given.blender,
         verify=given.verify,
+        overwrite=given.overwrite,
         **{name: given[name].value for name in _NUMBERS if given[name].value is not None},
     )
     print(closing_line(settings, generate(settings, console())))
@@ -81,4 +82,5 @@ if __name__ == "__main__":
     flags.DEFINE_boolean(
         "verify", False, "hash all files of finished data sets; otherwise only those that have been changed since"
     )
+    flags.DEFINE_boolean("overwrite", False, "replace data sets of other settings, of other sources or of more scenes")
     run(main)

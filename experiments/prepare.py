@@ -70,6 +70,7 @@ def _rendered() -> list[Settings]:
         "output": given.output,
         "workers": given.workers,
         "blender": given.blender,
+        "overwrite": given.overwrite,
     }
     splits = splits_of(given.preset, given.task) if given.split == "all" else [given.split]
     return [Settings.of(given.preset, given.task, split, **changes) for split in splits]
@@ -91,6 +92,7 @@ def _recording() -> Recording:
         given.split,
         **_chosen(("views", "resolution")),
         output=given.output,
+        overwrite=given.overwrite,
     )
 
 
@@ -122,4 +124,5 @@ if __name__ == "__main__":
     DEFINE_path_or_name(
         "blender", None, "an installed Blender 4.5 or 5.0, or a Python with bpy; by default uv makes an environment"
     )
+    flags.DEFINE_boolean("overwrite", False, "replace data sets of other settings, of other sources or of more scenes")
     run(main)

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
+from experiments.data.inputs import InputFile
 from experiments.data.scene_folder import SceneRecord
 from experiments.scenes.schema import SCHEMA_VERSION, Attribute, Setting
 from experiments.storage import files
@@ -63,6 +64,8 @@ class TaskSettings(_Settings, frozen=True, kw_only=True, tag="task"):
     """Degrees of the circle about the things that the views are spread over; None where no camera goes round anything."""
     meshes: str | None = None
     """Folder of the user's own textured meshes, which are rendered in place of the stand-in's."""
+    up: Literal["z"] | msgspec.UnsetType = msgspec.UNSET
+    """The axis of the meshes that points up, where it is not y."""
 
     @property
     def title(self) -> str:
@@ -97,8 +100,11 @@ class FailedScene(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """A scene that is not there."""
 
     scene: int
+    """Number of the scene."""
     errors: tuple[str, ...]
-    """One for each attempt."""
+    """What was wrong in each attempt."""
+    inputs: dict[str, InputFile | None] | msgspec.UnsetType = msgspec.UNSET
+    """The user's files that the scene was to be made from; unset where there are none."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from experiments.data.contact_sheet import dataset_panel, draw_sheet
+from experiments.data.inputs import Sources
 from experiments.data.manifest import (
     CONTACT_SHEET,
     MANIFEST,
@@ -29,6 +30,8 @@ from experiments.storage import files
 from subspace.errors import InputError
 
 SETTINGS = "settings.json"
+_SOURCE = "source_folder"
+"""Of :data:`SETTINGS`: where the recordings lay that a data set was made from."""
 
 
 @dataclass
@@ -36,14 +39,35 @@ class Production:
     """What there is of a data set."""
 
     folder: Path
+    """Folder of the data set."""
     number: int
+    """Number of the data set."""
     scenes: dict[int, SceneRecord] = field(default_factory=dict)
-    failed: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    """Records of the scenes that are finished, by number."""
+    failed: dict[int, FailedScene] = field(default_factory=dict)
+    """Scenes that are known to fail, by number."""
+    changed: list[int] = field(default_factory=list)
+    """Scenes that are there, but were made from other files of the user's than there are now."""
+    damaged: list[int] = field(default_factory=list)
+    """Scenes that are there, but are not what was written."""
     finished: bool = False
+    """Whether the manifest holds for all of it."""
 
     def missing(self, wanted: int) -> list[int]:
         """Scenes from 0 to ``wanted`` - 1 that are neither there nor known to fail."""
         return [scene for scene in range(wanted) if scene not in self.scenes and scene not in self.failed]
+
+    def begin(self) -> None:
+        """Make the folder; take away what is damaged, and the manifest, as it no longer holds.
+
+        Scenes whose sources have changed stay until others take their places. Raises OSError if the folder cannot be written.
+        """
+        self.folder.mkdir(exist_ok=True)
+        if not self.finished:
+            (self.folder / MANIFEST).unlink(missing_ok=True)
+        for scene in self.damaged:
+            files.remove(self.folder / scene_name(scene))
+        self.damaged.clear()
 
     def finish(self, settings: AnySettings) -> None:
         """Write contact sheet and manifest.
@@ -55,7 +79,7 @@ class Production:
         sheet = io.BytesIO()
         draw_sheet([[dataset_panel(self.folder, list(records), settings.views, title)]]).save(sheet, "PNG")
         files.write_bytes(self.folder / CONTACT_SHEET, sheet.getvalue())
-        failed = tuple(FailedScene(scene=scene, errors=errors) for scene, errors in sorted(self.failed.items()))
+        failed = tuple(failure for _, failure in sorted(self.failed.items()))
         write_manifest(self.folder, settings, self.number, records, failed)
         self.finished = True
 
@@ -65,68 +89,188 @@ def dataset_name(dataset: int) -> str:
     return f"dataset_{dataset:02d}"
 
 
-def examine(folder: Path, number: int, scenes: int, verify: bool, reporter: Reporter = SILENT) -> Production:
-    """What is there already, without what is damaged, which is deleted.
+def examine(
+    folder: Path,
+    number: int,
+    scenes: int,
+    *,
+    verify: bool = False,
+    overwrite: bool = False,
+    sources: Sources | None = None,
+    reporter: Reporter = SILENT,
+) -> Production:
+    """What is there already, without what is damaged and without what was made from files that have changed since.
+
+    Nothing is changed but for what interrupted runs left half-written, which is deleted.
 
     Args:
         folder: of the data set.
         number: of the data set.
         scenes: how many it is to have.
         verify: hash all files of a finished data set, not only those that were changed since they were written.
-        reporter: is told what is damaged.
+        overwrite: a finished data set may become one of fewer scenes.
+        sources: the user's files that the scenes are made from, if they are.
+        reporter: is told what is damaged or has changed.
 
     Raises:
-        InputError: it has more scenes already.
-        OSError: it cannot be read, or what is damaged not deleted.
+        InputError: it has more scenes already, and ``overwrite`` is not set.
+        OSError: it cannot be read.
     """
     dataset = Production(folder, number)
+    examination = _Examination(dataset, scenes, verify, overwrite, sources, reporter)
     if (folder / MANIFEST).exists():
-        _read_finished(dataset, scenes, verify, reporter)
-        if dataset.finished:
+        examination.read_finished()
+        if dataset.finished or dataset.changed:
             return dataset
-        (folder / MANIFEST).unlink()
         dataset.scenes.clear()
         dataset.failed.clear()
     files.remove_partial(folder)
-    for scene in range(scenes):
-        if (path := folder / scene_name(scene)).exists():
-            found = _whole_record(path, everything=True)
-            if isinstance(found, SceneRecord):
-                dataset.scenes[scene] = found
-            else:
-                reporter.warning(f"{found}; the scene is made again")
-                files.remove(path)
+    examination.read_scenes()
     return dataset
 
 
-def check_settings(output: Path, settings: AnySettings) -> None:
-    """A folder that is not empty must have been made with the same settings.
+@dataclass(frozen=True)
+class _Examination:
+    """Fills in what there is of a data set."""
+
+    dataset: Production
+    scenes: int
+    verify: bool
+    overwrite: bool
+    sources: Sources | None
+    reporter: Reporter
+
+    def read_finished(self) -> None:
+        """What the manifest says; the data set is finished if all of that is whole and current and nothing is missing."""
+        dataset = self.dataset
+        try:
+            manifest = read_manifest(dataset.folder)
+        except InputError as error:
+            self.reporter.warning(str(error))
+            return
+        if manifest.requested_scenes > self.scenes and not self.overwrite:
+            raise InputError(
+                f"{dataset.folder} holds {manifest.requested_scenes} scenes, scenes={self.scenes} is fewer; "
+                "name another output, or overwrite it",
+                argument="overwrite",
+            )
+        sheet = dataset.folder / CONTACT_SHEET
+        whole = sheet.is_file() and files.sha256(sheet) == manifest.files.get(CONTACT_SHEET)
+        whole &= manifest.requested_scenes <= self.scenes
+        for name, record in manifest.scenes.items():
+            scene = int(name.rsplit("_", 1)[1])
+            if scene < self.scenes:
+                whole &= _whole_record(dataset.folder / name, self.verify) == record
+                self._take(scene, record)
+        for failure in manifest.failed:
+            if failure.scene >= self.scenes:
+                continue
+            if self._is_current(failure.scene, failure):
+                dataset.failed[failure.scene] = failure
+            else:
+                dataset.changed.append(failure.scene)
+        dataset.finished = whole and not dataset.missing(self.scenes)
+        if not whole:
+            dataset.changed.clear()  # everything is looked at again
+
+    def read_scenes(self) -> None:
+        """What lies in the folder, all of it hashed."""
+        for scene in range(self.scenes):
+            if (path := self.dataset.folder / scene_name(scene)).exists():
+                found = _whole_record(path, everything=True)
+                if isinstance(found, SceneRecord):
+                    self._take(scene, found)
+                else:
+                    self.reporter.warning(f"{found}; the scene is made again")
+                    self.dataset.damaged.append(scene)
+
+    def _take(self, scene: int, record: SceneRecord) -> None:
+        if self._is_current(scene, record):
+            self.dataset.scenes[scene] = record
+        else:
+            self.reporter.info(
+                f"{self.dataset.folder / scene_name(scene)}: its source is not on record as it is now; the scene is made again"
+            )
+            self.dataset.changed.append(scene)
+
+    def _is_current(self, scene: int, made: SceneRecord | FailedScene) -> bool:
+        return self.sources is None or self.sources.is_current(scene, made.inputs)
+
+
+def may_continue(output: Path, settings: AnySettings, overwrite: bool = False) -> bool:
+    """Whether a folder is empty or was begun with the same settings. False if what is there is to be replaced.
+
+    What was recorded decides about ``scenes`` and ``poses`` of :class:`RecordedSettings`, and may change.
 
     Raises:
-        ValueError: it was not.
+        InputError: it holds something else, or scenes of other settings and ``overwrite`` is not set.
         OSError: it cannot be read.
     """
     if not (output / SETTINGS).exists():
         others = sorted(entry.name for entry in output.iterdir() if not entry.name.startswith("."))
         if others:
             raise InputError(f"{output} holds {others[0]!r}, but no {SETTINGS}; name another folder", argument="output")
-        return
+        return True
     made = files.read_json(output / SETTINGS, dict)
-    for name, value in msgspec.json.decode(msgspec.json.encode(settings)).items():
-        if made.get(name) != value:
-            raise InputError(
-                f"{output} was made with {name}={made.get(name)}, not {value}; name another folder", argument="output"
-            )
+    asked = msgspec.json.decode(msgspec.json.encode(settings))
+    differing = [name for name in {**asked, **made} if name not in _FROM_SOURCE and made.get(name) != asked.get(name)]
+    if not differing:
+        return True
+    if overwrite or not any(output.glob("dataset_*/scene_*")):  # of a run that failed, nothing refuses the next one
+        return False
+    name = differing[0]
+    raise InputError(
+        f"{output} was made with {name}={_shown(made.get(name))}, not {_shown(asked.get(name))}; "
+        "name another folder, or overwrite it",
+        argument="overwrite",
+    )
 
 
-def begin(output: Path, settings: AnySettings, datasets: list[Production]) -> None:
-    """Make the folders of data sets.
+_FROM_SOURCE = ("scenes", "poses", _SOURCE)
 
-    Raises OSError if they cannot be made.
+
+def _shown(value: object) -> object:
+    return "the default" if value is None else value
+
+
+def source_folder(output: Path) -> Path | None:
+    """Where the recordings lay that the data set in a folder was made from, if it was."""
+    if not (output / SETTINGS).exists():
+        return None
+    stored = files.read_json(output / SETTINGS, dict).get(_SOURCE)
+    return None if stored is None else Path(stored)
+
+
+def begin(output: Path, settings: AnySettings, datasets: list[Production], source: Path | None = None) -> None:
+    """Make the folders of data sets, and take away what they cannot keep.
+
+    Args:
+        output: their folder.
+        settings: of all of them.
+        datasets: what there is of each.
+        source: where the recordings lie that they are made from.
+
+    Raises OSError if the folder cannot be written.
     """
-    files.write_json(output / SETTINGS, msgspec.to_builtins(settings))
+    write_settings(output, settings, source)
     for dataset in datasets:
-        dataset.folder.mkdir(exist_ok=True)
+        dataset.begin()
+
+
+def write_settings(output: Path, settings: AnySettings, source: Path | None = None) -> None:
+    """Write what data sets are made with; raises OSError if that cannot be written."""
+    content = msgspec.to_builtins(settings)
+    files.write_json(output / SETTINGS, content if source is None else {**content, _SOURCE: str(source)})
+
+
+def remove_datasets(output: Path) -> None:
+    """Delete all data sets of a folder, and the settings that they were made with.
+
+    Raises OSError if they cannot be deleted.
+    """
+    for folder in output.glob("dataset_*"):
+        files.remove(folder)
+    (output / SETTINGS).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -148,26 +292,6 @@ def locked(output: Path) -> Iterator[None]:
         if is_new:
             with suppress(OSError):  # it is not empty, as it should be
                 output.rmdir()
-
-
-def _read_finished(dataset: Production, scenes: int, verify: bool, reporter: Reporter) -> None:
-    """Fill in a data set from its manifest, and call it finished if it is whole and nothing is missing."""
-    try:
-        manifest = read_manifest(dataset.folder)
-    except InputError as error:
-        reporter.warning(str(error))
-        return
-    if manifest.requested_scenes > scenes:
-        raise InputError(
-            f"{dataset.folder} holds {manifest.requested_scenes} scenes, scenes={scenes} is fewer", argument="scenes"
-        )
-    sheet = dataset.folder / CONTACT_SHEET
-    whole = sheet.is_file() and files.sha256(sheet) == manifest.files.get(CONTACT_SHEET)
-    for name, record in manifest.scenes.items():
-        dataset.scenes[int(name.rsplit("_", 1)[1])] = record
-        whole &= _whole_record(dataset.folder / name, verify) == record
-    dataset.failed.update((failed.scene, failed.errors) for failed in manifest.failed)
-    dataset.finished = whole and not dataset.missing(scenes)
 
 
 def _whole_record(folder: Path, everything: bool) -> SceneRecord | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 import time
@@ -16,8 +17,19 @@ from tqdm import tqdm
 
 from experiments.data.cropping import CentredSquare
 from experiments.data.geometry import normals_from_depth
+from experiments.data.inputs import InputFile, Sources
 from experiments.data.manifest import RecordedSettings, scene_name
-from experiments.data.production import begin, check_settings, dataset_name, examine, locked
+from experiments.data.production import (
+    Production,
+    begin,
+    dataset_name,
+    examine,
+    locked,
+    may_continue,
+    remove_datasets,
+    source_folder,
+    write_settings,
+)
 from experiments.data.scene_folder import (
     SceneRecord,
     make_folders,
@@ -68,43 +80,75 @@ class RecordedScene:
     has_poses: bool
     """Whether it is known where the cameras stood."""
     read: Callable[[int], RecordedView]
-    """The view of a number. Raises ValueError or OSError that names the file."""
+    """The view of a number. Raises InputError or OSError that names the file."""
+    files: Sequence[Path]
+    """The files that the views are read from, as far as they are there."""
 
 
 def write_recorded(
-    output: Path, settings: RecordedSettings, scenes: Sequence[RecordedScene], reporter: Reporter = SILENT
+    output: Path,
+    settings: RecordedSettings,
+    source: Path,
+    scenes: Sequence[RecordedScene],
+    *,
+    overwrite: bool = False,
+    reporter: Reporter = SILENT,
 ) -> int:
     """Write ``dataset_00`` of recorded scenes, or what is missing of it.
+
+    Scenes whose files have changed since are written again.
 
     Args:
         output: its folder; one that is not empty must have been begun with the same settings.
         settings: of the data set, with the names of the scenes.
+        source: the folder that the scenes are read from.
         scenes: in this order, all with the settings' number of views.
-        reporter: is told what is damaged, and of progress.
+        overwrite: replace a data set of other settings, from another folder, or of more scenes.
+        reporter: is told what is damaged or has changed, and of progress.
 
     Returns:
         How many scenes were written; the others were there.
 
     Raises:
-        ValueError: the folder holds something else, or a view is unusable. Scenes that are finished stay.
+        InputError: the folder holds something else, or a view is unusable. Scenes that are finished stay.
         OSError: something cannot be read or written.
     """
+    source = Path(os.path.abspath(source))
+    sources = Sources(source, known=lambda scene: scenes[scene].files, read=lambda scene: scenes[scene].files)
     with locked(output):
-        check_settings(output, settings)
-        dataset = examine(output / dataset_name(0), 0, len(scenes), verify=False, reporter=reporter)
+        keep = may_continue(output, settings, overwrite)
+        dataset = Production(output / dataset_name(0), 0)
+        if keep:
+            dataset = examine(dataset.folder, 0, len(scenes), overwrite=overwrite, sources=sources, reporter=reporter)
+        before = source_folder(output) if keep else None
+        if before not in (None, source):
+            if dataset.changed and not overwrite:
+                raise InputError(
+                    f"{output} was made from {before}, and {source} holds others; name another output, or overwrite it"
+                )
+            write_settings(output, settings, source)  # the same recordings have moved
         missing = dataset.missing(len(scenes))
         if missing:
-            begin(output, settings, [dataset])
+            if not keep:
+                remove_datasets(output)
+            begin(output, settings, [dataset], source)
             with reporter.progress(len(missing) * settings.views, " views") as bar:
                 for number in missing:
+                    inputs = sources.inputs(number)  # before they are read: what changes meanwhile is noticed next time
                     folder = dataset.folder / scene_name(number)
-                    dataset.scenes[number] = _write_scene(folder, settings, scenes[number], bar)
+                    dataset.scenes[number] = _write_scene(folder, settings, scenes[number], inputs, bar)
         if not dataset.finished:
             dataset.finish(settings)
     return len(missing)
 
 
-def _write_scene(path: Path, settings: RecordedSettings, scene: RecordedScene, bar: tqdm) -> SceneRecord:
+def _write_scene(
+    path: Path,
+    settings: RecordedSettings,
+    scene: RecordedScene,
+    inputs: dict[str, InputFile | None],
+    bar: tqdm,
+) -> SceneRecord:
     start = time.perf_counter()
     cameras = []
     with files.new_folder(path) as folder:
@@ -128,6 +172,7 @@ def _write_scene(path: Path, settings: RecordedSettings, scene: RecordedScene, b
             writing_seconds=seconds,
             peak_memory_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT / 1e9,
             failures=(),
+            inputs=inputs,
         )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 from PIL import Image
 
+from experiments.data.inputs import InputFile
 from experiments.data.passes import Passes
 from experiments.data.tone_mapping import luminance, to_srgb, white_level
 from experiments.scenes import schema
@@ -45,6 +46,8 @@ class SceneRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Errors of the attempts before this one."""
     files: dict[str, str]
     """sha256 of every other file of the folder, by path."""
+    inputs: dict[str, InputFile | None] | msgspec.UnsetType = msgspec.UNSET
+    """The user's files that the scene was made from, by path in the folder that was named; unset where there are none."""
 
 
 def view_files(view: int) -> tuple[str, str]:

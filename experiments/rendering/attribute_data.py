@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.data.inputs import Assets
 from experiments.data.manifest import AttributeSettings
 from experiments.presets import PRESETS, PresetName
 from experiments.process.cores import available_cores
@@ -54,6 +55,8 @@ class Settings:
     """An installed Blender or a Python with bpy; see :func:`experiments.rendering.blender_command.worker_command`."""
     verify: bool = field(default=False, metadata=NO_EFFECT)
     """Hash all files of finished data sets, not only those that were changed since they were written."""
+    overwrite: bool = field(default=False, metadata=NO_EFFECT)
+    """Replace data sets that were made with other settings, or of more scenes."""
 
     @classmethod
     def of(cls, preset: PresetName = "nano", **changes: Any) -> Settings:
@@ -116,7 +119,8 @@ class Generated:
 def generate(settings: Settings, reporter: Reporter = SILENT) -> Generated:
     """Make data sets, or what is missing of them.
 
-    A run that was interrupted goes on where it stopped. Data sets are the same, bit by bit, whatever the number of workers
+    A run that was interrupted goes on where it stopped. Where the user's textures have changed, the scenes that show them are
+    made again. Data sets are the same, bit by bit, whatever the number of workers
     and of interruptions.
 
     Args:
@@ -160,6 +164,11 @@ def generate(settings: Settings, reporter: Reporter = SILENT) -> Generated:
         workers = len(available_cores()) if settings.workers is None else settings.workers
         return LocalPool(worker_command(settings.blender, reporter), workers)
 
+    assets = None
+    if settings.textures is not None:
+        from experiments.synthetic.textures import texture_files
+
+        assets = Assets(settings.textures, texture_files(settings.textures))
     outcome = runs.generate(
         settings.folder,
         settings.stored,
@@ -167,8 +176,10 @@ def generate(settings: Settings, reporter: Reporter = SILENT) -> Generated:
         settings.scenes,
         scene_maker,
         executor,
-        settings.verify,
-        reporter,
+        verify=settings.verify,
+        overwrite=settings.overwrite,
+        assets=assets,
+        reporter=reporter,
     )
     return Generated(
         folder=settings.folder,

@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import numpy as np
 
 from experiments.data import passes
+from experiments.data.inputs import InputFile
 from experiments.data.scene_folder import SceneRecord, write_record, write_views
 from experiments.process.cores import available_cores
 from experiments.rendering import region
@@ -43,6 +45,8 @@ class RenderJob:
     """Errors of earlier attempts, for the record."""
     renderer: str | None = None
     """What the data set's other scenes were rendered by; another version would give other images."""
+    inputs: dict[str, InputFile | None] | msgspec.UnsetType = msgspec.UNSET
+    """The user's files that the scene is made from, for the record."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ def finish_job(worker: WorkerProcess, job: RenderJob, seconds_limit: float) -> S
         start = time.perf_counter()
         try:
             write_views(folder, job.scene, lambda view: _read_passes(raw, job.scene, view), region.mask_of(job.scene))
-        except ValueError as error:
+        except InputError as error:
             raise RenderError(str(error)) from None
         shutil.rmtree(raw)
         return write_record(
@@ -121,6 +125,7 @@ def finish_job(worker: WorkerProcess, job: RenderJob, seconds_limit: float) -> S
             writing_seconds=time.perf_counter() - start,
             peak_memory_gb=rendered.peak_memory_gb,
             failures=job.failures,
+            inputs=job.inputs,
         )
 
 

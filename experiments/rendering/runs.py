@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from tqdm import tqdm
 
-from experiments.data.manifest import AnySettings, scene_name
-from experiments.data.production import Production, begin, check_settings, dataset_name, examine, locked
+from experiments.data.inputs import Assets, InputFile, Inputs, Sources, write_inputs
+from experiments.data.manifest import AnySettings, FailedScene, scene_name
+from experiments.data.production import (
+    Production,
+    begin,
+    dataset_name,
+    examine,
+    locked,
+    may_continue,
+    remove_datasets,
+)
 from experiments.process.reporting import SILENT, Reporter
 from experiments.rendering.pool import Executor, Failed, RenderJob, RenderResult
 from experiments.scenes import schema
@@ -23,6 +33,7 @@ _Place = tuple[int, int]
 """Numbers of the data set and of the scene."""
 _Errors = dict[_Place, tuple[str, ...]]
 """Of every attempt so far."""
+_Inputs = dict[str, InputFile | None] | msgspec.UnsetType
 SceneMaker = Callable[[int, int, int], schema.Scene]
 """The scene of (data set, scene, attempt)."""
 
@@ -48,12 +59,17 @@ def generate(
     scenes: int,
     scene_maker: Callable[[], SceneMaker],
     executor: Callable[[], AbstractContextManager[Executor]],
+    *,
     verify: bool = False,
+    overwrite: bool = False,
+    sources: Sources | None = None,
+    assets: Assets | None = None,
     reporter: Reporter = SILENT,
 ) -> Outcome:
     """Make all data sets, or what is missing of them.
 
-    Finished data sets are left alone; larger numbers of data sets and of scenes than last time are made up.
+    Finished data sets are left alone; larger numbers of data sets and of scenes than last time are made up, and scenes are
+    made again for which the user's files say something else than last time.
 
     Args:
         output: their folder.
@@ -63,7 +79,10 @@ def generate(
         scene_maker: called once if there is anything to render.
         executor: called once if there is anything to render.
         verify: hash all files of finished data sets too, not only those that were changed since they were written.
-        reporter: is told of scenes that fail or are damaged, and of progress.
+        overwrite: replace data sets of other settings, and data sets of more scenes by some of fewer.
+        sources: the user's files that each scene is made from, if it is.
+        assets: the user's files that all scenes choose from, if they do.
+        reporter: is told of scenes that fail, are damaged or have changed, and of progress.
 
     Raises:
         InputError: the folder holds something else, or a data set of which no scene could be rendered.
@@ -71,24 +90,49 @@ def generate(
     """
     rendered = 0
     with locked(output):
-        check_settings(output, settings)
-        sets = [examine(output / dataset_name(number), number, scenes, verify, reporter) for number in range(datasets)]
-        missing = sum(len(dataset.missing(scenes)) for dataset in sets)
-        if missing:
+        keep = may_continue(output, settings, overwrite)
+        folders = [output / dataset_name(number) for number in range(datasets)]
+        sets = [
+            examine(
+                folder,
+                number,
+                scenes,
+                verify=verify,
+                overwrite=overwrite,
+                sources=sources,
+                reporter=reporter,
+            )
+            if keep
+            else Production(folder, number)
+            for number, folder in enumerate(folders)
+        ]
+        inputs: Inputs = {}
+        of_other_assets = [dataset for dataset in sets if assets is not None and not assets.are_current(dataset.folder)]
+        if of_other_assets or any(dataset.missing(scenes) for dataset in sets):
+            inputs = {} if assets is None else assets.read()  # before the maker reads them
             make_scene = scene_maker()
             for dataset in sets:
-                _check_specs(dataset, make_scene)
-            with executor() as pool:
-                begin(output, settings, sets)  # only now, when nothing that was given has turned out to be wrong
-                with reporter.progress(missing * settings.views, " images") as bar:
-                    rendered = _Rendering(sets, settings, scenes, make_scene, pool, reporter, bar).run()
+                if dataset in of_other_assets:
+                    _drop_other_specs(dataset, make_scene, reporter)
+                elif dataset.scenes and not dataset.finished:
+                    _check_spec(dataset, make_scene)
+            if missing := sum(len(dataset.missing(scenes)) for dataset in sets):
+                with executor() as pool:  # only now, when nothing that was given has turned out to be wrong
+                    if not keep:
+                        remove_datasets(output)
+                    begin(output, settings, sets)
+                    with reporter.progress(missing * settings.views, " images") as bar:
+                        run = _Rendering(sets, settings, scenes, make_scene, pool, sources, reporter, bar)
+                        rendered = run.run()
         for dataset in sets:
             if dataset.scenes and not dataset.finished:
                 dataset.finish(settings)
+        for dataset in of_other_assets:
+            write_inputs(dataset.folder, inputs)
     for dataset in sets:
         if not dataset.scenes:
-            errors = next(iter(dataset.failed.values()))
-            raise InputError(f"none of the {scenes} scenes of {dataset.folder} could be rendered: {errors[-1]}")
+            failure = next(iter(dataset.failed.values()))
+            raise InputError(f"none of the {scenes} scenes of {dataset.folder} could be rendered: {failure.errors[-1]}")
     return Outcome(
         datasets=tuple(dataset.folder for dataset in sets),
         scenes=sum(len(dataset.scenes) for dataset in sets),
@@ -106,8 +150,11 @@ class _Rendering:
     scenes: int
     make_scene: SceneMaker
     pool: Executor
+    sources: Sources | None
     reporter: Reporter
     bar: tqdm
+    inputs: dict[_Place, _Inputs] = field(default_factory=dict)
+    """What scenes are made from, read once for all attempts."""
 
     def run(self) -> int:
         """Returns how many scenes were rendered; the others are recorded as failed."""
@@ -118,7 +165,8 @@ class _Rendering:
         for attempt in range(ATTEMPTS):
             errors = self._round(attempt, errors)
         for (dataset, scene), reasons in errors.items():
-            self.sets[dataset].failed[scene] = reasons
+            inputs = self._inputs((dataset, scene))
+            self.sets[dataset].failed[scene] = FailedScene(scene=scene, errors=reasons, inputs=inputs)
         return wanted - len(errors)
 
     def _round(self, attempt: int, errors: _Errors) -> _Errors:
@@ -145,22 +193,42 @@ class _Rendering:
         renderers = {record.renderer for dataset in self.sets for record in dataset.scenes.values()}
         renderer = min(renderers, default=None)
         for place, earlier in errors.items():
+            inputs = self._inputs(place)  # before the files are read: what changes meanwhile is noticed next time
             try:
                 scene = self.make_scene(*place, attempt)
             except InputError as error:
                 yield Failed(*place, str(error))
             else:
-                yield RenderJob(scene, self._folder(place), earlier, renderer)
+                yield RenderJob(scene, self._folder(place), earlier, renderer, inputs)
+
+    def _inputs(self, place: _Place) -> _Inputs:
+        if self.sources is None:
+            return msgspec.UNSET
+        if place not in self.inputs:
+            self.inputs[place] = self.sources.inputs(place[1])
+        return self.inputs[place]
 
     def _folder(self, place: _Place) -> Path:
         return self.sets[place[0]].folder / scene_name(place[1])
 
 
-def _check_specs(dataset: Production, make_scene: SceneMaker) -> None:
+def _check_spec(dataset: Production, make_scene: SceneMaker) -> None:
     """The latest scene of an unfinished data set, standing for all, must be what would be made now."""
-    if dataset.finished or not dataset.scenes:
-        return
     scene = max(dataset.scenes)
+    if not _is_specified(dataset, scene, make_scene):
+        folder = dataset.folder / scene_name(scene)
+        raise InputError(f"{folder} is not what this version makes of these settings; name another output")
+
+
+def _drop_other_specs(dataset: Production, make_scene: SceneMaker, reporter: Reporter) -> None:
+    """Forget the scenes that would be others now."""
+    for scene in list(dataset.scenes):
+        if not _is_specified(dataset, scene, make_scene):
+            reporter.info(f"{dataset.folder / scene_name(scene)} would be another now; it is made again")
+            del dataset.scenes[scene]
+            dataset.finished = False
+
+
+def _is_specified(dataset: Production, scene: int, make_scene: SceneMaker) -> bool:
     spec = dataset.folder / scene_name(scene) / "spec.json"
-    if spec.read_bytes() != schema.to_json(make_scene(dataset.number, scene, dataset.scenes[scene].attempt)):
-        raise InputError(f"{spec} is not what this version makes of these settings and textures: name another output")
+    return spec.read_bytes() == schema.to_json(make_scene(dataset.number, scene, dataset.scenes[scene].attempt))

@@ -8,6 +8,8 @@ with UV coordinates, a picture ``NAME.png``.
 from __future__ import annotations
 
 import io
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +19,7 @@ import numpy as np
 import trimesh
 from jaxtyping import Float, Float32, Int
 from PIL import Image
+from trimesh.resolvers import FilePathResolver
 
 from experiments.scenes import schema
 from experiments.storage import files
@@ -62,6 +65,30 @@ def read(path: Path) -> list[Part]:
     if not parts:
         raise InputError(f"{path} holds no triangles")
     return parts
+
+
+def files_of(path: Path) -> list[Path]:
+    """The file, and those that it names and that are read with it, missing ones included: materials, pictures, buffers.
+
+    Raises nothing for a file that cannot be read.
+    """
+    resolver = _Noting(path)
+    with suppress(Exception):  # trimesh's readers raise anything, whatever is wrong with the file
+        trimesh.load_scene(path, process=False, resolver=resolver)
+    return [path, *(named for named in dict.fromkeys(resolver.noted) if named != path)]
+
+
+class _Noting(FilePathResolver):
+    """Reads the files that a mesh file names, and notes where they are looked for."""
+
+    def __init__(self, path: Path):
+        super().__init__(str(path))
+        self.noted: list[Path] = []
+
+    def get(self, name: str) -> Any:
+        folder, name = Path(self.parent), name.strip()
+        self.noted += [Path(os.path.normpath(folder / name)), folder / Path(name).name]
+        return super().get(name)
 
 
 def write(part: Part, folder: Path, name: str) -> schema.Mesh:

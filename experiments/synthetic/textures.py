@@ -56,15 +56,7 @@ def find_textures(folder: Path, reporter: Reporter = SILENT) -> list[Picture]:
         InputError: there are no pictures, or one cannot be decoded.
         OSError: the folder cannot be read.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is no folder")
-    pictures = sorted(
-        Path(parent, name)
-        for parent, _, names in os.walk(folder.absolute(), onerror=_raise, followlinks=True)
-        for name in names
-        if Path(name).suffix.lower() in _SUFFIXES and not name.startswith(".")
-    )
-    materials = _group(pictures)
+    materials = _group(texture_files(folder))
     if not materials:
         raise InputError(f"{folder} holds no pictures")
     found = []
@@ -78,6 +70,23 @@ def find_textures(folder: Path, reporter: Reporter = SILENT) -> list[Picture]:
             found.append(Picture(mapping=_UNIT_MAPPING, sha256=sha256, **names))
             bar.update()
     return found
+
+
+def texture_files(folder: Path) -> list[Path]:
+    """All pictures below a folder, in the order of their paths.
+
+    Raises:
+        InputError: it is no folder.
+        OSError: it cannot be read.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder")
+    return sorted(
+        Path(parent, name)
+        for parent, _, names in os.walk(folder.absolute(), onerror=_raise, followlinks=True)
+        for name in names
+        if Path(name).suffix.lower() in _SUFFIXES and not name.startswith(".")
+    )
 
 
 def _group(pictures: Sequence[Path]) -> list[dict[str, Path]]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
+
+from experiments.data.inputs import Sources
 from experiments.data.manifest import Split, Task, TaskSettings
 from experiments.data.production import dataset_name
 from experiments.presets import PRESETS, PresetName
@@ -56,6 +60,8 @@ class Settings:
     """Number of Blender processes; by default one for each core."""
     blender: str | None = field(default=None, metadata=NO_EFFECT)
     """An installed Blender or a Python with bpy; see :func:`experiments.rendering.blender_command.worker_command`."""
+    overwrite: bool = field(default=False, metadata=NO_EFFECT)
+    """Replace a data set that was made with other settings or from another folder, or of more scenes."""
 
     @classmethod
     def of(cls, preset: PresetName, task: Task, split: Split, **changes: Any) -> Settings:
@@ -100,6 +106,7 @@ class Settings:
             samples=self.samples,
             turn=self.turn,
             meshes=None if self.meshes is None else os.path.abspath(self.meshes),
+            up="z" if self.meshes is not None and self.up == "z" else msgspec.UNSET,
         )
 
 
@@ -123,6 +130,8 @@ class Recording:
     """Folder that commands share; without an ``output`` the data set is written to its folder ``tasks``."""
     output: Path | None = field(default=None, metadata=NO_EFFECT)
     """Folder of the task's splits, made or completed; by default below the store, named by the task."""
+    overwrite: bool = field(default=False, metadata=NO_EFFECT)
+    """Replace a data set that was made with other settings or from another folder, or of more scenes."""
 
     @classmethod
     def of(
@@ -201,7 +210,8 @@ def _convert(settings: Recording, reporter: Reporter) -> Prepared:
         settings.task_folder / settings.split,
         settings.resolution,
         settings.views,
-        reporter,
+        overwrite=settings.overwrite,
+        reporter=reporter,
     )
     return Prepared(
         folder=converted.folder,
@@ -217,7 +227,8 @@ def _render(settings: Settings, reporter: Reporter) -> Prepared:
     from experiments.rendering import runs  # now, as --help should not wait for SciPy
     from experiments.rendering.pool import LocalPool
 
-    scenes = _number_of_scenes(settings)
+    meshes = _meshes(settings)
+    scenes = _number_of_scenes(settings, meshes)
 
     def executor() -> LocalPool:
         workers = len(available_cores()) if settings.workers is None else settings.workers
@@ -235,7 +246,17 @@ def _render(settings: Settings, reporter: Reporter) -> Prepared:
         return make_scene
 
     folder = settings.task_folder / settings.split
-    outcome = runs.generate(folder, settings.stored, 1, scenes, scene_maker, executor, reporter=reporter)
+    outcome = runs.generate(
+        folder,
+        settings.stored,
+        1,
+        scenes,
+        scene_maker,
+        executor,
+        overwrite=settings.overwrite,
+        sources=None if settings.meshes is None or meshes is None else _sources(settings.meshes, meshes),
+        reporter=reporter,
+    )
     return Prepared(
         folder=folder / dataset_name(0),
         scenes=outcome.scenes,
@@ -246,17 +267,32 @@ def _render(settings: Settings, reporter: Reporter) -> Prepared:
     )
 
 
-def _number_of_scenes(settings: Settings) -> int:
-    """As many as there are meshes, where these are given and no number is."""
+def _meshes(settings: Settings) -> list[Path] | None:
     if settings.meshes is None:
-        if settings.scenes is None:
-            raise InputError("the number of scenes is missing")
-        return settings.scenes
+        return None
     if settings.task != "humans":
         raise InputError(f"meshes are scans of people: they go with the task humans, not {settings.task}")
     from experiments.tasks.scans import find_meshes
 
-    found = len(find_meshes(settings.meshes))
-    if settings.scenes is not None and settings.scenes > found:
-        raise InputError(f"scenes={settings.scenes} is more than the {found} meshes that {settings.meshes} holds")
-    return found if settings.scenes is None else settings.scenes
+    return find_meshes(settings.meshes)
+
+
+def _number_of_scenes(settings: Settings, meshes: Sequence[Path] | None) -> int:
+    """As many as there are meshes, where these are given and no number is."""
+    if meshes is None:
+        if settings.scenes is None:
+            raise InputError("the number of scenes is missing")
+        return settings.scenes
+    if settings.scenes is not None and settings.scenes > len(meshes):
+        raise InputError(f"scenes={settings.scenes} is more than the {len(meshes)} meshes that {settings.meshes} holds")
+    return len(meshes) if settings.scenes is None else settings.scenes
+
+
+def _sources(folder: Path, meshes: Sequence[Path]) -> Sources:
+    from experiments.scenes import mesh_files
+
+    return Sources(
+        folder=folder,
+        known=lambda scene: [meshes[scene]],
+        read=lambda scene: mesh_files.files_of(meshes[scene]),
+    )

@@ -121,7 +121,7 @@ def test_bad_input_is_one_clear_line(undisturbed, tmp_path):
         (("--blender=/no/blender",), "blender=/no/blender is no program that can be run"),
         ((f"--blender={shutil.which('true')}",), "is neither Blender nor Python"),
         ((f"--output={tmp_path / 'file'}", stand_in), f"cannot write to {tmp_path / 'file'}"),
-        ((f"--output={undisturbed[0]}", "--seed=4", *SMALL[:-1]), "was made with --seed=3, not 4"),
+        ((f"--output={undisturbed[0]}", "--seed=4", *SMALL[:-1]), "was made with seed=3, not 4"),
         ((stand_in, f"--textures={tmp_path / 'torn'}"), f"{tmp_path / 'torn' / 'a.jpg'} cannot be decoded"),
     ]
     processes = [start(f"--output={tmp_path / str(i)}", *arguments) for i, (arguments, _) in enumerate(cases)]

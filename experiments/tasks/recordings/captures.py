@@ -29,7 +29,7 @@ from __future__ import annotations
 import csv
 import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,9 @@ _FOREIGN = {
     "*.r3d": "is compressed in a format of Apple's",
 }
 """What is not read, and why."""
+_KINDS = ("rgb", "depth", "intrinsics", "poses", "mask", "confidence")
+"""Folders with a file for each frame."""
+_ODOMETRY = "odometry.csv"
 _SCENE_INTRINSICS = ("intrinsics.txt", "intrinsics.json", "camera_matrix.csv")
 
 _Matrix = Float[np.ndarray, "_ _"]
@@ -106,7 +109,20 @@ def _scene(folder: Path, views: int) -> RecordedScene:
             mask=mask,
         )
 
-    return RecordedScene(folder.name, views, poses is not None, read)
+    return RecordedScene(
+        name=folder.name,
+        num_views=views,
+        has_poses=poses is not None,
+        read=read,
+        files=_files(folder, {path.stem for path in chosen}),
+    )
+
+
+def _files(folder: Path, frames: Set[str]) -> list[Path]:
+    """All files of a scene that are read for some frames."""
+    of_frames = [path for kind in _KINDS if (folder / kind).is_dir() for path in (folder / kind).iterdir()]
+    of_scene = [folder / name for name in (*_SCENE_INTRINSICS, _ODOMETRY)]
+    return [path for path in of_frames if path.stem in frames] + [path for path in of_scene if path.is_file()]
 
 
 def _read_depth(folder: Path, name: str) -> tuple[Path, Float[np.ndarray, "h w"]]:
@@ -154,7 +170,7 @@ def _pose_reader(folder: Path) -> Callable[[str], _Matrix] | None:
     """Frame → camera to world (3, 4); None if the scene has no poses."""
     if (folder / "poses").is_dir():
         return lambda name: _pose(_one_of(folder / "poses", name, (".txt", ".json")))
-    if not (path := folder / "odometry.csv").is_file():
+    if not (path := folder / _ODOMETRY).is_file():
         return None
     rows = _odometry(path)
 

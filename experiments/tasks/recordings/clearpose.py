@@ -86,7 +86,14 @@ def clearpose_scenes(source: Path, split: Split, views: int) -> list[RecordedSce
 def _scene(folder: Path, source: Path, views: int) -> RecordedScene:
     frames = sorted(path.name.removesuffix("-color.png") for path in folder.glob("*-color.png"))
     chosen = evenly(frames, views, folder)
-    return RecordedScene(folder.relative_to(source).as_posix(), views, True, lambda view: _read(folder, chosen[view]))
+    files = [folder / f"{frame}-{kind}.png" for frame in chosen for kind in ("color", "depth_true", "label")]
+    return RecordedScene(
+        name=folder.relative_to(source).as_posix(),
+        num_views=views,
+        has_poses=True,
+        read=lambda view: _read(folder, chosen[view]),
+        files=[path for path in [*files, folder / "metadata.mat"] if path.is_file()],
+    )
 
 
 def _read(folder: Path, frame: str) -> RecordedView:

@@ -38,6 +38,8 @@ def convert(
     output: Path,
     resolution: int,
     views: int,
+    *,
+    overwrite: bool = False,
     reporter: Reporter = SILENT,
 ) -> Converted:
     """Write ``dataset_00`` of recorded scenes, or what an interrupted run left out.
@@ -51,7 +53,8 @@ def convert(
         output: folder to make or to complete.
         resolution: width and height, pixels.
         views: of each scene, evenly spread over its frames.
-        reporter: is told of progress.
+        overwrite: replace a data set of other settings, from another folder, or of more scenes.
+        reporter: is told what is damaged or has changed, and of progress.
 
     Raises:
         InputError: unusable settings, a source of another layout, or one that is damaged, with the file's name; an output
@@ -78,7 +81,7 @@ def convert(
         scenes=tuple(scene.name for scene in scenes),
         poses=_have_poses(scenes, source),
     )
-    written = write_recorded(output, settings, scenes, reporter)
+    written = write_recorded(output, settings, source, scenes, overwrite=overwrite, reporter=reporter)
     return Converted(output / dataset_name(0), len(scenes), written, settings.poses)
 
 
