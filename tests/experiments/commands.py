@@ -9,6 +9,8 @@ from unittest import mock
 
 from absl import app, flags
 
+from experiments.process.reporting import LOGGER
+
 
 @dataclass(frozen=True)
 class Done:
@@ -27,6 +29,7 @@ def call(module, *arguments):
     """
     app.define_help_flags()
     before = set(flags.FLAGS)
+    logged = LOGGER.handlers[:], LOGGER.level, LOGGER.propagate
     stdout, stderr, status = io.StringIO(), io.StringIO(), 0
     argv = [module, *map(str, arguments)]
     try:
@@ -42,4 +45,5 @@ def call(module, *arguments):
         for name in set(flags.FLAGS) - before:
             delattr(flags.FLAGS, name)
         flags.FLAGS.unparse_flags()
+        LOGGER.handlers[:], LOGGER.level, LOGGER.propagate = logged
     return Done(status, stdout.getvalue(), stderr.getvalue())

@@ -30,7 +30,7 @@ from subspace import LowRank
 from subspace.errors import InputError
 from tests.experiments.commands import call
 from tests.experiments.rendering.small_scenes import COMMAND, SETTINGS, SIZE, VIEWS, make_scene
-from tests.experiments.tasks.recordings import write_capture
+from tests.experiments.tasks.recordings.written import write_capture
 from tests.experiments.training import tiny
 from vggt_jax.adapters import Adapter, BaseModel, save_adapter
 from vggt_jax.deltas import dotted, merge

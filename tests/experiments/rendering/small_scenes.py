@@ -1,8 +1,12 @@
 """Scenes for the stand-in worker: a ball on a floor, seen by three cameras, and how to start that worker."""
 
+import atexit
 import json
 import os
+import shlex
+import shutil
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +16,21 @@ import numpy as np
 from experiments.data.manifest import AttributeSettings
 from experiments.scenes import schema
 
-STAND_IN = Path(__file__).with_name("stand_in_worker.py")
-COMMAND = [sys.executable, "-I", str(STAND_IN)]
+WORKER = Path(__file__).with_name("stand_in_worker.py")
+COMMAND = [sys.executable, "-I", str(WORKER)]
+
+
+def _program():
+    """A program that takes the place of an installed Python with bpy: this Python, whatever PATH says."""
+    folder = Path(tempfile.mkdtemp(prefix="stand-in-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    program = folder / "python"
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -I {shlex.quote(str(WORKER))} "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
+STAND_IN = _program()
 VIEWS, SIZE = 3, 20
 SETTINGS = AttributeSettings(
     attribute="geometry", setting="object_centric", seed=0, views=VIEWS, resolution=SIZE, samples=1, textures=None

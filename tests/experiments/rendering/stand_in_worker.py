@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Speaks the Blender worker's protocol and renders a ball on a floor by exact ray casting, without Blender.
 
 The environment variable STAND_IN holds JSON: ``faults`` by "dataset/scene/attempt", ``seconds`` that a scene takes, a ``log``

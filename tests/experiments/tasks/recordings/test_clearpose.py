@@ -13,7 +13,16 @@ from experiments.data.dataset import Dataset
 from experiments.data.manifest import RecordedSettings
 from experiments.tasks.recordings.clearpose import TRAINING
 from experiments.tasks.recordings.conversion import Converted, convert
-from tests.experiments.tasks.recordings import GLASS, HEIGHT, OPAQUE, cameras, centred, labels, measure, write_clearpose
+from tests.experiments.tasks.recordings.written import (
+    GLASS,
+    HEIGHT,
+    OPAQUE,
+    cameras,
+    centred,
+    labels,
+    measure,
+    write_clearpose,
+)
 
 FRAMES = 5
 

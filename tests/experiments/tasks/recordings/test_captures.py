@@ -9,7 +9,7 @@ from PIL import Image
 
 from experiments.data.dataset import Dataset
 from experiments.tasks.recordings.conversion import convert
-from tests.experiments.tasks.recordings import (
+from tests.experiments.tasks.recordings.written import (
     HEIGHT,
     WIDTH,
     cameras,
