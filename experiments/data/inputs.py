@@ -83,8 +83,8 @@ class Assets:
         if not path.is_file():
             return False
         try:
-            inputs = msgspec.convert(files.read_json(path), dict[str, InputFile | None])
-        except (InputError, msgspec.ValidationError):
+            inputs = files.read_json(path, dict[str, InputFile | None])
+        except InputError:
             return False
         return {_name(path, self.folder) for path in self.files} == inputs.keys() and are_unchanged(inputs, self.folder)
 

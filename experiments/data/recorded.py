@@ -124,7 +124,8 @@ def write_recorded(
         if before not in (None, source):
             if dataset.changed and not overwrite:
                 raise InputError(
-                    f"{output} was made from {before}, and {source} holds others; name another output, or overwrite it"
+                    f"{output} was made from {before}, and {source} holds others; name another output, or overwrite it",
+                    argument="overwrite",
                 )
             write_settings(output, settings, source)  # the same recordings have moved
         missing = dataset.missing(len(scenes))

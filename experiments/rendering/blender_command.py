@@ -29,16 +29,19 @@ def worker_command(blender: str | None, reporter: Reporter = SILENT) -> list[str
         return [_uv_python(reporter), str(WORKER)]
     program = shutil.which(blender)
     if program is None:
-        raise InputError(f"blender={blender} is no program that can be run")
+        raise InputError(f"blender={blender} is no program that can be run", argument="blender")
     try:
         said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=_VERSION_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise InputError(f"blender={blender} cannot be run: {error}") from None
+        raise InputError(f"blender={blender} cannot be run: {error}", argument="blender") from None
     if said.stdout.startswith("Blender"):
         return [program, "--background", "--factory-startup", "--python", str(WORKER), "--"]
     if said.stdout.startswith("Python"):
         return [program, str(WORKER)]
-    raise InputError(f"blender={blender} is neither Blender nor Python: --version says {said.stdout[:80].strip()!r}")
+    raise InputError(
+        f"blender={blender} is neither Blender nor Python: --version says {said.stdout[:80].strip()!r}",
+        argument="blender",
+    )
 
 
 def _uv_python(reporter: Reporter) -> str:
@@ -50,14 +53,19 @@ def _uv_python(reporter: Reporter) -> str:
     except (ImportError, FileNotFoundError):
         uv = shutil.which("uv")
     if uv is None:
-        raise InputError("uv is missing, which makes Blender's environment: pip install uv, or name a Blender")
+        raise InputError(
+            "uv is missing, which makes Blender's environment: pip install uv, or name a Blender", argument="blender"
+        )
     python = _find_python(uv)
     if python is None:
         reporter.info("making Blender's environment with uv, once: about 0.4 GB to download …")
         synced = _uv(uv, "sync", "--script", str(WORKER))
         python = _find_python(uv)
         if synced.returncode or python is None:
-            raise InputError(f"uv cannot make Blender's environment: {_last_line(synced.stderr)}; or name a Blender")
+            raise InputError(
+                f"uv cannot make Blender's environment: {_last_line(synced.stderr)}; or name a Blender",
+                argument="blender",
+            )
     return python
 
 

@@ -2,7 +2,7 @@
 
 A :class:`Scene` is one JSON file. Its four parts are the paper's four attributes (Section 4.1): ``objects`` (geometry),
 ``materials`` (texture), ``lighting`` and ``cameras``. Lengths are metres, angles degrees, colours linear RGB, the world's z
-axis points up, and cameras follow OpenCV (x right, y down, z forward). ``python -c "from experiments.synthetic import
+axis points up, and cameras follow OpenCV (x right, y down, z forward). ``python -c "from experiments.scenes import
 schema; print(schema.json_schema())"`` prints the machine-readable form.
 """
 

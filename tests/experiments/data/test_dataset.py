@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.data.consistency import cross_view_agreement
 from experiments.data.dataset import Dataset, StoredScene, Views, training_arrays
 from experiments.data.geometry import project
 from experiments.data.passes import Passes
@@ -19,6 +18,7 @@ from experiments.data.tone_mapping import luminance
 from experiments.rendering import runs
 from experiments.rendering.pool import LocalPool
 from experiments.scenes import schema
+from tests.experiments.data.consistency import cross_view_agreement
 from tests.experiments.rendering.small_scenes import COMMAND, SETTINGS, SIZE, VIEWS, make_scene
 from tests.experiments.rendering.stand_in_worker import BALL, FLOOR, RADIUS, trace
 from vggt_jax.geometry import project_points, unproject_depth

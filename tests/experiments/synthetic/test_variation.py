@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from experiments.scenes import variation
 from experiments.scenes.streams import PARTS, VARIED
+from tests.experiments.synthetic import variation
 from tests.experiments.synthetic.conftest import ATTRIBUTES, SETTINGS, draw_datasets
 
 SLIGHT = {"location", "rotation", "size", "bevel", "radius", "thickness", "points[]"}

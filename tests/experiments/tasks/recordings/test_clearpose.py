@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from experiments.data.consistency import cross_view_agreement
 from experiments.data.dataset import Dataset
 from experiments.data.manifest import RecordedSettings
 from experiments.tasks.recordings.clearpose import TRAINING
 from experiments.tasks.recordings.conversion import Converted, convert
+from tests.experiments.data.consistency import cross_view_agreement
 from tests.experiments.tasks.recordings.written import (
     GLASS,
     HEIGHT,

@@ -6,21 +6,21 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.data.consistency import cross_view_agreement
 from experiments.data.dataset import Dataset
 from experiments.rendering.blender_command import WORKER, worker_command
 from experiments.scenes import schema
 from subspace.errors import InputError
+from tests.experiments.commands import call
+from tests.experiments.data.consistency import cross_view_agreement
 from tests.experiments.rendering.small_scenes import STAND_IN, alive, content, wait_until
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SMALL = ("--datasets=2", "--scenes=3", "--views=2", "--resolution=20", "--seed=3")
 
 
@@ -72,10 +72,10 @@ def test_what_it_says_and_writes(undisturbed):
 
 def test_a_repeated_command_does_nothing_and_starts_no_blender(undisturbed):
     output, _ = undisturbed
-    start = time.process_time(), time.perf_counter()
-    code, said, errors = run(*SMALL, f"--output={output}", "--blender=/no/blender")
-    assert (code, errors) == (0, "") and said.startswith("nothing to do: ") and str(output) in said
-    assert time.perf_counter() - start[1] < 10  # seconds on a busy machine; under half a second on an idle one
+    before = content(output)
+    done = call("experiments.generate", *SMALL, f"--output={output}", "--blender=/no/blender")
+    assert (done.status, done.stderr) == (0, "") and done.stdout.startswith("nothing to do: ")
+    assert content(output) == before
 
 
 def test_killed_again_and_again_it_ends_with_the_same_files(undisturbed, tmp_path):
@@ -120,22 +120,33 @@ def test_bad_input_is_one_clear_line(undisturbed, tmp_path):
         (("--scenes=0",), "--scenes=0"),
         (("--blender=/no/blender",), "blender=/no/blender is no program that can be run"),
         ((f"--blender={shutil.which('true')}",), "is neither Blender nor Python"),
-        ((f"--output={tmp_path / 'file'}", stand_in), f"cannot write to {tmp_path / 'file'}"),
+        ((f"--output={tmp_path / 'file'}", stand_in), f"{tmp_path / 'file'}: file exists"),
         ((f"--output={undisturbed[0]}", "--seed=4", *SMALL[:-1]), "was made with seed=3, not 4"),
+        ((f"--output={undisturbed[0]}", *SMALL, "--scenes=2"), "holds 3 scenes, scenes=2 is fewer"),
         ((stand_in, f"--textures={tmp_path / 'torn'}"), f"{tmp_path / 'torn' / 'a.jpg'} cannot be decoded"),
     ]
-    processes = [start(f"--output={tmp_path / str(i)}", *arguments) for i, (arguments, _) in enumerate(cases)]
-    for process, (arguments, message) in zip(processes, cases, strict=True):
-        output, errors = process.communicate(timeout=300)
-        assert (process.returncode, output) == (2, ""), arguments
-        (line,) = errors.splitlines()
-        assert line.startswith("python -m experiments.generate: ") and message in line
+    before = content(undisturbed[0])
+    for i, (arguments, message) in enumerate(cases):
+        done = call("experiments.generate", f"--output={tmp_path / str(i)}", *arguments)
+        assert (done.status, done.stdout) == (2, ""), arguments
+        (line,) = done.stderr.splitlines()
+        assert message in line
+    assert content(undisturbed[0]) == before
     assert not list(tmp_path.glob("[0-9]*/*"))  # no settings that would refuse the next try
 
 
 def test_a_python_without_bpy_is_one_clear_line(tmp_path):
-    code, _, errors = run(*SMALL, f"--blender={sys.executable}", f"--output={tmp_path / 'out'}")
-    assert code == 2 and "cannot import bpy" in errors.splitlines()[-1]
+    done = call("experiments.generate", *SMALL, f"--blender={sys.executable}", f"--output={tmp_path / 'out'}")
+    assert done.status == 2 and "cannot import bpy" in done.stderr.splitlines()[-1]
+
+
+def test_overwrite_replaces_data_sets_of_other_settings(undisturbed, tmp_path):
+    output = shutil.copytree(undisturbed[0], tmp_path / "out")
+    other = (*SMALL[:-1], "--seed=4", f"--blender={STAND_IN}", f"--output={output}")
+    assert call("experiments.generate", *other).status == 2 and content(output) == content(undisturbed[0])
+    done = call("experiments.generate", *other, "--overwrite")
+    assert done.status == 0 and done.stdout.startswith("wrote 2 data set(s), 6 scenes"), done.stderr
+    assert {Dataset(folder)[0].spec.provenance.seed for folder in output.glob("dataset_*")} == {4}
 
 
 def test_uv_that_is_missing_or_fails_is_one_clear_line(monkeypatch, tmp_path):

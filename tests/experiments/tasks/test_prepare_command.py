@@ -1,10 +1,6 @@
 """``python -m experiments.prepare``: what it writes, and everything that can be wrong with its input."""
 
-import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import trimesh
@@ -12,28 +8,17 @@ import trimesh
 from experiments.data.dataset import Dataset
 from experiments.data.manifest import TaskSettings
 from subspace.errors import InputError
+from tests.experiments.commands import call
 from tests.experiments.rendering.small_scenes import STAND_IN
+from tests.experiments.tasks.recordings.written import write_capture
 from tests.experiments.tasks.test_scans import scan
 
-ROOT = Path(__file__).parents[2]
 SMALL = ("--scenes=2", "--views=2", "--resolution=20", "--seed=3", f"--blender={STAND_IN}")
 
 
-def start(*arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "experiments.prepare", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": ".", "STAND_IN": json.dumps({})},
-    )
-
-
 def run(*arguments):
-    with start(*arguments) as process:
-        output, errors = process.communicate(timeout=600)
-    return process.returncode, output, errors
+    done = call("experiments.prepare", *arguments)
+    return done.status, done.stdout, done.stderr
 
 
 def test_both_splits_become_data_sets_of_the_task_and_then_there_is_nothing_to_do(tmp_path):
@@ -85,8 +70,26 @@ def test_bad_input_is_one_clear_line(tmp_path):
         code, output, errors = run(f"--output={tmp_path / 'out'}", f"--blender={STAND_IN}", *arguments)
         assert (code, output) == (2, ""), arguments
         (line,) = errors.splitlines()
-        assert line.startswith("python -m experiments.prepare: ") and message in line
+        assert message in line
     assert not (tmp_path / "out").exists()
+
+
+def test_recordings_are_converted_and_say_what_they_lack(tmp_path):
+    write_capture(tmp_path / "faces" / "scene", 2, poses=False)
+    where = ("--task=faces", "--split=test", f"--source={tmp_path / 'faces'}", f"--output={tmp_path / 'out'}")
+    code, said, errors = run(*where, "--layout=captures", "--views=2", "--resolution=24")
+    assert code == 0, errors
+    assert said.startswith("wrote 1 scenes × 2 views of 24×24 pixels, without poses, to be evaluated on depth to ")
+    again = (*where, "--layout=captures", "--views=2", "--resolution=24")
+    assert run(*again)[1].startswith("nothing to do: ")
+    code, said, errors = run(*again[:-1], "--resolution=20")
+    assert (code, said) == (2, "") and "was made with resolution=24, not 20" in errors
+    assert run(*again[:-1], "--resolution=20", "--overwrite")[0] == 0
+    for extra in ("--scenes=2", "--samples=2", "--meshes=.", "--workers=2", "--blender=x"):
+        code, said, errors = run(*again, extra)
+        assert (code, said) == (2, "") and extra.partition("=")[0] in errors and len(errors.splitlines()) == 1
+    code, said, errors = run(*where)
+    assert (code, said) == (2, "") and "--source=FOLDER goes with --layout and one --split" in errors
 
 
 def test_a_missing_extra_is_one_clear_line(monkeypatch, tmp_path):

@@ -16,7 +16,6 @@ import numpy as np
 
 from experiments.scenes.schema import Object, Scene
 from experiments.scenes.streams import PARTS, VARIED
-from subspace.errors import InputError
 
 Datasets = Sequence[Sequence[Scene]]
 
@@ -76,7 +75,7 @@ def check_control(datasets: Datasets) -> None:
     attribute, setting = origin.attribute, origin.setting
     origins = {(s.provenance.attribute, s.provenance.setting) for scenes in datasets for s in scenes}
     if len(origins) != 1:
-        raise InputError(f"scenes of one attribute and setting were expected, got {sorted(origins)}")
+        raise ValueError(f"scenes of one attribute and setting were expected, got {sorted(origins)}")
     slight = attribute == "texture" and setting == "object_centric"
     for index, scenes in enumerate(datasets):
         first, others = _fields(scenes[0]), [_fields(scene) for scene in scenes[1:]]
@@ -85,28 +84,28 @@ def check_control(datasets: Datasets) -> None:
             for path in sorted(first.keys() | other.keys()):
                 allowed = _part(path) in VARIED[attribute] and not (attribute == "camera" and _fixed_camera(path))
                 if first.get(path) != other.get(path) and not (allowed or (slight and _is_slight(path))):
-                    raise InputError(f"{where}: {path} varies, but the attribute is {attribute}")
+                    raise ValueError(f"{where}: {path} varies, but the attribute is {attribute}")
             if slight:
                 _check_slight(where, scenes[0].objects, scenes[number].objects)
         for part in VARIED[attribute]:
             if others and all(getattr(scene, part) == getattr(scenes[0], part) for scene in scenes[1:]):
-                raise InputError(f"data set {index}: {part} do not vary, but the attribute is {attribute}")
+                raise ValueError(f"data set {index}: {part} do not vary, but the attribute is {attribute}")
     for (a, first_set), (b, second_set) in combinations(enumerate(datasets), 2):
         for part in PARTS:
             if getattr(first_set[0], part) == getattr(second_set[0], part):
-                raise InputError(f"data sets {a} and {b}: {part} are the same in both")
+                raise ValueError(f"data sets {a} and {b}: {part} are the same in both")
 
 
 def _check_slight(where: str, first: Sequence[Object], second: Sequence[Object]) -> None:
     for index, (a, b) in enumerate(zip(first, second, strict=True)):
         shift = float(np.linalg.norm(np.subtract(a.location, b.location)))
         if shift > SLIGHT_LOCATION:
-            raise InputError(
+            raise ValueError(
                 f"{where}: objects[{index}].location varies by {shift:.3f} m, more than {SLIGHT_LOCATION} m"
             )
         ratio = (np.asarray(a.size) + 1e-3) / (np.asarray(b.size) + 1e-3)
         if max(ratio.max(), 1 / ratio.min()) > SLIGHT_SIZE:
-            raise InputError(f"{where}: objects[{index}].size varies by more than a factor of {SLIGHT_SIZE}")
+            raise ValueError(f"{where}: objects[{index}].size varies by more than a factor of {SLIGHT_SIZE}")
 
 
 def _part(path: str) -> str:
