@@ -3,6 +3,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import pytest
+
+from experiments.process.compilation_cache import keep_compiled
+
 ROOT = Path(__file__).parents[3]
 PROGRAM = """
 from experiments.process.compilation_cache import keep_compiled
@@ -25,13 +30,24 @@ def test_compiled_programs_lie_in_the_users_cache(tmp_path):
     assert {path.name for path in (tmp_path / "attribute-subspaces" / "xla").iterdir()} == kept
 
 
-def test_jaxs_own_variable_comes_first(tmp_path):
-    said = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "said"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    compile_in({"XDG_CACHE_HOME": str(tmp_path / "home"), **said})
-    assert any((tmp_path / "said").iterdir())
-    assert not (tmp_path / "home").exists()
+@pytest.fixture
+def changed(monkeypatch):
+    """Settings of JAX that :func:`keep_compiled` changes, which are only noted."""
+    found = {}
+    monkeypatch.setattr(jax.config, "update", found.__setitem__)
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    return found
 
 
-def test_without_a_cache_folder_of_the_desktops_kind_it_lies_below_the_home_folder(tmp_path):
-    compile_in({"XDG_CACHE_HOME": "", "HOME": str(tmp_path)})
-    assert any((tmp_path / ".cache" / "attribute-subspaces" / "xla").iterdir())
+def test_jaxs_own_variable_comes_first(changed, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "said")
+    keep_compiled()
+    assert changed == {}
+
+
+def test_without_a_cache_folder_of_the_desktops_kind_it_lies_below_the_home_folder(changed, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", "/home/ada")
+    keep_compiled()
+    assert changed["jax_compilation_cache_dir"] == "/home/ada/.cache/attribute-subspaces/xla"
+    assert changed["jax_persistent_cache_min_compile_time_secs"] == 0
