@@ -39,7 +39,9 @@ class Reproduced:
     """Everything that was measured for the page."""
 
 
-def reproduce(settings: Settings, reporter: Reporter = SILENT, *, command: str = __name__) -> Reproduced:
+def reproduce(
+    settings: Settings, reporter: Reporter = SILENT, *, command: str = "experiments.reproduction.reproduce"
+) -> Reproduced:
     """Run what has no record yet, and write tables and page.
 
     Args:

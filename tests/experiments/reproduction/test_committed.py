@@ -2,40 +2,53 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from experiments.models import load_base
 from experiments.presets import PRESETS
-from experiments.reproduction.record_folder import RecordFolder
+from experiments.reproduction import Settings, reproduce
+from experiments.reproduction.labels import row_label
 from experiments.reproduction.records import RateSearch, RunRecord, read, read_searches, run_files
-from experiments.reproduction.results import PAGE, write_results
+from experiments.reproduction.rows import TABLES
 from experiments.reproduction.search import from_chosen
-from tests.experiments.reproduction.planted import plan
 
 RESULTS = Path(__file__).parents[3] / "results" / "nano"
 
 
 @pytest.fixture(scope="module")
 def remade(tmp_path_factory):
-    """The shipped records' tables and page, written again."""
+    """The shipped records' tables and page, written again; nothing is left to run."""
     folder = tmp_path_factory.mktemp("nano")
-    label = load_base("nano", 96, PRESETS["nano"].training).label
-    shown, done = RecordFolder(plan("1"), label, RESULTS / "records").collected()
-    command = re.search(r"by `(.+?)`", (RESULTS / PAGE).read_text())
+    shutil.copytree(RESULTS / "records", folder / "records")
+    command = re.search(r"by `(.+?)`", (RESULTS / "README.md").read_text())
     assert command is not None
-    write_results(folder, shown, done, read_searches(RESULTS / "records"), command[1])
-    return folder
+    settings = Settings(tables=("1",), seeds=(0, 1, 2), store=folder / "store", output=folder)
+    return reproduce(settings, command=command[1])
 
 
 def test_tables_and_page_are_those_of_the_records(remade):
     """After a change of how they look: python -m experiments.reproduce --table=1 with the shipped records."""
-    made = {path.name: path.read_text() for path in remade.iterdir()}
+    made = {path.name: path.read_text() for path in remade.folder.iterdir() if path.is_file()}
     shipped = {path.name: path.read_text() for path in RESULTS.iterdir() if path.is_file()}
     assert made.keys() == shipped.keys()
     assert [name for name in made if made[name] != shipped[name]] == []
+    records = {path.name: path.read_bytes() for path in (remade.folder / "records").iterdir()}
+    assert records == {path.name: path.read_bytes() for path in (RESULTS / "records").iterdir()}
+
+
+def test_results_are_typed(remade):
+    (table,) = remade.tables
+    assert table.table is TABLES["1"] and [line.row for line in table.lines] == list(TABLES["1"].rows)
+    assert table.seeds == [0, 1, 2] and table.missing == table.fewer_seeds == 0
+    text = (remade.folder / "table_1.md").read_text()
+    for line in table.lines:
+        assert f"| {row_label(line.row, table.table, table.scale)} |" in text
+        assert {record.run.task for record in line.records} == {"faces"}
+    assert {finding.claim.table for finding in remade.findings} == {"1"} and remade.page.name == "README.md"
+    assert len(remade.records) == 110 and {table.name for table in remade.shown.tables} == set(TABLES)
 
 
 def test_every_run_has_the_rate_that_was_best_on_validation_scenes():
