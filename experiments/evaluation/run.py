@@ -112,7 +112,9 @@ def last_scenes(dataset: Dataset, count: int | None) -> list[StoredScene]:
     Raises ValueError if there are fewer, or none.
     """
     if count is not None and count > len(dataset):
-        raise InputError(f"{dataset.folder} has {len(dataset)} scenes, held_out={count} asks for more")
+        raise InputError(
+            f"{dataset.folder} has {len(dataset)} scenes, held_out={count} asks for more", argument="held_out"
+        )
     scenes = dataset.scenes[-count:] if count else dataset.scenes
     if not scenes:
         raise InputError(f"{dataset.folder} has no scenes")

@@ -17,10 +17,10 @@ from experiments.pretraining.recipe import Recipe
 from experiments.pretraining.run import Evaluations
 from experiments.process.revision import commit
 from experiments.reports.markdown import render_markdown
+from experiments.storage.disk_space import named_if_full
 from experiments.storage.files import write_bytes
 from subspace.errors import InputError
 from vggt_jax import VGGT
-from vggt_jax.atomic import check_absent, new_path
 from vggt_jax.deltas import dotted
 from vggt_jax.matching import Matcher
 from weights_convert.matcher import MATCHER, save_matcher
@@ -29,6 +29,8 @@ from weights_convert.sources import CONFIG
 WEIGHTS, CARD = "weights.safetensors", "README.md"
 EVALUATION = "evaluation.json"
 """Beside the weights: all that the card says, and what later cards compare with."""
+OUTPUTS = frozenset({WEIGHTS, MATCHER, CONFIG, CARD, EVALUATION})
+"""Files of a finished model."""
 _TEMPLATE = "card.md.jinja"
 
 
@@ -78,7 +80,7 @@ class PretrainingRecord:
 
 
 def write_model(
-    output: Path,
+    folder: Path,
     model: VGGT,
     matcher: Matcher,
     recipe: Recipe,
@@ -86,10 +88,10 @@ def write_model(
     evaluations: Evaluations,
     without: str | None,
 ) -> int:
-    """Writes a folder that :func:`weights_convert.load_vggt` reads; returns the bytes of the weights.
+    """Writes what :func:`weights_convert.load_vggt` reads, and the card; returns the bytes of the weights.
 
     Args:
-        output: the folder to be.
+        folder: an empty folder that gets :data:`OUTPUTS`.
         model: what was trained.
         matcher: of its tokens, trained beside it.
         recipe: how.
@@ -98,14 +100,12 @@ def write_model(
         without: the ingredient that the recipe left out.
 
     Raises:
-        FileExistsError: the folder exists.
-        OSError: it cannot be written.
+        OSError: the folder cannot be written. A full disk is named.
     """
     weights = {dotted(keys): np.asarray(leaf[...]) for keys, leaf in nnx.to_flat_state(nnx.state(model))}
     parameters = sum(prod(value.shape) for value in weights.values())
     record = PretrainingRecord(without, commit(), parameters, recipe.to_dict(), data, evaluations)
-    with new_path(output, check=check_absent, size=4 * parameters, alone=True) as folder:
-        folder.mkdir()
+    with named_if_full(folder):
         save_file(weights, folder / WEIGHTS)
         save_matcher(folder / MATCHER, matcher)
         (folder / CONFIG).write_text(json.dumps(recipe.config.to_dict(), indent=2) + "\n", encoding="utf-8")

@@ -40,7 +40,7 @@ class Predicted:
     extrinsics: Float[np.ndarray, "n 2 3 4"]
     """World to camera, whatever the world."""
     solved: Float[np.ndarray, "n 2 3 4"] | None = None
-    """The same from matched tokens and depth (:mod:`experiments.pretraining.matched_pose`), where that was asked for."""
+    """The same from matched tokens and depth (:mod:`experiments.reconstruction.matched_pose`), where that was asked for."""
 
 
 def held_out_pairs(scenes: Sequence[LoadedScene], per_scene: int, seed: int) -> list[LoadedScene]:

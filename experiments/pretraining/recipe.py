@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 from experiments.pretraining.objective import PretrainingObjective
 from experiments.pretraining.sampling import Augmentation
+from experiments.pretraining.settings import Ingredient
 from experiments.training.losses import CameraLoss, Objective, RegressionLoss
 from experiments.training.optimizer import OptimizerSettings
 from subspace.errors import InputError
@@ -15,31 +16,38 @@ from vggt_jax import VGGTConfig
 
 TRUNK = ("aggregator",)
 HEADS = ("camera_head", "depth_head")
-Ingredient = Literal["matching", "token_points", "widening", "augmentation", "stages"]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the training.
-
-    Every step shows ``images`` pictures in sequences of as many views as are drawn from ``views``. The rotation between a
-    sequence's first view and the others grows from ``turns[0]`` to ``turns[1]`` degrees over the share ``widening`` of the
-    steps. Parts of the model other than ``parts`` stay as they are.
-    """
+    """A part of the training."""
 
     name: str
+    """Name of the stage, for its folder."""
     steps: int
+    """Steps of the stage."""
     objective: PretrainingObjective
+    """What the stage minimises."""
     parts: tuple[str, ...] = (*TRUNK, *HEADS)
+    """Parts of the model that are trained; the others stay as they are."""
     images: int = 32
+    """Pictures that every step shows."""
     views: tuple[int, ...] = (2,)
+    """Numbers of views that a sequence may have, of which every step draws one."""
     turns: tuple[float, float] = (45.0, 45.0)
+    """Largest rotation between a sequence's first view and the others in degrees: at first, and after ``widening``."""
     widening: float = 0.6
+    """Share of the steps over which the largest rotation grows."""
     peak_rate: float = 1e-3
+    """Learning rate after the warm-up."""
     end_rate: float = 1e-5
+    """Learning rate at the first step and after the last."""
     warmup: float = 0.05
+    """Share of the steps over which the learning rate rises."""
     clip: float = 1.0
+    """Largest norm of the gradient; longer ones are shortened to it."""
     weight_decay: float = 0.05
+    """Weight decay of AdamW."""
 
     @property
     def optimizer(self) -> OptimizerSettings:
@@ -51,13 +59,17 @@ class Recipe:
     """Everything that determines a run besides its data."""
 
     config: VGGTConfig
+    """Sizes of the model."""
     stages: tuple[Stage, ...]
+    """Stages, one after the other."""
     held_out: float = 0.05
     """Share of each data set's scenes that is not trained on."""
     pairs_per_scene: int = 2
     """Pairs of views of each held-out scene that are evaluated."""
     augmentation: Augmentation | None = field(default_factory=Augmentation)
+    """Changes of the training pictures; None for none."""
     seed: int = 0
+    """Seed of parameters, batches and evaluated pairs."""
 
     def scaled(self, length: float) -> Recipe:
         """With ``length`` times as many steps in every stage, at least one."""
@@ -84,10 +96,6 @@ def _without(stage: Stage, ingredient: Ingredient, last: Stage) -> Stage:
     if ingredient == "widening":
         return replace(stage, turns=(stage.turns[1], stage.turns[1]))
     return replace(stage, objective=last.objective, parts=last.parts)
-
-
-INGREDIENTS: tuple[str, ...] = get_args(Ingredient)
-"""What :meth:`Recipe.without` can leave out; "stages" gives all stages the last one's losses and parts."""
 
 
 def nano() -> Recipe:

@@ -17,6 +17,7 @@ from experiments.pretraining.objective import forward, initial_helpers, matcher,
 from experiments.pretraining.recipe import Recipe, Stage
 from experiments.pretraining.sampling import StageSampler, stacked
 from experiments.pretraining.scenes import LoadedScene, Source, split
+from experiments.process.reporting import SILENT, Reporter
 from experiments.reconstruction.matched_pose import solve_views
 from experiments.training.batch import TrainingBatch
 from experiments.training.loop import LoopSettings, train
@@ -24,6 +25,7 @@ from experiments.training.normalization import normalize
 from experiments.training.optimizer import make_optimizer
 from experiments.training.sharding import Placement, make_mesh
 from experiments.training.step import TrainingState, start, training_step
+from experiments.training.trackers import TrackerName
 from subspace.errors import InputError
 from vggt_jax import VGGT
 from vggt_jax.matching import Matcher
@@ -51,16 +53,31 @@ Evaluations = dict[str, dict[str, evaluation.Metrics]]
 
 
 class Pretraining:
-    """One run of a recipe on some data sets; everything it writes lies in ``folder``.
+    """One run of a recipe on some data sets.
+
+    Args:
+        recipe: stages, model, seed and so on.
+        sources: data sets, no two with one name.
+        folder: gets metrics and checkpoints of each stage.
+        log: where metrics go besides ``metrics.jsonl``.
+        reporter: gets a line for each stage, and a bar of its steps.
 
     Raises:
-        ValueError: too few scenes to hold some out, or a data set that is given twice.
+        InputError: too few scenes to hold some out, or a data set that is given twice.
     """
 
-    def __init__(self, recipe: Recipe, sources: Sequence[Source], folder: Path):
+    def __init__(
+        self,
+        recipe: Recipe,
+        sources: Sequence[Source],
+        folder: Path,
+        log: tuple[TrackerName, ...] = (),
+        reporter: Reporter = SILENT,
+    ):
         if len({source.name for source in sources}) < len(sources):
             raise InputError(f"data sets must differ, got {', '.join(source.name for source in sources)}")
         self.recipe, self.sources, self.folder = recipe, sources, folder
+        self._log, self._reporter = log, reporter
         # Chunks of frames and forced devices would split the same axis, which costs copies.
         self._config = replace(recipe.config, frames_chunk=4096)
         model = initial_model(self._config, recipe.seed)
@@ -76,11 +93,11 @@ class Pretraining:
         self._placement = Placement(make_mesh())
         self._probe = jax.jit(self._look)
 
-    def __call__(self, announce: Callable[[str], object] = print) -> tuple[Parameters, Evaluations]:
+    def __call__(self) -> tuple[Parameters, Evaluations]:
         """Train all stages, or what is left of them; returns the result and its evaluation."""
         parameters = self._start
         for number, stage in enumerate(self.recipe.stages, start=1):
-            announce(f"stage {number} of {len(self.recipe.stages)}, {stage.name}: {stage.steps} steps")
+            self._reporter.info(f"stage {number} of {len(self.recipe.stages)}, {stage.name}: {stage.steps} steps")
             parameters = self._run_stage(number, stage, parameters)
         return parameters, self.evaluate(parameters)
 
@@ -162,10 +179,11 @@ class Pretraining:
             frozen,
             sampler,
             self._placement,
-            LoopSettings(stage.steps, checkpoint_every=CHECKPOINT_EVERY, validate_every=VALIDATE_EVERY),
+            LoopSettings(stage.steps, checkpoint_every=CHECKPOINT_EVERY, validate_every=VALIDATE_EVERY, log=self._log),
             self.folder / f"stage_{number}_{stage.name}",
             self._identity(number),
             validate=lambda state: of_model(self._evaluate(after(state), self._held_out, solve=False)),
+            reporter=self._reporter,
         )
         return after(state)
 

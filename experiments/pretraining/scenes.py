@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 
 from experiments.data.dataset import Dataset, StoredScene
 from experiments.data.manifest import RecordedSettings
+from experiments.process.reporting import SILENT, Reporter
 from subspace.errors import InputError
 
 _THREADS = 4
@@ -53,19 +54,20 @@ class Source:
     """The scenes of one data set, and what tells its bytes from any other's."""
 
     name: str
-    """Attribute, setting, number, and the seed where it is not 0."""
+    """What :func:`source_name` calls it."""
     scenes: Sequence[LoadedScene]
+    """All scenes, in the data set's order."""
     sha256: str
+    """Hash of the data set's files."""
     renderer: str
+    """Name and version of what made the pictures."""
 
 
-def read_source(
-    folder: Path, resolution: int, progress: Callable[[Iterable, int], Iterable] = lambda items, _: items
-) -> Source:
-    """A data set that ``experiments.generate`` wrote, read whole.
+def open_source(folder: Path, resolution: int) -> Dataset:
+    """A data set that ``experiments.generate`` wrote, with pictures of ``resolution`` pixels; no scene is read.
 
     Raises:
-        ValueError: no finished data set, damaged files, or pictures that are not ``resolution`` pixels wide and high.
+        InputError: no finished data set, one without scenes, or with pictures of another width and height.
         OSError: files that cannot be read.
     """
     dataset = Dataset(folder)
@@ -74,15 +76,30 @@ def read_source(
         raise InputError(f"{folder}: has pictures of {stored.resolution} pixels, the model needs {resolution}")
     if not len(dataset):
         raise InputError(f"{folder}: has no scenes")
+    return dataset
+
+
+def source_name(dataset: Dataset) -> str:
+    """Attribute, setting, number, and the seed where it is not 0."""
+    stored = dataset.manifest.settings
     seed = 0 if isinstance(stored, RecordedSettings) else stored.seed
-    with ThreadPoolExecutor(_THREADS) as pool:
-        scenes = list(progress(pool.map(_read, dataset), len(dataset)))
-    return Source(
-        f"{stored.title} {dataset.manifest.dataset}" + (f", seed {seed}" if seed else ""),
-        scenes,
-        dataset.manifest.sha256,
-        dataset.manifest.versions["renderer"],
-    )
+    return f"{stored.title} {dataset.manifest.dataset}" + (f", seed {seed}" if seed else "")
+
+
+def read_source(folder: Path, resolution: int, reporter: Reporter = SILENT) -> Source:
+    """:func:`open_source`, read whole.
+
+    Raises:
+        InputError: as :func:`open_source`, and for damaged files.
+        OSError: files that cannot be read.
+    """
+    dataset, scenes = open_source(folder, resolution), []
+    name = source_name(dataset)
+    with ThreadPoolExecutor(_THREADS) as pool, reporter.progress(len(dataset), "scene", f"reading {name}") as bar:
+        for scene in pool.map(_read, dataset):
+            scenes.append(scene)
+            bar.update()
+    return Source(name, scenes, dataset.manifest.sha256, dataset.manifest.versions["renderer"])
 
 
 def split(scenes: Sequence[LoadedScene], held_out: int) -> tuple[list[LoadedScene], list[LoadedScene]]:

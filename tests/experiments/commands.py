@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import runpy
 import sys
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from unittest import mock
 
 from absl import app, flags
 
+from experiments.process.large_pages import VARIABLE
 from experiments.process.reporting import LOGGER
 
 
@@ -31,10 +33,11 @@ def call(module, *arguments):
     before = set(flags.FLAGS)
     logged = LOGGER.handlers[:], LOGGER.level, LOGGER.propagate
     stdout, stderr, status = io.StringIO(), io.StringIO(), 0
-    argv = [module, *map(str, arguments)]
+    environment = {VARIABLE: os.environ.get(VARIABLE, "")}  # nothing starts this process again
     try:
         with (
-            mock.patch.object(sys, "argv", argv),
+            mock.patch.dict(os.environ, environment),
+            mock.patch.object(sys, "argv", [module, *map(str, arguments)]),
             contextlib.redirect_stdout(stdout),
             contextlib.redirect_stderr(stderr),
         ):

@@ -1,94 +1,155 @@
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from experiments.pretrain import pretrain
-from experiments.pretraining import scenes
+from experiments.pretraining import Settings, pipeline, pretrain, scenes
+from experiments.pretraining.run import Pretraining
+from experiments.storage.files import write_json
+from subspace.errors import InputError
+from tests.experiments.commands import call
+from tests.experiments.pretraining import small
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_without_data_one_line_says_so():
     command = [sys.executable, "-m", "experiments.pretrain"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert done.returncode == 2 and done.stdout == ""
-    expected = "python -m experiments.pretrain: --data: name at least one data set, a folder with a manifest.json"
-    assert done.stderr.strip() == expected
+    assert done.stderr.startswith("python -m experiments.pretrain: data: name at least one data set")
+    assert "(see --data)" in done.stderr and done.stderr.count("\n") == 1
 
 
-def test_an_output_in_the_way_is_noticed_before_anything_else(tmp_path):
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "mine.txt").touch()
-    with pytest.raises(FileExistsError, match="model: exists already"):
-        pretrain([tmp_path / "absent"], tmp_path / "model", tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--ablations={tmp}/absent", "--output={tmp}/model"], "absent/evaluation.json"),
+        (["--ablations={tmp}/absent"], "--output: name the folder of the model"),
+        (["--data={tmp}", "--output={tmp}/model"], "is no finished data set"),
+        (["--data={tmp}", "--length=0"], "length must be positive, got 0.0 (see --length)"),
+        (["--data={tmp}", "--without=sleep"], "flag --without=sleep"),
+        (["--data={tmp}", "--log=mlflow"], "mlflow is not a place for metrics; there are tensorboard, wandb"),
+    ],
+)
+def test_bad_arguments_are_one_line_and_status_two(tmp_path, arguments, message):
+    done = call("experiments.pretrain", *(argument.format(tmp=tmp_path) for argument in arguments))
+    assert done.status == 2 and done.stdout == ""
+    assert message in done.stderr and done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_no_data_set_is_named(tmp_path):
-    with pytest.raises(ValueError, match=f"{tmp_path} is no finished data set"):
-        pretrain([tmp_path], tmp_path / "model", tmp_path / "run")
+class Stored:
+    """Stands for a data set of one scene on disk, which tests of experiments.data write and read."""
+
+    def __init__(self, folder):
+        seed = int(Path(folder).suffix[1:] or 0)
+        settings = SimpleNamespace(title="mixed object_centric", resolution=16, seed=seed, views=6)
+        self.manifest = SimpleNamespace(
+            settings=settings, sha256="ab" * 32, versions={"renderer": "exact"}, dataset=int(Path(folder).stem)
+        )
+
+    def __len__(self):
+        return 4
+
+    def __iter__(self):
+        for number in range(4):
+            views = small.box_scene(number)
+            yield SimpleNamespace(folder=f"s{number}", load=lambda views=views: views)
 
 
-def test_a_missing_ablation_is_named(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "experiments.pretrain",
-        f"--ablations={tmp_path}/absent",
-        f"--output={tmp_path}/model",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 2 and "absent/evaluation.json" in done.stderr and done.stderr.count("\n") == 1
-
-
-def test_a_data_set_is_read_whole_and_only_at_the_models_resolution(tmp_path, monkeypatch):
-    class Stored:
-        """Stands for a data set on disk, which tests of experiments.data write and read."""
-
-        def __init__(self, folder):
-            settings = type("Settings", (), {"title": "mixed object_centric", "resolution": 16, "seed": seed})
-            self.manifest = type(
-                "Manifest",
-                (),
-                {"settings": settings, "sha256": "ab" * 32, "versions": {"renderer": "exact"}, "dataset": 3},
-            )
-
-        def __len__(self):
-            return 1
-
-        def __iter__(self):
-            from tests.experiments.pretraining.small import box_scene
-
-            views = box_scene(0)
-            yield type("Scene", (), {"folder": tmp_path / "s", "load": lambda self: views})()
-
-    seed = 0
+@pytest.fixture
+def stored(monkeypatch):
+    """Every name is a data set's: ``3.7`` that of the third one drawn from the seed 7."""
     monkeypatch.setattr(scenes, "Dataset", Stored)
-    source = scenes.read_source(tmp_path, 16)
+    monkeypatch.setattr(pipeline.recipe, "nano", lambda: small.recipe())
+
+
+def test_a_data_set_is_read_whole_and_only_at_the_models_resolution(stored):
+    source = scenes.read_source(Path("3"), 16)
     assert source.name == "mixed object_centric 3" and source.renderer == "exact" and source.sha256 == "ab" * 32
-    assert source.scenes[0].name == str(tmp_path / "s") and source.scenes[0].images.dtype == np.uint8
+    assert [scene.name for scene in source.scenes] == ["s0", "s1", "s2", "s3"]
+    assert source.scenes[0].images.dtype == np.uint8
     with pytest.raises(ValueError, match="has pictures of 16 pixels, the model needs 96"):
-        scenes.read_source(tmp_path, 96)
-    seed = 7
-    assert scenes.read_source(tmp_path, 16).name == "mixed object_centric 3, seed 7"
+        scenes.read_source(Path("3"), 96)
+    assert scenes.read_source(Path("3.7"), 16).name == "mixed object_centric 3, seed 7"
 
 
-def test_what_is_trained_on_is_not_evaluated_on_as_another_data_set(tmp_path, monkeypatch):
-    from tests.experiments.pretraining import small
-
-    monkeypatch.setattr(scenes, "read_source", lambda *_: small.source())
-    with pytest.raises(ValueError, match="--also_evaluate: boxes is among --data already"):
-        pretrain([tmp_path / "a"], tmp_path / "model", tmp_path / "run", also_evaluate=[tmp_path / "b"])
-    monkeypatch.setattr(scenes, "read_source", lambda path, *_: replace(small.source(), name=path.name))
-    with pytest.raises(ValueError, match="--also_evaluate: data sets must differ, got b, b"):
-        pretrain([tmp_path / "a"], tmp_path / "model", tmp_path / "run", also_evaluate=[tmp_path / "b", tmp_path / "b"])
-    assert not (tmp_path / "run").exists()
+@pytest.mark.parametrize(
+    ("data", "also", "argument", "message"),
+    [
+        (["1", "1"], [], "data", "mixed object_centric 1 is given twice"),
+        (["1"], ["2", "1"], "also_evaluate", "mixed object_centric 1 is among the data to train on"),
+        (["1"], ["2", "2"], "also_evaluate", "mixed object_centric 2 is given twice"),
+    ],
+)
+def test_what_is_trained_on_is_not_evaluated_on_as_another_data_set(stored, tmp_path, data, also, argument, message):
+    settings = Settings(tuple(map(Path, data)), also_evaluate=tuple(map(Path, also)), store=tmp_path)
+    with pytest.raises(InputError, match=message) as error:
+        pretrain(settings)
+    assert error.value.argument == argument and not list(tmp_path.iterdir())
 
 
 def test_a_data_set_is_given_once(tmp_path):
-    from experiments.pretraining.run import Pretraining
-    from tests.experiments.pretraining import small
-
     with pytest.raises(ValueError, match="data sets must differ, got boxes, boxes"):
         Pretraining(small.recipe(), [small.source(), small.source()], tmp_path)
+
+
+@pytest.fixture
+def quick(stored, monkeypatch):
+    """Runs and models are stood in for; returns the folders of checkpoints, in the order of the runs."""
+    runs = []
+
+    class Quick:
+        def __init__(self, recipe, sources, folder, log, reporter):
+            runs.append(folder)
+
+        def __call__(self):
+            return None, {"boxes": {}}
+
+        def evaluate_on(self, parameters, sources):
+            return {source.name: {} for source in sources}
+
+        def model(self, parameters): ...
+        def matcher(self, parameters): ...
+        def described_data(self): ...
+
+    def write_model(folder, model, matcher, recipe, data, evaluations, without):
+        write_json(folder / "evaluation.json", list(evaluations))
+        return 7
+
+    monkeypatch.setattr(pipeline, "Pretraining", Quick)
+    monkeypatch.setattr(pipeline, "write_model", write_model)
+    return runs
+
+
+def test_results_and_checkpoints_are_named_by_what_they_depend_on(quick, tmp_path):
+    plain = Settings((Path("1"),), store=tmp_path)
+    first = pretrain(plain)
+    assert first.folder.parent == tmp_path / "pretrain" and first.folder.name.startswith("nano-") and first.size == 7
+    assert pretrain(plain).folder == first.folder and quick[0] == quick[1] == first.run
+    others = [{"seed": 1}, {"length": 2.0}, {"without": "matching"}, {"data": (Path("2"),)}]
+    assert len({pretrain(replace(plain, **change)).folder for change in others} | {first.folder}) == 5
+    assert len(set(quick)) == 5
+    more = pretrain(replace(plain, also_evaluate=(Path("2"),)))
+    assert more.run == first.run and more.folder != first.folder  # the training is the same
+    assert set(more.evaluations) == {"boxes", "mixed object_centric 2"}
+    assert pretrain(replace(plain, without="matching")).folder.name.startswith("nano_without_matching-")
+
+
+def test_other_results_are_replaced_only_if_asked_for_and_that_is_said_before_training(quick, tmp_path):
+    plain = Settings((Path("1"),), output=tmp_path / "model", run=tmp_path / "run")
+    pretrain(plain)
+    pretrain(plain)
+    with pytest.raises(InputError, match="holds results of other settings") as error:
+        pretrain(replace(plain, seed=1))
+    assert error.value.argument == "overwrite" and len(quick) == 2
+    pretrain(replace(plain, seed=1, overwrite=True))
+    (tmp_path / "model" / "mine.txt").touch()
+    with pytest.raises(InputError, match=r"mine\.txt"):
+        pretrain(replace(plain, seed=1, overwrite=True))
+    assert len(quick) == 3

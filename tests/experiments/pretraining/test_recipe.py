@@ -3,7 +3,8 @@ import json
 
 import pytest
 
-from experiments.pretraining.recipe import INGREDIENTS, nano
+from experiments.pretraining.recipe import nano
+from experiments.pretraining.settings import INGREDIENTS
 from tests.experiments.training.rates import learning_rate
 
 

@@ -25,6 +25,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     training = run.Pretraining(small.recipe(3), [small.source()], folder / "run")
     parameters, evaluations = training()
+    (folder / "model").mkdir()
     write_model(
         folder / "model",
         training.model(parameters),

@@ -1,0 +1,98 @@
+"""From data sets to a folder with a trained model and its card."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from experiments.data.dataset import Dataset
+from experiments.pretraining import recipe
+from experiments.pretraining.card import OUTPUTS, write_model
+from experiments.pretraining.run import Evaluations, Pretraining
+from experiments.pretraining.scenes import open_source, read_source, source_name
+from experiments.pretraining.settings import Settings
+from experiments.process.reporting import SILENT, Reporter
+from experiments.storage.identity import identity, stage_folder
+from experiments.storage.results import check_replaceable, new_results, results_folder
+from subspace.errors import InputError
+
+
+@dataclass(frozen=True)
+class PretrainedModel:
+    """What :func:`pretrain` made and where it lies."""
+
+    folder: Path
+    """Holds weights, configuration, matcher, model card and the evaluation that the card's tables are made of; a folder
+    that :func:`weights_convert.load_vggt` takes."""
+    run: Path
+    """Holds metrics and checkpoints of each stage."""
+    evaluations: Evaluations
+    """Metrics of the model and of the baselines on held-out pairs of views, by data set."""
+    size: int
+    """Size of the weights in bytes."""
+    seconds: float
+    """Time that the whole run took, or what was left of it."""
+
+
+def pretrain(settings: Settings, reporter: Reporter = SILENT) -> PretrainedModel:
+    """Train a small VGGT from scratch, or go on where an earlier call stopped, evaluate it and write it with its card.
+
+    Raises:
+        InputError: unusable data or settings, a run that diverges, or a folder of other results where these should go.
+        OSError: files that cannot be read or written.
+    """
+    start = time.perf_counter()
+    plan = replace(recipe.nano().scaled(settings.length), seed=settings.seed)
+    if settings.without is not None:
+        plan = plan.without(settings.without)
+    size = plan.config.image_size
+    datasets, others = (
+        [open_source(path, size) for path in paths] for paths in (settings.data, settings.also_evaluate)
+    )
+    check_names(list(map(source_name, datasets)), list(map(source_name, others)))
+
+    training = {"recipe": identity(plan), "data": _hashes(datasets)}
+    depends_on = {**training, "without": settings.without, "also_evaluate": _hashes(others)}
+    folder = settings.output or results_folder(settings.store, "pretrain", settings.label, depends_on)
+    run = settings.run or stage_folder(settings.store, "pretraining", settings.label, training)
+    check_replaceable(folder, depends_on, ours=OUTPUTS, overwrite=settings.overwrite)
+
+    sources, other_sources = (
+        [read_source(path, size, reporter) for path in paths] for paths in (settings.data, settings.also_evaluate)
+    )
+    pretraining = Pretraining(plan, sources, run, settings.log, reporter)
+    parameters, evaluations = pretraining()
+    evaluations |= pretraining.evaluate_on(parameters, other_sources)
+    with new_results(folder, depends_on, label=settings.label, ours=OUTPUTS, overwrite=settings.overwrite) as new:
+        written = write_model(
+            new,
+            pretraining.model(parameters),
+            pretraining.matcher(parameters),
+            plan,
+            pretraining.described_data(),
+            evaluations,
+            settings.without,
+        )
+    return PretrainedModel(folder, run, evaluations, written, time.perf_counter() - start)
+
+
+def check_names(data: Sequence[str], also_evaluate: Sequence[str]) -> None:
+    """Raises InputError for data sets that are given twice, or both to train on and to evaluate on."""
+    if twice := [name for name, count in Counter(data).items() if count > 1]:
+        raise InputError(
+            f"data: {', '.join(twice)} is given twice, or two data sets are called the same", argument="data"
+        )
+    if known := sorted({*data} & {*also_evaluate}):
+        raise InputError(
+            f"also_evaluate: {', '.join(known)} is among the data to train on, or is called the same",
+            argument="also_evaluate",
+        )
+    if twice := [name for name, count in Counter(also_evaluate).items() if count > 1]:
+        raise InputError(f"also_evaluate: {', '.join(twice)} is given twice", argument="also_evaluate")
+
+
+def _hashes(datasets: Sequence[Dataset]) -> dict[str, str]:
+    return {source_name(dataset): dataset.manifest.sha256 for dataset in datasets}
