@@ -50,17 +50,19 @@ def read_controls(folders: Sequence[Path], inputs: Inputs) -> Controls:
         main = inputs.attributes.get(mined.attribute)
         if main is None:
             raise InputError(
-                f"--controls: {folder} holds the attribute {mined.attribute}, under study are {', '.join(inputs.names)}"
+                f"{folder} holds the attribute {mined.attribute}, under study are {', '.join(inputs.names)}",
+                argument="controls",
             )
         if folder.resolve() == main.folder.resolve():
-            raise InputError(f"--controls: {folder} is under study itself (--subspaces)")
+            raise InputError(f"{folder} is under study itself and cannot be its own control", argument="controls")
         check_comparable(main, mined)
         condition = condition_of(mined)
         condition = replace(condition, again=condition == condition_of(main))
         own = found.setdefault(condition, {})
         if mined.attribute in own:
             raise InputError(
-                f"--controls: {own[mined.attribute].folder} and {folder} are both {mined.attribute} with {condition}"
+                f"{own[mined.attribute].folder} and {folder} are both {mined.attribute} with {condition}",
+                argument="controls",
             )
         own[mined.attribute] = mined
     return found

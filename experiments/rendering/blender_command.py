@@ -39,7 +39,7 @@ def worker_command(blender: str | None, reporter: Reporter = SILENT) -> list[str
     if said.stdout.startswith("Python"):
         return [program, str(WORKER)]
     raise InputError(
-        f"blender={blender} is neither Blender nor Python: --version says {said.stdout[:80].strip()!r}",
+        f"blender={blender} is neither Blender nor Python: as its version it says {said.stdout[:80].strip()!r}",
         argument="blender",
     )
 
