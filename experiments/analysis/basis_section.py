@@ -16,12 +16,17 @@ from experiments.analysis.basis import (
 )
 from experiments.analysis.panels import layer_axis, matrix_panels
 from experiments.analysis.section import OF_MATRIX, Columns, Section, sheet, table
+from experiments.mining.allocation import Allocation
 from experiments.mining.summary import by_group
 from experiments.reports.panels import CHANCE, COLORS, legend_below
 from subspace.basis import TOLERANCE
 
+_ALLOCATIONS: dict[Allocation, str] = {"uniform": "uniform", "importance": "importance", "exact": "exact budget"}
 _SUMMARY: Columns[UnionSummary] = (
-    ("dimensions", lambda row: f"{row.strategy}, d = {row.dim}" if row.strategy else f"all d' = {row.dim}"),
+    (
+        "dimensions",
+        lambda row: f"{_ALLOCATIONS[row.allocation]}, d = {row.dim}" if row.allocation else f"all d' = {row.dim}",
+    ),
     ("mean brought", lambda row: row.brought),
     ("mean D output", lambda row: row.output),
     ("mean D input", lambda row: row.input),
@@ -53,7 +58,7 @@ def basis_section(numbers: BasisNumbers) -> Section:
     summary = union_summary(numbers)
     unions, counts = sheet(summary, _SUMMARY), _named(numbers.counts)
     rows: Columns[BasisRow] = (
-        ("dimensions", lambda row: row.strategy or "all directions"),
+        ("dimensions", lambda row: _ALLOCATIONS[row.allocation] if row.allocation else "all directions"),
         *OF_MATRIX,
         *((f"of {name}", lambda row, a=a: row.dims[a]) for a, name in enumerate(numbers.names)),
         ("together", lambda row: sum(row.dims)),
@@ -118,9 +123,9 @@ def _draw(numbers: BasisNumbers) -> Figure:
         (entries["uniform"],) = panel.plot(x, numbers.allocations["uniform"].dims[0, members], "-", color=CHANCE, lw=3)
         for a, attribute in enumerate(numbers.names):
             color = COLORS[a % len(COLORS)]
-            exact, floor = (numbers.allocations[which].dims[a, members] for which in ("exact budget", "importance"))
-            (entries[attribute],) = panel.plot(x, exact, "o-", ms=2.5, lw=1, color=color)
-            panel.plot(x, floor, "--", lw=0.9, color=color)
+            exact, floor = numbers.allocations["exact"], numbers.allocations["importance"]
+            (entries[attribute],) = panel.plot(x, exact.dims[a, members], "o-", ms=2.5, lw=1, color=color)
+            panel.plot(x, floor.dims[a, members], "--", lw=0.9, color=color)
         layer_axis(panel, numbers.matrices, members)
     panels["", numbers.matrices[0].group].set_ylabel("dimensions", fontsize=8)
     panels["", numbers.matrices[0].group].set_ylim(bottom=-0.3)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.analysis.basis import Union, basis_rows, measure_basis, parameter_counts, union_summary
+from experiments.analysis.basis import MergedSizes, basis_rows, measure_basis, parameter_counts, union_summary
 from experiments.analysis.matrices import Matrix
 from experiments.mining.folder import read_inputs
 from subspace import allocate_importance, allocate_proportional
@@ -60,14 +60,14 @@ def test_allocations_spend_the_budget_as_they_say(numbers):
     expected = {
         "uniform": [2, 2, 2],
         "importance": np.minimum(allocate_importance(ranks, 2), DIM),
-        "exact budget": allocate_proportional(ranks, 2, DIM),
+        "exact": allocate_proportional(ranks, 2, DIM),
     }
     for name, own in expected.items():
         union = numbers.allocations[name]
         for dims in union.dims:
             np.testing.assert_array_equal(dims[:3], own)
             assert dims[3] == 2  # a matrix for itself gets the mean
-    assert numbers.allocations["exact budget"].dims[0, :3].sum() == 6
+    assert numbers.allocations["exact"].dims[0, :3].sum() == 6
 
 
 def test_a_union_of_leading_directions(numbers):
@@ -82,11 +82,11 @@ def test_rows_and_summary(numbers):
     rows = basis_rows(numbers)
     assert len(rows) == 4 * 4 and rows[0].dims == [4, 4] and rows[0].output == 7
     summary = union_summary(numbers)
-    assert [(row.strategy, row.dim) for row in summary] == [
+    assert [(row.allocation, row.dim) for row in summary] == [
         (None, 4),
         ("uniform", 2),
         ("importance", 2),
-        ("exact budget", 2),
+        ("exact", 2),
     ]
     assert summary[0].dropped_output == pytest.approx(4 / 32) and summary[0].dropped_input == pytest.approx(4 / 32)
 
@@ -101,7 +101,7 @@ def test_the_papers_parameter_counts(D, count):
         for layer in (range(each.stack[0]) if each.stack else [None])
     ]
     assert len(matrices) == 242
-    none = Union(*(np.zeros((1, 242), int),), *(np.zeros(242, int),) * 2, np.zeros(1), np.zeros((242, 2)))
+    none = MergedSizes(*(np.zeros((1, 242), int),), *(np.zeros(242, int),) * 2, np.zeros(1), np.zeros((242, 2)))
     counts = parameter_counts(matrices, dict.fromkeys([m.path for m in matrices], 16), none, D)
     assert counts.lora == 16_336_192 and counts.M_and_head_lora == count
     if D == 256:
