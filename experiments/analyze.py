@@ -21,7 +21,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.extraction.choice import define_flags
+from experiments.extraction.flags import define_flags
 from experiments.process.command_line import DEFINE_path, DEFINE_paths, DEFINE_paths_or_names, InputError, run
 
 
@@ -55,6 +55,7 @@ def main(_: Sequence[str]) -> None:
             weights=given.weights,
             store=given.store,
             controls=given.controls,
+            reporter=reporter,
         )
     settings = Settings(
         subspaces=tuple(map(Path, subspaces)),

@@ -6,127 +6,51 @@ adapters, ``metrics.jsonl``, ``summary.json``, figures and ``report.html``. With
 adapters instead, this project's or PEFT's, of any model. ``--init=shared`` and ``--targets=shuffled`` make controls for
 ``experiments.analyze``: what remains under them is not the attribute's.
 
-Interrupted, it goes on where it stopped; a changed setting redoes only what depends on it, and other commands find the same
-data sets and adapters again (``--store``).
+Results lie in ``STORE/extract/LABEL-HASH``: every setting that changes them gives another folder, and ``latest`` points to
+the newest one. Interrupted, the command goes on where it stopped; a changed setting redoes only what depends on it, and
+other commands find the same data sets and adapters again (``--store``).
 """
 
 from __future__ import annotations
 
 import os
-import sys
-import time
 from collections.abc import Sequence
-from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from absl import flags
 
-from experiments.extraction.choice import ATTRIBUTES, Choice, choose, define_flags
-from experiments.extraction.targets import Targets
-from experiments.process.compilation_cache import keep_compiled
-from weights_convert.command_line import run
+from experiments.extraction.flags import define_flags
+from experiments.extraction.settings import ATTRIBUTES, Settings
+from experiments.mining.origin import Init, Targets
+from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, DEFINE_paths, run
 
-if TYPE_CHECKING:
-    from experiments.extraction.source import Source
-
-
-def extract(choice: Choice, output: Path) -> None:
-    """Run the command.
-
-    Raises ValueError and OSError for everything that is wrong with settings, data, weights, adapters or the disk.
-    """
-    from experiments.extraction.results import OUTPUTS, write_results
-    from experiments.mining.dimensions import check_dim
-    from experiments.mining.mine import mine, stack_adapters
-    from experiments.mining.origin import Origin
-    from experiments.mining.report import print_table, verdict
-    from experiments.mining.summary import rows
-    from experiments.storage.output_folder import check_free
-    from subspace.shared import EPSILON, MAX_ITERATIONS, TOLERANCE, check_options
-
-    check_free(output, True, OUTPUTS)
-    check_options(choice.alpha, EPSILON, MAX_ITERATIONS, TOLERANCE)
-    if not choice.adapters:  # before hours of rendering and training; finished ones show it when they are read
-        check_dim(choice.preset.extraction.dim, choice.k, choice.preset.training.rank)
-    start = time.perf_counter()
-    source = _find_adapters(choice)
-    stacks = stack_adapters(source.deltas)
-    matrices = sum(stack.A[0, ..., 0, 0].size for stack in stacks.values())
-    _say(f"mining {matrices} matrices of {len(source.deltas)} adapters")
-    mined = mine(stacks, choice.preset.extraction.dim, exponent=choice.alpha)
-    summaries = rows(mined)
-    origin = Origin(
-        choice.attribute,
-        source.base,
-        source.fingerprint,
-        choice.preset.extraction.dim,
-        choice.alpha,
-        tuple(source.deltas),
-        None if choice.adapters else choice.init,
-        None if choice.adapters else choice.targets,
-    )
-    facts = {
-        **choice.settings,
-        **source.folders,
-        "base model": origin.base_label,
-        "k": str(len(source.deltas)),
-        "seconds": f"{time.perf_counter() - start:.0f}",
-    }
-    write_results(output, source, mined, summaries, origin, facts)
-    print(print_table(summaries))
-    if source.learned is not None:
-        print(source.learned)
-    print(verdict(summaries))
-    print(f"wrote {output} in {time.perf_counter() - start:.0f} s; open {output}/report.html")
-
-
-def extract_missing(choices: Sequence[Choice]) -> list[Path]:
-    """Run the command for every choice whose default folder does not hold its results yet.
-
-    Args:
-        choices: of adapters to train, all on one base model.
-
-    Returns:
-        The folders, in the same order.
-
-    Raises:
-        ValueError, OSError: as :func:`extract`.
-    """
-    from experiments.extraction.results import holds_results
-    from experiments.models import load_base
-
-    assert choices[0].weights is not None
-    base = load_base(choices[0].weights, choices[0].preset.rendering.resolution, choices[0].preset.training).label
-    outputs = [Path(os.path.abspath(choice.default_output)) for choice in choices]
-    for number, (choice, output) in enumerate(zip(choices, outputs, strict=True), start=1):
-        if holds_results(output, {**choice.settings, "base model": base}):
-            _say(f"{number} of {len(choices)}: found in {output}")
-        else:
-            _say(f"{number} of {len(choices)}: extracting {output}")
-            extract(choice, output)
-    return outputs
-
-
-def _find_adapters(choice: Choice) -> Source:
-    if choice.adapters:
-        from experiments.extraction.imported import import_adapters
-
-        return import_adapters(choice)
-    from experiments.extraction.trained import train_adapters
-
-    return train_adapters(choice, _say)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+_SETTINGS = (
+    "attribute", "setting", "weights", "k", "rank", "dim", "steps", "exponent", "init", "targets", "seed", "store", "workers",
+    "blender",
+)  # fmt: skip
 
 
 def main(_: Sequence[str]) -> None:
     given = flags.FLAGS.flag_values_dict()
-    choice = choose(**{name: given[name] for name in signature(choose).parameters})
+    adapters = tuple(given["adapters"] or ())
+    settings = Settings.of(given["preset"], adapters=adapters, **{name: given[name] for name in _SETTINGS})
+
+    from experiments.process.compilation_cache import keep_compiled
+    from experiments.process.reporting import console
+
     keep_compiled()
-    extract(choice, Path(os.path.abspath(given["output"] or choice.default_output)))
+    from experiments.extraction import extract
+    from experiments.extraction.report import learned
+    from experiments.mining.report import print_table, verdict
+
+    output = None if given["output"] is None else Path(os.path.abspath(given["output"]))
+    found = extract(settings, console(), output, given["overwrite"])
+    print(print_table(found.matrices))
+    if found.before is not None and found.after is not None:
+        print(learned(found.before["loss"], found.after["loss"], settings.targets))
+    print(verdict(found.matrices))
+    print(f"wrote {found.folder} in {found.seconds:.0f} s; open {found.folder}/report.html")
 
 
 if __name__ == "__main__":
@@ -136,11 +60,12 @@ if __name__ == "__main__":
     flags.DEFINE_integer("rank", None, "r of the adapters (nano 8, vggt_1b 16)", lower_bound=1)
     flags.DEFINE_integer("dim", None, "d' of the shared subspace, at most k·r (nano 8, vggt_1b 16)", lower_bound=1)
     flags.DEFINE_integer("steps", None, "training steps of each adapter (nano 100, vggt_1b 24,000)", lower_bound=1)
-    flags.DEFINE_float("alpha", 1.0, "exponent of Eq. 1 in (0, 2]: 1 is robust to outliers, 2 is the plain mean")
+    flags.DEFINE_float("exponent", 1.0, "of Eq. 1, in (0, 2]: 1 is robust to outliers, 2 is the plain mean")
+    flags.DEFINE_alias("alpha", "exponent")
     flags.DEFINE_enum(
         "init",
         "independent",
-        ["independent", "shared"],
+        list(get_args(Init)),
         "the adapters' random input factors: drawn for each, or one draw for all, which by itself makes them share one side",
     )
     flags.DEFINE_enum(
@@ -150,9 +75,12 @@ if __name__ == "__main__":
         "what adapters are trained towards: the truth of the scene in the images, or, as a control, that of a scene of "
         "another data set",
     )
-    flags.DEFINE_list("adapters", None, "finished adapters instead of training: files, or PEFT folders, with commas")
+    DEFINE_paths("adapters", None, "finished adapters instead of training: files, or PEFT folders, with commas")
     flags.DEFINE_integer("seed", 0, "of data, factors and batches", lower_bound=0)
-    flags.DEFINE_string("output", None, "folder of the results; by default below the store, replaced if it is there")
+    DEFINE_path(
+        "output", None, "folder of the results; by default STORE/extract/LABEL-HASH, another for other settings"
+    )
+    flags.DEFINE_boolean("overwrite", False, "replace results of other settings in the output folder")
     flags.DEFINE_integer("workers", None, "Blender processes; by default one for each core", lower_bound=1)
-    flags.DEFINE_string("blender", None, "an installed Blender, or a Python with bpy; by default uv makes one")
+    DEFINE_path_or_name("blender", None, "an installed Blender, or a Python with bpy; by default uv makes one")
     run(main)

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.extract import extract_missing
-from experiments.extraction.choice import ATTRIBUTES, choose
+from experiments.extraction import Settings, extract_missing
+from experiments.extraction.settings import ATTRIBUTES
 from experiments.mining.folder import read_folder
 from experiments.presets import PresetName
+from experiments.process.reporting import SILENT, Reporter
 from experiments.scenes.schema import Setting
 
 CONTROLS: Mapping[str, Mapping[str, Any]] = {"shared": {"init": "shared"}, "shuffled": {"targets": "shuffled"}}
@@ -17,7 +18,12 @@ CONTROLS: Mapping[str, Mapping[str, Any]] = {"shared": {"init": "shared"}, "shuf
 
 
 def find_or_extract(
-    setting: Setting, preset: PresetName, weights: str | None, store: str, controls: Sequence[str]
+    setting: Setting,
+    preset: PresetName,
+    weights: str | None,
+    store: Path,
+    controls: Sequence[str],
+    reporter: Reporter = SILENT,
 ) -> tuple[list[Path], list[Path]]:
     """The folders to analyse, those under study and the controls.
 
@@ -27,19 +33,20 @@ def find_or_extract(
         weights: of the base model; None for the preset's.
         store: folder of data sets, adapters and results.
         controls: names of :data:`CONTROLS`, each made for all attributes, and folders that exist.
+        reporter: is told what is found and what begins, and of progress.
 
     Raises:
-        ValueError: a control that is neither, or what :func:`experiments.extract.extract` refuses.
+        InputError: a control that is neither, or what :func:`experiments.extraction.extract` refuses.
         OSError: something that cannot be read or written.
     """
     names = [name for name in dict.fromkeys(controls) if name in CONTROLS]
     folders = [Path(name) for name in controls if name not in CONTROLS]
     for folder in folders:  # before hours of rendering and training
         read_folder(folder)
-    choices = [
-        choose(attribute=attribute, setting=setting, preset=preset, weights=weights, store=store, **changes)
+    wanted = [
+        Settings.of(preset, attribute=attribute, setting=setting, weights=weights, store=store, **changes)
         for changes in ({}, *(CONTROLS[name] for name in names))
         for attribute in ATTRIBUTES
     ]
-    found = extract_missing(choices)
+    found = extract_missing(wanted, reporter)
     return found[: len(ATTRIBUTES)], [*found[len(ATTRIBUTES) :], *folders]

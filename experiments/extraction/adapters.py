@@ -1,26 +1,34 @@
-"""The second stage: k LoRA adapters, trained at once, each on its own data set."""
+"""The second stage: k LoRA adapters, trained at once, each on its own data set.
+
+A run is described (:class:`AdapterRun`), done (:func:`run`) and read back (:func:`load`)::
+
+    job = AdapterRun(base, data, Recipe.of(settings))
+    run(job, job.folder(store), store)
+    trained = load(job.folder(store))
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key
+from jaxtyping import Array, Float, Key
 
 from experiments.data.manifest import AttributeSettings
 from experiments.extraction.data import Data
-from experiments.extraction.targets import Targets, shuffled
+from experiments.extraction.settings import Settings
+from experiments.extraction.targets import shuffled
+from experiments.mining.origin import Init, Targets
 from experiments.models import Base
 from experiments.presets import Training
-from experiments.process.reporting import Reporter
+from experiments.process.reporting import SILENT, Reporter
 from experiments.scenes.schema import Attribute, Setting
 from experiments.storage.files import read_json, write_json
-from experiments.storage.identity import stage_folder
+from experiments.storage.identity import identity, stage_folder
 from experiments.training.batch import TrainingBatch
 from experiments.training.feature_cache import token_cache
 from experiments.training.held_out import HeldOutLoss, evenly_spaced
@@ -30,15 +38,100 @@ from experiments.training.optimizer import OptimizerSettings, make_optimizer
 from experiments.training.sampling import BatchSampler, Encode, view_counts
 from experiments.training.sharding import Placement, make_mesh
 from experiments.training.step import AdaptedBase, adapter_loss, start, training_step
-from subspace import LowRank
+from subspace.errors import InputError
 from vggt_jax.adaptable import adaptable
-from vggt_jax.adapters import Adapter, Init, LoRA, initialize, load_adapter, save_adapter
+from vggt_jax.adapters import Adapter, BaseModel, LoRA, initialize, load_adapter, save_adapter
 from vggt_jax.parameters import abstract_model
 
+METRICS = "metrics.jsonl"
+"""Losses of all adapters in the course of training."""
 DONE = "held_out.json"
-"""Written last: the losses on held-out scenes, before and after training."""
+"""Written last: the adapters' names and the losses on held-out scenes, before and after training."""
 _CHECKPOINTS = 10
-"""In the course of a run."""
+"""Number of checkpoints in the course of a run."""
+_VERSION = 1
+"""To be raised when the same settings come to mean other adapters."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that adapters depend on besides base model and data."""
+
+    training: Training
+    """Size of the adapters, and length of their training."""
+    optimizer: OptimizerSettings
+    """How losses change the adapters."""
+    objective: Objective
+    """What the adapters minimise."""
+    loop: LoopSettings
+    """When training is looked at."""
+    init: Init
+    """Whether the k input factors are drawn independently, of each other and of those of other attributes, or are all the
+    same, for every attribute."""
+    targets: Targets
+    """Whether adapters are trained towards the truth of the scene in the images; held-out scenes keep it in any case."""
+    seed: int
+    """Seed of the factors, of the batches and of shuffled targets."""
+    version: int = _VERSION
+    """Version of the meaning of these fields."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The paper's recipe at the size of the settings."""
+        training = settings.training
+        every = max(1, training.steps // _CHECKPOINTS)
+        return cls(
+            training=training,
+            optimizer=OptimizerSettings(training.steps, training.peak_rate),
+            objective=Objective(),
+            loop=LoopSettings(training.steps, checkpoint_every=every, validate_every=every),
+            init=settings.init,
+            targets=settings.targets,
+            seed=settings.seed,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class AdapterRun:
+    """k adapters that can be trained."""
+
+    base: Base
+    """The model that is adapted."""
+    data: Data
+    """One data set for each adapter."""
+    recipe: Recipe
+    """How they are trained."""
+
+    @property
+    def names(self) -> list[str]:
+        """The adapters' names: ``geometry_00``, …"""
+        return [f"{self.data.settings.attribute}_{number:02d}" for number in self.data.training]
+
+    @property
+    def maker(self) -> LoRA:
+        """What makes updates of the base model's matrices from the numbers that are trained."""
+        training = self.recipe.training
+        return LoRA(adaptable(abstract_model(self.base.config)), training.rank, training.alpha)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that the adapters depend on, as JSON can hold it."""
+        scenes = {"training": self.data.training, "held_out": self.data.held_out}
+        return {
+            "base": self.base.identity.fingerprint,
+            "data": identity(self.data.settings),
+            "scenes": {
+                kind: {str(number): [scene.folder.name for scene in chosen] for number, chosen in sets.items()}
+                for kind, sets in scenes.items()
+            },
+            "sha256": identity(self.data.sha256),
+            "recipe": identity(self.recipe),
+        }
+
+    def folder(self, store: Path) -> Path:
+        """Where the adapters lie below the folder that commands share."""
+        label = f"{self.data.settings.attribute}_{self.data.settings.setting}"
+        return stage_folder(store, "adapters", label, self.identity)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,97 +139,115 @@ class Adapters:
     """k trained adapters."""
 
     folder: Path
+    """The folder that holds them."""
     adapters: dict[str, Adapter]
-    """By name: ``geometry_00``, …"""
-    before: dict[str, np.ndarray]
-    """Loss and its terms of the base model on each adapter's held-out scenes, (k, scenes)."""
-    after: dict[str, np.ndarray]
-    """The same with the adapter."""
+    """Name → adapter."""
+    before: dict[str, Float[np.ndarray, "k scenes"]]
+    """"loss" and its terms → values of the base model on each adapter's held-out scenes."""
+    after: dict[str, Float[np.ndarray, "k scenes"]]
+    """"loss" and its terms → values with the adapter."""
     targets: Targets
-    """Of training; ``before`` and ``after`` are of true pairs whatever they were."""
+    """What training was towards; ``before`` and ``after`` are of true pairs in any case."""
 
 
-def make_adapters(
-    store: Path,
-    base: Base,
-    data: Data,
-    preset: Training,
-    init: Init,
-    targets: Targets,
-    seed: int,
-    say: Callable[[str], None],
-) -> Adapters:
-    """Train the k adapters, or go on where an earlier run stopped, or load them if they are finished.
+def run(job: AdapterRun, folder: Path, store: Path, reporter: Reporter = SILENT) -> None:
+    """Train the adapters, or go on where an earlier run in ``folder`` stopped.
 
     Args:
-        store: where the stage's folder lies.
-        base: the model that is adapted.
-        data: k data sets.
-        preset: rank, steps, learning rate and so on.
-        init: whether the k input factors are drawn independently, of each other and of those of other attributes, or are all
-            the same, for every attribute.
-        targets: "shuffled" trains on images with the truth of other scenes (:func:`experiments.extraction.targets.shuffled`);
-            the held-out scenes keep their own.
-        seed: of the factors, of the batches and of shuffled targets.
-        say: gets a line when something long begins.
+        job: what is trained.
+        folder: gets the adapters and everything that :func:`experiments.training.loop.train` writes.
+        store: folder that commands share; keeps the frozen encoder's tokens, if the recipe wants them.
+        reporter: is told of progress.
 
     Raises:
-        ValueError: training diverged, or the stage's folder is damaged.
-        OSError: it cannot be read or written.
+        InputError: training diverged, or ``folder`` holds another run.
+        OSError: something cannot be read or written.
     """
-    maker = LoRA(adaptable(abstract_model(base.config)), preset.rank, preset.alpha)
-    numbers = list(data.training)
-    names = [f"{data.settings.attribute}_{number:02d}" for number in numbers]
-    identity = _identity(base, data, preset, init, targets, seed)
-    folder = stage_folder(store, "adapters", f"{data.settings.attribute}_{data.settings.setting}", identity)
-    files = {name: folder / f"{name}.safetensors" for name in names}
-    if not (folder / DONE).exists():
-        say(f"training {len(names)} adapters at once, {preset.steps} steps of {preset.images} images each")
-        encode = token_cache(store, base.graphdef, base.config, base.parameters) if preset.cache_tokens else None
-        frozen = AdaptedBase(base.parameters, maker)
-        loss = adapter_loss(base.graphdef, Objective())
-        held_out = HeldOutLoss(loss, frozen, _held_out_batches(data, preset, encode))
-        optimizer = make_optimizer(OptimizerSettings(preset.steps, preset.peak_rate))
-        first = start(initialize(maker, first_draw(seed, init, data.settings, targets), len(names), init), optimizer)
-        placement = Placement(make_mesh())
-        counts = view_counts(
-            preset.images,
-            fewest=preset.fewest_views,
-            most=preset.most_views,
-            multiple=placement.mesh.shape["data"],
-        )
-        scenes = shuffled(data.training, seed) if targets == "shuffled" else data.training
-        before = held_out(first)
-        last = train(
-            training_step(loss, optimizer),
-            first,
-            frozen,
-            BatchSampler(scenes, preset.images, counts, seed, encode=encode),
-            placement,
-            LoopSettings(preset.steps, max(1, preset.steps // _CHECKPOINTS), max(1, preset.steps // _CHECKPOINTS)),
-            folder,
-            identity,
-            validate=lambda state: {name: value.mean(axis=1) for name, value in held_out(state).items()},
-            reporter=Reporter(bars=True),
-        )
-        after = held_out(last)
-        about = {
-            "attribute": data.settings.attribute,
-            "setting": data.settings.setting,
-            "init": init,
-            "targets": targets,
-            "seed": seed,
-        }
-        for i, path in enumerate(files.values()):
-            deltas = maker.deltas(jax.tree.map(lambda leaf, i=i: jnp.asarray(np.asarray(leaf)[i]), last.params))
-            save_adapter(path, Adapter(deltas, base.identity, maker.scale, {**about, "dataset": numbers[i]}))
-        write_json(folder / DONE, {"before": _lists(before), "after": _lists(after)})
-    else:
-        say(f"{len(names)} trained adapters found in {folder}")
+    recipe, base = job.recipe, job.base
+    cached = recipe.training.cache_tokens
+    encode = token_cache(store, base.graphdef, base.config, base.parameters) if cached else None
+    frozen = AdaptedBase(base.parameters, job.maker)
+    loss = adapter_loss(base.graphdef, recipe.objective)
+    held_out = HeldOutLoss(loss, frozen, held_out_batches(job, encode))
+    optimizer = make_optimizer(recipe.optimizer)
+    draw = first_draw(recipe.seed, recipe.init, job.data.settings, recipe.targets)
+    first = start(initialize(job.maker, draw, len(job.names), recipe.init), optimizer)
+    placement = Placement(make_mesh())
+    before = held_out(first)
+    last = train(
+        training_step(loss, optimizer),
+        first,
+        frozen,
+        training_batches(job, placement.mesh.shape["data"], encode),
+        placement,
+        recipe.loop,
+        folder,
+        job.identity,
+        validate=lambda state: {name: value.mean(axis=1) for name, value in held_out(state).items()},
+        reporter=reporter,
+    )
+    after = held_out(last)
+    _save_adapters(job, folder, last.params)
+    losses = {
+        when: {name: value.tolist() for name, value in values.items()}
+        for when, values in {"before": before, "after": after}.items()
+    }
+    write_json(folder / DONE, {"adapters": job.names, "targets": recipe.targets, **losses})
+
+
+def load(folder: Path, base: BaseModel | None = None) -> Adapters:
+    """What :func:`run` left.
+
+    Args:
+        folder: what :func:`run` was given.
+        base: the model that the adapters must belong to; None takes those of any.
+
+    Raises:
+        InputError: the folder is not finished, or damaged.
+        OSError: it cannot be read.
+    """
+    if not is_done(folder):
+        raise InputError(f"{folder} holds no adapters whose training has ended (it has no {DONE})")
     record = read_json(folder / DONE)
-    before, after = ({name: np.array(value) for name, value in record[when].items()} for when in ("before", "after"))
-    adapters = {name: load_adapter(path, base.identity) for name, path in files.items()}
+    try:
+        names, targets = list(record["adapters"]), record["targets"]
+        before, after = (
+            {name: np.array(value) for name, value in record[when].items()} for when in ("before", "after")
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder / DONE} is damaged: {error!r}") from None
+    adapters = {name: load_adapter(folder / f"{name}.safetensors", base) for name in names}
     return Adapters(folder, adapters, before, after, targets)
+
+
+def is_done(folder: Path) -> bool:
+    """Whether :func:`run` has ended in this folder."""
+    return (folder / DONE).is_file()
+
+
+def training_batches(job: AdapterRun, multiple: int, encode: Encode | None) -> BatchSampler:
+    """Step → batch of all adapters.
+
+    Args:
+        job: what is trained.
+        multiple: the numbers of sequences in a step are multiples of it.
+        encode: adds the frozen encoder's tokens.
+    """
+    recipe = job.recipe
+    counts = view_counts(
+        recipe.training.images,
+        fewest=recipe.training.fewest_views,
+        most=recipe.training.most_views,
+        multiple=multiple,
+    )
+    scenes = shuffled(job.data.training, recipe.seed) if recipe.targets == "shuffled" else job.data.training
+    return BatchSampler(scenes, recipe.training.images, counts, recipe.seed, encode=encode)
+
+
+def held_out_batches(job: AdapterRun, encode: Encode | None) -> list[TrainingBatch]:
+    """One batch for each held-out scene, of that scene in the data sets of all adapters."""
+    views = job.recipe.training.held_out_views
+    return [evenly_spaced(scenes, views, encode) for scenes in zip(*job.data.held_out.values(), strict=True)]
 
 
 def first_draw(seed: int, init: Init, settings: AttributeSettings, targets: Targets) -> Key[Array, ""]:
@@ -158,35 +269,18 @@ def first_draw(seed: int, init: Init, settings: AttributeSettings, targets: Targ
     return key
 
 
-def _identity(base: Base, data: Data, preset: Training, init: Init, targets: Targets, seed: int) -> dict[str, Any]:
-    """Everything that the adapters depend on; true targets are not named, as they were before there were others."""
-    training = asdict(preset)
-    settings = data.settings
-    return {
-        "base": {"name": base.identity.name, "fingerprint": base.identity.fingerprint},
-        "data": {name: getattr(settings, name) for name in settings.__struct_fields__},
-        "datasets": list(data.training),
-        "scenes": [[scene.folder.name for scene in scenes] for scenes in data.training.values()],
-        "preset": training,
-        "init": init,
-        "drawn for": "everybody" if init == "shared" else "the attribute, setting and targets",
-        "seed": seed,
-        **({} if targets == "true" else {"targets": targets}),
+def _save_adapters(job: AdapterRun, folder: Path, params: Any) -> None:
+    recipe, maker = job.recipe, job.maker
+    about = {
+        "attribute": job.data.settings.attribute,
+        "setting": job.data.settings.setting,
+        "init": recipe.init,
+        "targets": recipe.targets,
+        "seed": recipe.seed,
     }
-
-
-def _held_out_batches(data: Data, preset: Training, encode: Encode | None) -> list[TrainingBatch]:
-    """Of each held-out scene of all data sets a batch."""
-    return [
-        evenly_spaced([scenes[i] for scenes in data.held_out.values()], preset.held_out_views, encode)
-        for i in range(preset.held_out)
-    ]
-
-
-def _lists(values: Mapping[str, np.ndarray]) -> dict[str, list[list[float]]]:
-    return {name: value.tolist() for name, value in values.items()}
-
-
-def stacked_deltas(adapters: Mapping[str, Adapter]) -> dict[str, Mapping[str, LowRank]]:
-    """What :func:`experiments.mining.mine.stack_adapters` takes."""
-    return {name: adapter.deltas for name, adapter in adapters.items()}
+    for i, (name, number) in enumerate(zip(job.names, job.data.training, strict=True)):
+        deltas = maker.deltas(jax.tree.map(lambda leaf, i=i: jnp.asarray(np.asarray(leaf)[i]), params))
+        save_adapter(
+            folder / f"{name}.safetensors",
+            Adapter(deltas, job.base.identity, maker.scale, {**about, "dataset": number}),
+        )

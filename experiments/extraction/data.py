@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from experiments.data.dataset import Dataset, StoredScene
 from experiments.data.manifest import AttributeSettings
 from experiments.data.production import dataset_name
-from experiments.presets import Preset
+from experiments.extraction.settings import Settings
 from experiments.process.reporting import SILENT, Reporter
-from experiments.rendering import Settings, generate
-from experiments.scenes.schema import Attribute, Setting
+from experiments.rendering import Settings as RenderingSettings
+from experiments.rendering import generate
 from subspace.errors import InputError
 
 
@@ -20,54 +21,52 @@ class Data:
     """k data sets, each with scenes to train on and scenes held out."""
 
     folder: Path
+    """Folder of all data sets."""
     settings: AttributeSettings
-    training: dict[int, list[StoredScene]]
-    held_out: dict[int, list[StoredScene]]
+    """What was rendered."""
+    training: Mapping[int, Sequence[StoredScene]]
+    """Number of the data set → scenes to train on."""
+    held_out: Mapping[int, Sequence[StoredScene]]
+    """Number of the data set → scenes to validate on."""
+    sha256: Mapping[int, str] = field(default_factory=dict)
+    """Number of the data set → one hash of all files of these scenes."""
 
     def contact_sheet(self, dataset: int) -> Path:
+        """The picture with some views of a data set's scenes."""
         return self.folder / dataset_name(dataset) / "contact_sheet.png"
 
 
-def make_data(
-    store: Path,
-    attribute: Attribute,
-    setting: Setting,
-    preset: Preset,
-    k: int,
-    seed: int,
-    workers: int | None = None,
-    blender: str | None = None,
-    reporter: Reporter = SILENT,
-) -> Data:
+def make_data(settings: Settings, reporter: Reporter = SILENT) -> Data:
     """Render what is missing of the k data sets, and open them.
 
-    The last ``preset.training.held_out`` scenes of each are held out. Raises what :func:`experiments.rendering.generate`
-    raises, and InputError if so many scenes failed that a data set is too small.
+    The last ``settings.training.held_out`` scenes of each are held out. Raises what
+    :func:`experiments.rendering.generate` raises, and InputError if so many scenes failed that a data set is too small.
     """
-    wanted = preset.rendering.scenes
-    settings = Settings(
-        attribute=attribute,
-        setting=setting,
-        datasets=k,
-        scenes=wanted,
-        views=preset.rendering.views,
-        resolution=preset.rendering.resolution,
-        samples=preset.rendering.samples,
-        seed=seed,
-        store=store,
-        workers=workers,
-        blender=blender,
+    rendering = RenderingSettings(
+        attribute=settings.attribute,
+        setting=settings.setting,
+        datasets=settings.k,
+        scenes=settings.scenes,
+        views=settings.views,
+        resolution=settings.resolution,
+        samples=settings.samples,
+        seed=settings.seed,
+        store=settings.store,
+        workers=settings.workers,
+        blender=settings.blender,
     )
-    made = generate(settings, reporter)
+    made = generate(rendering, reporter)
     sets = {number: Dataset(folder) for number, folder in enumerate(made.datasets)}
+    held_out = settings.training.held_out
     for dataset in sets.values():
-        if len(dataset) < 2 * preset.training.held_out:
+        if len(dataset) < 2 * held_out:
             raise InputError(
-                f"{dataset.folder}: only {len(dataset)} of {wanted} scenes could be rendered, too few to train"
+                f"{dataset.folder}: only {len(dataset)} of {settings.scenes} scenes could be rendered, too few to train"
             )
     return Data(
-        settings.folder,
-        settings.stored,
-        training={number: list(dataset)[: -preset.training.held_out] for number, dataset in sets.items()},
-        held_out={number: list(dataset)[-preset.training.held_out :] for number, dataset in sets.items()},
+        folder=made.folder,
+        settings=rendering.stored,
+        training={number: dataset.scenes[:-held_out] for number, dataset in sets.items()},
+        held_out={number: dataset.scenes[-held_out:] for number, dataset in sets.items()},
+        sha256={number: dataset.manifest.sha256 for number, dataset in sets.items()},
     )

@@ -5,26 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.extraction.choice import Choice
+from experiments.extraction.settings import Settings
 from experiments.extraction.source import Source
+from experiments.storage.files import sha256
 from subspace import LowRank
 from subspace.errors import InputError
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import load_adapter
 from weights_convert import read_config
-from weights_convert.peft import CONFIG as PEFT_CONFIG
-from weights_convert.peft import read_peft
+from weights_convert.peft import CONFIG, WEIGHTS, read_peft
+
+_UNKNOWN = ("of PEFT's adapters, not recorded", None)
 
 
-def import_adapters(choice: Choice) -> Source:
-    """The adapters that ``--adapters`` names; raises as :func:`read_adapters`."""
-    config = None if choice.weights is None else read_config(choice.weights)
-    deltas, (base, fingerprint) = read_adapters(choice.adapters, config)
-    return Source(deltas, base, fingerprint, "A shared subspace")
+def import_adapters(settings: Settings) -> Source:
+    """The adapters that ``settings.adapters`` names; raises as :func:`read_adapters`."""
+    config = None if settings.weights is None else read_config(settings.weights)
+    deltas, (base, fingerprint) = read_adapters(settings.adapters, config)
+    return Source(deltas, base, fingerprint)
 
 
 def read_adapters(
-    paths: Sequence[str], config: VGGTConfig | None
+    paths: Sequence[Path], config: VGGTConfig | None
 ) -> tuple[dict[str, dict[str, LowRank]], tuple[str, str | None]]:
     """{name: {path: LowRank}} of k adapters, and the name and fingerprint of their base model, as far as they are known.
 
@@ -35,19 +37,17 @@ def read_adapters(
         itself, under PEFT's name, which suits any model.
 
     Raises:
-      ValueError: fewer than two, adapters of different base models, or what the readers refuse.
+      InputError: adapters of different base models, or what the readers refuse.
       OSError: an adapter that cannot be read.
     """
-    if len(paths) < 2:
-        raise InputError(f"--adapters needs at least two adapters to find what they share, got {len(paths)}")
     found: dict[str, dict[str, LowRank]] = {}
     bases: dict[str, tuple[str, str | None]] = {}
-    for name, path in zip(_names(paths), map(Path, paths), strict=True):
+    for name, path in _named(paths).items():
         if path.is_dir():
-            if not (path / PEFT_CONFIG).exists():
-                raise InputError(f"--adapters: {path} is no PEFT folder (it has no {PEFT_CONFIG})")
+            if not (path / CONFIG).exists():
+                raise InputError(f"{path} is no PEFT folder (it has no {CONFIG})", argument="adapters")
             found[name] = read_peft(path, config)
-            bases[name] = ("of PEFT's adapters, not recorded", None)
+            bases[name] = _UNKNOWN
         else:
             adapter = load_adapter(path)
             found[name] = dict(adapter.deltas)
@@ -56,11 +56,23 @@ def read_adapters(
     for name, other in others:
         if other != base:
             raise InputError(
-                f"--adapters: the base model of {first} is {base[0]} ({base[1]}), that of {name} is {other[0]} ({other[1]})"
+                f"the base model of {first} is {_described(*base)}, that of {name} is {_described(*other)}",
+                argument="adapters",
             )
     return found, base
 
 
-def _names(paths: Sequence[str]) -> list[str]:
-    names = [Path(path).stem if path.endswith(".safetensors") else Path(path).name for path in paths]
-    return names if len(set(names)) == len(names) else list(paths)
+def hashes_of(paths: Sequence[Path]) -> dict[str, list[str]]:
+    """Name of every adapter → sha256 of what :func:`read_adapters` reads of it; raises OSError as that does."""
+    files = {name: [path / CONFIG, path / WEIGHTS] if path.is_dir() else [path] for name, path in _named(paths).items()}
+    return {name: [sha256(file) for file in own] for name, own in files.items()}
+
+
+def _named(paths: Sequence[Path]) -> dict[str, Path]:
+    names = [path.stem if path.suffix == ".safetensors" else path.name for path in paths]
+    unique = len(set(names)) == len(names)
+    return dict(zip(names if unique else map(str, paths), paths, strict=True))
+
+
+def _described(name: str, fingerprint: str | None) -> str:
+    return name if fingerprint is None else f"{name} ({fingerprint})"

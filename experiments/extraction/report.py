@@ -1,18 +1,64 @@
-"""What the report says before the subspace: the data, and how the adapters learned from it."""
+"""What the report says of the extraction: settings, the data, and how the adapters learned from it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
-from experiments.extraction.adapters import Adapters
+from experiments.extraction.adapters import METRICS, Adapters
 from experiments.extraction.data import Data
+from experiments.extraction.settings import Settings
+from experiments.extraction.source import Source
+from experiments.mining.origin import Origin, Targets
 from experiments.reports.drawings import svg
 from experiments.reports.page import Section, Table, photograph, plot
 from experiments.training.metrics_log import read_metrics
+
+
+def title(settings: Settings, origin: Origin) -> str:
+    """The heading of the page."""
+    if settings.adapters:
+        return "A shared subspace"
+    control = ", shuffled targets" if settings.targets == "shuffled" else ""
+    return f"The {settings.attribute} subspace of {origin.base}{control}"
+
+
+def facts(settings: Settings, source: Source, origin: Origin, seconds: float) -> dict[str, str]:
+    """Settings, folders and times, for people."""
+    mined = {
+        "attribute": settings.attribute,
+        "exponent α": f"{settings.exponent:g}",
+        "d'": str(settings.dim),
+        "base model": origin.base_label,
+        "k": str(len(origin.adapters)),
+        "seconds": f"{seconds:.0f}",
+    }
+    if source.trained is None or source.data is None:
+        return {**mined, "adapters": ", ".join(map(str, settings.adapters) if settings.adapters else origin.adapters)}
+    sizes = ("resolution", "views", "samples", "scenes")
+    return {
+        **mined,
+        "setting": settings.setting,
+        "input factors drawn": settings.init,
+        "targets": settings.targets,
+        "seed": str(settings.seed),
+        "preset": settings.preset,
+        **{f"preset: {name}": str(getattr(settings, name)) for name in sizes},
+        **{f"preset: {name}": str(value) for name, value in asdict(settings.training).items()},
+        "data sets": str(source.data.folder),
+        "trained adapters": str(source.trained.folder),
+    }
+
+
+def sections(source: Source) -> list[Section]:
+    """What comes before the subspace; nothing for imported adapters."""
+    if source.trained is None or source.data is None:
+        return []
+    return [data_section(source.data), training_section(source.trained)]
 
 
 def data_section(data: Data) -> Section:
@@ -56,7 +102,7 @@ def training_section(adapters: Adapters) -> Section:
     return Section(
         "Training",
         [
-            learned(adapters),
+            training_verdict(adapters),
             Table(
                 ["adapter", "base model", "with adapter", "change", "scenes improved"],
                 rows,
@@ -64,7 +110,7 @@ def training_section(adapters: Adapters) -> Section:
                 "scenes.",
             ),
             plot(
-                svg(_draw_curves(read_metrics(adapters.folder / "metrics.jsonl"), names)),
+                svg(_draw_curves(read_metrics(adapters.folder / METRICS), names)),
                 "Loss of every adapter. Thin: each training step, smoothed over 2 % of the steps. Dots: held-out "
                 f"scenes{pairs}.",
             ),
@@ -72,16 +118,26 @@ def training_section(adapters: Adapters) -> Section:
     )
 
 
-def learned(adapters: Adapters) -> str:
+def training_verdict(trained: Adapters) -> str:
     """By how much the adapters beat the base on scenes that they have not seen, and whether they are a control."""
-    before, after = adapters.before["loss"], adapters.after["loss"]
+    return learned(trained.before["loss"], trained.after["loss"], trained.targets)
+
+
+def learned(before: np.ndarray, after: np.ndarray, targets: Targets) -> str:
+    """By how much the adapters beat the base on scenes that they have not seen, and whether they are a control.
+
+    Args:
+        before: losses (k, scenes) of the base model.
+        after: losses (k, scenes) with the adapters.
+        targets: what the adapters were trained towards.
+    """
     gains = [_gain(b, a) for b, a in zip(before, after, strict=True)]
     improved = sum(gain < 0 for gain in gains)
     words = (
         f"On held-out scenes of its own data set, {improved} of {len(gains)} adapters have a lower loss than the base model: "
         f"{np.mean(gains):+.1%} on average ({min(gains):+.1%} to {max(gains):+.1%})."
     )
-    if adapters.targets == "shuffled":
+    if targets == "shuffled":
         return f"A control: trained on images with the truth of other scenes, measured on true pairs. {words}"
     return words
 

@@ -3,70 +3,99 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from experiments.extraction.adapters import METRICS, Recipe
+from experiments.extraction.imported import hashes_of
+from experiments.extraction.report import facts, sections, title, training_verdict
+from experiments.extraction.settings import Settings
 from experiments.extraction.source import Source
-from experiments.mining.folder import write_folder
+from experiments.mining.folder import ADAPTERS, SUBSPACE, SUMMARY, write_folder
 from experiments.mining.mine import Mined
 from experiments.mining.origin import Origin
 from experiments.mining.report import compose, draw_figures, verdict
 from experiments.mining.summary import MatrixSummary
 from experiments.reports.drawings import save_drawings
 from experiments.reports.page import plot
-from experiments.storage.disk_space import named_if_full
-from experiments.storage.files import read_json
-from experiments.storage.output_folder import new_folder
+from experiments.storage.identity import identity
+from vggt_jax import VGGTConfig
 
-SUMMARY = "summary.json"
-OUTPUTS = frozenset({"subspace.safetensors", "adapters", "metrics.jsonl", SUMMARY, "figures", "report.html"})
+REPORT = "report.html"
+OUTPUTS = frozenset({SUBSPACE, ADAPTERS, METRICS, SUMMARY, "figures", REPORT})
+"""What the folder may hold."""
+_VERSION = 1
+"""To be raised when the same settings come to mean other results."""
+
+
+def identity_of_trained(settings: Settings, fingerprint: str) -> dict[str, Any]:
+    """Everything that the results of adapters to train depend on, as JSON can hold it.
+
+    Args:
+        settings: what is asked for.
+        fingerprint: of the base model.
+    """
+    recipe = identity(Recipe.of(settings))
+    return {
+        **identity(settings),
+        "base": fingerprint,
+        **{name: recipe[name] for name in ("optimizer", "objective", "loop")},
+        "versions": {"results": _VERSION, "recipe": recipe["version"]},
+    }
+
+
+def identity_of_imported(settings: Settings, config: VGGTConfig | None) -> dict[str, Any]:
+    """Everything that the results of finished adapters depend on, as JSON can hold it.
+
+    Args:
+        settings: what is asked for.
+        config: the model whose layers are stacked; None where every module stands for itself.
+
+    Raises OSError for an adapter that cannot be read.
+    """
+    mined = identity(settings)
+    return {
+        **{name: mined[name] for name in ("attribute", "dim", "exponent")},
+        "adapters": hashes_of(settings.adapters),
+        "config": None if config is None else config.to_dict(),
+        "versions": {"results": _VERSION},
+    }
 
 
 def write_results(
-    output: Path,
+    folder: Path,
+    settings: Settings,
     source: Source,
     mined: Mined,
-    summaries: Sequence[MatrixSummary],
+    matrices: Sequence[MatrixSummary],
     origin: Origin,
-    facts: Mapping[str, str],
+    seconds: float,
 ) -> None:
-    """Write the folder, or replace an earlier one, once everything is complete.
+    """Fill the folder of results.
 
     Args:
-        output: the folder.
+        folder: it exists and is empty.
+        settings: what was asked for.
         source: the adapters that were mined.
         mined: what was found.
-        summaries: the same, a row for each matrix (:func:`experiments.mining.summary.rows`).
+        matrices: what was found as a row for each matrix (:func:`experiments.mining.summary.rows`).
         origin: the subspace file's header.
-        facts: settings and versions.
+        seconds: how long it took up to here.
 
-    Raises:
-        ValueError: the folder holds something that is not of this command.
-        OSError: it cannot be written.
+    Raises OSError if something cannot be written.
     """
-    with named_if_full(output), new_folder(output, True, OUTPUTS) as folder:
-        if source.metrics is not None:
-            shutil.copyfile(source.metrics, folder / "metrics.jsonl")
-        about = {"facts": facts, "verdict": verdict(summaries)}
-        if source.learned is not None:
-            about["learned"] = source.learned
-        matrices = [asdict(row) for row in summaries]
-        write_folder(folder, mined.subspaces, origin, matrices, source.files, about)
-        (folder / "figures").mkdir()
-        figures = draw_figures(list(source.deltas), mined, summaries)
-        svgs = save_drawings(folder / "figures", {name: drawing for name, (drawing, _) in figures.items()})
-        shown = {name: plot(svgs[name], caption) for name, (_, caption) in figures.items()}
-        html = compose(source.title, summaries, shown, source.sections, facts)
-        (folder / "report.html").write_text(html, encoding="utf-8")
-
-
-def holds_results(output: Path, facts: Mapping[str, str]) -> bool:
-    """Whether ``output`` holds complete results whose summary states these facts, among others.
-
-    Raises ValueError for a summary that is damaged.
-    """
-    if not (output / SUMMARY).is_file():
-        return False
-    stored = read_json(output / SUMMARY).get("facts", {})
-    return all(stored.get(name) == value for name, value in facts.items())
+    if source.metrics is not None:
+        shutil.copyfile(source.metrics, folder / METRICS)
+    shown_facts = facts(settings, source, origin, seconds)
+    about: dict[str, Any] = {"settings": identity(settings), "facts": shown_facts, "verdict": verdict(matrices)}
+    if source.trained is not None:
+        about["learned"] = training_verdict(source.trained)
+    write_folder(folder, mined.subspaces, origin, [asdict(row) for row in matrices], source.files, about)
+    (folder / "figures").mkdir()
+    figures = draw_figures(list(source.deltas), mined, matrices)
+    svgs = save_drawings(folder / "figures", {name: drawing for name, (drawing, _) in figures.items()})
+    shown = {name: plot(svgs[name], caption) for name, (_, caption) in figures.items()}
+    html = compose(title(settings, origin), matrices, shown, sections(source), shown_facts)
+    (folder / REPORT).write_text(html, encoding="utf-8")

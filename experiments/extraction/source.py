@@ -1,4 +1,4 @@
-"""Adapters to mine, wherever they come from."""
+"""Adapters to mine, wherever they come from: trained here, or imported."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.reports.page import Section
+from experiments.extraction.adapters import METRICS, AdapterRun, Adapters, Recipe, is_done, load, run
+from experiments.extraction.data import Data, make_data
+from experiments.extraction.settings import Settings
+from experiments.models import Base
+from experiments.process.reporting import SILENT, Reporter
 from subspace import LowRank
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """k adapters, and what the results say about them."""
+    """k adapters, and what is known about them."""
 
     deltas: Mapping[str, Mapping[str, LowRank]]
     """Adapter → path → A (*layers, n, r), B (*layers, m, r)."""
@@ -20,15 +24,47 @@ class Source:
     """Name of the base model, for people."""
     fingerprint: str | None
     """What tells base models apart; None where it was not recorded."""
-    title: str
-    """Of the report."""
-    folders: Mapping[str, str] = field(default_factory=dict)
-    """What was made on the way, and where it lies, for summary and report."""
-    sections: list[Section] = field(default_factory=list)
-    """Of the report, before what was mined."""
     files: Mapping[str, Path] = field(default_factory=dict)
     """Adapter → the file that is copied into the results; none of imported ones."""
-    metrics: Path | None = None
-    """The training's log, copied too."""
-    learned: str | None = None
-    """In words, how much the adapters learned."""
+    data: Data | None = None
+    """What the adapters were trained on; None for imported ones."""
+    trained: Adapters | None = None
+    """How the adapters learned; None for imported ones."""
+
+    @property
+    def metrics(self) -> Path | None:
+        """The training's log."""
+        return None if self.trained is None else self.trained.folder / METRICS
+
+
+def train_adapters(settings: Settings, base: Base, reporter: Reporter = SILENT) -> Source:
+    """Render and train what is missing in the store.
+
+    Args:
+        settings: what is asked for.
+        base: the model that is adapted.
+        reporter: is told what begins, and of progress.
+
+    Raises:
+        InputError: data sets that cannot be rendered, training that diverged, or a damaged folder.
+        OSError: something that cannot be read or written.
+    """
+    reporter.info(f"data: {settings.k} data sets in which the {settings.attribute} varies")
+    data = make_data(settings, reporter)
+    job = AdapterRun(base, data, Recipe.of(settings))
+    folder = job.folder(settings.store)
+    if is_done(folder):
+        reporter.info(f"{len(job.names)} trained adapters found in {folder}")
+    else:
+        steps, images = settings.training.steps, settings.training.images
+        reporter.info(f"training {len(job.names)} adapters at once, {steps} steps of {images} images each")
+        run(job, folder, settings.store, reporter)
+    trained = load(folder, base.identity)
+    return Source(
+        deltas={name: adapter.deltas for name, adapter in trained.adapters.items()},
+        base=base.identity.name,
+        fingerprint=base.identity.fingerprint,
+        files={name: folder / f"{name}.safetensors" for name in trained.adapters},
+        data=data,
+        trained=trained,
+    )

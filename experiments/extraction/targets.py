@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
 from experiments.data.dataset import StoredScene, Views
 from subspace.errors import InputError
-
-Targets = Literal["true", "shuffled"]
 
 
 @dataclass(frozen=True)

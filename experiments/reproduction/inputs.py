@@ -8,8 +8,8 @@ from pathlib import Path
 
 from experiments.data.manifest import Split, Task
 from experiments.data.production import dataset_name
-from experiments.extract import extract_missing
-from experiments.extraction.choice import choose
+from experiments.extraction import Settings as ExtractionSettings
+from experiments.extraction import extract_missing
 from experiments.process.reporting import SILENT, Reporter
 from experiments.reproduction.data_sheets import DataSheet, describe
 from experiments.reproduction.plan import Subspaces
@@ -47,14 +47,14 @@ class Inputs:
         return describe(folder)
 
     def subspaces(self, wanted: Subspaces) -> tuple[Path, ...]:
-        """One folder of ``experiments.extract`` for each attribute; raises what :func:`experiments.extract.extract` raises."""
+        """One folder of ``experiments.extract`` for each attribute; raises as :func:`experiments.extraction.extract`."""
         settings = self.settings
-        choices = [
-            choose(
+        each = [
+            ExtractionSettings.of(
+                settings.preset,
                 attribute=attribute,
                 setting=wanted.setting,
-                preset=settings.preset,
-                store=str(settings.store),
+                store=settings.store,
                 weights=settings.base_weights,
                 rank=scaled(settings.scale, wanted.mined_rank),
                 dim=scaled(settings.scale, settings.scale.mined_dim),
@@ -63,4 +63,4 @@ class Inputs:
             )
             for attribute in wanted.attributes
         ]
-        return tuple(Path(os.path.abspath(path)) for path in extract_missing(choices))
+        return tuple(Path(os.path.abspath(path)) for path in extract_missing(each, self.reporter))

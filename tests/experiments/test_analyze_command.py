@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from experiments.extraction.choice import ATTRIBUTES, choose
+from experiments.extraction import ATTRIBUTES, Settings
+from experiments.extraction.results import identity_of_trained
 from experiments.models import load_base
 from experiments.presets import PRESETS
+from experiments.storage.files import write_json
+from experiments.storage.identity import digest
+from experiments.storage.results import RECORD, results_folder
 from tests.experiments.analysis.planted import draw_adapters, draw_subspaces, write_run
 
 ROOT = Path(__file__).parents[2]
@@ -142,12 +146,14 @@ def test_all_analyses_what_the_store_holds(tmp_path):
     weights = ROOT / "tests" / "fixtures" / "vggt_small"
     base = load_base(str(weights), 518, PRESETS["vggt_1b"].training)
     for i, attribute in enumerate(ATTRIBUTES):
-        choice = choose(attribute=attribute, setting="object_centric", preset="vggt_1b", store=tmp_path / "store")
+        settings = Settings.of("vggt_1b", attribute=attribute)
         adapters = draw_adapters(i, draw_subspaces(10 + i, shapes=SHAPES), k=4, shapes=SHAPES)
-        facts = {**choice.settings, "base model": base.label}
-        folder = write_run(choice.default_output, attribute, adapters, base=base.identity)
-        summary = json.loads((folder / "summary.json").read_text())
-        (folder / "summary.json").write_text(json.dumps({**summary, "facts": facts}))
+        content = identity_of_trained(settings, base.identity.fingerprint)
+        folder = results_folder(tmp_path / "store", "extract", settings.label, content)
+        write_run(folder, attribute, adapters, base=base.identity)
+        write_json(
+            folder / RECORD, {**dict.fromkeys(("version", "label", "identity", "date")), "digest": digest(content)}
+        )
     found = run("--all", "--preset=vggt_1b", f"--weights={weights}", "--store=store", cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     assert [line.split(":")[0] for line in found.stderr.splitlines()[:4]] == [f"{i} of 4" for i in range(1, 5)]

@@ -15,7 +15,6 @@ from vggt_jax import VGGTConfig
 from vggt_jax.adapters import Adapter, BaseModel, save_adapter
 
 BASE = BaseModel("small", "0123456789abcdef", VGGTConfig.nano())
-BASE_NAME = f"{BASE.name} ({BASE.fingerprint})"
 
 SHAPES = {
     "aggregator.frame_blocks.attn.qkv": ((3,), 96, 32),

@@ -1,8 +1,7 @@
-"""Adapters trained on the truth of other scenes: which scenes are paired, what a step then sees, what names the adapters."""
+"""Adapters trained on the truth of other scenes: which scenes are paired, what a step then sees, what they start from."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -11,12 +10,12 @@ import pytest
 
 from experiments.data.dataset import Views
 from experiments.data.manifest import AttributeSettings
-from experiments.extraction import adapters
+from experiments.extraction import Settings
+from experiments.extraction.adapters import AdapterRun, Recipe, first_draw, held_out_batches, training_batches
 from experiments.extraction.data import Data
 from experiments.extraction.report import learned
 from experiments.extraction.targets import shuffled
 from experiments.models import Base
-from experiments.presets import PRESETS
 from tests.experiments.training import tiny
 from vggt_jax.adapters import BaseModel
 
@@ -96,71 +95,47 @@ def test_views_are_the_images_of_one_scene_and_everything_else_of_the_other():
     assert views.depths[0, 0, 0] >= 100 and scene.num_views == 8
 
 
-@pytest.fixture
-def trained(tmp_path, monkeypatch):
-    """``trained(targets)``: the adapters of a run whose steps are left out, and what it was given."""
+def job(targets):
+    """A run of two adapters of the tiny model."""
     graphdef, params = tiny.draw_base()
     base = Base(BaseModel.of("tiny", tiny.CONFIG, params), graphdef, params)
-    settings = AttributeSettings(
+    rendered = AttributeSettings(
         attribute="lighting", setting="object_centric", seed=0, views=8, resolution=16, samples=1
     )
-    data = Data(tmp_path / "data", settings, training=scenes(4, 4), held_out=scenes(2, 2))
-    given = SimpleNamespace()
-
-    def train(step, state, frozen, make_batch, placement, settings, folder, identity, *, validate):
-        folder.mkdir(parents=True)
-        given.batch, given.identity = make_batch(0), identity
-        return state
-
-    class HeldOut:
-        def __init__(self, loss, frozen, batches):
-            given.held_out = batches
-
-        def __call__(self, state):
-            return {"loss": np.ones((2, 2))}
-
-    monkeypatch.setattr(adapters, "train", train)
-    monkeypatch.setattr(adapters, "HeldOutLoss", HeldOut)
-    monkeypatch.setattr(adapters, "_held_out_batches", lambda data, preset, encode: data.held_out)
-    monkeypatch.setattr(adapters, "token_cache", lambda store, graphdef, config, base: None)
-
-    def run(targets):
-        made = adapters.make_adapters(
-            tmp_path, base, data, PRESETS["nano"].training, "independent", targets, seed=0, say=lambda line: None
-        )
-        return made, given
-
-    return run
+    data = Data(Path("data"), rendered, training=scenes(4, 4), held_out=scenes(2, 2))
+    return AdapterRun(base, data, Recipe.of(Settings.of("nano", attribute="lighting", k=2, targets=targets)))
 
 
-def test_only_shuffled_targets_enter_the_identity_and_only_training_sees_them(trained):
-    true, given = trained("true")
-    identity = given.identity
-    assert "targets" not in identity and given.held_out == scenes(2, 2)
-    marks = np.rint(given.batch.images[..., 0, 0, 0] * 255)
-    np.testing.assert_array_equal(given.batch.depths[..., 0, 0], marks)
+def test_shuffled_targets_make_another_run_and_only_training_sees_them():
+    true, control = job("true"), job("shuffled")
+    assert true.folder(Path("store")) == job("true").folder(Path("store")) != control.folder(Path("store"))
+    marks = [np.rint(training_batches(each, 1, None)(0).images[..., 0, 0, 0] * 255) for each in (true, control)]
+    np.testing.assert_array_equal(*marks)  # the same images
+    batch = training_batches(true, 1, None)(0)
+    np.testing.assert_array_equal(batch.depths[..., 0, 0], marks[0])
+    batch = training_batches(control, 1, None)(0)
+    depths = batch.depths[..., 0, 0]
+    np.testing.assert_array_equal(depths // 100, 1 - marks[1] // 100)
+    np.testing.assert_array_equal(depths % 10, marks[1] % 10)
+    np.testing.assert_array_equal(batch.extrinsics[..., 0, 0], depths)
+    for each in (true, control):
+        found = held_out_batches(each, None)
+        assert len(found) == 2 and found[0].images.shape[:3] == (2, 1, 4)
+        for i, batch in enumerate(found):
+            np.testing.assert_array_equal(batch.depths[:, 0, :, 0, 0], np.rint(batch.images[:, 0, :, 0, 0, 0] * 255))
+            np.testing.assert_array_equal(batch.depths[:, 0, 0, 0, 0], [1 + 10 * i, 101 + 10 * i])
 
-    control, given = trained("shuffled")
-    assert given.identity == {**identity, "targets": "shuffled"} and control.folder != true.folder
-    assert given.held_out == scenes(2, 2)
-    np.testing.assert_array_equal(np.rint(given.batch.images[..., 0, 0, 0] * 255), marks)  # the same images
-    depths = given.batch.depths[..., 0, 0]
-    np.testing.assert_array_equal(depths // 100, 1 - marks // 100)
-    np.testing.assert_array_equal(depths % 10, marks % 10)
-    np.testing.assert_array_equal(given.batch.extrinsics[..., 0, 0], depths)
 
-
-def test_a_control_says_that_it_is_one(trained):
-    assert "control" not in learned(trained("true")[0])
-    assert learned(trained("shuffled")[0]).startswith(
-        "A control: trained on images with the truth of other scenes, measured on true pairs. On held-out scenes"
-    )
+def test_a_control_says_that_it_is_one():
+    before, after = np.full((2, 2), 2.0), np.ones((2, 2))
+    assert learned(before, after, "true").startswith("On held-out scenes of its own data set, 2 of 2 adapters")
+    assert learned(before, after, "shuffled").startswith("A control: trained on images with the truth of other scenes")
 
 
 def test_independent_factors_are_those_of_no_other_attribute_setting_or_control_and_shared_ones_are_everybodys():
     def key(init, attribute="texture", setting="object_centric", targets="true", seed=0):
         settings = AttributeSettings(attribute=attribute, setting=setting, seed=0, views=8, resolution=16, samples=1)
-        return tuple(np.asarray(jax.random.key_data(adapters.first_draw(seed, init, settings, targets))).tolist())
+        return tuple(np.asarray(jax.random.key_data(first_draw(seed, init, settings, targets))).tolist())
 
     others: list[dict[str, Any]] = [
         {}, {"attribute": "geometry"}, {"setting": "micro_baseline"}, {"targets": "shuffled"}, {"seed": 1},

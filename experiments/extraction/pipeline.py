@@ -1,0 +1,161 @@
+"""From settings to results: data, adapters, and what they share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from experiments.extraction.imported import import_adapters
+from experiments.extraction.results import OUTPUTS, identity_of_imported, identity_of_trained, write_results
+from experiments.extraction.settings import Settings
+from experiments.extraction.source import Source, train_adapters
+from experiments.mining.mine import mine, stack_adapters
+from experiments.mining.origin import Origin
+from experiments.mining.subspace_file import load_subspace
+from experiments.mining.summary import MatrixSummary, rows
+from experiments.models import load_base
+from experiments.process.reporting import SILENT, Reporter
+from experiments.storage.disk_space import named_if_full
+from experiments.storage.results import check_replaceable, holds_results, new_results, results_folder
+from subspace import SharedSubspace
+from subspace.errors import InputError
+from weights_convert import read_config
+
+__all__ = ["Extracted", "extract", "extract_missing", "load_subspace"]
+
+
+@dataclass(frozen=True, eq=False)
+class Extracted:
+    """One attribute's subspace, and how good it is."""
+
+    folder: Path
+    """The folder of results, which :func:`experiments.mining.folder.read_folder` reads."""
+    origin: Origin
+    """What was mined."""
+    subspaces: dict[str, SharedSubspace]
+    """Path → what the adapters share in that matrix, layers in front."""
+    matrices: list[MatrixSummary]
+    """One row for each matrix of each layer: weights, spectrum, energy inside the subspace."""
+    before: dict[str, Float[np.ndarray, "k scenes"]] | None
+    """"loss" and its terms → values of the base model on each adapter's held-out scenes; None for imported adapters."""
+    after: dict[str, Float[np.ndarray, "k scenes"]] | None
+    """"loss" and its terms → values with the adapter; None for imported adapters."""
+    data: Path | None
+    """Folder of the data sets; None for imported adapters."""
+    adapters: Path | None
+    """Folder of the trained adapters, below the store; None for imported ones."""
+    seconds: float
+    """Duration of this call."""
+
+
+def extract(
+    settings: Settings, reporter: Reporter = SILENT, output: Path | None = None, overwrite: bool = False
+) -> Extracted:
+    """Render data sets, train an adapter on each, mine what the adapters share, and write a folder of results.
+
+    What an earlier call left in the store is used: data sets and adapters of the same settings, and checkpoints of a
+    training that was interrupted.
+
+    Args:
+        settings: what is asked for.
+        reporter: is told what begins, and of progress.
+        output: the folder of results; by default below the store, named by everything that results depend on.
+        overwrite: replace results of other settings in ``output``.
+
+    Raises:
+        InputError: what is wrong with settings, data, weights or adapters, or results that may not be replaced.
+        OSError: something that cannot be read or written.
+    """
+    start = time.perf_counter()
+    content, find_adapters = _prepare(settings, reporter)
+    folder = results_folder(settings.store, "extract", settings.label, content) if output is None else output
+    check_replaceable(folder, content, ours=OUTPUTS, overwrite=overwrite)
+    source = find_adapters()
+    stacks = stack_adapters(source.deltas)
+    matrices = sum(stack.A[0, ..., 0, 0].size for stack in stacks.values())
+    reporter.info(f"mining {matrices} matrices of {len(source.deltas)} adapters")
+    mined = mine(stacks, settings.dim, exponent=settings.exponent)
+    found = rows(mined)
+    origin = _origin(settings, source)
+    with (
+        named_if_full(folder),
+        new_results(folder, content, label=settings.label, ours=OUTPUTS, overwrite=overwrite) as new,
+    ):
+        write_results(new, settings, source, mined, found, origin, time.perf_counter() - start)
+    return Extracted(
+        folder=folder,
+        origin=origin,
+        subspaces=mined.subspaces,
+        matrices=found,
+        before=None if source.trained is None else source.trained.before,
+        after=None if source.trained is None else source.trained.after,
+        data=None if source.data is None else source.data.folder,
+        adapters=None if source.trained is None else source.trained.folder,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def extract_missing(wanted: Sequence[Settings], reporter: Reporter = SILENT) -> list[Path]:
+    """Extract what the store does not hold yet.
+
+    Args:
+        wanted: settings of adapters to train.
+        reporter: is told what is found and what begins, and of progress.
+
+    Returns:
+        The folders of results, in the same order; raises as :func:`extract`.
+    """
+    folders = []
+    fingerprints: dict[tuple[str, int], str] = {}
+    for number, settings in enumerate(wanted, start=1):
+        weights = _weights(settings)
+        if (weights, settings.resolution) not in fingerprints:
+            base = load_base(weights, settings.resolution, settings.training)
+            fingerprints[weights, settings.resolution] = base.identity.fingerprint
+        content = identity_of_trained(settings, fingerprints[weights, settings.resolution])
+        folder = results_folder(settings.store, "extract", settings.label, content)
+        if holds_results(folder, content):
+            reporter.info(f"{number} of {len(wanted)}: found in {folder}")
+        else:
+            reporter.info(f"{number} of {len(wanted)}: extracting {folder}")
+            extract(settings, reporter)
+        folders.append(folder)
+    return folders
+
+
+def _prepare(settings: Settings, reporter: Reporter) -> tuple[dict[str, Any], Callable[[], Source]]:
+    """Everything that the results depend on, and what finds or trains their adapters."""
+    if settings.adapters:
+        source = import_adapters(settings)
+        config = None if settings.weights is None else read_config(settings.weights)
+        return identity_of_imported(settings, config), lambda: source
+    reporter.info(f"base model: {settings.weights}")
+    base = load_base(_weights(settings), settings.resolution, settings.training)
+    content = identity_of_trained(settings, base.identity.fingerprint)
+    return content, lambda: train_adapters(settings, base, reporter)
+
+
+def _weights(settings: Settings) -> str:
+    if settings.weights is None:
+        raise InputError("weights of the base model are needed to train adapters", argument="weights")
+    return settings.weights
+
+
+def _origin(settings: Settings, source: Source) -> Origin:
+    imported = bool(settings.adapters)
+    return Origin(
+        attribute=settings.attribute,
+        base=source.base,
+        fingerprint=source.fingerprint,
+        dim=settings.dim,
+        exponent=settings.exponent,
+        adapters=tuple(source.deltas),
+        init=None if imported else settings.init,
+        targets=None if imported else settings.targets,
+    )

@@ -1,0 +1,114 @@
+"""What is asked of an extraction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+from experiments.mining.dimensions import check_dim
+from experiments.mining.origin import Init, Targets
+from experiments.presets import PRESETS, PresetName, Training
+from experiments.scenes.schema import Attribute, Setting
+from experiments.storage.identity import NO_EFFECT
+from subspace.errors import InputError
+
+ATTRIBUTES: tuple[Attribute, ...] = ("texture", "geometry", "camera", "lighting")
+"""The paper's four."""
+_TRAINING = frozenset(each.name for each in fields(Training))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One attribute's subspace: its data, its adapters and how they are mined; :meth:`of` fills in a preset's numbers.
+
+    Raises InputError for numbers that contradict each other.
+    """
+
+    attribute: Attribute = "geometry"
+    """The attribute that varies within each data set."""
+    setting: Setting = "object_centric"
+    """The kind of scene and of camera path."""
+    preset: PresetName = field(default="nano", metadata=NO_EFFECT)
+    """Name of the preset that numbers come from; only the folder's name tells of it."""
+    weights: str | None = field(default=None, metadata=NO_EFFECT)
+    """Weights of the base model, which results know by its fingerprint; None with ``adapters`` whose base is not needed."""
+    k: int
+    """Number of data sets, and of adapters."""
+    scenes: int
+    """Number of scenes in each data set, of which the last are held out."""
+    views: int
+    """Number of views of each scene."""
+    resolution: int
+    """Width and height of the pictures in pixels."""
+    samples: int
+    """Light paths per pixel of the renderer."""
+    training: Training
+    """Size of the adapters, and length of their training."""
+    dim: int
+    """d' of the shared subspace, at most k·r."""
+    exponent: float = 1.0
+    """Exponent of Eq. 1 in (0, 2]: 1 is robust to outliers, 2 is the plain mean."""
+    init: Init = "independent"
+    """How the adapters' input factors are drawn; one draw for all by itself makes them share one side."""
+    targets: Targets = "true"
+    """What the adapters are trained towards; "shuffled" makes a control."""
+    seed: int = 0
+    """Seed of data, factors and batches."""
+    adapters: tuple[Path, ...] = ()
+    """Finished adapters, files or PEFT's folders, that are mined in place of new ones."""
+    store: Path = field(default=Path("runs"), metadata=NO_EFFECT)
+    """Folder of data sets, adapters and results that commands share."""
+    workers: int | None = field(default=None, metadata=NO_EFFECT)
+    """Number of Blender processes; by default one for each core."""
+    blender: str | None = field(default=None, metadata=NO_EFFECT)
+    """An installed Blender or a Python with bpy; see :func:`experiments.rendering.blender_command.worker_command`."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.exponent <= 2:
+            raise InputError(f"exponent must lie in (0, 2], got {self.exponent:g}", argument="exponent")
+        if self.adapters:
+            if len(self.adapters) < 2:
+                raise InputError("at least two adapters are needed to find what they share, got 1", argument="adapters")
+            return  # k and r are the adapters' own
+        if self.k < 2:
+            raise InputError(f"k must be at least 2, got {self.k}", argument="k")
+        if not 0 < self.training.held_out < self.scenes:
+            raise InputError(f"of {self.scenes} scenes {self.training.held_out} cannot be held out", argument="scenes")
+        check_dim(self.dim, self.k, self.training.rank)
+
+    @classmethod
+    def of(cls, preset: PresetName = "nano", **changes: Any) -> Self:
+        """The numbers of a preset with some changes: ``Settings.of("nano", attribute="texture", rank=4, steps=20)``.
+
+        Args:
+            preset: a name in :data:`experiments.presets.PRESETS`.
+            changes: fields of these settings or of :class:`experiments.presets.Training`; None stands for the preset's own
+                value. A ``rank`` changes ``alpha`` with it, unless that is given too.
+        """
+        plain = PRESETS[preset]
+        given = {name: value for name, value in changes.items() if value is not None}
+        trained = {name: given.pop(name) for name in _TRAINING & given.keys()}
+        if "rank" in trained:
+            trained.setdefault("alpha", float(trained["rank"]))
+        usual: dict[str, Any] = {
+            "weights": None if given.get("adapters") else plain.weights,
+            "k": plain.rendering.datasets[given.get("setting", "object_centric")],
+            "scenes": plain.rendering.scenes,
+            "views": plain.rendering.views,
+            "resolution": plain.rendering.resolution,
+            "samples": plain.rendering.samples,
+            "training": replace(plain.training, **trained),
+            "dim": plain.extraction.dim,
+        }
+        return cls(**{**usual, **given, "preset": preset})
+
+    @property
+    def label(self) -> str:
+        """A few words that name the folder of results, which others may share; controls are named as such."""
+        if self.adapters:
+            return "imported"
+        parts = [self.attribute, self.setting, self.preset]
+        parts += [f"r{self.training.rank}"] * (self.training.rank != PRESETS[self.preset].training.rank)
+        parts += ["shared_init"] * (self.init == "shared") + ["shuffled_targets"] * (self.targets == "shuffled")
+        return "_".join(parts)

@@ -1,0 +1,141 @@
+"""Adapters as a stage: what they depend on, and that a run leaves what is read back."""
+
+import json
+from dataclasses import fields, replace
+from functools import cache
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.data.manifest import AttributeSettings
+from experiments.extraction import Settings
+from experiments.extraction.adapters import DONE, AdapterRun, Recipe, is_done, load, run
+from experiments.extraction.data import Data
+from experiments.models import Base
+from experiments.presets import PRESETS
+from experiments.storage.identity import digest
+from experiments.training.losses import CameraLoss, Objective
+from experiments.training.metrics_log import read_metrics
+from subspace.errors import InputError
+from tests.experiments.finetuning.small import BoxScene
+from tests.experiments.training import tiny
+from vggt_jax.adapters import BaseModel
+
+RENDERED = AttributeSettings(attribute="lighting", setting="object_centric", seed=0, views=4, resolution=16, samples=1)
+RECIPE = Recipe.of(
+    Settings.of(
+        "nano", attribute="lighting", k=2, rank=1, dim=1, steps=2, images=2, fewest_views=2, most_views=2, held_out=1,
+        held_out_views=2, cache_tokens=False,
+    )
+)  # fmt: skip
+
+
+class Scene(BoxScene):
+    @property
+    def folder(self):
+        return Path(f"scene_{self.number:04d}")
+
+
+@cache
+def base(seed):
+    graphdef, params = tiny.draw_base(seed)
+    return Base(BaseModel.of("tiny", tiny.CONFIG, params), graphdef, params)
+
+
+def job(seed=0, recipe=RECIPE, settings=RENDERED, hashes=("aa", "bb"), first=0):
+    training = {number: [Scene(first + 3 * number), Scene(first + 3 * number + 1)] for number in range(2)}
+    held_out = {number: [Scene(first + 3 * number + 2)] for number in range(2)}
+    return AdapterRun(base(seed), Data(Path("data"), settings, training, held_out, dict(enumerate(hashes))), recipe)
+
+
+def changed(part, **changes):
+    return {"recipe": replace(RECIPE, **{part: replace(getattr(RECIPE, part), **changes)})}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {
+            "settings": AttributeSettings(
+                **{name: getattr(RENDERED, name) for name in RENDERED.__struct_fields__} | {"seed": 1}
+            )
+        },
+        {"hashes": ("aa", "cc")},
+        {"first": 7},
+        {"recipe": replace(RECIPE, init="shared")},
+        {"recipe": replace(RECIPE, targets="shuffled")},
+        {"recipe": replace(RECIPE, seed=1)},
+        {"recipe": replace(RECIPE, version=2)},
+        {"recipe": replace(RECIPE, objective=Objective(camera=CameraLoss(weight=1.0)))},
+        *[
+            changed("optimizer", **{name: value})
+            for name, value in {
+                "clip": 1.0,
+                "weight_decay": 0.0,
+                "warmup": 0.1,
+                "end_rate": 1e-9,
+                "peak_rate": 1e-4,
+            }.items()
+        ],
+        changed("training", alpha=3.0),
+        changed("training", dtype="bfloat16"),
+        changed("loop", skips_in_a_row=3),
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_everything_that_adapters_depend_on_names_their_folder(change):
+    assert job(**change).folder(Path("store")) != job().folder(Path("store"))
+
+
+def test_a_new_number_of_the_recipe_counts_from_its_first_day():
+    content = job().identity["recipe"]
+    assert set(content["training"]) == {each.name for each in fields(RECIPE.training)}
+    assert set(content["optimizer"]) == {each.name for each in fields(RECIPE.optimizer)}
+    assert set(content) == {each.name for each in fields(Recipe)}
+
+
+def test_what_has_no_effect_does_not_name_the_folder():
+    plain = job()
+    assert job(recipe=replace(RECIPE, loop=replace(RECIPE.loop, threads=3, keep=1))).identity == plain.identity
+    whole = replace(RECIPE, training=replace(RECIPE.training, alpha=1))  # 1.0 there
+    assert digest(job(recipe=whole).identity) == digest(plain.identity)
+
+
+def test_names_of_folders_change_only_with_a_version():
+    """If this fails, adapters that people have are trained again: raise the recipe's version and say so in the changelog."""
+    recipe = Recipe.of(Settings.of("nano"))
+    assert recipe.training == PRESETS["nano"].training
+    assert job(recipe=recipe).folder(Path("store")).name.startswith("lighting_object_centric-")
+    assert digest(job(recipe=recipe).identity["recipe"]) == "bddfcebde9fb"
+
+
+def test_a_folder_that_is_not_finished_is_refused(tmp_path):
+    with pytest.raises(InputError, match=DONE):
+        load(tmp_path)
+    (tmp_path / DONE).write_text(json.dumps({"adapters": ["a"]}))
+    with pytest.raises(InputError, match=f"{DONE} is damaged"):
+        load(tmp_path)
+
+
+@pytest.mark.slow  # a training of the tiny model: a minute, nearly all compilation
+def test_a_run_leaves_what_is_read_back(tmp_path):
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        wanted = job()
+        folder = wanted.folder(tmp_path)
+        run(wanted, folder, tmp_path)
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
+    found = load(folder, wanted.base.identity)
+    assert is_done(folder) and list(found.adapters) == ["lighting_00", "lighting_01"] and found.targets == "true"
+    assert found.before["loss"].shape == found.after["loss"].shape == (2, 1)
+    assert not np.array_equal(found.before["loss"], found.after["loss"])
+    assert [adapter.about["dataset"] for adapter in found.adapters.values()] == [0, 1]
+    validations = [event for event in read_metrics(folder / "metrics.jsonl") if event["kind"] == "validation"]
+    np.testing.assert_allclose(validations[-1]["loss"], found.after["loss"].mean(axis=1), rtol=1e-6)
+    assert json.loads((folder / "run.json").read_text()) == json.loads(json.dumps(wanted.identity))
+    with pytest.raises(InputError, match="belongs to the model tiny"):
+        load(folder, job(seed=1).base.identity)

@@ -1,0 +1,97 @@
+"""From settings to a folder of results, with planted adapters: where results lie, and what is never replaced."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from experiments.extraction import Settings, extract, extract_missing, load_subspace
+from experiments.mining.folder import read_folder
+from experiments.storage.files import hashes
+from experiments.storage.results import RECORD
+from subspace.errors import InputError
+from tests.experiments.extraction.planted import FINGERPRINT, plant
+
+
+@pytest.fixture
+def made(monkeypatch, tmp_path):
+    (tmp_path / "planted").mkdir()
+    return plant(monkeypatch, tmp_path / "planted")
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings.of("nano", k=2, rank=4, dim=2, store=tmp_path / "store")
+
+
+OTHERS = [
+    {"seed": 1}, {"dim": 4}, {"k": 3}, {"steps": 7}, {"weights": "other"}, {"exponent": 2.0}, {"attribute": "texture"},
+]  # fmt: skip
+
+
+def test_results_of_other_settings_lie_elsewhere_and_replace_nothing(made, settings):
+    first = extract(settings)
+    before = hashes(first.folder)
+    folders = {first.folder}
+    for changes in OTHERS:
+        other = Settings.of("nano", **{"k": 2, "rank": 4, "dim": 2, "store": settings.store, **changes})
+        folders.add(extract(other).folder)
+    assert len(folders) == 1 + len(OTHERS) == len(made)
+    assert hashes(first.folder) == before
+    links = {path.name: path.resolve() for path in (settings.store / "extract").iterdir() if path.is_symlink()}
+    assert links["latest"] in {folder.resolve() for folder in folders}
+    index = json.loads((settings.store / "extract" / "index.json").read_text())
+    assert {entry["folder"] for entry in index} == {folder.name for folder in folders}
+
+
+def test_equal_settings_replace_their_own_results(made, settings):
+    first, again = extract(settings), extract(replace(settings, workers=7))
+    assert first.folder == again.folder
+    for path, own in first.subspaces.items():
+        np.testing.assert_array_equal(own.factors.A, again.subspaces[path].factors.A)
+
+
+def test_a_named_folder_is_replaced_only_on_request(made, settings, tmp_path):
+    output = tmp_path / "out"
+    extract(settings, output=output)
+    before = hashes(output)
+    other = replace(settings, seed=1)
+    with pytest.raises(InputError, match="seed: 0 there, 1 now") as error:
+        extract(other, output=output)
+    assert error.value.argument == "overwrite" and hashes(output) == before and len(made) == 1
+    assert extract(other, output=output, overwrite=True).folder == output and hashes(output) != before
+    (output / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"notes\.txt"):
+        extract(settings, output=output, overwrite=True)
+    assert (output / "notes.txt").read_text() == "mine"
+
+
+def test_the_result_is_what_the_folder_holds(monkeypatch, settings, tmp_path):
+    plant(monkeypatch, tmp_path, drawn=True)
+    found = extract(replace(settings, init="shared", targets="shuffled"))
+    assert found.folder.parent == settings.store / "extract"
+    assert {path.name for path in found.folder.iterdir()} == {
+        "subspace.safetensors", "adapters", "summary.json", "figures", "report.html", RECORD,
+    }  # fmt: skip
+    mined = read_folder(found.folder)
+    assert mined.origin == found.origin == load_subspace(found.folder / "subspace.safetensors").origin
+    assert (found.origin.base, found.origin.fingerprint) == ("nano", FINGERPRINT)
+    assert (found.origin.init, found.origin.targets) == ("shared", "shuffled") and len(mined.adapter_files) == 2
+    summary = json.loads((found.folder / "summary.json").read_text())
+    assert [row["path"] for row in summary["matrices"]] == [row.path for row in found.matrices]
+    assert summary["settings"]["training"]["rank"] == 4 and summary["settings"]["init"] == "shared"
+    assert found.before is found.after is found.data is found.adapters is None and found.seconds > 0
+
+
+def test_what_is_missing_is_extracted_once(made, settings):
+    wanted = [settings, replace(settings, attribute="texture")]
+    folders = extract_missing(wanted)
+    assert [each.attribute for each in made] == ["geometry", "texture"]
+    assert [read_folder(folder).attribute for folder in folders] == ["geometry", "texture"]
+    assert extract_missing([*wanted, replace(settings, seed=3)])[:2] == folders and len(made) == 3
+
+
+def test_adapters_to_train_need_a_base_model(made, settings):
+    with pytest.raises(InputError, match="weights"):
+        extract(replace(settings, weights=None))

@@ -1,0 +1,105 @@
+"""What is asked of an extraction: presets, labels, what takes part in the identity, and what contradicts itself."""
+
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from experiments.extraction import ATTRIBUTES, Settings
+from experiments.extraction.results import identity_of_trained
+from experiments.presets import PRESETS
+from experiments.storage.identity import digest, identity
+from subspace.errors import InputError
+
+PLAIN = Settings.of("nano")
+
+
+@pytest.mark.parametrize(
+    ("changes", "label"),
+    [
+        ({}, "camera_object_centric_nano"),
+        ({"rank": 4}, "camera_object_centric_nano_r4"),
+        ({"init": "shared"}, "camera_object_centric_nano_shared_init"),
+        ({"targets": "shuffled"}, "camera_object_centric_nano_shuffled_targets"),
+        ({"init": "shared", "targets": "shuffled"}, "camera_object_centric_nano_shared_init_shuffled_targets"),
+        ({"adapters": (Path("a"), Path("b"))}, "imported"),
+    ],
+)
+def test_labels_tell_controls_from_what_they_control(changes, label):
+    assert Settings.of("nano", attribute="camera", **changes).label == label
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_numbers_are_the_presets(name):
+    preset, settings = PRESETS[name], Settings.of(name, setting="micro_baseline")
+    assert (settings.k, settings.weights) == (preset.rendering.datasets["micro_baseline"], preset.weights)
+    assert settings.training == preset.training and settings.dim == preset.extraction.dim
+    shared = ("scenes", "views", "resolution", "samples")
+    assert {each: getattr(settings, each) for each in shared} == {
+        each: getattr(preset.rendering, each) for each in shared
+    }
+    assert ATTRIBUTES == ("texture", "geometry", "camera", "lighting")
+
+
+def test_a_rank_brings_its_scale_and_the_presets_own_changes_nothing():
+    assert Settings.of("nano", rank=4).training == replace(PLAIN.training, rank=4, alpha=4.0)
+    assert Settings.of("nano", rank=4, alpha=2.0).training.alpha == 2.0
+    said_aloud = Settings.of("nano", rank=8, dim=8, k=5, steps=None, init=None)
+    assert said_aloud == PLAIN and identity(said_aloud) == identity(PLAIN)
+
+
+CHANGES = {
+    "attribute": "texture", "setting": "wide_baseline", "k": 4, "scenes": 17, "views": 9, "resolution": 112, "samples": 5,
+    "training": replace(PLAIN.training, steps=7), "dim": 4, "exponent": 2.0, "init": "shared", "targets": "shuffled", "seed": 1,
+    "adapters": (Path("a"), Path("b")),
+}  # fmt: skip
+NO_EFFECT = {"preset": "vggt_1b", "weights": "other", "store": Path("other"), "workers": 3, "blender": "b"}
+
+
+def test_every_field_is_said_to_matter_or_not():
+    assert {each.name for each in fields(Settings)} == {*CHANGES, *NO_EFFECT}
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_what_results_depend_on_is_part_of_their_identity(field):
+    other = replace(PLAIN, **{field: CHANGES[field]})
+    assert digest(identity_of_trained(other, "a")) != digest(identity_of_trained(PLAIN, "a"))
+
+
+@pytest.mark.parametrize("field", NO_EFFECT)
+def test_what_results_do_not_depend_on_is_no_part(field):
+    other = replace(PLAIN, **{field: NO_EFFECT[field]})
+    assert identity_of_trained(other, "a") == identity_of_trained(PLAIN, "a") != identity_of_trained(PLAIN, "b")
+
+
+def test_the_whole_recipe_is_part_of_the_identity():
+    content = identity_of_trained(PLAIN, "a")
+    assert content["optimizer"]["clip"] == 0.5 and content["optimizer"]["weight_decay"] == 0.05
+    assert content["objective"]["depth"]["gamma"] == 1.0 and content["loop"]["validate_every"] == 10
+    assert content["versions"] == {"results": 1, "recipe": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "argument"),
+    [
+        ({"exponent": 0.0}, "exponent"),
+        ({"exponent": 3.0}, "exponent"),
+        ({"dim": 41}, "dim"),
+        ({"dim": 0}, "dim"),
+        ({"k": 1}, "k"),
+        ({"scenes": 4}, "scenes"),
+        ({"adapters": (Path("a"),)}, "adapters"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(changes, argument):
+    with pytest.raises(InputError) as error:
+        Settings.of("nano", **changes)
+    assert error.value.argument == argument and "--" not in str(error.value)
+
+
+def test_settings_and_commands_do_not_wait_for_jax():
+    """Neither ``--help`` nor the processes that draw figures, which import the command's module, wait for it."""
+    code = "import sys, experiments.analyze, experiments.extract; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], timeout=60).returncode == 0
