@@ -40,7 +40,7 @@ def test_what_has_a_record_or_a_rate_is_not_done_again():
 
 
 @pytest.mark.parametrize(("losses", "chosen"), [((3, 1, 2), 5e-4), ((1, 2, 3), None)])
-def test_a_run_follows_its_search_and_a_search_that_goes_on_comes_first(losses, chosen):
+def test_a_run_follows_its_search(losses, chosen):
     state, steps = begin_all(State.at_first(PLAN, [], {}))
     for step, loss in zip(steps[1:4], losses, strict=True):
         assert state.next_step is None
@@ -51,3 +51,12 @@ def test_a_run_follows_its_search_and_a_search_that_goes_on_comes_first(losses, 
     assert state.next_step == TryRate(FULL, RUNS[1], 2e-5)
     state = state.begun(state.next_step).tried(state.next_step, 2)
     assert state.next_step == MakeRecord(RUNS[1], 1e-4)
+
+
+def test_the_search_that_went_on_last_tries_its_rate_first():
+    state, steps = begin_all(State.at_first(PLAN, [], {}))
+    assert {step.search for step in steps[1:7]} == {FULL, LORA}
+    for step, loss in zip(steps[1:7], (1, 2, 3, 3, 2, 1), strict=True):
+        state = state.tried(step, loss)
+    assert state.next_step == TryRate(LORA, RUNS[2], 1.25e-2)
+    assert state.begun(state.next_step).next_step == TryRate(FULL, RUNS[1], 2e-5)
