@@ -14,7 +14,7 @@ from experiments.reproduction.inputs import Inputs
 from experiments.reproduction.plan import Plan, Run
 from experiments.reproduction.record_folder import RecordFolder
 from experiments.reproduction.records import RunRecord, read_searches
-from experiments.reproduction.results import PAGE, write_results
+from experiments.reproduction.results import PAGE, check_folder, write_results
 from experiments.reproduction.schedule import Schedule
 from experiments.reproduction.settings import Settings
 from experiments.reproduction.tables import Measured, measure
@@ -54,6 +54,8 @@ def reproduce(
         OSError: a file or folder that cannot be read or written.
     """
     preset, plan = PRESETS[settings.preset], settings.plan
+    if not settings.overwrite:
+        check_folder(settings.folder, settings.records)
     base = load_base(settings.base_weights, preset.rendering.resolution, preset.training)
     settings.records.mkdir(parents=True, exist_ok=True)  # now, not after the first run
     records = RecordFolder(plan, base.label, settings.records, settings.overwrite)

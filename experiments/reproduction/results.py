@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,15 @@ from experiments.reports.markdown import render_markdown
 from experiments.reproduction.claims import SIMILAR, Claim, Finding, Reading, examine
 from experiments.reproduction.labels import METRIC_NAMES, SPLIT_NAMES, row_label
 from experiments.reproduction.plan import Plan
-from experiments.reproduction.records import RateSearch
-from experiments.reproduction.rows import TABLES
+from experiments.reproduction.records import RateSearch, run_files
+from experiments.reproduction.rows import TABLES, TableName
 from experiments.reproduction.tables import Measured, Records, csv_of, latex, markdown, measure
 from experiments.storage.files import write_bytes
+from subspace.errors import InputError
 
 PAGE = "README.md"
 _TEMPLATE = "page.md.jinja"
+_FORMATS: Mapping[str, Callable[[Measured], str]] = {"md": markdown, "tex": latex, "csv": csv_of}
 _WORDS: Mapping[Reading, str] = {"holds": "yes", "opposite": "no, the opposite", "undecided": "undecided"}
 
 
@@ -55,6 +57,18 @@ class RateLine:
     """Loss after fine-tuning with each rate, the chosen one's bold; empty where it was not tried."""
 
 
+def check_folder(folder: Path, records: Path) -> None:
+    """Raises InputError if ``folder`` has a page or tables, but no records that these could be of."""
+    written = [folder / PAGE, *(folder / _table_file(name, suffix) for name in TABLES for suffix in _FORMATS)]
+    there = [path for path in written if path.exists()]
+    if there and not run_files(records):
+        raise InputError(
+            f"{there[0]} is there without records of runs, so that it was not made from any; name another folder of results, "
+            "or ask to overwrite it",
+            argument="overwrite",
+        )
+
+
 def write_results(folder: Path, plan: Plan, records: Records, searches: Sequence[RateSearch], command: str) -> None:
     """``table_N.md``, ``.tex`` and ``.csv`` of every table, and the page; complete or not.
 
@@ -62,10 +76,14 @@ def write_results(folder: Path, plan: Plan, records: Records, searches: Sequence
     """
     measured = [measure(table, plan.scale, plan.seeds, records) for table in plan.tables]
     for each in measured:
-        for suffix, make in (("md", markdown), ("tex", latex), ("csv", csv_of)):
-            write_bytes(folder / f"table_{each.table.name}.{suffix}", make(each).encode())
+        for suffix, make in _FORMATS.items():
+            write_bytes(folder / _table_file(each.table.name, suffix), make(each).encode())
     findings = examine(plan.scale, plan.seeds, records, [table.name for table in plan.tables])
     write_bytes(folder / PAGE, _page(plan, measured, findings, records, searches, command).encode())
+
+
+def _table_file(name: TableName, suffix: str) -> str:
+    return f"table_{name}.{suffix}"
 
 
 def _page(

@@ -34,7 +34,8 @@ class Settings:
     output: Path | None = field(default=None, metadata=NO_EFFECT)
     """Folder of tables and records, completed if it is there; None for ``results/PRESET``."""
     overwrite: bool = field(default=False, metadata=NO_EFFECT)
-    """Run again what has a damaged record, or one of another base model, other settings or other data."""
+    """Run again what has a damaged record, or one of another base model, other settings or other data, and replace a page and
+    tables that have no records."""
     at_once: int = field(default=1, metadata=NO_EFFECT)
     """Number of fine-tunings at a time; several have processes of their own, of 2 to 3 GB each for nano."""
     workers: int | None = field(default=None, metadata=NO_EFFECT)

@@ -14,6 +14,7 @@ from experiments.reproduction.labels import row_label
 from experiments.reproduction.records import RateSearch, RunRecord, read, read_searches, run_files
 from experiments.reproduction.rows import TABLES
 from experiments.reproduction.search import from_chosen
+from subspace.errors import InputError
 
 RESULTS = Path(__file__).parents[3] / "results" / "nano"
 
@@ -49,6 +50,14 @@ def test_results_are_typed(remade):
         assert {record.run.task for record in line.records} == {"faces"}
     assert {finding.claim.table for finding in remade.findings} == {"1"} and remade.page.name == "README.md"
     assert len(remade.records) == 110 and {table.name for table in remade.shown.tables} == set(TABLES)
+
+
+def test_a_page_that_is_not_of_records_is_left_alone(tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text("my own")
+    with pytest.raises(InputError, match=r"README\.md is there without records") as error:
+        reproduce(Settings(output=tmp_path, weights=str(tmp_path / "nowhere")))
+    assert error.value.argument == "overwrite" and page.read_text() == "my own" and [*tmp_path.iterdir()] == [page]
 
 
 def test_every_run_has_the_rate_that_was_best_on_validation_scenes():
