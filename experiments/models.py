@@ -24,11 +24,15 @@ class Base:
     """A model split into its structure and its parameters, with what identifies it."""
 
     identity: BaseModel
+    """The model's name, fingerprint and configuration."""
     graphdef: nnx.GraphDef
+    """The model's structure, without its parameters."""
     parameters: nnx.State
+    """The model's parameters."""
 
     @property
     def config(self) -> VGGTConfig:
+        """The model's configuration."""
         return self.identity.config
 
     @property
@@ -44,11 +48,11 @@ def read_base(weights: str, dtype: DType | None = None, remat: bool | None = Non
 
     Args:
         weights: what :func:`weights_convert.load_vggt` takes; also the folder of a model that was fine-tuned in full.
-        dtype: of the matrix products in encoder and aggregator; as the weights' configuration has it by default.
-        remat: recompute the blocks in the backward pass; likewise.
+        dtype: type of the matrix products in encoder and aggregator; by default that of the weights' configuration.
+        remat: recompute the blocks in the backward pass; by default what the weights' configuration says.
 
     Raises:
-        ValueError: unusable weights.
+        InputError: unusable weights.
         OSError: a file that cannot be read.
     """
     config = replace(read_config(weights), heads=("camera", "depth"))

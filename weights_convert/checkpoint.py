@@ -88,7 +88,7 @@ def load_vggt(
         dtype: type of the parameters, whatever the stored one is.
 
     Raises:
-        ValueError: files that are corrupt or of another kind, tensors that are missing, unexpected, given twice or wrongly
+        InputError: files that are corrupt or of another kind, tensors that are missing, unexpected, given twice or wrongly
             shaped (all of them in one message), an unknown ``dtype``.
         OSError: files that are missing or cannot be read or fetched.
     """

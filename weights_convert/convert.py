@@ -45,7 +45,7 @@ def convert(
 
     Raises:
         FileExistsError: the output exists.
-        ValueError: an official output whose name does not end in .safetensors, a source that ends early.
+        InputError: an official output whose name does not end in .safetensors, a source that ends early.
         OSError: the disk is full, a file cannot be read or written.
     """
     check_output(output, to)

@@ -36,7 +36,7 @@ def infer_config(shapes: Mapping[str, Shape]) -> VGGTConfig:
     Where a tensor that a size is taken from is absent or malformed, VGGT-1B's size stands in for it: the strict comparison
     that follows reports the tensor.
 
-    Raises ValueError for dense heads on an aggregator without VGGT-1B's depth, since the layers they read are unknown, and
+    Raises InputError for dense heads on an aggregator without VGGT-1B's depth, since the layers they read are unknown, and
     for sizes that contradict each other.
     """
     found = _Shapes(shapes)

@@ -27,7 +27,7 @@ def load_matcher(source: str | Path) -> Matcher:
     """The matcher beside the weights at ``source``, anything that :func:`weights_convert.load_vggt` takes.
 
     Raises:
-        ValueError: there is none, or its file is damaged.
+        InputError: there is none, or its file is damaged.
         OSError: a file that cannot be read or fetched.
     """
     path = open_source(source).path.parent / MATCHER

@@ -84,7 +84,7 @@ def from_official(tensors: Mapping[str, np.ndarray], config: VGGTConfig) -> nnx.
 
     Tensors of heads that ``config.heads`` leaves out are passed over; of the others each is used exactly once.
 
-    Raises one ValueError that lists every missing, unexpected, twice-matched and wrongly shaped tensor.
+    Raises one InputError that lists every missing, unexpected, twice-matched and wrongly shaped tensor.
     """
     params = nnx.state(abstract_model(config), nnx.Param)
     leaves = leaf_shapes(params)

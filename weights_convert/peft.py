@@ -53,7 +53,7 @@ def read_peft(folder: str | Path, config: VGGTConfig | None = None) -> dict[str,
             (n, r), (m, r) for each module, under the module's own name.
 
     Raises:
-        ValueError: a file that is corrupt or of another kind; another method than LoRA, or options that do more than to
+        InputError: a file that is corrupt or of another kind; another method than LoRA, or options that do more than to
             add scale · lora_B · lora_A to weights (DoRA, trained biases, ``modules_to_save``, …); modules that the model
             does not have, tensors that are missing, unexpected or wrongly shaped (all of them in one message).
         OSError: a file that is missing or cannot be read.
@@ -78,7 +78,7 @@ def write_peft(folder: str | Path, deltas: Mapping[str, LowRank], config: VGGTCo
     scale · r and ``lora_B`` is A / scale. Tensors are float32.
 
     Raises:
-        ValueError: paths that the model does not have, factors that do not fit, updates that are all zero, a scale that
+        InputError: paths that the model does not have, factors that do not fit, updates that are all zero, a scale that
             is not positive.
         FileExistsError: the folder exists.
         OSError: the disk is full or cannot be written.
@@ -183,7 +183,7 @@ def _padded(layers: Mapping[int | None, LowRank], depth: int, side: str) -> Arra
 
 
 def _check_deltas(deltas: Mapping[str, LowRank], modules: Mapping[str, Module]) -> None:
-    """Raises one ValueError that lists every unknown path and every wrong shape."""
+    """Raises one InputError that lists every unknown path and every wrong shape."""
     depths = Counter(module.path for module in modules.values() if module.layer is not None)
     shapes = {
         path: (*((depths[path],) if layer is not None else ()), weight[0], prod(weight[1:]))

@@ -53,7 +53,7 @@ class PeftConfig:
     def read(cls, path: Path) -> PeftConfig:
         """The settings in the file ``path``.
 
-        Raises ValueError for a file that is no ordinary LoRA's, OSError for one that cannot be read.
+        Raises InputError for a file that is no ordinary LoRA's, OSError for one that cannot be read.
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))

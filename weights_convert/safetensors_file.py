@@ -48,7 +48,7 @@ class Tensor:
 class SafetensorsFile:
     """The tensors of one file, read on demand.
 
-    Raises ValueError for a file that is not in the format, is cut off or contradicts itself, OSError for one that cannot
+    Raises InputError for a file that is not in the format, is cut off or contradicts itself, OSError for one that cannot
     be read; never reads more than the header on opening.
     """
 
@@ -64,7 +64,7 @@ class SafetensorsFile:
     def read(self, name: str, row: int | None = None) -> np.ndarray:
         """The tensor ``name`` in its stored type, or the slice ``row`` of its leading axis, which alone is read.
 
-        Raises ValueError for a type that no weight has.
+        Raises InputError for a type that no weight has.
         """
         tensor = self.tensors[name]
         if tensor.type not in TYPES:

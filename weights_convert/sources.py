@@ -60,7 +60,7 @@ def open_source(source: str | Path) -> Source:
             is read with them. A file or folder of one's own called ``nano`` is ``./nano``.
 
     Raises:
-        ValueError: files that are cut off, corrupt or of another kind, and PyTorch files where PyTorch is missing.
+        InputError: files that are cut off, corrupt or of another kind, and PyTorch files where PyTorch is missing.
         OSError: files that are missing or cannot be read or fetched.
     """
     path = _located(str(source))

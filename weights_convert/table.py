@@ -85,7 +85,7 @@ class Table:
     ) -> list[Piece]:
         """Where each tensor of ``names`` (name → shape) goes in ``leaves`` (path → shape), in the order of ``names``.
 
-        Raises one ValueError that lists all that is wrong: names that no rule or several rules match, tensors without a
+        Raises one InputError that lists all that is wrong: names that no rule or several rules match, tensors without a
         leaf, leaves or slices without a tensor or with several, wrong shapes, and the ``problems`` that the caller has
         found already ("kind: which").
         """
@@ -131,7 +131,7 @@ class Table:
     def names(self, leaves: Mapping[str, Shape]) -> dict[str, Piece]:
         """The source names of all ``leaves`` (path → shape), in the order of the leaves: the table read backwards.
 
-        Raises ValueError where a path matches no rule, or several.
+        Raises InputError where a path matches no rule, or several.
         """
         found: dict[str, Piece] = {}
         for path, shape in leaves.items():

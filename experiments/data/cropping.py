@@ -46,7 +46,7 @@ class CentredSquare:
         It may have fewer pixels than the picture: each covers its share of it.
 
         Raises:
-            ValueError: it has another shape than the picture.
+            InputError: it has another shape than the picture.
         """
         height, width = values.shape
         if abs(width * self.height - height * self.width) > max(self.width, self.height):

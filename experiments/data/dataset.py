@@ -59,7 +59,7 @@ class StoredScene:
         """The complete description, see :mod:`experiments.scenes.schema`.
 
         Raises:
-            ValueError: there is none, as the scene was recorded; or it is damaged.
+            InputError: there is none, as the scene was recorded; or it is damaged.
             OSError: it cannot be read.
         """
         path = self.folder / "spec.json"
@@ -94,7 +94,7 @@ class StoredScene:
             view_indices: which, in this order; all by default.
 
         Raises:
-            ValueError: there is no such view, a file is damaged, or a depth is not finite or negative.
+            InputError: there is no such view, a file is damaged, or a depth is not finite or negative.
             OSError: a file cannot be read.
         """
         indices = range(self.num_views) if view_indices is None else [int(view) for view in view_indices]
@@ -122,7 +122,7 @@ class StoredScene:
         """``count`` different views in random order; the first is the reference of a training sequence.
 
         Raises:
-            ValueError: the scene has fewer.
+            InputError: the scene has fewer.
         """
         if not 1 <= count <= self.num_views:
             raise InputError(f"{self.folder} has {self.num_views} views, {count} were asked for")
@@ -147,7 +147,7 @@ class Dataset:
         folder: the folder with ``manifest.json``.
 
     Raises:
-        ValueError: it is none, or not finished.
+        InputError: it is none, or not finished.
         OSError: it cannot be read.
     """
 
@@ -169,7 +169,7 @@ class Dataset:
         """Hash every file.
 
         Raises:
-            ValueError: naming the first file that is missing or is not what was written.
+            InputError: naming the first file that is missing or is not what was written.
         """
         for name, expected in self.manifest.files.items():
             if not (self.folder / name).is_file() or files.sha256(self.folder / name) != expected:
@@ -193,7 +193,7 @@ def training_arrays(sequences: Sequence[Views]) -> dict[str, np.ndarray]:
         (B, S, 3, 4) and intrinsics (B, S, 3, 3) float32; world_points (B, S, H, W, 3) float32.
 
     Raises:
-        ValueError: no sequences, or they differ in shape.
+        InputError: no sequences, or they differ in shape.
     """
     shapes = {views.images.shape for views in sequences}
     if len(shapes) != 1:

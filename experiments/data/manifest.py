@@ -195,7 +195,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read ``manifest.json``.
 
     Raises:
-        ValueError: the folder is no finished data set, or its manifest is damaged.
+        InputError: the folder is no finished data set, or its manifest is damaged.
         OSError: it cannot be read.
     """
     path = folder / MANIFEST

@@ -191,7 +191,7 @@ def convert_view(
         identity where they are not known.
 
     Raises:
-        ValueError: a map of another shape than the picture's, a depth that is not finite or negative, or no camera.
+        InputError: a map of another shape than the picture's, a depth that is not finite or negative, or no camera.
     """
     if not (np.isfinite(view.depth) & (view.depth >= 0)).all():
         raise InputError(f"{view.depth_file} has a depth that is not finite or negative")

@@ -82,7 +82,7 @@ def write_views(
             default. Pixels without a surface never count.
 
     Raises:
-        ValueError: passes of the wrong size, black or not finite, or with objects that the scene does not have.
+        InputError: passes of the wrong size, black or not finite, or with objects that the scene does not have.
         OSError: the folder cannot be written.
     """
     make_folders(folder)
@@ -162,7 +162,7 @@ def read_record(folder: Path) -> SceneRecord:
     """Read ``record.json``.
 
     Raises:
-        ValueError: it is damaged.
+        InputError: it is damaged.
         OSError: it cannot be read.
     """
     return files.read_json(folder / RECORD, SceneRecord)

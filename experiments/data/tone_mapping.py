@@ -25,7 +25,7 @@ def white_level(brightness: Sequence[Float[np.ndarray, " pixels"]], percentile: 
     """The brightness that is to be shown as white: a percentile (0 to 100) over the surfaces in all views of a scene.
 
     Raises:
-        ValueError: there are no surfaces, they are black, or not all of them are finite.
+        InputError: there are no surfaces, they are black, or not all of them are finite.
     """
     surfaces = np.concatenate(brightness)
     if not surfaces.size:

@@ -48,7 +48,7 @@ def read(path: Path) -> list[Part]:
     """The parts of a file, in its order: one for each material.
 
     Raises:
-        ValueError: the file cannot be read, holds no triangles, or a part has neither a texture nor colours of its vertices.
+        InputError: the file cannot be read, holds no triangles, or a part has neither a texture nor colours of its vertices.
     """
     with files.reading(path, "cannot be read"):
         scene = trimesh.load_scene(path, process=False)

@@ -386,7 +386,7 @@ def to_json(scene: Scene) -> bytes:
 def from_json(data: bytes) -> Scene:
     """The scene that :func:`to_json` wrote.
 
-    Raises ValueError naming the field that is missing, unknown or of the wrong type.
+    Raises InputError naming the field that is missing, unknown or of the wrong type.
     """
     try:
         return msgspec.json.decode(data, type=Scene)

@@ -51,7 +51,7 @@ class Checkpoints:
     def restore(self, like: TrainingState) -> TrainingState | None:
         """The newest state, with the types, shapes and shardings of ``like``; None where there is none.
 
-        Raises ValueError if it cannot be read or is of another form.
+        Raises InputError if it cannot be read or is of another form.
         """
         step = self._manager.latest_step()
         if step is None:

@@ -75,7 +75,7 @@ class Objective:
     def __call__(self, predictions: Predictions, batch: TrainingBatch) -> tuple[Float[Array, ""], Losses]:
         """The objective for a normalised batch, and the terms that it is made of, under the official names.
 
-        Raises ValueError for a part whose head the model lacks.
+        Raises InputError for a part whose head the model lacks.
         """
         total, terms = jnp.zeros(()), {}
         if self.camera is not None:

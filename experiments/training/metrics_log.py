@@ -19,7 +19,7 @@ from subspace.errors import InputError
 class MetricsLog:
     """``path`` opened to go on after ``step``: what was logged later, by steps that will be taken again, is removed.
 
-    Raises ValueError for a line that this class did not write, except an unfinished last one, which a killed process
+    Raises InputError for a line that this class did not write, except an unfinished last one, which a killed process
     leaves.
     """
 
@@ -47,7 +47,7 @@ class MetricsLog:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The events in ``path``, in order. Raises OSError and ValueError naming the file."""
+    """The events in ``path``, in order. Raises OSError and InputError naming the file."""
     return [_event(path, line) for line in _text(path).splitlines()]
 
 

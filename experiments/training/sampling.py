@@ -33,7 +33,7 @@ def view_counts(images: int, *, fewest: int = 4, most: int = 16, multiple: int =
     A step is compiled for each of its shapes, so there are few: 4, 8 and 16 views for the paper's 32 images. ``multiple``
     is what the number of sequences must be a multiple of, the size of the mesh's ``data`` axis.
 
-    Raises ValueError if there is none.
+    Raises InputError if there is none.
     """
     counts = tuple(s for s in range(fewest, most + 1) if images % (s * multiple) == 0)
     if not counts:

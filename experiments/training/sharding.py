@@ -32,7 +32,7 @@ def make_mesh(
 ) -> Mesh:
     """A mesh of all ``devices`` (default: all of the job), with ``data`` as large as they allow unless given.
 
-    Raises ValueError where sizes and devices do not agree.
+    Raises InputError where sizes and devices do not agree.
     """
     devices = jax.devices() if devices is None else devices
     if min(adapter, model, data or 1) < 1:
@@ -75,7 +75,7 @@ class Placement:
     def state(self, state: TrainingState) -> TrainingState:
         """The state split by adapters; where the model's own weights are trained, they are split as in :meth:`frozen`.
 
-        Raises ValueError if k is not a multiple of the ``adapter`` axis.
+        Raises InputError if k is not a multiple of the ``adapter`` axis.
         """
         return jax.tree.map(_put, state, self.of_state(state))
 
@@ -92,7 +92,7 @@ class Placement:
     def batch(self, batch: TrainingBatch) -> TrainingBatch:
         """A batch of NumPy arrays (k, B, S, ...), the same on every host, split by adapters and sequences.
 
-        Raises ValueError if k or B is not a multiple of its axis.
+        Raises InputError if k or B is not a multiple of its axis.
         """
         k, b = batch.images.shape[:2]
         self._check("adapters", k, "adapter")
