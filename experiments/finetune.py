@@ -20,6 +20,7 @@ from absl import flags
 from experiments.finetuning.method import Method, Option
 from experiments.finetuning.methods import METHODS
 from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, DEFINE_paths, InputError, run
+from experiments.training.log_flag import DEFINE_log
 
 
 def _options() -> dict[str, dict[str, Option]]:
@@ -91,12 +92,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
         flag_values=values,
     )
     flags.DEFINE_integer("seed", 0, "of what is drawn and of the order of the data", lower_bound=0, flag_values=values)
-    flags.DEFINE_list(
-        "log",
-        [],
-        "where metrics go besides metrics.jsonl, with commas: tensorboard (event files in the run's folder), wandb",
-        flag_values=values,
-    )
+    DEFINE_log(values)
     DEFINE_path(
         "store",
         "runs",
@@ -152,7 +148,7 @@ def main(_: Sequence[str]) -> None:
         steps=given.steps,
         peak_rate=given.peak_rate,
         seed=given.seed,
-        log=tuple(given.log),
+        log=tuple(given.log or ()),
         store=given.store,
         **changes,
     )
