@@ -13,9 +13,10 @@ out without their weighted median.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.optimize import golden
 
 from subspace.errors import InputError
@@ -46,7 +47,7 @@ class ScaleShift:
 
 @dataclass(frozen=True)
 class DepthMetrics:
-    """Of one depth map."""
+    """Errors of one depth map."""
 
     abs_rel: float
     """Mean of |d − d'| / d' over pixels, d' the true depth."""
@@ -97,7 +98,7 @@ def fit_scale_shift(
 
 
 def _best_anchor(residuals: _Residuals) -> ScaleShift:
-    """By branch and bound over the anchors."""
+    """The anchor with the smallest loss, by branch and bound over all of them."""
     scale = residuals.first_scale
     tangents = _Tangents(residuals)
     tangents.add(scale)
@@ -166,27 +167,58 @@ class _Residuals:
         return ScaleShift(scale, shift, float(weights @ np.abs(scale * x - y)))
 
 
+class _Tangent(NamedTuple):
+    """A tangent to the loss of each anchor."""
+
+    scale: Float[np.ndarray, " n"]
+    """Where it touches; infinite where there is none yet."""
+    loss: Float[np.ndarray, " n"]
+    """The anchor's loss there."""
+    slope: Float[np.ndarray, " n"]
+    """The loss's derivative by the scale there."""
+
+    @classmethod
+    def none(cls, count: int, scale: float) -> _Tangent:
+        return cls(np.full(count, scale), np.zeros(count), np.zeros(count))
+
+    def replaced(self, where: Bool[np.ndarray, " n"], new: _Tangent) -> _Tangent:
+        """With the tangents of ``new`` for some anchors."""
+        return _Tangent(*(np.where(where, theirs, mine) for mine, theirs in zip(self, new, strict=True)))
+
+
 class _Tangents:
-    """What is known of every anchor's loss as a convex function of the scale: tangents left and right of its minimum."""
+    """What is known of every anchor's loss as a convex function of the scale: a tangent on each side of its minimum.
+
+    ::
+
+        loss  \\                 /
+               \\ left          / right
+                o             o
+                 .           .
+                  .         .        the loss lies above both tangents, and so no lower than where they
+                   .       .         meet: an anchor for which that is above the best loss seen is out
+                    .     .
+                     .   .
+                       x  lowest
+              ──┼──────┼──────┼──────  scale
+                a             b
+    """
 
     def __init__(self, residuals: _Residuals) -> None:
         self._residuals = residuals
         count = residuals.truth.shape[1]
-        self._left = np.stack([np.full(count, -np.inf), np.zeros(count), np.zeros(count)])
-        self._right = np.stack([np.full(count, np.inf), np.zeros(count), np.zeros(count)])
+        self._left, self._right = _Tangent.none(count, -np.inf), _Tangent.none(count, np.inf)
         self.best, self.leader = np.inf, 0
         """The smallest loss seen, and whose it is."""
 
     def add(self, scale: float) -> float:
         """Evaluate all anchors at a scale; returns the smallest loss there over all translations."""
         each, slopes = self._residuals.at(scale)
-        losses, slopes = each.sum(axis=0), slopes.sum(axis=0)
-        if losses.min() < self.best:
-            self.best, self.leader = losses.min(), int(losses.argmin())
-        here = np.stack([np.full_like(losses, scale), losses, slopes])
-        left = (slopes <= 0) & (scale > self._left[0])
-        right = (slopes >= 0) & (scale < self._right[0])
-        self._left[:, left], self._right[:, right] = here[:, left], here[:, right]
+        here = _Tangent(np.full(each.shape[1], scale), each.sum(axis=0), slopes.sum(axis=0))
+        if here.loss.min() < self.best:
+            self.best, self.leader = here.loss.min(), int(here.loss.argmin())
+        self._left = self._left.replaced((here.slope <= 0) & (scale > self._left.scale), here)
+        self._right = self._right.replaced((here.slope >= 0) & (scale < self._right.scale), here)
         return float(each.min(axis=1).sum())
 
     def lowest(self) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
@@ -194,12 +226,13 @@ class _Tangents:
 
         Infinite where the minimum lies outside of all scales evaluated, and so cannot be the best.
         """
-        (a, loss_a, slope_a), (b, loss_b, slope_b) = self._left, self._right
-        inside = np.isfinite(a) & np.isfinite(b)
+        left, right = self._left, self._right
+        inside, width = np.isfinite(left.scale) & np.isfinite(right.scale), right.scale - left.scale
         with np.errstate(divide="ignore", invalid="ignore"):
-            step = np.clip((loss_a - loss_b + slope_b * (b - a)) / (slope_b - slope_a), 0, b - a)
-            step = np.where(slope_b > slope_a, step, 0)
-            return np.where(inside, a + step, np.nan), np.where(inside, loss_a + slope_a * step, np.inf)
+            step = np.clip((left.loss - right.loss + right.slope * width) / (right.slope - left.slope), 0, width)
+            step = np.where(right.slope > left.slope, step, 0)
+            scale, loss = left.scale + step, left.loss + left.slope * step
+        return np.where(inside, scale, np.nan), np.where(inside, loss, np.inf)
 
     def promising(self) -> Int[np.ndarray, " k"]:
         """Anchors that may be better than the leader by more than rounding."""

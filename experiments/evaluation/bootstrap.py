@@ -18,15 +18,18 @@ _BATCH = 1_000
 
 @dataclass(frozen=True)
 class Difference:
-    """Of a metric's mean over scenes, second method minus first."""
+    """Difference of a metric's mean over scenes, second method minus first."""
 
     first: float
+    """Mean of the first method."""
     second: float
+    """Mean of the second method."""
     low: float
-    """95 % percentile interval of the difference …"""
+    """Lower end of the difference's 95 % percentile interval."""
     high: float
+    """Upper end of the difference's 95 % percentile interval."""
     p: float
-    """Two-sided: twice the share of resamples in which the difference has the other sign or none, at most 1."""
+    """Two-sided p-value: twice the share of resamples in which the difference has the other sign or none, at most 1."""
 
     @property
     def mean(self) -> float:

@@ -14,14 +14,14 @@ from experiments.reports.point_picture import paint
 
 _MOST_VIEWS = 6
 _CELLS = 320
-"""Along the longer side of a rendered cloud."""
+"""Cells along the longer side of a rendered cloud."""
 _SIDE = np.radians(25)
-"""How far the clouds are seen from the side of the first camera …"""
+"""Angle, to the side, between the first camera and whoever looks at the clouds, in radians."""
 _ABOVE = np.radians(15)
-"""… and from above it."""
+"""Angle, upwards, between the first camera and whoever looks at the clouds, in radians."""
 _COLOURS = "inferno"
 _WIDTH = 11.0
-"""Inches."""
+"""Width of a figure in inches."""
 
 
 def draw(evaluated: Evaluated, images: UInt8[np.ndarray, "s h w 3"], extrinsics: Float[np.ndarray, "s 3 4"]) -> Figure:

@@ -18,9 +18,9 @@ from experiments.evaluation.similarity import Similarity
 from subspace.errors import InputError
 
 EXACT = 50_000
-"""Scenes of so many pixels are measured completely …"""
+"""Number of pixels up to which all points of a scene are looked up."""
 QUERIES = 20_000
-"""… of larger ones, so many points of each cloud are drawn, whose nearest in the other one are looked up."""
+"""Number of points of each cloud that are drawn and looked up in a scene of more than :data:`EXACT` pixels."""
 FEWEST = 3
 """Pixels that a view needs for metrics of its depth."""
 
@@ -34,7 +34,7 @@ class Reconstruction:
     extrinsics: Float[np.ndarray, "s 3 4"]
     """World to camera, whatever the world and its unit."""
     intrinsics: Float[np.ndarray, "s 3 3"]
-    """In pixels."""
+    """In pixels of the depth maps."""
 
     @property
     def points(self) -> Float[np.ndarray, "s h w 3"]:
@@ -56,22 +56,27 @@ class SceneMetrics:
     """
 
     points: PointMetrics
+    """Distances and normals between the two clouds."""
     abs_rel: float
-    """After MoGe's alignment of each view …"""
+    """AbsRel after MoGe's alignment of each view."""
     delta: float
+    """Share of depths within a factor of 1.25 after MoGe's alignment of each view."""
     abs_rel_optimal: float
-    """… and after the best alignment there is by the same loss."""
+    """AbsRel after the best alignment that there is by the same loss."""
     delta_optimal: float
+    """Share of depths within a factor of 1.25 after the best alignment that there is by the same loss."""
     pixels: int
-    """In the mask, over all views."""
+    """Number of pixels in the mask, over all views."""
     queries: int
-    """Points of each cloud that were looked up: all of the pixels, or a sample."""
+    """Number of points of each cloud that were looked up: all of the pixels, or a sample."""
     scale: float
-    """Of the alignment: the prediction's unit in the truth's."""
+    """Scale of the alignment: the prediction's unit in the truth's."""
     icp_fitness: float
     """Share of points within ICP's threshold of the truth."""
     icp_iterations: int
+    """Iterations that ICP took."""
     icp_converged: bool
+    """Whether ICP stopped by itself."""
 
     def row(self) -> dict[str, float | int | bool]:
         """All figures by name, in their order."""
@@ -84,11 +89,15 @@ class Evaluated:
     """A scene's metrics with what there is to see."""
 
     metrics: SceneMetrics
+    """Figures of the scene."""
     predicted: Reconstruction
+    """Depth maps and cameras as they were predicted."""
     truth: Reconstruction
+    """True depth maps and cameras."""
     mask: Bool[np.ndarray, "s h w"]
+    """Pixels that count."""
     alignment: Similarity | None
-    """Of the prediction onto the truth; None where only depth was measured."""
+    """Similarity from the prediction onto the truth; None where only depth was measured."""
 
     @property
     def aligned(self) -> Float[np.ndarray, "s h w 3"]:

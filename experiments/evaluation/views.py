@@ -15,14 +15,15 @@ class ViewList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An entry of ``views.json``."""
 
     of: int
-    """Views of a scene that the list was made for."""
+    """Number of views of the scenes that the list was made for."""
     views: tuple[int, ...]
-    """In the order in which the model sees them; the first is its reference."""
+    """Numbers of the views in the order in which the model sees them; the first is its reference."""
     what: str
+    """What the list is for, in words."""
     default: bool = True
-    """Whether it is taken for scenes with so many views unless another is named …"""
+    """Whether the list is taken for scenes with so many views where no other is named."""
     tasks: tuple[Task, ...] = ()
-    """… of these tasks, before lists that are for any; empty for any."""
+    """Tasks whose scenes take this list before lists that are for any task; empty for any."""
 
 
 @cache

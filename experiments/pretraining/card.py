@@ -39,10 +39,13 @@ class Ablation:
     """Another finished run, with what its recipe left out."""
 
     without: str | None
+    """The ingredient that the recipe left out; None for the whole recipe."""
     steps: int
+    """Steps of all stages."""
     scenes: int
-    """That it was trained on."""
+    """Number of scenes that it was trained on."""
     evaluations: Evaluations
+    """Metrics on held-out scenes."""
 
     @property
     def description(self) -> str:
@@ -56,14 +59,15 @@ class PretrainingRecord:
     without: str | None
     """The ingredient that the recipe left out."""
     commit: str
-    """Of the code that ran."""
+    """Git commit of the code that ran."""
     parameters: int
+    """Number of the model's parameters."""
     recipe: Mapping[str, Any]
-    """As :meth:`experiments.pretraining.recipe.Recipe.to_dict` gives it."""
+    """The recipe as :meth:`experiments.pretraining.recipe.Recipe.to_dict` gives it."""
     data: Sequence[Mapping[str, Any]]
-    """Of each data set "name", "scenes", "views", "resolution", "held_out", "sha256", "renderer"."""
+    """A mapping for each data set with "name", "scenes", "views", "resolution", "held_out", "sha256", "renderer"."""
     evaluations: Evaluations
-    """On held-out scenes."""
+    """Metrics on held-out scenes."""
     ablations: Sequence[Ablation] = ()
     """Runs to compare with each other."""
 

@@ -42,10 +42,12 @@ _BASELINE_PAIRS = 512
 
 @dataclass(frozen=True)
 class Parameters:
-    """Of the model by part, and of the helper losses."""
+    """All numbers that a run trains."""
 
     parts: Mapping[str, Any]
+    """Parameters of the model by part, such as "aggregator"."""
     helpers: Mapping[str, jax.Array]
+    """Parameters of the helper losses, see :func:`experiments.pretraining.objective.initial_helpers`."""
 
 
 Evaluations = dict[str, dict[str, evaluation.Metrics]]

@@ -31,12 +31,15 @@ class ModelOutputs:
     """What the model says, in float32."""
 
     pose_encodings: Float[np.ndarray, "views 9"]
+    """Translation, quaternion and fields of view, see :mod:`vggt_jax.pose_encoding`."""
     depth: Float[np.ndarray, "views height width"]
+    """z in the camera."""
     confidence: Float[np.ndarray, "views height width"]
+    """Confidence of the depths; larger is surer."""
     matched: Float[np.ndarray, "pairs tokens 2"] | None = None
     """Where a matcher finds each token of one view in another, see :class:`vggt_jax.matching.Matcher`."""
     probability: Float[np.ndarray, "pairs tokens"] | None = None
-    """Of these matches."""
+    """Probability of each match."""
 
 
 @dataclass(frozen=True)

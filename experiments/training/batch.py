@@ -25,8 +25,9 @@ class TrainingBatch:
     point_masks: Bool[Array, "b s h w"]
     """Where depth and points are known."""
     extrinsics: Float[Array, "b s 3 4"]
+    """World to camera."""
     intrinsics: Float[Array, "b s 3 3"]
-    """In pixels."""
+    """In pixels of the images."""
     world_points: Float[Array, "b s h w 3"]
     """The point of each pixel in the world's frame."""
     patch_tokens: Float[Array, "b s p c"] | None = None
