@@ -37,7 +37,9 @@ class ScaleShift:
     """p ↦ scale · p + shift."""
 
     scale: float
+    """Factor of the points."""
     shift: Float[np.ndarray, "3"]
+    """Translation of the points."""
     loss: float
     """Σᵢ wᵢ |s pᵢ + t − gᵢ|₁."""
 

@@ -33,7 +33,9 @@ class Registration:
     rmse: float
     """Root mean square of these points' distances; 0 where there are none."""
     iterations: int
+    """Number of iterations."""
     converged: bool
+    """Whether it stopped by itself."""
 
 
 def register(

@@ -110,6 +110,7 @@ class _Predictions:
     """Where depth maps and cameras come from."""
 
     predict: Predictor
+    """A scene's views → what is predicted of them."""
     label: str
     """Name of the model, of its adapter or of the folder, for the results' folder."""
     identity: Any
@@ -121,6 +122,7 @@ class _Plan:
     """Data sets whose scenes and views are known to exist; nothing is predicted yet."""
 
     settings: Settings
+    """What was asked for."""
     datasets: Mapping[str, Dataset]
     """Data sets by their names in the results, which differ."""
     views: Mapping[str, Sequence[int]]

@@ -19,12 +19,15 @@ class PointMetrics:
     accuracy: float
     """Mean distance of a predicted point from the nearest true one."""
     accuracy_median: float
+    """Median distance of a predicted point from the nearest true one."""
     completeness: float
     """Mean distance of a true point from the nearest predicted one."""
     completeness_median: float
+    """Median distance of a true point from the nearest predicted one."""
     normal_consistency: float
     """Mean of |n · n'| between a point and the nearest of the other cloud; mean of the two directions."""
     normal_consistency_median: float
+    """Median of |n · n'| between a point and the nearest of the other cloud; mean of the two directions."""
 
 
 def align(predicted: Cloud, truth: Cloud, queries: Int[np.ndarray, " m"]) -> tuple[Similarity, Registration]:

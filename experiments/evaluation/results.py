@@ -21,6 +21,7 @@ class Metric:
     name: str
     """Column of the CSV."""
     title: str
+    """Heading in tables."""
     better: int
     """1 if larger is better, −1 if smaller is."""
 
@@ -49,6 +50,7 @@ class Results:
     """Everything that was measured."""
 
     scenes: Mapping[SceneKey, SceneMetrics]
+    """Figures of each scene."""
     skipped: Mapping[SceneKey, str]
     """Why a scene was left out."""
     views: Mapping[str, Sequence[int]]

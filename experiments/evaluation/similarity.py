@@ -18,9 +18,11 @@ class Similarity:
     """x ↦ scale · rotation @ x + translation."""
 
     scale: float
+    """Factor of all lengths."""
     rotation: Float[np.ndarray, "3 3"]
     """Orthogonal, determinant 1."""
     translation: Float[np.ndarray, "3"]
+    """Added after rotation and scale."""
 
     @classmethod
     def identity(cls) -> Similarity:

@@ -37,6 +37,7 @@ class Predicted:
     """What a model (or a guess) says about N pairs of views."""
 
     depths: Float[np.ndarray, "n 2 h w"]
+    """z in the camera, in any unit."""
     extrinsics: Float[np.ndarray, "n 2 3 4"]
     """World to camera, whatever the world."""
     solved: Float[np.ndarray, "n 2 3 4"] | None = None
@@ -57,8 +58,11 @@ class Truth:
     """N pairs in VGGT's normalised form: the first camera is the world, the mean distance of the points the unit."""
 
     depths: Float[np.ndarray, "n 2 h w"]
+    """z in the camera; anything where it is not known."""
     valid: Bool[np.ndarray, "n 2 h w"]
+    """Where the depth is known."""
     extrinsics: Float[np.ndarray, "n 2 3 4"]
+    """World to camera."""
 
     @classmethod
     def of(cls, batch: TrainingBatch) -> Truth:

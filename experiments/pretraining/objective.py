@@ -31,16 +31,15 @@ attention can use what was found."""
 
 @dataclass(frozen=True)
 class PretrainingObjective:
-    """Weights of the terms; a term of weight 0, or a part of ``supervised`` that is None, is not computed.
-
-    ``match`` is for :func:`~experiments.pretraining.correspondence.matching_loss` of encoder and aggregator tokens,
-    ``token_points`` for the distance of each patch token's point in the first camera's frame, read off the last layer by
-    one linear map, from the truth.
-    """
+    """Weights of the terms; a term of weight 0, or a part of ``supervised`` that is None, is not computed."""
 
     supervised: Objective = field(default_factory=Objective)
+    """VGGT's losses."""
     match: float = 1.0
+    """Weight of :func:`~experiments.pretraining.correspondence.matching_loss` of encoder and aggregator tokens."""
     token_points: float = 1.0
+    """Weight of the distance between each patch token's point in the first camera's frame, which one linear map reads off the
+    last layer, and the true one."""
 
 
 def initial_helpers(config: VGGTConfig, seed: int) -> dict[str, Array]:
@@ -66,6 +65,7 @@ class ForwardPass:
     """What one forward pass gives to the losses."""
 
     predictions: Predictions
+    """What the heads say."""
     encoded: Float[Array, "b s p c"]
     """The encoder's patch tokens."""
     patches: Float[Array, "layers b s p c2"]

@@ -31,16 +31,16 @@ def choose_views(
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Gain and gamma of each view as a whole and of its colours, and mirrored scenes.
-
-    Gain and gamma are exponentials of normal numbers with these standard deviations; ``colour`` is that of each channel's
-    gain. ``mirror`` is the probability of a mirrored scene.
-    """
+    """Gain and gamma of each view as a whole and of its colours, and mirrored scenes."""
 
     gain: float = 0.15
+    """Standard deviation of the logarithm of a view's gain."""
     gamma: float = 0.15
+    """Standard deviation of the logarithm of a view's gamma."""
     colour: float = 0.08
+    """Standard deviation of the logarithm of each channel's own gain."""
     mirror: float = 0.5
+    """Probability of a mirrored scene."""
 
     def tables(self, views: int, rng: np.random.Generator) -> Float[np.ndarray, "views 3 256"]:
         """For each view and channel, the new value in [0, 1] of each of 256 values."""
@@ -111,21 +111,24 @@ def stacked(
 class StageSampler:
     """Batches of one stage: a pure function of ``seed`` and the step.
 
-    A step draws a number of views from ``views`` and shows ``images`` // views scenes, drawn evenly. The largest rotation
-    between a sequence's first view and another grows from ``turns[0]`` to ``turns[1]`` degrees over the first ``widening``
-    steps.
-
     Raises:
         ValueError: numbers of views that do not divide ``images``, or a scene with fewer.
     """
 
     scenes: Sequence[LoadedScene]
+    """Scenes to draw from, evenly."""
     images: int
+    """Pictures of a step: ``images`` // views scenes are shown."""
     views: tuple[int, ...]
+    """Numbers of views that a sequence may have, of which every step draws one."""
     turns: tuple[float, float]
+    """Largest rotation between a sequence's first view and another in degrees: at first, and after ``widening`` steps."""
     widening: int
+    """Steps over which the largest rotation grows."""
     seed: int
+    """Seed of all draws."""
     augmentation: Augmentation | None = None
+    """Changes of the pictures; None for none."""
 
     def __post_init__(self) -> None:
         if not self.views or any(count < 2 or self.images % count for count in self.views):

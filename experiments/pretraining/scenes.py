@@ -24,11 +24,15 @@ class LoadedScene:
     """All V views of one scene."""
 
     name: str
+    """Folder of the scene."""
     images: UInt8[np.ndarray, "v h w 3"]
+    """sRGB."""
     depths: Float32[np.ndarray, "v h w"]
     """z in the camera; 0 where not valid."""
     valid: Bool[np.ndarray, "v h w"]
+    """Where there is a surface."""
     intrinsics: Float32[np.ndarray, "v 3 3"]
+    """In pixels."""
     extrinsics: Float32[np.ndarray, "v 3 4"]
     """World to camera, OpenCV."""
 

@@ -15,21 +15,24 @@ from jaxtyping import Bool, Float
 
 @dataclass(frozen=True)
 class PhotoFraming:
-    """A photo, resized and then cut or framed; all in pixels.
-
-    The photo is resized to ``resized_width`` × ``resized_height``; the upper left corner of that picture lies
-    ``left`` and ``top`` inside the model's picture of ``width`` × ``height``. A negative number means that so much
-    was cut off.
-    """
+    """A photo, resized and then cut or framed; all in pixels."""
 
     photo_width: int
+    """Width of the photo."""
     photo_height: int
+    """Height of the photo."""
     resized_width: int
+    """Width of the photo after resizing."""
     resized_height: int
+    """Height of the photo after resizing."""
     left: int
+    """Where the resized photo begins in the model's picture; negative if its left side is cut off."""
     top: int
+    """Where the resized photo begins in the model's picture; negative if its upper side is cut off."""
     width: int
+    """Width of the model's picture."""
     height: int
+    """Height of the model's picture."""
 
     @property
     def to_photo(self) -> Float[np.ndarray, "3 3"]:

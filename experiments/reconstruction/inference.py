@@ -47,7 +47,9 @@ class Compiled:
     """A model compiled for one number of views and one size of pictures."""
 
     run: Forward
+    """The compiled program."""
     params: nnx.State
+    """Parameters of the model."""
 
     def __call__(self, images: Float[np.ndarray, "views height width 3"]) -> ModelOutputs:
         pose, depth, confidence, *matches = (np.asarray(x[0]) for x in self.run(self.params, jnp.asarray(images)[None]))

@@ -22,10 +22,12 @@ class Photo:
     """A readable photo."""
 
     path: Path
+    """The photo's file."""
     name: str
     """Path below the folder that all photos share, with ``/`` between folders. No other photo's differs from it in the
     suffix, in capitals or in the kind of white space only."""
     width: int
+    """Width in pixels when held upright: after the rotation that the EXIF orientation asks for."""
     height: int
     """Size in pixels when held upright: after the rotation that the EXIF orientation asks for."""
     orientation: int

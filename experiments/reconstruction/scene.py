@@ -27,6 +27,7 @@ class PointCloud:
     positions: Float[np.ndarray, "points 3"]
     """float64, in the world's frame and the scene's unit."""
     colours: UInt8[np.ndarray, "points 3"]
+    """RGB, as the model sees it."""
     pixels: Int[np.ndarray, "points 3"]
     """View, row and column in the model's picture."""
 
@@ -50,7 +51,9 @@ class ReconstructedScene:
     """
 
     names: tuple[str, ...]
+    """Names of the photos."""
     framings: tuple[PhotoFraming, ...]
+    """Where each photo lies in the model's picture."""
     pictures: UInt8[np.ndarray, "views height width 3"]
     """RGB, as the model sees it."""
     depth: Float[np.ndarray, "views height width"]

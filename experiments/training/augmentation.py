@@ -23,19 +23,25 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 class ColorAugmentation:
     """Random colour jitter, grey images and blur, the same for all views of a sequence or for each view its own.
 
-    Brightness, contrast and saturation are multiplied by a factor from 1 ± the number given, the hue is turned by a part
-    of the circle from ± the number given, in random order. ``jitter``, ``gray`` and ``blur`` are the probabilities of each
-    change, ``shared`` that of one draw for the whole sequence. A blur's standard deviation is 0.1 to 1 pixel.
+    Brightness, contrast, saturation and hue are changed in random order. A blur's standard deviation is 0.1 to 1 pixel.
     """
 
     brightness: float = 0.5
+    """Brightness is multiplied by a factor from 1 ± this."""
     contrast: float = 0.5
+    """Contrast is multiplied by a factor from 1 ± this."""
     saturation: float = 0.5
+    """Saturation is multiplied by a factor from 1 ± this."""
     hue: float = 0.1
+    """The hue is turned by a part of the circle from ± this."""
     jitter: float = 0.9
+    """Probability of a change of brightness, contrast, saturation and hue."""
     gray: float = 0.05
+    """Probability of a grey image."""
     blur: float = 0.0
+    """Probability of a blur."""
     shared: float = 0.3
+    """Probability of one draw for the whole sequence."""
 
     def __post_init__(self) -> None:
         for name in ("brightness", "contrast", "saturation", "jitter", "gray", "blur", "shared"):

@@ -67,6 +67,7 @@ class Placement:
     """Puts states, frozen arrays and batches on the devices of a mesh, and compiles a step for them."""
 
     mesh: Mesh
+    """Devices along the axes ``adapter``, ``data`` and ``model``."""
 
     def frozen(self, frozen: Frozen) -> Frozen:
         """Shared arrays: large matrices of a model split over ``model``, the rest on every device."""

@@ -36,6 +36,7 @@ class TrainingState:
     step: Int[Array, ""]
     """Steps taken, skipped ones included."""
     params: Params
+    """What is trained."""
     optimizer: Any
     """Moments and the count of steps that were not skipped, which the learning rate follows."""
     skipped: Int[Array, " k"]
