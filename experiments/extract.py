@@ -24,6 +24,7 @@ from experiments.extraction.flags import define_flags
 from experiments.extraction.settings import ATTRIBUTES, Settings
 from experiments.mining.origin import Init, Targets
 from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, DEFINE_paths, run
+from experiments.training.log_flag import DEFINE_log, trackers_of
 
 _SETTINGS = (
     "attribute", "setting", "weights", "k", "rank", "dim", "steps", "exponent", "init", "targets", "seed", "store", "workers",
@@ -34,7 +35,9 @@ _SETTINGS = (
 def main(_: Sequence[str]) -> None:
     given = flags.FLAGS.flag_values_dict()
     adapters = tuple(given["adapters"] or ())
-    settings = Settings.of(given["preset"], adapters=adapters, **{name: given[name] for name in _SETTINGS})
+    settings = Settings.of(
+        given["preset"], adapters=adapters, log=trackers_of(), **{name: given[name] for name in _SETTINGS}
+    )
 
     from experiments.process.compilation_cache import keep_compiled
     from experiments.process.reporting import console
@@ -81,6 +84,7 @@ if __name__ == "__main__":
         "output", None, "folder of the results; by default STORE/extract/LABEL-HASH, another for other settings"
     )
     flags.DEFINE_boolean("overwrite", False, "replace results of other settings in the output folder")
+    DEFINE_log()
     flags.DEFINE_integer("workers", None, "Blender processes; by default one for each core", lower_bound=1)
     DEFINE_path_or_name("blender", None, "an installed Blender, or a Python with bpy; by default uv makes one")
     run(main)

@@ -84,7 +84,7 @@ class Recipe:
             training=training,
             optimizer=OptimizerSettings(training.steps, training.peak_rate),
             objective=Objective(),
-            loop=LoopSettings(training.steps, checkpoint_every=every, validate_every=every),
+            loop=LoopSettings(training.steps, checkpoint_every=every, validate_every=every, log=settings.log),
             init=settings.init,
             targets=settings.targets,
             seed=settings.seed,

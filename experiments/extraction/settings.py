@@ -11,6 +11,7 @@ from experiments.mining.origin import Init, Targets
 from experiments.presets import PRESETS, PresetName, Training
 from experiments.scenes.schema import Attribute, Setting
 from experiments.storage.identity import NO_EFFECT
+from experiments.training.trackers import TrackerName, check_installed
 from subspace.errors import InputError
 
 ATTRIBUTES: tuple[Attribute, ...] = ("texture", "geometry", "camera", "lighting")
@@ -63,8 +64,11 @@ class Settings:
     """Number of Blender processes; by default one for each core."""
     blender: str | None = field(default=None, metadata=NO_EFFECT)
     """An installed Blender or a Python with bpy; see :func:`experiments.rendering.blender_command.worker_command`."""
+    log: tuple[TrackerName, ...] = field(default=(), metadata=NO_EFFECT)
+    """Where metrics go besides ``metrics.jsonl``: TensorBoard's event files, Weights & Biases."""
 
     def __post_init__(self) -> None:
+        check_installed(self.log)
         if not 0 < self.exponent <= 2:
             raise InputError(f"exponent must lie in (0, 2], got {self.exponent:g}", argument="exponent")
         if self.adapters:
