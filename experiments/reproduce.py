@@ -120,4 +120,4 @@ if __name__ == "__main__":
     DEFINE_path_or_name(
         "blender", None, "an installed Blender 4.5 or 5.0, or a Python with bpy; by default uv makes an environment"
     )
-    run(main)
+    run(main, flag_of={"tables": "table"})

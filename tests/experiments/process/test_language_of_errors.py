@@ -5,13 +5,19 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from experiments.__main__ import COMMANDS
+
 ROOT = Path(__file__).parents[3]
-COMMANDS = {*(ROOT / "experiments").glob("*.py"), *ROOT.glob("*/__main__.py"), ROOT / "weights_convert/command_line.py"}
+PARTS_OF_COMMANDS = {
+    *(ROOT / "experiments" / f"{name}.py" for name in COMMANDS),
+    *ROOT.glob("*/__main__.py"),
+    ROOT / "weights_convert" / "command_line.py",
+}
 LIBRARIES = [
     path
     for package in ("subspace", "vggt_jax", "weights_convert", "experiments")
     for path in sorted((ROOT / package).rglob("*.py"))
-    if path not in COMMANDS
+    if path not in PARTS_OF_COMMANDS
 ]
 
 
