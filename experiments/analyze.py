@@ -41,28 +41,20 @@ def main(_: Sequence[str]) -> None:
 
     reporter = console()
     output = given.output and Path(os.path.abspath(given.output))
-    subspaces, controls = given.subspaces, given.controls
+    subspaces, controls, store = given.subspaces, given.controls, Path(os.path.abspath(given.store))
     if given.all:
-        from experiments.analysis.extracted import find_or_extract
+        from experiments.analysis.extracted import CONTROLS, Control, find_or_extract
         from experiments.analysis.section import OUTPUTS
+        from experiments.extraction import Settings as Extraction
         from experiments.storage.results import check_replaceable
 
         if output is not None:  # before hours of rendering and training
             check_replaceable(output, None, ours=OUTPUTS, overwrite=True)
-        subspaces, controls = find_or_extract(
-            setting=given.setting,
-            preset=given.preset,
-            weights=given.weights,
-            store=given.store,
-            controls=given.controls,
-            reporter=reporter,
-        )
-    settings = Settings(
-        subspaces=tuple(map(Path, subspaces)),
-        controls=tuple(map(Path, controls)),
-        seed=given.seed,
-        store=Path(os.path.abspath(given.store)),
-    )
+        extraction = Extraction.of(given.preset, setting=given.setting, weights=given.weights, store=store)
+        names: dict[str, Control] = {name: name for name in CONTROLS}
+        named = [names.get(control) or Path(control) for control in controls]
+        subspaces, controls = find_or_extract(extraction, named, reporter)
+    settings = Settings(tuple(map(Path, subspaces)), tuple(map(Path, controls)), given.seed, store)
     found = analyze(settings, reporter, output, given.overwrite)
     print(headline(found.verdict))
     print(f"wrote {found.folder} in {found.seconds:.0f} s; open {found.folder}/report.html")

@@ -5,6 +5,10 @@
     found = analyze(Settings(subspaces=(Path("runs/extract/texture-…"), Path("runs/extract/geometry-…"))))
     found.verdict.clear_sides, found.angles.sides["output"].overlap, found.folder
 
+:func:`find_or_extract` extracts all attributes first, where the store does not hold them::
+
+    subspaces, controls = find_or_extract(experiments.extraction.Settings.of("nano"), controls=["shuffled"])
+
 Every part measures (:class:`Angles`, …), makes typed rows of it, and a section of the report from these.
 """
 
@@ -13,6 +17,7 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from experiments.analysis.extracted import find_or_extract as find_or_extract
     from experiments.analysis.pipeline import Analysis as Analysis
     from experiments.analysis.pipeline import Settings as Settings
     from experiments.analysis.pipeline import analyze as analyze
@@ -21,5 +26,9 @@ if TYPE_CHECKING:
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submod_attrs={"pipeline": ["Analysis", "Settings", "analyze"], "verdict": ["Verdict", "headline"]},
+    submod_attrs={
+        "extracted": ["find_or_extract"],
+        "pipeline": ["Analysis", "Settings", "analyze"],
+        "verdict": ["Verdict", "headline"],
+    },
 )

@@ -2,51 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Literal, get_args
 
-from experiments.extraction import Settings, extract_missing
-from experiments.extraction.settings import ATTRIBUTES
+from experiments.extraction import ATTRIBUTES, extract_missing
+from experiments.extraction import Settings as Extraction
 from experiments.mining.folder import read_folder
-from experiments.presets import PresetName
 from experiments.process.reporting import SILENT, Reporter
-from experiments.scenes.schema import Setting
 
-CONTROLS: Mapping[str, Mapping[str, Any]] = {"shared": {"init": "shared"}, "shuffled": {"targets": "shuffled"}}
-"""Control → how it differs from the run under study."""
+Control = Literal["shared", "shuffled"]
+"""How a control differs from the run under study: one draw of the input factors for all adapters, or targets of other
+scenes."""
+CONTROLS: tuple[Control, ...] = get_args(Control)
 
 
 def find_or_extract(
-    setting: Setting,
-    preset: PresetName,
-    weights: str | None,
-    store: Path,
-    controls: Sequence[str],
-    reporter: Reporter = SILENT,
+    extraction: Extraction, controls: Sequence[Control | Path] = (), reporter: Reporter = SILENT
 ) -> tuple[list[Path], list[Path]]:
-    """The folders to analyse, those under study and the controls.
+    """The folders to analyse, those under study and the controls; what the store does not hold yet is extracted.
 
     Args:
-        setting: of the data sets.
-        preset: how much is rendered and trained, :data:`experiments.presets.PRESETS`.
-        weights: of the base model; None for the preset's.
-        store: folder of data sets, adapters and results.
-        controls: names of :data:`CONTROLS`, each made for all attributes, and folders that exist.
-        reporter: is told what is found and what begins, and of progress.
+        extraction: settings of all attributes but for the attribute itself.
+        controls: names, each made for all attributes, and folders that exist.
+        reporter: told of what is found and what begins, and of progress.
 
     Raises:
-        InputError: a control that is neither, or what :func:`experiments.extraction.extract` refuses.
+        InputError: a folder of a control that is none, or what :func:`experiments.extraction.extract` refuses.
         OSError: something that cannot be read or written.
     """
-    names = [name for name in dict.fromkeys(controls) if name in CONTROLS]
-    folders = [Path(name) for name in controls if name not in CONTROLS]
+    folders = [control for control in controls if isinstance(control, Path)]
     for folder in folders:  # before hours of rendering and training
         read_folder(folder)
-    wanted = [
-        Settings.of(preset, attribute=attribute, setting=setting, weights=weights, store=store, **changes)
-        for changes in ({}, *(CONTROLS[name] for name in names))
-        for attribute in ATTRIBUTES
-    ]
-    found = extract_missing(wanted, reporter)
+    named = [control for control in dict.fromkeys(controls) if not isinstance(control, Path)]
+    runs = [extraction, *(_under(extraction, control) for control in named)]
+    found = extract_missing([replace(run, attribute=name) for run in runs for name in ATTRIBUTES], reporter)
     return found[: len(ATTRIBUTES)], [*found[len(ATTRIBUTES) :], *folders]
+
+
+def _under(extraction: Extraction, control: Control) -> Extraction:
+    match control:
+        case "shared":
+            return replace(extraction, init="shared")
+        case "shuffled":
+            return replace(extraction, targets="shuffled")

@@ -1,11 +1,13 @@
 """What is missing is extracted, what is there is found again: with planted adapters in place of rendering and training."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
 from experiments.analysis import extracted
 from experiments.analysis.conditions import Condition, read_controls
+from experiments.extraction import Settings
 from experiments.mining.folder import read_inputs
 from tests.experiments.extraction.planted import plant
 
@@ -18,7 +20,7 @@ def find(tmp_path, monkeypatch):
 
     def find(*controls):
         made.clear()
-        found = extracted.find_or_extract("object_centric", "nano", None, tmp_path / "store", controls)
+        found = extracted.find_or_extract(Settings.of("nano", store=tmp_path / "store"), controls)
         return *found, [(each.attribute, each.init, each.targets) for each in made]
 
     return find
@@ -43,10 +45,10 @@ def test_runs_and_controls_are_extracted_once(find):
 
     shutil.rmtree(runs[1])
     assert find() == (runs, [], [("geometry", "independent", "true")])
-    assert find(str(controls[0])) == (runs, controls[:1], [])
+    assert find(controls[0]) == (runs, controls[:1], [])
 
 
 def test_a_control_that_is_no_folder_is_refused_before_anything_is_trained(find, tmp_path):
     with pytest.raises(ValueError, match="there is no folder shufled"):
-        find("shufled")
+        find(Path("shufled"))
     assert not (tmp_path / "store").exists()

@@ -10,34 +10,37 @@ from pathlib import Path
 
 import pytest
 
-from experiments.extraction import ATTRIBUTES, Settings
+from experiments.analysis import Settings, analyze
+from experiments.extraction import ATTRIBUTES
+from experiments.extraction import Settings as Extraction
 from experiments.extraction.results import identity_of_trained
 from experiments.models import load_base
 from experiments.presets import PRESETS
 from experiments.storage.files import write_json
 from experiments.storage.identity import digest
 from experiments.storage.results import RECORD, results_folder
-from tests.experiments.analysis.planted import draw_adapters, draw_subspaces, write_run
+from subspace.errors import InputError
+from tests.experiments.analysis.planted import draw_adapters, draw_subspaces, factors, write_run, write_subspace
+from tests.experiments.commands import call
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAMES = ("geometry", "texture", "camera")
 SHAPES = {"aggregator.frame_blocks.attn.qkv": ((3,), 96, 64), "depth_head.conv": ((), 60, 48)}
 
 
-def run(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.analyze", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
-        timeout=600,
-    )
+def run(*arguments):
+    return call("experiments.analyze", *arguments)
 
 
 def _write(folder, name, seed, **facts):
     adapters = draw_adapters(seed, draw_subspaces(10 + seed, shapes=SHAPES), k=4, shapes=SHAPES)
     return write_run(folder, name, adapters, **facts)
+
+
+def _without_adapters(folder, name, seed, **options):
+    """Nothing is mined of such a folder, neither here nor by the analysis."""
+    drawn = draw_subspaces(seed, shapes=SHAPES).items()
+    return write_subspace(folder, name, {path: factors(U, V, [4, 3, 2, 1]) for path, (U, V) in drawn}, **options)
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +50,29 @@ def folders(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """Without adapters."""
+    folder = tmp_path_factory.mktemp("bare")
+    return [_without_adapters(folder / name, name, i) for i, name in enumerate(NAMES)]
+
+
+@pytest.fixture(scope="module")
 def result(folders, tmp_path_factory):
+    """The command as users start it: in a process of its own."""
     cwd = tmp_path_factory.mktemp("result")
     control = _write(cwd / "control", "camera", 9, targets="shuffled", init="independent")
-    found = run(f"--subspaces={','.join(map(str, folders))}", f"--controls={control}", "--output=out", cwd=cwd)
+    subspaces = ",".join(map(str, folders))
+    found = subprocess.run(
+        [
+            *(sys.executable, "-m", "experiments.analyze"),
+            *(f"--subspaces={subspaces}", f"--controls={control}", "--output=out"),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        timeout=600,
+    )
     return found, cwd / "out"
 
 
@@ -110,12 +132,59 @@ def test_the_verdict_says_what_was_planted(result):
     assert numbers["The union as a basis"]["parameters"]["plain LoRA on every matrix"] == 4 * (3 * (96 + 64) + 60 + 48)
 
 
-def test_a_second_run_replaces_its_own_results_and_nothing_else(folders, tmp_path):
+def test_results_are_named_by_what_they_depend_on(bare, tmp_path):
+    settings = Settings(tuple(bare[:2]), store=tmp_path / "store")
+    found = analyze(settings)
+    assert re.fullmatch(r"geometry_texture-[0-9a-f]{12}", found.folder.name)
+    assert found.folder.parent == tmp_path / "store" / "analyze"
+    assert (found.folder.parent / "latest").resolve() == found.folder
+    (listed,) = json.loads((found.folder.parent / "index.json").read_text())
+    assert listed["label"] == "geometry_texture" and listed["identity"]["seed"] == 0
+    assert found.resampled is None and found.specificity is None and found.verdict.clear_sides is None
+    written = (found.folder / "tables" / "angles.csv").read_bytes()
+    (found.folder / "analysis.json").unlink()
+    assert analyze(settings).folder == found.folder  # of the same: replaced unasked
+    assert (found.folder / "tables" / "angles.csv").read_bytes() == written
+    assert (found.folder / "analysis.json").is_file()
+
+
+def test_other_results_are_replaced_only_if_that_is_asked_for(bare, tmp_path):
+    def record():
+        return json.loads((tmp_path / "out" / RECORD).read_text())
+
+    arguments = (f"--subspaces={bare[0]},{bare[1]}", f"--output={tmp_path / 'out'}")
+    assert run(*arguments).status == 0
+    before = record()
+    for changed in (["--seed=1"], [f"--subspaces={bare[0]},{bare[2]}"], [f"--controls={_other(bare, tmp_path)}"]):
+        found = run(*arguments, *changed)
+        assert found.status == 2 and "--overwrite" in found.stderr and found.stderr.count("\n") == 1
+        assert record() == before
+    assert run(*arguments, "--seed=1", "--overwrite").status == 0
+    assert record()["identity"] == {**before["identity"], "seed": 1}
+
+
+def _other(bare, folder):
+    control = folder / "control"
+    return control if control.exists() else _without_adapters(control, "geometry", 7, init="shared")
+
+
+def test_what_is_not_ours_is_left_alone(bare, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    found = run(f"--subspaces={','.join(map(str, folders))}", "--output=out", cwd=tmp_path)
-    assert found.returncode == 2 and "notes.txt" in found.stderr and found.stderr.count("\n") == 1
+    found = run(f"--subspaces={bare[0]},{bare[1]}", f"--output={tmp_path / 'out'}", "--overwrite")
+    assert found.status == 2 and "notes.txt" in found.stderr and found.stderr.count("\n") == 1
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["notes.txt"]
+    found = run("--all", f"--store={tmp_path / 'store'}", f"--output={tmp_path / 'out'}")  # before anything is rendered
+    assert found.status == 2 and "notes.txt" in found.stderr and not (tmp_path / "store").exists()
+
+
+def test_bugs_are_no_bad_input(bare, tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.analysis.pipeline.measure_angles", lambda *_: [][0])
+    with pytest.raises(IndexError):
+        analyze(Settings(tuple(bare), store=tmp_path))
+    with pytest.raises(InputError, match="at least two attributes"):
+        analyze(Settings((), store=tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -136,9 +205,10 @@ def test_a_second_run_replaces_its_own_results_and_nothing_else(folders, tmp_pat
         (lambda f, t: ["--all", f"--weights={t / 'absent'}"], "absent"),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, folders, tmp_path):
-    found = run(*arguments(folders, tmp_path), "--output=out", cwd=tmp_path)
-    assert found.returncode == 2 and message.format(folders[0]) in found.stderr, found.stderr
+def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, bare, tmp_path):
+    store = f"--store={tmp_path / 'store'}"
+    found = run(*arguments(bare, tmp_path), f"--output={tmp_path / 'out'}", store)
+    assert found.status == 2 and message.format(bare[0]) in found.stderr, found.stderr
     assert found.stderr.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
@@ -146,16 +216,15 @@ def test_all_analyses_what_the_store_holds(tmp_path):
     weights = ROOT / "tests" / "fixtures" / "vggt_small"
     base = load_base(str(weights), 518, PRESETS["vggt_1b"].training)
     for i, attribute in enumerate(ATTRIBUTES):
-        settings = Settings.of("vggt_1b", attribute=attribute)
-        adapters = draw_adapters(i, draw_subspaces(10 + i, shapes=SHAPES), k=4, shapes=SHAPES)
+        settings = Extraction.of("vggt_1b", attribute=attribute)
         content = identity_of_trained(settings, base.identity.fingerprint)
         folder = results_folder(tmp_path / "store", "extract", settings.label, content)
-        write_run(folder, attribute, adapters, base=base.identity)
+        _without_adapters(folder, attribute, i, base=base.identity)
         write_json(
             folder / RECORD, {**dict.fromkeys(("version", "label", "identity", "date")), "digest": digest(content)}
         )
-    found = run("--all", "--preset=vggt_1b", f"--weights={weights}", "--store=store", cwd=tmp_path)
-    assert found.returncode == 0, found.stderr
+    found = run("--all", "--preset=vggt_1b", f"--weights={weights}", f"--store={tmp_path / 'store'}")
+    assert found.status == 0, found.stderr
     assert [line.split(":")[0] for line in found.stderr.splitlines()[:4]] == [f"{i} of 4" for i in range(1, 5)]
     assert "extracting" not in found.stderr
     (output,) = (tmp_path / "store" / "analyze").glob("texture_geometry_camera_lighting-" + "?" * 12)
@@ -163,6 +232,6 @@ def test_all_analyses_what_the_store_holds(tmp_path):
     assert {path.name for path in (tmp_path / "store").iterdir()} == {"extract", "analyze"}
 
 
-def test_help_shows_the_flags_of_the_extraction(tmp_path):
-    shown = run("--help", cwd=tmp_path).stdout
+def test_help_shows_the_flags_of_the_extraction():
+    shown = run("--help").stdout
     assert all(f"--{name}: " in shown for name in ("setting", "preset", "weights", "store", "controls"))
