@@ -16,10 +16,19 @@ A data set is a folder of public formats::
                              0 where not valid
                              glass (H, W) bool, where the first surface belongs to a transparent object
                              mask (H, W) bool, optional: valid pixels that count when the task is evaluated
-        record.json          sha256 of the files above, how long they took, attempts that failed before
+        record.json          sha256 of the files above, how long they took, attempts that failed before, and what the
+                             user's files were that the scene was made from: scans, recordings
+    inputs.json              where scenes show the user's textures: what these were
 
 :class:`~experiments.data.dataset.Dataset` reads it. Each view is a pair of files, so a few views of a long scene are read
 alone. A scene's folder appears complete or not at all; the manifest is written last.
+
+- :mod:`~experiments.data.manifest`, :mod:`~experiments.data.scene_folder`: the files of a data set, and of a scene;
+- :mod:`~experiments.data.production`: data sets in the making, and what of them can be kept;
+- :mod:`~experiments.data.inputs`: the user's files that scenes were made from, and whether they have changed;
+- :mod:`~experiments.data.passes`, :mod:`~experiments.data.tone_mapping`: from the renderer's files to depth and pictures;
+- :mod:`~experiments.data.recorded`, :mod:`~experiments.data.cropping`: from a camera's files to the same;
+- :mod:`~experiments.data.geometry`, :mod:`~experiments.data.contact_sheet`: points of depth maps, and sheets of pictures.
 
 Recorded scenes (:mod:`experiments.data.recorded`) are centred squares of their frames. Their normals are computed from depth
 and 0 where that has gaps or edges. Where the manifest says ``"poses": false``, all cameras stand at the origin for want of

@@ -24,7 +24,9 @@ class Panel:
     """A titled grid of pictures of one size: a row for each scene, a column for each view."""
 
     title: str
+    """The line above the grid."""
     rows: Sequence[Sequence[Image.Image]]
+    """Pictures of each row, all of one size."""
 
     @property
     def size(self) -> tuple[int, int]:

@@ -16,10 +16,11 @@ class CentredSquare:
     """The largest square in the middle of a picture, resized."""
 
     width: int
-    """Of the picture, pixels."""
+    """Width of the picture in pixels."""
     height: int
+    """Height of the picture in pixels."""
     resolution: int
-    """Width and height after resizing."""
+    """Width and height of the square after resizing, in pixels."""
 
     @property
     def side(self) -> int:

@@ -23,23 +23,23 @@ class Views:
     """S views of one scene."""
 
     images: UInt8[np.ndarray, "s h w 3"]
-    """sRGB."""
+    """Pictures in sRGB."""
     depths: Float32[np.ndarray, "s h w"]
-    """z in the camera, metres; 0 where not valid."""
+    """Distances along each camera's z axis in metres; 0 where not valid."""
     valid: Bool[np.ndarray, "s h w"]
-    """Where there is a surface."""
+    """Pixels that show a surface."""
     normals: Float16[np.ndarray, "s h w 3"]
-    """In the camera's frame (OpenCV), of unit length; 0 where not valid."""
+    """Unit vectors in each camera's frame (OpenCV); 0 where not valid."""
     object_ids: UInt16[np.ndarray, "s h w"]
     """Place in the scene's objects plus one, or the label that a recording gives; 0 where not valid."""
     glass: Bool[np.ndarray, "s h w"]
-    """Where the surface, whose depth and normal these are, is transparent."""
+    """Pixels whose first surface, which depth and normal are of, is transparent."""
     mask: Bool[np.ndarray, "s h w"]
     """Valid pixels that count when the scene's task is evaluated: all of them where no mask is stored."""
     intrinsics: Float[np.ndarray, "s 3 3"]
-    """In pixels; the centre of the upper left pixel is (0, 0)."""
+    """Intrinsics in pixels; the centre of the upper left pixel is (0, 0)."""
     extrinsics: Float[np.ndarray, "s 3 4"]
-    """World to camera, OpenCV."""
+    """Transformations from the world to each camera, in OpenCV's axes."""
 
     @property
     def world_points(self) -> Float32[np.ndarray, "s h w 3"]:
@@ -52,7 +52,9 @@ class StoredScene:
     """A scene in its folder; nothing is read before :meth:`load`."""
 
     folder: Path
+    """Folder of the scene."""
     num_views: int
+    """Number of views of the scene."""
 
     @property
     def spec(self) -> schema.Scene:

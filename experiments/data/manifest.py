@@ -30,19 +30,22 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What decides about every byte of a scene, together with the numbers of the data set and of the scene."""
 
     views: int
-    """Of every scene."""
+    """Number of views of every scene."""
     resolution: int
     """Width and height in pixels."""
 
 
 class AttributeSettings(_Settings, frozen=True, kw_only=True, tag="attribute"):
-    """Of data sets in which one attribute varies (``experiments.generate``)."""
+    """What data sets are made with in which one attribute varies (:mod:`experiments.rendering.attribute_data`)."""
 
     attribute: Attribute
+    """The attribute that varies from scene to scene."""
     setting: Setting
+    """The kind of scene and of camera path."""
     seed: int
+    """Seed of everything that is drawn at random."""
     samples: int
-    """Paths per pixel."""
+    """Light paths per pixel."""
     textures: str | None = None
     """Folder of the user's own textures."""
 
@@ -53,13 +56,16 @@ class AttributeSettings(_Settings, frozen=True, kw_only=True, tag="attribute"):
 
 
 class TaskSettings(_Settings, frozen=True, kw_only=True, tag="task"):
-    """Of the rendered stand-in for a downstream task's data (``experiments.prepare``)."""
+    """What a task's data set is made with that is rendered: a stand-in, or scans (:mod:`experiments.tasks.preparation`)."""
 
     task: Task
+    """The task whose data it is."""
     split: Split
+    """The part of the task's data."""
     seed: int
+    """Seed of everything that is drawn at random."""
     samples: int
-    """Paths per pixel."""
+    """Light paths per pixel."""
     turn: float | None = None
     """Degrees of the circle about the things that the views are spread over; None where no camera goes round anything."""
     meshes: str | None = None
@@ -74,16 +80,18 @@ class TaskSettings(_Settings, frozen=True, kw_only=True, tag="task"):
 
 
 class RecordedSettings(_Settings, frozen=True, kw_only=True, tag="recorded"):
-    """Of scenes that were recorded with a camera, and converted (``experiments.prepare --source``)."""
+    """What a data set is made with whose scenes were recorded with a camera (:mod:`experiments.tasks.recordings`)."""
 
     task: Task
+    """The task that the scenes are for."""
     split: Split
+    """The part of the task's data."""
     layout: str
-    """Of the source: "clearpose", "captures"."""
+    """How the recordings lay on disk: "clearpose" or "captures"."""
     source: str
-    """Its folder's name."""
+    """Name of the folder that the recordings were read from."""
     scenes: tuple[str, ...]
-    """Of the source, by their folders in it; ``scene_0000`` is the first."""
+    """Folders of the scenes in that of the recordings; ``scene_0000`` is made from the first."""
     poses: bool
     """Whether it is known where the cameras stood. Otherwise all stand at the origin, and only depth can be evaluated."""
 
@@ -111,18 +119,23 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """``manifest.json``. A data set without it is not finished."""
 
     format: int = FORMAT_VERSION
+    """Version of the format of data sets."""
     settings: AnySettings
+    """What the data set was made with."""
     dataset: int
-    """Which of the data sets of its attribute, from 0."""
+    """Number of the data set among those of its attribute, from 0."""
     counts: dict[str, int]
+    """Numbers of scenes, views of each, images in all, and scenes that failed."""
     versions: dict[str, str]
+    """Versions of the schema, of the renderer, of Python and of NumPy."""
     timings: dict[str, float]
     """Sums over the scenes, in seconds of one core; ``peak_memory_gb`` is the largest of a worker."""
     scenes: dict[str, SceneRecord]
-    """By folder."""
+    """Records of the scenes by their folders."""
     failed: tuple[FailedScene, ...]
+    """Scenes that could not be made."""
     files: dict[str, str]
-    """sha256 of the files that belong to no scene."""
+    """SHA-256 of the files that belong to no scene."""
 
     @property
     def requested_scenes(self) -> int:

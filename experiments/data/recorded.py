@@ -51,23 +51,23 @@ class RecordedView:
     """A frame as it was recorded. Maps may have fewer pixels than the picture if they have its shape."""
 
     name: str
-    """Of the frame in its source."""
+    """Name of the frame in its source."""
     depth_file: Path
-    """For messages."""
+    """File of the depth map, which messages name."""
     image: UInt8[np.ndarray, "h w 3"]
-    """sRGB."""
+    """The picture in sRGB."""
     depth: Float[np.ndarray, "dh dw"]
-    """z in the camera, metres; 0 where unknown."""
+    """Distance along the camera's z axis in metres; 0 where it is unknown."""
     intrinsics: Float[np.ndarray, "3 3"]
-    """In pixels of the picture; the centre of the upper left one is (0, 0)."""
+    """Intrinsics in pixels of the picture; the centre of the upper left one is (0, 0)."""
     world_to_camera: Float[np.ndarray, "3 4"] | None
-    """OpenCV, metres; None where it is not known."""
+    """Transformation from the world to the camera in OpenCV's axes, metres; None where it is not known."""
     object_ids: Integer[np.ndarray, "oh ow"] | None = None
     """Labels of objects, 0 for none."""
     glass: Bool[np.ndarray, "gh gw"] | None = None
-    """Where the surface is transparent."""
+    """Pixels whose surface is transparent."""
     mask: Bool[np.ndarray, "mh mw"] | None = None
-    """What counts in the task's evaluation."""
+    """Pixels that count when the task is evaluated."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,9 @@ class RecordedScene:
     """A scene whose views are read one at a time."""
 
     name: str
-    """Of its folder in the source."""
+    """Folder of the scene in the source."""
     num_views: int
+    """Number of views that are taken of the scene."""
     has_poses: bool
     """Whether it is known where the cameras stood."""
     read: Callable[[int], RecordedView]

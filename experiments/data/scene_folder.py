@@ -32,20 +32,21 @@ class SceneRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """``record.json``."""
 
     attempt: int
+    """Number of the attempt that succeeded, from 0."""
     renderer: str
     """Program and version, e.g. "Blender 4.5.15"."""
     seconds: float
-    """From the worker's start on the scene to its answer."""
+    """Duration in seconds from the worker's start on the scene to its answer."""
     build_seconds: float
-    """Of these, spent on building the scene."""
+    """Part of ``seconds`` that was spent on building the scene."""
     writing_seconds: float
-    """Reading the passes, tone mapping, compressing and writing."""
+    """Duration in seconds of reading the passes, tone mapping, compressing and writing."""
     peak_memory_gb: float
-    """Of the worker so far."""
+    """Largest memory of the worker so far, in gigabytes."""
     failures: tuple[str, ...]
-    """Errors of the attempts before this one."""
+    """Errors of the attempts before the one that succeeded."""
     files: dict[str, str]
-    """sha256 of every other file of the folder, by path."""
+    """SHA-256 of every other file of the folder, by path."""
     inputs: dict[str, InputFile | None] | msgspec.UnsetType = msgspec.UNSET
     """The user's files that the scene was made from, by path in the folder that was named; unset where there are none."""
 

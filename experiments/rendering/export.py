@@ -22,7 +22,7 @@ def object_mesh(item: schema.Object) -> trimesh.Trimesh:
     """An object's triangles in the world, metres: the ones that are rendered.
 
     Raises:
-        ValueError: the object's measures make no surface.
+        InputError: the object's measures make no surface.
     """
     mesh = meshes.build(msgspec.to_builtins(item.shape), item.size)
     made = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)

@@ -40,7 +40,9 @@ class RenderJob:
     """A scene and the folder that is to hold it; the folder's parent exists."""
 
     scene: schema.Scene
+    """The scene to render."""
     folder: Path
+    """The folder to be."""
     failures: tuple[str, ...] = ()
     """Errors of earlier attempts, for the record."""
     renderer: str | None = None
@@ -81,7 +83,7 @@ class Executor(Protocol):
 
         Raises:
             OSError: no worker can be started, or nothing can be written; other jobs may be done.
-            ValueError: the workers are not the renderer that a job asks for.
+            InputError: the workers are not the renderer that a job asks for.
         """
         ...
 
@@ -99,7 +101,7 @@ def finish_job(worker: WorkerProcess, job: RenderJob, seconds_limit: float) -> S
     Raises:
         RenderError: the scene could not be rendered, or its passes are unusable.
         WorkerLost: while rendering.
-        ValueError: the worker is not the renderer that the job asks for.
+        InputError: the worker is not the renderer that the job asks for.
         OSError: the folder cannot be written.
     """
     if job.renderer not in (None, worker.renderer):

@@ -22,7 +22,7 @@ def mask_of(scene: schema.Scene) -> Callable[[int, Passes], Bool[np.ndarray, "h 
     """The mask of each view, given its passes, or None for a scene of which everything counts.
 
     Raises:
-        ValueError: the region's picture is not what the scene was made with, or no picture.
+        InputError: the region's picture is not what the scene was made with, or no picture.
         OSError: it cannot be read.
     """
     region = scene.region

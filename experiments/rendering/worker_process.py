@@ -39,8 +39,11 @@ class Rendered(msgspec.Struct, frozen=True):
     """What a worker says about a scene."""
 
     seconds: float
+    """Duration in seconds of building and rendering the scene."""
     build_seconds: float
+    """Part of ``seconds`` that was spent on building the scene."""
     peak_memory_gb: float
+    """Largest memory of the worker so far, in gigabytes."""
 
 
 class WorkerProcess:

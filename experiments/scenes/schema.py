@@ -123,7 +123,7 @@ class Mesh(_Kind, frozen=True):
     file: str
     """As :func:`experiments.scenes.mesh_files.write` wrote it; its vertices fill the cube."""
     sha256: str
-    """Of the file's bytes, so that a changed mesh is a changed scene."""
+    """SHA-256 of the file's bytes, so that a changed mesh is a changed scene."""
 
 
 Shape = (
@@ -212,7 +212,7 @@ class Picture(_Kind, frozen=True):
     roughness: str | None = None
     metallic: str | None = None
     sha256: str = ""
-    """Of the files' bytes one after another, so that a changed texture is a changed scene."""
+    """SHA-256 of the files' bytes one after another, so that a changed texture is a changed scene."""
 
 
 class Wrapped(_Kind, frozen=True):
@@ -222,7 +222,7 @@ class Wrapped(_Kind, frozen=True):
     color: str
     """File of the base colour, sRGB."""
     sha256: str
-    """Of the file's bytes."""
+    """SHA-256 of the file's bytes."""
 
 
 class VertexColors(_Kind, frozen=True):
@@ -242,7 +242,7 @@ class Material(_Part, frozen=True):
 
     base: Plain | Pattern | Picture | Layered | Wrapped | VertexColors
     roughness: tuple[float, float] = (0.5, 0.5)
-    """Where the base's field is 0, and where it is 1."""
+    """Roughness where the base's field is 0, and where it is 1."""
     metallic: float = 0.0
     bump: float = 0.0
     """Height of the relief in metres that the base's field stands for; negative turns it over."""
@@ -275,7 +275,7 @@ class Hdri(_Kind, frozen=True):
     file: str
     strength: float
     rotation: float = 0.0
-    """About z."""
+    """Turn about z."""
     tint: Color = (1.0, 1.0, 1.0)
 
 
@@ -295,7 +295,7 @@ class AreaLight(_Kind, frozen=True):
     size: tuple[float, float]
     color: Color
     power: float
-    """W."""
+    """Power in watts."""
 
 
 class PointLight(_Kind, frozen=True):
@@ -331,14 +331,14 @@ class Cameras(_Part, frozen=True):
 
 class RenderSettings(_Part, frozen=True):
     samples: int = 4
-    """Paths per pixel; 4 to train, 16 to evaluate."""
+    """Light paths per pixel; 4 to train, 16 to evaluate."""
     denoise: bool = True
     seed: int = 0
-    """Cycles' own."""
+    """Seed of Cycles' own noise."""
     exposure_percentile: float = 99.0
-    """Of the brightness of the scene's surfaces over all views, shown as white."""
+    """Percentile of the brightness of the scene's surfaces over all views that is shown as white."""
     bounces: int | msgspec.UnsetType = msgspec.UNSET
-    """Of a path, transmissions through glass among them; 4 where not set."""
+    """Number of bounces of a light path, transmissions through glass among them; 4 where not set."""
 
 
 class Provenance(_Part, frozen=True):
@@ -363,7 +363,7 @@ class Region(_Part, frozen=True):
     picture: str
     """File of a picture that fills the Rectangle as one of :class:`Wrapped` does: bright where it counts."""
     sha256: str
-    """Of the file's bytes."""
+    """SHA-256 of the file's bytes."""
 
 
 class Scene(_Part, frozen=True):
@@ -375,7 +375,7 @@ class Scene(_Part, frozen=True):
     cameras: Cameras
     render: RenderSettings = RenderSettings()
     region: Region | msgspec.UnsetType = msgspec.UNSET
-    """Without it, all surfaces count."""
+    """The part that counts when the task is evaluated; all surfaces where it is not set."""
 
 
 def to_json(scene: Scene) -> bytes:

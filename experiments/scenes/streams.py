@@ -31,12 +31,19 @@ class Origin:
     """What names a scene. ``redraw`` counts the draws that were thrown away because a camera had no room."""
 
     attribute: Attribute
+    """The attribute that varies."""
     setting: Setting
+    """The kind of scene and of camera path."""
     seed: int
+    """Seed of the whole run."""
     dataset: int
+    """Number of the data set."""
     scene: int
+    """Number of the scene in the data set."""
     attempt: int = 0
+    """Number of the attempt at the scene, from 0."""
     redraw: int = 0
+    """Number of the draws that were thrown away."""
 
     def varies(self, part: Part) -> bool:
         return part in VARIED[self.attribute]

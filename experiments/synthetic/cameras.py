@@ -29,9 +29,9 @@ class MicroRanges:
     """A hand-held camera that means to stand still."""
 
     azimuth: Range
-    """Of the camera about the stage, degrees from -y."""
+    """Azimuth of the camera about the stage, degrees from -y."""
     distance: Range
-    """From the stage's axis, metres."""
+    """Distance of the camera from the stage's axis, metres."""
     height: Range
     translation: Range
     """Largest distance between any two of a path's cameras, metres. The scene is about 3 m away."""
@@ -63,13 +63,14 @@ class OrbitRanges:
     elevation: Range
     """Degrees above the horizon."""
     distance: Range
-    """From the origin, as a share of the distance at which a cluster's bounding sphere just fills the picture."""
+    """Distance of the camera from the origin, as a share of that at which a cluster's bounding sphere just fills the
+    picture."""
     width: Range
-    """Share of both ranges that one data set uses."""
+    """Share of the ranges of elevation and distance that one data set uses."""
     uneven: float
     """How far an azimuth control point lies from its even place, as a share of the step between two."""
     roll: float
-    """Largest, degrees."""
+    """Largest roll, degrees."""
     aim: float
     """Largest distance of the point looked at from the origin along each axis, metres."""
 
@@ -90,7 +91,7 @@ class WalkRanges:
     target: Range
     """Largest distance of what it looks at from the stage's middle, as a share of :data:`WALK_TARGET`'s."""
     roll: float
-    """Largest, degrees."""
+    """Largest roll, degrees."""
 
 
 WALK_EXTREME = WalkRanges(zone=(0.5, 1.0), target=(0.4, 1.0), roll=15.0)
@@ -113,7 +114,7 @@ class Shared:
     field_of_view: float
     elevation: Range = (0.0, 0.0)
     distance: Range = (0.0, 0.0)
-    """Metres."""
+    """Distance of the camera, metres."""
     translation: float = 0.0
     rotation: float = 0.0
     zone: float = 0.0

@@ -42,13 +42,13 @@ JITTER_SIZE = 0.04
 class ClusterRanges:
     blocks: Count
     on_top: Count
-    """Things that stand on each block's top."""
+    """Number of things that stand on each block's top."""
     on_sides: Count
-    """Primitives that grow from each block."""
+    """Number of primitives that grow from each block."""
     thin: Count
-    """Sticks, loops and cages, in all."""
+    """Number of sticks, loops and cages, in all."""
     block_size: Range
-    """Metres, before the cluster is scaled to its radius."""
+    """Size of blocks in metres, before the cluster is scaled to its radius."""
     primitive_size: Range
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import get_args
 
 import msgspec
@@ -53,7 +54,7 @@ def make_scene(
         textures: the user's pictures, used beside the procedural materials.
 
     Raises:
-        ValueError: an unknown attribute or setting, or a number out of range.
+        InputError: an unknown attribute or setting, or a number out of range.
     """
     _check_choice("attribute", attribute, get_args(schema.Attribute))
     _check_choice("setting", setting, get_args(schema.Setting))
@@ -93,11 +94,19 @@ def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
 
 def _objects(origin: Origin) -> tuple[schema.Object, ...]:
     extreme = origin.attribute == "geometry"
-    rng = origin.scene_stream("objects") if extreme else origin.dataset_stream("objects")
     if origin.setting in schema.IN_ROOMS:
-        return interior.furnished_room(rng, rooms.EXTREME if extreme else rooms.MODERATE)
+        if extreme:
+            return interior.furnished_room(origin.scene_stream("objects"), rooms.EXTREME)
+        return _shared_room(origin if origin.attribute == "mixed" else replace(origin, scene=0, attempt=0, redraw=0))
+    rng = origin.scene_stream("objects") if extreme else origin.dataset_stream("objects")
     jitter = origin.scene_stream("objects") if origin.attribute == "texture" else None
     return cluster.cluster(rng, cluster.EXTREME if extreme else cluster.MODERATE, jitter)
+
+
+@lru_cache(maxsize=4)
+def _shared_room(origin: Origin) -> tuple[schema.Object, ...]:
+    """The room of a data set's scenes, which takes longer to furnish than all the rest of a scene."""
+    return interior.furnished_room(origin.dataset_stream("objects"), rooms.MODERATE)
 
 
 def _materials(origin: Origin, textures: Sequence[schema.Picture]) -> tuple[schema.Material, ...]:

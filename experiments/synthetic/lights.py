@@ -35,19 +35,19 @@ LAMP_HEIGHTS: Range = (2.1, 2.4)
 class LightRanges:
     suns: Count
     irradiance: Range
-    """W/m², each sun's."""
+    """Irradiance of each sun in W/m²."""
     elevation: Range
-    """Of the sun above the horizon, degrees."""
+    """Height of the sun above the horizon, degrees."""
     chroma: Range
-    """Of the light's colour in OKLCH."""
+    """Chroma of the light's colour in OKLCH."""
     sky: Range
     """Strength of the environment."""
     area: Count
-    """Area lights of a room."""
+    """Number of area lights of a room."""
     points: Count
-    """Bulbs of a room."""
+    """Number of bulbs of a room."""
     power: Range
-    """W, each lamp's."""
+    """Power of each lamp in watts."""
 
 
 EXTREME = LightRanges(

@@ -16,7 +16,7 @@ from experiments.synthetic.palettes import ColorRanges, color, colors, oklch, ra
 class Style:
     colors: ColorRanges
     repeats: Range
-    """Of a pattern, per metre."""
+    """Repetitions of a pattern per metre."""
     strange: float
     """Probability that a pattern is bent far beyond what its family looks like in the world."""
 

@@ -27,7 +27,7 @@ class MaterialRanges:
     families: Sequence[Callable[[np.random.Generator, Style], schema.Material]]
     style: Style
     glass: Count
-    """Slots of objects that are glass."""
+    """Number of slots of objects that are glass."""
 
 
 EXTREME = MaterialRanges(

@@ -30,11 +30,11 @@ class Surface:
 
     center: tuple[float, float, float]
     half: tuple[float, float]
-    """Half its sides, metres."""
+    """Half the sides of the surface, metres."""
     yaw: float = 0.0
-    """Radians."""
+    """Turn about z, radians."""
     clearance: float = 1.0
-    """Free height above it, metres."""
+    """Free height above the surface, metres."""
 
 
 @dataclass(frozen=True)

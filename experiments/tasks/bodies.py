@@ -81,9 +81,9 @@ def make_bodies(folder: Path, kind: Kind, number: int, seed: int, reporter: Repo
     paths = [folder / f"{i:04d}" / f"{i:04d}.obj" for i in range(number)]
     missing = [i for i, path in enumerate(paths) if not path.exists()]
     if missing:
+        body = _load()
         folder.mkdir(parents=True, exist_ok=True)
         files.remove_partial(folder)
-        body = _load()
         there = [i for i in range(number) if i not in missing]
         for i in there[-1:]:  # standing for all
             _check(paths[i], _make(body, kind, i, seed))
@@ -162,7 +162,7 @@ class _Made:
     """A body."""
 
     vertices: Float[np.ndarray, "n 3"]
-    """As in the OBJ file, y up."""
+    """Vertices as in the OBJ file, y up."""
     picture: UInt8[np.ndarray, "h w 3"]
 
 
@@ -192,7 +192,7 @@ def _write(path: Path, made: _Made, body: _Body) -> None:
 
 
 def _check(path: Path, made: _Made) -> None:
-    """Raises ValueError if a file holds another body than would be made now, but for what machines round differently."""
+    """Raises InputError if a file holds another body than would be made now, but for what machines round differently."""
     with files.reading(path):
         lines = [line.split()[1:] for line in path.read_text().splitlines() if line.startswith("v ")]
         vertices = np.array(lines, np.float64)

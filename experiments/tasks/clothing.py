@@ -27,6 +27,7 @@ class Landmarks:
     eyes: Float[np.ndarray, "2 3"]
     """Middles of the eyeballs, the left one first."""
     mouth: Float[np.ndarray, "3"]
+    """Middle of the mouth."""
     face: float
     """The smallest y of the head, the tip of the nose."""
 

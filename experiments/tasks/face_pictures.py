@@ -45,10 +45,11 @@ class FacePicture:
     """A picture and its mask, as files."""
 
     color: schema.Wrapped
+    """The picture."""
     mask: schema.Wrapped
-    """Of the same size; white is the face."""
+    """The mask, of the same size as the picture; white is the face."""
     aspect: float
-    """Width over height."""
+    """Width of the picture over its height."""
 
 
 def make_pictures(
@@ -71,8 +72,9 @@ def make_pictures(
         InputError: the folder holds something else, no head can be rendered, or the extra ``tasks`` is missing.
         OSError: the folder cannot be written.
     """
+    first = photo()
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = [_write(folder, 0, *photo())]
+    pictures = [_write(folder, 0, *first)]
     if number > 1:
         heads = _render_heads(folder, number - 1, seed, executor, reporter)
         for i, scene in enumerate(heads):
@@ -126,5 +128,6 @@ def _render_heads(
         make = PortraitScenes(make_bodies(folder / "meshes", "portraits", number, seed, reporter), folder / "parts")
         return lambda dataset, scene, attempt: make(Name(settings, dataset, scene, attempt))
 
-    runs.generate(folder / "heads", settings, 1, number, scene_maker, executor, reporter=reporter)
+    # More heads than are needed now, or heads of other settings, may be left from a run that went no further.
+    runs.generate(folder / "heads", settings, 1, number, scene_maker, executor, overwrite=True, reporter=reporter)
     return Dataset(folder / "heads" / dataset_name(0))

@@ -50,7 +50,7 @@ class PrintScenes:
         """The scene of a name.
 
         Raises:
-            ValueError: the print has no place in any of :data:`REDRAWS` draws.
+            InputError: the print has no place in any of :data:`REDRAWS` draws.
         """
         picture = self.pictures[name.scene % len(self.pictures)]
         for redraw in range(REDRAWS):

@@ -18,9 +18,13 @@ class Name:
     """Of a scene, as :data:`experiments.rendering.runs.SceneMaker` is given it."""
 
     settings: TaskSettings
+    """Settings of the split."""
     dataset: int
+    """Number of the data set."""
     scene: int
+    """Number of the scene in the data set."""
     attempt: int
+    """Number of the attempt at the scene, from 0."""
 
     def stream(self, redraw: int = 0) -> np.random.Generator:
         """All that is random about the scene; splits share nothing."""

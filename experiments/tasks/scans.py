@@ -46,7 +46,7 @@ def find_meshes(folder: Path) -> list[Path]:
     """The mesh files below a folder, in the order of their paths.
 
     Raises:
-        ValueError: there are none, or no such folder.
+        InputError: there are none, or no such folder.
         OSError: the folder cannot be read.
     """
     if not folder.is_dir():
@@ -97,7 +97,7 @@ class MeshScenes:
         """The scene of a name.
 
         Raises:
-            ValueError: the mesh cannot be used.
+            InputError: the mesh cannot be used.
             OSError: the folder cannot be written.
         """
         path = self.paths[name.scene]

@@ -15,9 +15,9 @@ class Unwrapped:
     """Texels in rows from the top; those of no triangle repeat their nearest neighbours, so that seams are clean."""
 
     places: Float[np.ndarray, "h w 3"]
-    """On the body, metres."""
+    """Places of the texels on the body, metres."""
     weights: Float[np.ndarray, "h w k"]
-    """Of the parts."""
+    """Shares of the body's parts at each texel."""
 
 
 def unwrap(

@@ -63,7 +63,7 @@ def capture_scenes(source: Path, views: int) -> list[RecordedScene]:
         views: to take of each, evenly spread over its frames.
 
     Raises:
-        ValueError: there are none, one is of another layout or has fewer frames.
+        InputError: there are none, one is of another layout or has fewer frames.
     """
     folders = sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
     if (source / "rgb").is_dir():

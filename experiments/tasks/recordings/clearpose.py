@@ -66,7 +66,7 @@ def clearpose_scenes(source: Path, split: Split, views: int) -> list[RecordedSce
         views: to take of each scene.
 
     Raises:
-        ValueError: there is no such side or scene, or a scene has fewer frames.
+        InputError: there is no such side or scene, or a scene has fewer frames.
     """
     if split not in ("train", "test"):
         raise InputError(f"ClearPose has the splits train and test, not {split}")

@@ -19,7 +19,7 @@ def read_color(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     """Pixels as they are stored: an orientation in the file's metadata is left alone, as depth maps do not have one.
 
     Raises:
-        ValueError: the file is missing or damaged.
+        InputError: the file is missing or damaged.
     """
     return _read(path, lambda picture: np.asarray(picture.convert("RGB")))
 
@@ -32,7 +32,7 @@ def read_map(path: Path, sixteen_bits: bool = False) -> Integer[np.ndarray, "h w
         sixteen_bits: refuse one of 8 bits.
 
     Raises:
-        ValueError: the file is missing, damaged, or of another kind.
+        InputError: the file is missing, damaged, or of another kind.
     """
 
     def decode(picture: Image.Image) -> np.ndarray:
@@ -49,7 +49,7 @@ def evenly(frames: Sequence[_Frame], count: int, where: Path) -> list[_Frame]:
     """``count`` of a video's frames, the first and the last among them.
 
     Raises:
-        ValueError: there are fewer.
+        InputError: there are fewer.
     """
     if len(frames) < count:
         raise InputError(f"{where} has {len(frames)} frames, {count} views were asked for")

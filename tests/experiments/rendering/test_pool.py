@@ -1,7 +1,6 @@
 """Workers that crash, hang, talk nonsense or report errors; and scenes that come out the same all the while."""
 
 import threading
-import time
 
 import pytest
 
@@ -145,11 +144,9 @@ def test_closing_ends_a_hanging_worker_at_once(tmp_path):
         consumer = threading.Thread(target=consume, daemon=True)
         consumer.start()
         wait_until(lambda: log.exists() and log.read_text().endswith("\n"))
-        start = time.perf_counter()
-        pool.close()
-        assert time.perf_counter() - start < 2
+        pool.close()  # the worker would hang for an hour
+        assert not alive(log.read_text().split()[1])
         consumer.join()
-    assert not alive(log.read_text().split()[1])
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -14,6 +14,7 @@ ATTRIBUTES = get_args(schema.Attribute)
 SETTINGS = get_args(schema.Setting)
 
 
+@cache
 def draw(attribute="mixed", setting="object_centric", seed=0, dataset=0, scene=0, views=6, **others) -> schema.Scene:
     sizes = {"width": 112, "height": 112, "samples": 4} | others
     return make_scene(attribute, setting, seed=seed, dataset=dataset, scene=scene, views=views, **sizes)

@@ -107,10 +107,10 @@ def test_panes_are_glass_and_rooms_are_not_mirrors(attribute):
 
 
 def test_the_users_pictures_are_half_of_the_materials():
-    pictures = [
+    pictures = tuple(
         schema.Picture(color=f"/tmp/{name}.png", mapping=schema.Mapping(repeats=1), normal="/tmp/n.png", sha256=name)
         for name in "abc"
-    ]
+    )
     palettes_ = [draw("texture", scene=scene, textures=pictures).materials for scene in range(6)]
     bases = [m.base for palette in palettes_ for m in palette if m.transmission == 0]
     used = [base for base in bases if isinstance(base, schema.Picture)]

@@ -77,7 +77,7 @@ def test_walks_have_baselines_and_turns_to_match_across():
     """Between two of a path's views: a tenth of the distance to the scene or more, and turns of 5° to 45°."""
     shifts, angles = [], []
     for seed in range(10):
-        seen = draw("mixed", "wide_baseline", seed, views=8).cameras
+        seen = make(cameras.WALK_MODERATE, seed, 8)
         places, turns = cameras.centers(seen), poses(seen)[:, :, :3]
         for a, b in combinations(range(8), 2):
             shifts.append(np.linalg.norm(places[a] - places[b]))

@@ -52,15 +52,6 @@ def varying_fields(datasets: Datasets) -> list[Field]:
     return fields
 
 
-def table(fields: Sequence[Field]) -> str:
-    """The fields as text, one a line."""
-    width = max((len(field.path) for field in fields), default=0)
-    lines = [f"{'field':{width}}  within  between"]
-    words = {True: "varies", False: "same"}
-    lines += [f"{field.path:{width}}  {words[field.within]:6}  {words[field.between]}" for field in fields]
-    return "\n".join(lines)
-
-
 def check_control(datasets: Datasets) -> None:
     """That within each data set nothing but the attribute varies, that it does, and that data sets differ in the rest.
 
