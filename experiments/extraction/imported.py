@@ -62,10 +62,10 @@ def read_adapters(
     return found, base
 
 
-def hashes_of(paths: Sequence[Path]) -> dict[str, list[str]]:
-    """Name of every adapter → sha256 of what :func:`read_adapters` reads of it; raises OSError as that does."""
+def hashes_of(paths: Sequence[Path]) -> list[tuple[str, list[str]]]:
+    """Name of every adapter and sha256 of what :func:`read_adapters` reads of it; raises OSError as that does."""
     files = {name: [path / CONFIG, path / WEIGHTS] if path.is_dir() else [path] for name, path in _named(paths).items()}
-    return {name: [sha256(file) for file in own] for name, own in files.items()}
+    return [(name, [sha256(file) for file in own]) for name, own in files.items()]
 
 
 def _named(paths: Sequence[Path]) -> dict[str, Path]:

@@ -58,7 +58,7 @@ def identity_of_imported(settings: Settings, config: VGGTConfig | None) -> dict[
     mined = identity(settings)
     return {
         **{name: mined[name] for name in ("attribute", "dim", "exponent")},
-        "adapters": hashes_of(settings.adapters),
+        "adapters": identity(hashes_of(settings.adapters)),
         "config": None if config is None else config.to_dict(),
         "versions": {"results": _VERSION},
     }

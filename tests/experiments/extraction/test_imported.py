@@ -1,13 +1,20 @@
 """``experiments.extract``: adapters of other tools and of any model, from folders to the report; bad settings."""
 
 import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from experiments.extraction import Settings
+from experiments.extraction.results import identity_of_imported
 from experiments.mining.subspace_file import load_subspace
+from experiments.storage.identity import digest
 from subspace import LowRank
+from tests.experiments.commands import call
 from tests.experiments.extraction.command import ROOT, run
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import Adapter, BaseModel, save_adapter
@@ -52,6 +59,7 @@ def test_writes_subspace_summary_and_report(result):
     assert {entry.name for entry in output.iterdir()} == {
         "subspace.safetensors",
         "summary.json",
+        "results.json",
         "figures",
         "report.html",
     }
@@ -74,14 +82,32 @@ def test_writes_subspace_summary_and_report(result):
 
 def test_a_second_run_replaces_its_own_results_and_nothing_else(result, three):
     _, output = result
-    again = run(f"--adapters={','.join(map(str, three))}", "--dim=3", f"--output={output}", cwd=output.parent)
-    assert again.returncode == 0, again.stderr
-    assert load_subspace(output / "subspace.safetensors").origin.dim == 3
+    arguments = [f"--adapters={','.join(map(str, three))}", f"--output={output}"]
+    refused = call("experiments.extract", *arguments, "--dim=3")
+    assert refused.status == 2 and "dim: 2 there, 3 now" in refused.stderr and "--overwrite" in refused.stderr
+    assert load_subspace(output / "subspace.safetensors").origin.dim == 2
     (output / "notes.txt").write_text("mine")
-    refused = run(f"--adapters={','.join(map(str, three))}", f"--output={output}", cwd=output.parent)
-    assert refused.returncode == 2 and "notes.txt" in refused.stderr and refused.stderr.count("\n") == 1
+    refused = call("experiments.extract", *arguments, "--dim=2", "--overwrite")
+    assert refused.status == 2 and "notes.txt" in refused.stderr and refused.stderr.count("\n") == 1
     assert (output / "notes.txt").exists()
     (output / "notes.txt").unlink()
+
+
+def test_adapters_are_known_by_what_they_hold_not_by_where_they_lie(three, tmp_path):
+    one = Settings.of(adapters=tuple(three[:2]))
+    moved = tuple(Path(shutil.copytree(path, tmp_path / path.name)) for path in three[:2])
+    assert identity_of_imported(replace(one, adapters=moved), None) == identity_of_imported(one, None)
+    for other in (
+        replace(one, adapters=tuple(three[1:])),
+        replace(one, adapters=tuple(reversed(three[:2]))),
+        replace(one, dim=3),
+        replace(one, exponent=2.0),
+    ):
+        assert digest(identity_of_imported(other, None)) != digest(identity_of_imported(one, None))
+    before = identity_of_imported(replace(one, adapters=moved), None)
+    peft_folder(tmp_path / "again", seed=7)
+    shutil.copy(tmp_path / "again" / "adapter_model.safetensors", moved[0])
+    assert identity_of_imported(replace(one, adapters=moved), None) != before
 
 
 def _own_adapter(path, name, fingerprint):
@@ -95,7 +121,7 @@ def _own_adapter(path, name, fingerprint):
     ("arguments", "message"),
     [
         (lambda a, t: ["--attribute=colour"], "--attribute=colour: value should be one of"),
-        (lambda a, t: [f"--adapters={a[0]}"], "at least two adapters to find what they share, got 1"),
+        (lambda a, t: [f"--adapters={a[0]}"], "at least two adapters are needed to find what they share, got 1"),
         (lambda a, t: [f"--adapters={a[0]},{t / 'absent'}"], "absent"),
         (
             lambda a, t: [f"--adapters={a[0]},{a[1]}", "--dim=9"],
@@ -110,12 +136,12 @@ def _own_adapter(path, name, fingerprint):
             ],
             "the base model of x is one (0000000000000000), that of y is two (1111111111111111)",
         ),
-        (lambda a, t: ["--alpha=3", f"--adapters={a[0]},{a[1]}"], "alpha must lie in (0, 2], got 3"),
+        (lambda a, t: ["--alpha=3", f"--adapters={a[0]},{a[1]}"], "exponent must lie in (0, 2], got 3"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, three, tmp_path):
-    found = run(*arguments(three, tmp_path), "--output=out", cwd=tmp_path)
-    assert found.returncode == 2 and message in found.stderr, found.stderr
+    found = call("experiments.extract", *arguments(three, tmp_path), f"--output={tmp_path / 'out'}")
+    assert found.status == 2 and message in found.stderr, found.stderr
     assert "Traceback" not in found.stderr and not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".out*"))
 
@@ -124,11 +150,11 @@ def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, three, tmp
     ("argument", "message"),
     [
         ("--dim=41", "dim=41 is out of range: 5 adapters of rank 8 span at most 40 dimensions (k·r)"),
-        ("--alpha=0", "alpha must lie in (0, 2], got 0.0"),
+        ("--alpha=0", "exponent must lie in (0, 2], got 0"),
     ],
 )
 def test_impossible_settings_are_refused_before_anything_is_made(argument, message, tmp_path):
     weights = ROOT / "tests" / "fixtures" / "vggt_small"
-    found = run(argument, f"--weights={weights}", "--store=store", cwd=tmp_path)
-    assert found.returncode == 2 and message in found.stderr and found.stderr.count("\n") == 1, found.stderr
+    found = call("experiments.extract", argument, f"--weights={weights}", f"--store={tmp_path}")
+    assert found.status == 2 and message in found.stderr and found.stderr.count("\n") == 1, found.stderr
     assert not list(tmp_path.iterdir())

@@ -11,6 +11,7 @@ from experiments.mining.folder import read_folder
 from experiments.storage.files import hashes
 from experiments.storage.results import RECORD
 from subspace.errors import InputError
+from tests.experiments.commands import call
 from tests.experiments.extraction.planted import FINGERPRINT, plant
 
 
@@ -26,22 +27,35 @@ def settings(tmp_path):
 
 
 OTHERS = [
-    {"seed": 1}, {"dim": 4}, {"k": 3}, {"steps": 7}, {"weights": "other"}, {"exponent": 2.0}, {"attribute": "texture"},
-]  # fmt: skip
+    "--seed=1",
+    "--dim=4",
+    "--k=3",
+    "--steps=7",
+    "--weights=other",
+    "--exponent=2",
+    "--alpha=1.5",
+    "--attribute=texture",
+]
 
 
-def test_results_of_other_settings_lie_elsewhere_and_replace_nothing(made, settings):
-    first = extract(settings)
-    before = hashes(first.folder)
-    folders = {first.folder}
-    for changes in OTHERS:
-        other = Settings.of("nano", **{"k": 2, "rank": 4, "dim": 2, "store": settings.store, **changes})
-        folders.add(extract(other).folder)
+def test_results_of_other_settings_lie_elsewhere_and_replace_nothing(made, tmp_path):
+    arguments = ["--k=2", "--rank=4", "--dim=2", f"--store={tmp_path}"]
+    results = tmp_path / "extract"
+
+    def folder(*others):
+        done = call("experiments.extract", *arguments, *others)
+        assert done.status == 0, done.stderr
+        newest = (results / "latest").resolve()
+        assert done.stdout.splitlines()[-1].startswith(f"wrote {newest} in ")
+        return newest
+
+    first = folder()
+    before = hashes(first)
+    folders = {first, *map(folder, OTHERS)}
     assert len(folders) == 1 + len(OTHERS) == len(made)
-    assert hashes(first.folder) == before
-    links = {path.name: path.resolve() for path in (settings.store / "extract").iterdir() if path.is_symlink()}
-    assert links["latest"] in {folder.resolve() for folder in folders}
-    index = json.loads((settings.store / "extract" / "index.json").read_text())
+    assert hashes(first) == before
+    assert (results / "geometry_object_centric_nano_r4-latest").exists()
+    index = json.loads((results / "index.json").read_text())
     assert {entry["folder"] for entry in index} == {folder.name for folder in folders}
 
 
