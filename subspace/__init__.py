@@ -1,7 +1,8 @@
 """Linear algebra on stacks of low-rank updates: what several LoRA adapters share, and how far such subspaces are apart.
 
 Pure functions on arrays and pytrees. Nothing here knows a model, reads a file, or forms an n×m matrix. Every array may have
-leading layer axes. See the README for an example; the formulas are those of *Mining Attribute Subspaces for Efficient
+leading layer axes. What solves for many matrices at once is compiled by JAX; formulas of one update or one spectrum follow
+the kind of array, and stay with NumPy for NumPy's. The formulas are those of *Mining Attribute Subspaces for Efficient
 Fine-tuning of 3D Foundation Models*:
 
 * Sec. 3, Eq. 1–3 (shared subspace by IRLS): :mod:`subspace.shared`, on the coordinates of :mod:`subspace.compression`
@@ -19,10 +20,18 @@ from subspace.environment import configure
 
 if TYPE_CHECKING:
     from subspace.allocation import allocate_importance, allocate_proportional, allocate_uniform
-    from subspace.angles import generalized_eigenvalues, generalized_eigh, pairwise_eigenvalues, principal_angles
-    from subspace.basis import Basis, captured_energy, merge_subspaces, project
+    from subspace.angles import (
+        Side,
+        angles_of_eigenvalues,
+        generalized_eigenvalues,
+        generalized_eigh,
+        pairwise_eigenvalues,
+        pairwise_eigenvalues_by_path,
+        principal_angles,
+    )
+    from subspace.basis import Basis, captured_energy, merge_subspaces, merge_subspaces_by_path, project
     from subspace.low_rank import LowRank, canonicalize, frobenius_norm, inner_product, singular_values
-    from subspace.null_model import null_eigenvalues, null_percentile
+    from subspace.null_model import null_eigenvalues, null_p_value, null_percentile
     from subspace.shared import SharedSubspace, shared_subspace, shared_subspaces
     from subspace.spectra import Pattern, SpectralPattern, effective_rank, spectral_pattern
     from subspace.stability import Stability, subspace_stabilities, subspace_stability
@@ -32,11 +41,13 @@ __all__ = [
     "LowRank",
     "Pattern",
     "SharedSubspace",
+    "Side",
     "SpectralPattern",
     "Stability",
     "allocate_importance",
     "allocate_proportional",
     "allocate_uniform",
+    "angles_of_eigenvalues",
     "canonicalize",
     "captured_energy",
     "effective_rank",
@@ -45,9 +56,12 @@ __all__ = [
     "generalized_eigh",
     "inner_product",
     "merge_subspaces",
+    "merge_subspaces_by_path",
     "null_eigenvalues",
+    "null_p_value",
     "null_percentile",
     "pairwise_eigenvalues",
+    "pairwise_eigenvalues_by_path",
     "principal_angles",
     "project",
     "shared_subspace",
@@ -65,10 +79,18 @@ __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "allocation": ["allocate_importance", "allocate_proportional", "allocate_uniform"],
-        "angles": ["generalized_eigenvalues", "generalized_eigh", "pairwise_eigenvalues", "principal_angles"],
-        "basis": ["Basis", "captured_energy", "merge_subspaces", "project"],
+        "angles": [
+            "Side",
+            "angles_of_eigenvalues",
+            "generalized_eigenvalues",
+            "generalized_eigh",
+            "pairwise_eigenvalues",
+            "pairwise_eigenvalues_by_path",
+            "principal_angles",
+        ],
+        "basis": ["Basis", "captured_energy", "merge_subspaces", "merge_subspaces_by_path", "project"],
         "low_rank": ["LowRank", "canonicalize", "frobenius_norm", "inner_product", "singular_values"],
-        "null_model": ["null_eigenvalues", "null_percentile"],
+        "null_model": ["null_eigenvalues", "null_p_value", "null_percentile"],
         "shared": ["SharedSubspace", "shared_subspace", "shared_subspaces"],
         "spectra": ["Pattern", "SpectralPattern", "effective_rank", "spectral_pattern"],
         "stability": ["Stability", "subspace_stabilities", "subspace_stability"],

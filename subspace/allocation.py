@@ -1,45 +1,63 @@
-"""How many dimensions each layer gets (supplement 2.2). d is the mean budget: L layers may spend d · L together."""
+"""How many dimensions each layer gets (supplement 2.2). d is the mean budget: L layers may spend d · L together.
+
+NumPy's effective ranks are computed by NumPy.
+"""
 
 from __future__ import annotations
 
-from functools import partial
-
-import jax
-import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from subspace.errors import InputError
+from subspace.namespace import compiled_for_jax, namespace
 from subspace.threads import is_traced
 
 
-def allocate_uniform(effective_ranks: Float[Array, " L"], dim: int) -> Int[Array, " L"]:
-    """The same ``dim`` for every layer."""
-    return jnp.full(_checked(effective_ranks, dim).shape, dim, jnp.int32)
+def allocate_uniform(effective_ranks: Float[Array | np.ndarray, " L"], dim: int) -> Int[Array | np.ndarray, " L"]:
+    """The same ``dim`` for every layer.
+
+    Args:
+      effective_ranks: of each layer, as :func:`subspace.effective_rank` returns them; only their number matters.
+      dim: d, at least 1.
+
+    Raises:
+      ValueError: unless there is one finite, non-negative rank for each layer.
+    """
+    ranks = _checked(effective_ranks, dim)
+    return namespace(ranks).full(ranks.shape, dim, np.int32)
 
 
-def allocate_importance(effective_ranks: Float[Array, " L"], dim: int) -> Int[Array, " L"]:
+def allocate_importance(effective_ranks: Float[Array | np.ndarray, " L"], dim: int) -> Int[Array | np.ndarray, " L"]:
     """d_l = d · ⌊EffectiveRank_l / mean⌋, as printed in supplement 2.2.
 
     The floor acts on the ratio, so a layer below the mean gets nothing and only multiples of d occur. The sum is at most
     d · L, and for ranks that vary little it is far below: (2, 3, 4, 7) with d = 16 gives (0, 0, 16, 16), half of the budget.
-    Report ``sum()`` beside results; :func:`allocate_proportional` spends all.
+    Report ``sum()`` beside results; :func:`allocate_proportional` spends all. Arguments and errors as in
+    :func:`allocate_uniform`.
     """
     ranks = _checked(effective_ranks, dim)
-    mean = jnp.mean(ranks)
-    return (dim * jnp.floor(ranks / jnp.where(mean > 0, mean, 1))).astype(jnp.int32)
+    xp = namespace(ranks)
+    mean = xp.mean(ranks)
+    return (dim * xp.floor(ranks / xp.where(mean > 0, mean, 1))).astype(np.int32)
 
 
 def allocate_proportional(
-    effective_ranks: Float[Array, " L"], dim: int, max_rank: int | None = None
-) -> Int[Array, " L"]:
+    effective_ranks: Float[Array | np.ndarray, " L"], dim: int, max_rank: int | None = None
+) -> Int[Array | np.ndarray, " L"]:
     """Proportional to the effective ranks, and spends exactly d · L: the Sainte-Laguë apportionment.
 
     The d · L dimensions go one by one to the layer with the largest EffectiveRank_l / (d_l + ½). Equal ranks give the
     uniform allocation; (2, 3, 4, 7) with d = 16 gives (8, 12, 16, 28). No layer gets more than ``max_rank`` (what its subspace
     or its matrix offers); what it cannot take goes to the others.
 
+    Args:
+      effective_ranks: of each layer, as :func:`subspace.effective_rank` returns them.
+      dim: d, at least 1.
+      max_rank: most dimensions of one layer; None for as many as the budget has.
+
     Raises:
-      ValueError: if ``max_rank`` is smaller than ``dim``, so that the budget cannot be spent.
+      ValueError: unless there is one finite, non-negative rank for each layer; for a ``max_rank`` smaller than ``dim``, so
+        that the budget cannot be spent.
     """
     ranks = _checked(effective_ranks, dim)
     budget = dim * ranks.shape[0]
@@ -49,22 +67,27 @@ def allocate_proportional(
     return _sainte_lague(ranks, budget=budget, largest=min(largest, budget))
 
 
-@partial(jax.jit, static_argnames=("budget", "largest"))
-def _sainte_lague(ranks: Float[Array, " L"], *, budget: int, largest: int) -> Int[Array, " L"]:
-    quotients = ranks[:, None] / (jnp.arange(largest) + 0.5)
+@compiled_for_jax("budget", "largest")
+def _sainte_lague(
+    ranks: Float[Array | np.ndarray, " L"], *, budget: int, largest: int
+) -> Int[Array | np.ndarray, " L"]:
+    xp, layers = namespace(ranks), ranks.shape[0]
+    quotients = ranks[:, None] / (xp.arange(largest) + 0.5)
     # among equal quotients (all zero, say) the layer with fewer dimensions comes first, then the earlier layer
-    taken = jnp.broadcast_to(jnp.arange(largest), quotients.shape)
-    layer = jnp.broadcast_to(jnp.arange(ranks.shape[0])[:, None], quotients.shape)
-    order = jnp.lexsort((layer.ravel(), taken.ravel(), -quotients.ravel()))
-    return jnp.bincount(layer.ravel()[order[:budget]], length=ranks.shape[0]).astype(jnp.int32)
+    taken, layer = np.tile(np.arange(largest), layers), np.repeat(np.arange(layers), largest)
+    order = xp.lexsort((layer, taken, -quotients.ravel()))
+    counted = xp.asarray(layer)[order[:budget]]
+    return (xp.bincount(counted, minlength=layers) if xp is np else xp.bincount(counted, length=layers)).astype(
+        np.int32
+    )
 
 
-def _checked(effective_ranks: Float[Array, " L"], dim: int) -> Float[Array, " L"]:
-    ranks = jnp.asarray(effective_ranks)
+def _checked(effective_ranks: Float[Array | np.ndarray, " L"], dim: int) -> Float[Array | np.ndarray, " L"]:
+    ranks = namespace(effective_ranks).asarray(effective_ranks)
     if ranks.ndim != 1 or ranks.shape[0] == 0:
         raise InputError(f"effective_ranks must be one value per layer, got shape {ranks.shape}")
     if dim < 1:
         raise InputError(f"dim must be positive, got {dim}")
-    if not is_traced(ranks) and not bool(jnp.all(jnp.isfinite(ranks) & (ranks >= 0))):
+    if not is_traced(ranks) and not bool((namespace(ranks).isfinite(ranks) & (ranks >= 0)).all()):
         raise InputError("effective_ranks must be finite and not negative")
     return ranks

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
-from subspace.angles import Frame, frame
+from subspace.angles import Frame, Side, frames
 from subspace.errors import InputError
+from subspace.grouping import solve_in_groups
 from subspace.low_rank import LowRank, frobenius_norm
+from subspace.namespace import matmul, namespace
 from subspace.threads import after, is_traced, one_blas_thread
-from subspace.validation import check_pair
+from subspace.validation import check_finite, check_pair
 
 TOLERANCE = 1e-3
 """Default of ``tolerance``: attributes' directions that agree to within about 0.1 % become one."""
@@ -23,32 +25,75 @@ TOLERANCE = 1e-3
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """Orthonormal Ā and B̄ for updates dW = Ā M B̄ᵀ. Columns past a layer's own rank are zero."""
+    """Orthonormal Ā and B̄ for updates dW = Ā M B̄ᵀ (Sec. 3). Columns past a layer's own rank are zero."""
 
-    A: Float[Array, "*layers n D_output"]
-    B: Float[Array, "*layers m D_input"]
-    output_rank: Int[Array, "*layers"]
+    A: Float[Array | np.ndarray, "*layers n D_output"]
+    """Ā, a basis of the outputs."""
+    B: Float[Array | np.ndarray, "*layers m D_input"]
+    """B̄, a basis of the inputs."""
+    output_rank: Int[Array | np.ndarray, "*layers"]
     """Columns of Ā that are not zero: the D of this layer on the output side."""
-    input_rank: Int[Array, "*layers"]
-    """The same for B̄."""
-    output_spectrum: Float[Array, "*layers D_output"]
-    """Singular values of the attributes' concatenated orthonormal bases: √t where t attributes share a direction, 1 for a
-    direction of one attribute alone, near 0 for what the others already span."""
-    input_spectrum: Float[Array, "*layers D_input"]
+    input_rank: Int[Array | np.ndarray, "*layers"]
+    """Columns of B̄ that are not zero."""
+    output_spectrum: Float[Array | np.ndarray, "*layers D_output"]
+    """Singular values of the attributes' concatenated orthonormal bases on the output side: √t where t attributes share a
+    direction, 1 for a direction of one attribute alone, near 0 for what the others already span."""
+    input_spectrum: Float[Array | np.ndarray, "*layers D_input"]
+    """The singular values of the input side, in the same meaning."""
 
-    def expand(self, M: Float[Array, "*layers D_output D_input"]) -> LowRank:
+    @classmethod
+    def of_canonical(cls, subspace: LowRank) -> Basis:
+        """The column space and the row space of canonical factors, whose columns need only be divided by their norms.
+
+        Args:
+          subspace: A (*layers, n, d) and B (*layers, m, d), each with orthogonal columns, as
+            :func:`subspace.shared_subspace` and :func:`subspace.canonicalize` return them. A zero column stays zero. NumPy's
+            factors are computed by NumPy.
+        """
+        xp = namespace(subspace)
+        (A, output_rank), (B, input_rank) = (_unit_columns(side) for side in (subspace.A, subspace.B))
+        spectra = (xp.ones((*subspace.shape[:-2], subspace.rank), A.dtype) for _ in "AB")
+        return cls(A, B, output_rank, input_rank, *spectra)
+
+    def expand(self, M: Float[Array | np.ndarray, "*layers D_output D_input"]) -> LowRank:
         """The update Ā M B̄ᵀ. Entries of M that belong to zero columns have no effect."""
-        return LowRank(jnp.matmul(self.A, M, precision="highest"), self.B)
+        return LowRank(matmul(self.A, M), self.B)
+
+    def narrowed(self) -> Basis:
+        """Without the columns that are zero in every layer; at least one stays on each side. Not under ``jit``."""
+        output, input_ = (max(1, int(np.max(np.asarray(rank)))) for rank in (self.output_rank, self.input_rank))
+        return self._cut(*self.A.shape[-2:-1], *self.B.shape[-2:-1], output, input_)
+
+    def _cut(self, n: int, m: int, D_output: int, D_input: int) -> Basis:
+        """The first rows and columns."""
+        xp = namespace(self)
+        return Basis(
+            self.A[..., :n, :D_output],
+            self.B[..., :m, :D_input],
+            xp.minimum(self.output_rank, D_output),
+            xp.minimum(self.input_rank, D_input),
+            self.output_spectrum[..., :D_output],
+            self.input_spectrum[..., :D_input],
+        )
+
+
+def _unit_columns(
+    columns: Float[Array | np.ndarray, "*layers n d"],
+) -> tuple[Float[Array | np.ndarray, "*layers n d"], Int[Array | np.ndarray, "*layers"]]:
+    """Columns of norm 1, and how many there are."""
+    xp = namespace(columns)
+    norms = xp.linalg.norm(columns, axis=-2, keepdims=True)
+    return columns / xp.where(norms > 0, norms, 1), xp.sum(norms[..., 0, :] > 0, axis=-1)
 
 
 def merge_subspaces(
     subspaces: Mapping[str, LowRank],
-    ranks: int | Mapping[str, int | Int[Array, "*layers"]] | None = None,
+    ranks: int | Mapping[str, int | Int[Array | np.ndarray, "*layers"]] | None = None,
     *,
     dim: int | None = None,
     tolerance: float = TOLERANCE,
 ) -> Basis:
-    """Concatenate the attributes' subspaces and orthogonalise them, dropping what is there twice.
+    """Concatenate the attributes' subspaces and orthogonalise them, dropping what is there twice (Sec. 3).
 
     Each attribute enters with an orthonormal basis of its leading directions, so none outweighs another by the size of its
     updates. The columns of the result are ordered from directions that attributes share to those of one alone.
@@ -75,22 +120,96 @@ def merge_subspaces(
         check_pair(first, subspace, (names[0], name))
         if subspace.shape != first.shape:
             raise InputError(f"{name} {subspace.shape} and {names[0]} {first.shape} have different layers")
-    if dim is not None and dim < 1:
-        raise InputError(f"dim must be positive, got {dim}")
     if isinstance(ranks, Mapping) and set(ranks) != set(names):
         raise InputError(f"ranks must name the attributes {names}, got {list(ranks)}")
-    chosen = {name: ranks[name] if isinstance(ranks, Mapping) else ranks for name in names}
-    widths = tuple(_width(name, subspaces[name], chosen[name]) for name in names)
-    counts = [width if chosen[name] is None else chosen[name] for name, width in zip(names, widths, strict=True)]
-    return _merge(list(subspaces.values()), counts, tolerance, widths=widths, dim=dim)
+    chosen = [ranks[name] if isinstance(ranks, Mapping) else ranks for name in names]
+    parts = list(subspaces.values())
+    widths = [_width(name, part, own) for name, part, own in zip(names, parts, chosen, strict=True)]
+    layers = first.shape[:-2]
+    counts = jnp.stack(
+        [jnp.broadcast_to(width if own is None else own, layers) for width, own in zip(widths, chosen, strict=True)]
+    )
+    found = _merge(_of_one_rank(parts), counts, tolerance)
+    return found._cut(*first.shape[-2:], *_columns(sum(widths), first.shape[-2:], dim))
 
 
-def _width(name: str, subspace: LowRank, rank: int | Array | None) -> int:
+def merge_subspaces_by_path(
+    subspaces: Mapping[str, Mapping[str, LowRank]],
+    ranks: Mapping[str, Mapping[str, int | Int[np.ndarray, "*layers"]]] | None = None,
+    *,
+    dim: int | Mapping[str, int] | None = None,
+    tolerance: float = TOLERANCE,
+) -> dict[str, Basis]:
+    """:func:`merge_subspaces` of every matrix of a model, in few compiled calls whatever the shapes. Not under ``jit``.
+
+    Args:
+      subspaces: ``{attribute: {path: LowRank}}``, (*layers, n, m); the attributes have the same paths and shapes, ranks
+        may differ.
+      ranks: ``{attribute: {path: directions to use}}``, one number or one for each layer; 0 leaves the attribute out. None
+        uses all.
+      dim: at most this many columns on each side; one number, or one for each path.
+      tolerance: as in :func:`merge_subspaces`.
+
+    Returns:
+      ``{path: Basis}``, each as :func:`merge_subspaces` returns it, with NumPy's arrays.
+
+    Raises:
+      ValueError: as :func:`merge_subspaces`, naming the path.
+    """
+    if not subspaces:
+        raise InputError("subspaces is empty: there is nothing to merge")
+    (first_name, first), *others = subspaces.items()
+    for name, by_path in others:
+        if unshared := sorted(set(first) ^ set(by_path)):
+            raise InputError(f"{name} and {first_name} have different matrices: only one has {unshared[0]}")
+    stacks: dict[str, LowRank] = {}
+    counts: dict[str, np.ndarray] = {}
+    widths: dict[str, int] = {}
+    for path, subspace in first.items():
+        parts = {name: by_path[path] for name, by_path in subspaces.items()}
+        for name, part in parts.items():
+            if part.shape != subspace.shape:
+                raise InputError(f"{name}: {path} is {part.shape}, in {first_name} it is {subspace.shape}")
+            check_finite(part, f"{name}: {path}")
+        available = {name: min(part.rank, *part.shape[-2:]) for name, part in parts.items()}
+        own = {name: np.asarray(available[name] if ranks is None else ranks[name][path]) for name in parts}
+        for name, count in own.items():
+            if count.min() < 0 or count.max() > available[name]:
+                raise InputError(
+                    f"ranks of {name} must lie between 0 and {available[name]} in {path}, "
+                    f"got {count.min()} to {count.max()}"
+                )
+        stacks[path] = _of_one_rank(list(parts.values()))
+        counts[path] = np.stack([np.broadcast_to(count, part.shape[:-2]) for count in own.values()], axis=-1)
+        widths[path] = sum(int(count.max()) for count in own.values())
+
+    def solve(together: LowRank, own: np.ndarray) -> Basis:
+        return _merge(together, jnp.asarray(own.T), tolerance)
+
+    found = {}
+    for path, basis in solve_in_groups(stacks, counts, solve).items():
+        size, most = first[path].shape[-2:], dim[path] if isinstance(dim, Mapping) else dim
+        found[path] = jax.tree.map(np.asarray, basis)._cut(*size, *_columns(widths[path], size, most))
+    return found
+
+
+def _of_one_rank(parts: list[LowRank]) -> LowRank:
+    """A (attributes, *layers, n, r), with zero columns for those of a smaller rank."""
+    widest = max(part.rank for part in parts)
+
+    def stack(*columns: Array | np.ndarray) -> Array | np.ndarray:
+        xp = namespace(columns)
+        return xp.stack([xp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, widest - x.shape[-1])]) for x in columns])
+
+    return jax.tree.map(stack, *parts)
+
+
+def _width(name: str, subspace: LowRank, rank: int | Array | np.ndarray | None) -> int:
     """Columns to reserve for an attribute: the largest rank that any layer may use."""
     available = min(subspace.rank, *subspace.shape[-2:])
     if rank is None or is_traced(rank):
         return available
-    smallest, largest = int(jnp.min(jnp.asarray(rank))), int(jnp.max(jnp.asarray(rank)))
+    smallest, largest = int(np.min(np.asarray(rank))), int(np.max(np.asarray(rank)))
     if smallest < 0 or largest < 1 or largest > available:
         raise InputError(
             f"ranks of {name} must lie between 1 and {available} in some layer, got {smallest} to {largest}"
@@ -98,19 +217,23 @@ def _width(name: str, subspace: LowRank, rank: int | Array | None) -> int:
     return largest
 
 
+def _columns(width: int, size: tuple[int, ...], dim: int | None) -> tuple[int, ...]:
+    """D_output and D_input: the attributes' columns, but no more than there is room for, nor than ``dim``."""
+    if dim is not None and dim < 1:
+        raise InputError(f"dim must be positive, got {dim}")
+    return tuple(max(1, min(width, side, width if dim is None else dim)) for side in size)
+
+
 @one_blas_thread
-@partial(jax.jit, static_argnames=("widths", "dim"))
-def _merge(subspaces: list[LowRank], counts: list, tolerance, *, widths: tuple[int, ...], dim: int | None) -> Basis:
-    sides = []
-    earlier = jnp.zeros(())
-    for side in ("output", "input"):
-        columns = []
-        for subspace, count, width in zip(subspaces, counts, widths, strict=True):
-            whole = frame(LowRank(after(subspace.A, earlier), subspace.B), side)
-            used = whole.present[..., :width] & (jnp.arange(width) < jnp.asarray(count)[..., None])
-            columns.append(whole.columns[..., :width] * used[..., None, :])
-            earlier = whole.columns
-        sides.append(_orthonormal_union(after(jnp.concatenate(columns, axis=-1), earlier), tolerance, dim))
+@jax.jit
+def _merge(stacked: LowRank, counts: Int[Array, " attributes *layers"], tolerance) -> Basis:
+    """Of a stack (attributes, *layers, n, m) the basis of all directions; ``counts`` of each attribute's are in use."""
+    earlier, sides = jnp.zeros((), stacked.dtype), []
+    for whole in frames(stacked):
+        used = whole.present & (jnp.arange(whole.present.shape[-1]) < counts[..., None])
+        columns = jnp.moveaxis(whole.columns * used[..., None, :], 0, -2)
+        side = columns.reshape(*columns.shape[:-2], -1)  # (*layers, n, attributes · p)
+        sides.append(_orthonormal_union(after(side, earlier), tolerance))
         earlier = sides[-1][0].columns
     (output, output_spectrum), (input_, input_spectrum) = sides
     return Basis(
@@ -123,30 +246,62 @@ def _merge(subspaces: list[LowRank], counts: list, tolerance, *, widths: tuple[i
     )
 
 
-def _orthonormal_union(columns: Float[Array, "*layers n c"], tolerance, dim: int | None) -> tuple[Frame, Array]:
+def _orthonormal_union(columns: Float[Array, "*layers n c"], tolerance) -> tuple[Frame, Array]:
     """Left singular vectors of the columns, zero where the singular value is below the tolerance."""
     Q, R = jnp.linalg.qr(columns)
     u, sigma, _ = jnp.linalg.svd(R, full_matrices=False)
-    u, sigma = u[..., :dim], sigma[..., :dim]
     present = sigma > tolerance * sigma[..., :1]
-    return Frame(jnp.matmul(Q, u, precision="highest") * present[..., None, :], present), sigma
+    return Frame(matmul(Q, u) * present[..., None, :], present), sigma
 
 
-def project(delta: LowRank, basis: Basis) -> Float[Array, "*layers D_output D_input"]:
-    """The M for which Ā M B̄ᵀ is closest to ``delta`` in the Frobenius norm: Āᵀ dW B̄."""
+def project(delta: LowRank, basis: Basis) -> Float[Array | np.ndarray, "*layers D_output D_input"]:
+    """The M for which Ā M B̄ᵀ is closest to ``delta`` in the Frobenius norm: Āᵀ dW B̄.
+
+    Args:
+      delta: (*layers, n, m) of any rank; leading axes broadcast against the basis's. NumPy's arrays are computed by NumPy.
+      basis: of the same matrices.
+
+    Raises:
+      ValueError: for matrices of another size.
+    """
+    _check_size(delta, basis)
+    return matmul(matmul(basis.A.mT, delta.A), matmul(delta.B.mT, basis.B))
+
+
+def captured_energy(delta: LowRank, basis: Basis, side: Side | None = None) -> Float[Array | np.ndarray, "*layers"]:
+    """‖Āᵀ dW B̄‖² / ‖dW‖²: the share of an update's energy, 0 to 1, that lies in the basis. 0 for a zero update.
+
+    A random basis would capture about D_output · D_input / (n · m), on one side D_output / n or D_input / m.
+
+    Args:
+      delta: (*layers, n, m) of any rank; further leading axes, such as adapters, may stand before the basis's layers.
+        NumPy's arrays are computed by NumPy.
+      basis: of the same matrices; of a mined subspace, ``Basis.of_canonical(shared.factors)``.
+      side: None for both; "output" for ‖Āᵀ dW‖² / ‖dW‖², "input" for ‖dW B̄‖² / ‖dW‖².
+
+    Raises:
+      ValueError: for matrices of another size.
+    """
+    _check_size(delta, basis)
+    if side is None:
+        inside, norm = project(delta, basis), frobenius_norm(delta)
+        xp = namespace(inside)
+        return xp.minimum(xp.sum((inside / _safe(norm)[..., None, None]) ** 2, axis=(-2, -1)), 1)
+    if side == "output":
+        inside = LowRank(matmul(basis.A.mT, delta.A), delta.B)
+    else:
+        inside = LowRank(delta.A, matmul(basis.B.mT, delta.B))
+    xp = namespace(inside)
+    return xp.minimum((frobenius_norm(inside) / _safe(frobenius_norm(delta))) ** 2, 1)
+
+
+def _safe(norm: Float[Array | np.ndarray, "*layers"]) -> Float[Array | np.ndarray, "*layers"]:
+    """The norm, with 1 in place of 0."""
+    return namespace(norm).where(norm > 0, norm, 1)
+
+
+def _check_size(delta: LowRank, basis: Basis) -> None:
     if delta.shape[-2:] != (basis.A.shape[-2], basis.B.shape[-2]):
         raise InputError(
             f"delta {delta.shape} does not fit a basis of {basis.A.shape[-2]}×{basis.B.shape[-2]} matrices"
         )
-    left = jnp.matmul(basis.A.mT, delta.A, precision="highest")
-    return jnp.matmul(left, jnp.matmul(delta.B.mT, basis.B, precision="highest"), precision="highest")
-
-
-def captured_energy(delta: LowRank, basis: Basis) -> Float[Array, "*layers"]:
-    """‖Āᵀ dW B̄‖² / ‖dW‖²: the share of an update's energy, 0 to 1, that lies in the basis. 0 for a zero update.
-
-    A random basis would capture about D_output · D_input / (n · m).
-    """
-    norm = frobenius_norm(delta)
-    M = project(delta, basis) / jnp.where(norm > 0, norm, 1)[..., None, None]
-    return jnp.minimum(jnp.sum(M**2, axis=(-2, -1)), 1)

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
+from numpy.typing import DTypeLike
 
 from subspace.errors import InputError
+from subspace.namespace import compiled_for_jax, matmul, namespace
 from subspace.threads import after, one_blas_thread
 
 
@@ -20,6 +23,7 @@ class LowRank:
     The orientation is the paper's (Sec. 3) and PyTorch's: ``n`` outputs by ``m`` inputs, the transpose of a JAX kernel.
     In PEFT's names A is ``scale · lora_B`` and B is ``lora_Aᵀ``. Leading axes (adapters, layers) are free and are the
     same for A and B. Instances are pytrees: ``jit``, ``vmap``, ``grad`` and ``jax.tree.map`` see the leaves A and B.
+    These may be NumPy's arrays, too: arithmetic and the formulas of one update then stay with NumPy, in its precision.
 
     Example::
 
@@ -28,8 +32,8 @@ class LowRank:
         (2 * x - x[0]).rank          # 32: sums concatenate the factors
     """
 
-    A: Float[Array, "*layers n r"]
-    B: Float[Array, "*layers m r"]
+    A: Float[Array | np.ndarray, "*layers n r"]
+    B: Float[Array | np.ndarray, "*layers m r"]
 
     # NumPy's scalars would otherwise take `np.float32(2) * x` for an array operation
     __array_ufunc__ = None
@@ -56,16 +60,20 @@ class LowRank:
     @property
     def dtype(self) -> jnp.dtype:
         """The type that A and B promote to."""
-        return jnp.result_type(self.A, self.B)
+        return namespace(self).result_type(self.A, self.B)
 
     @property
     def mT(self) -> LowRank:
         """The transposed matrices B Aᵀ."""
         return LowRank(self.B, self.A)
 
-    def to_dense(self) -> Float[Array, "*layers n m"]:
+    def to_dense(self) -> Float[Array | np.ndarray, "*layers n m"]:
         """A Bᵀ, multiplied out."""
-        return jnp.matmul(self.A, self.B.mT, precision=jax.lax.Precision.HIGHEST)
+        return matmul(self.A, self.B.mT)
+
+    def to_numpy(self, dtype: DTypeLike = None) -> LowRank:
+        """The same update on the host, as NumPy's arrays of the type ``dtype`` (None: as they are)."""
+        return LowRank(np.asarray(self.A, dtype), np.asarray(self.B, dtype))
 
     def __getitem__(self, index) -> LowRank:
         """Index the leading axes: ``x[0]`` is the first layer of a stack."""
@@ -89,19 +97,20 @@ class LowRank:
         """The update times a number, or times one number for each matrix of the stack (an array (...,))."""
         if isinstance(factor, LowRank):
             return NotImplemented
-        A = self.A * jnp.asarray(factor)[..., None, None]
-        return LowRank(A, jnp.broadcast_to(self.B, (*A.shape[:-2], *self.B.shape[-2:])))
+        xp = namespace(self, factor)
+        A = self.A * xp.asarray(factor)[..., None, None]
+        return LowRank(A, xp.broadcast_to(self.B, (*A.shape[:-2], *self.B.shape[-2:])))
 
     __rmul__ = __mul__
 
     def __truediv__(self, factor) -> LowRank:
-        return self * (1 / jnp.asarray(factor))
+        return self * (1 / namespace(self, factor).asarray(factor))
 
 
-def _beside(x: Array, y: Array) -> Array:
+def _beside(x: Array | np.ndarray, y: Array | np.ndarray) -> Array | np.ndarray:
     """Columns of ``x`` and ``y`` next to each other, with broadcast leading axes."""
-    layers = jnp.broadcast_shapes(x.shape[:-2], y.shape[:-2])
-    return jnp.concatenate([jnp.broadcast_to(z, (*layers, *z.shape[-2:])) for z in (x, y)], axis=-1)
+    xp, layers = namespace(x, y), np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    return xp.concatenate([xp.broadcast_to(z, (*layers, *z.shape[-2:])) for z in (x, y)], axis=-1)
 
 
 def at_least_float32(x: LowRank) -> LowRank:
@@ -109,89 +118,89 @@ def at_least_float32(x: LowRank) -> LowRank:
     return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), x)
 
 
-def inner_product(x: LowRank, y: LowRank) -> Float[Array, "*layers"]:
-    """The Frobenius inner product tr(Xᵀ Y) of each matrix pair, equivalent to ``sum(X * Y)`` of the dense ones.
+def inner_product(x: LowRank, y: LowRank) -> Float[Array | np.ndarray, "*layers"]:
+    """The Frobenius inner product tr(Xᵀ Y) of each pair of matrices, equivalent to ``sum(X * Y)`` of the dense ones.
 
     Costs two r×r' Gram matrices. Between nearly equal updates it loses half of the digits to cancellation; for the length
-    of a difference use ``frobenius_norm(x - y)``, which does not.
+    of a difference use ``frobenius_norm(x - y)``, which does not. NumPy's factors are computed by NumPy.
+
+    Args:
+      x: (*layers, n, m), any rank.
+      y: the same matrices' shape, any rank; leading axes broadcast.
+
+    Raises:
+      ValueError: for matrices of different sizes.
     """
     if x.shape[-2:] != y.shape[-2:]:
         raise InputError(f"no inner product of {x.shape[-2:]} and {y.shape[-2:]} matrices")
-    gram_a = jnp.matmul(x.A.mT, y.A, precision=jax.lax.Precision.HIGHEST)
-    gram_b = jnp.matmul(x.B.mT, y.B, precision=jax.lax.Precision.HIGHEST)
-    return jnp.sum(gram_a * gram_b, axis=(-2, -1))
+    gram_a, gram_b = matmul(x.A.mT, y.A), matmul(x.B.mT, y.B)
+    return (gram_a * gram_b).sum(axis=(-2, -1))
 
 
-@jax.custom_jvp
-def _norm(x: LowRank) -> Float[Array, "*layers"]:
-    core = _core(x)
-    largest = jnp.max(jnp.abs(core), axis=(-2, -1), keepdims=True)
-    unit = core / jnp.where(largest > 0, largest, 1)  # squares of 1e-25 would underflow in float32
-    return largest[..., 0, 0] * jnp.sqrt(jnp.sum(unit**2, axis=(-2, -1)))
+def _norm(x: LowRank) -> Float[Array | np.ndarray, "*layers"]:
+    xp, core = namespace(x), _core(x)
+    largest = xp.max(xp.abs(core), axis=(-2, -1), keepdims=True)
+    unit = core / xp.where(largest > 0, largest, 1)  # squares of 1e-25 would underflow in float32
+    return largest[..., 0, 0] * xp.sqrt(xp.sum(unit**2, axis=(-2, -1)))
 
 
-@_norm.defjvp
+_norm_with_derivative = jax.custom_jvp(_norm)
+
+
+@_norm_with_derivative.defjvp
 def _norm_jvp(primals: tuple[LowRank], tangents: tuple[LowRank]) -> tuple[Array, Array]:
     (x,), (dx,) = primals, tangents
-    norm = _norm(x)
+    norm = _norm_with_derivative(x)
     slope = inner_product(x, LowRank(dx.A, x.B)) + inner_product(x, LowRank(x.A, dx.B))
     return norm, jnp.where(norm > 0, slope / jnp.where(norm > 0, norm, 1), 0)
 
 
-def _core(x: LowRank) -> Float[Array, "*layers p q"]:
+_jitted_norm = one_blas_thread(jax.jit(_norm_with_derivative))
+
+
+def _core(x: LowRank) -> Float[Array | np.ndarray, "*layers p q"]:
     """R_A R_Bᵀ, which has the singular values of A Bᵀ: p = min(n, r), q = min(m, r)."""
-    x = at_least_float32(x)
-    R_A = jnp.linalg.qr(x.A, mode="r")
-    R_B = jnp.linalg.qr(after(x.B, R_A), mode="r")
-    return jnp.matmul(R_A, R_B.mT, precision=jax.lax.Precision.HIGHEST)
+    x, xp = at_least_float32(x), namespace(x)
+    R_A = xp.linalg.qr(x.A, mode="r")
+    R_B = xp.linalg.qr(after(x.B, R_A), mode="r")
+    return matmul(R_A, R_B.mT)
 
 
-@one_blas_thread
-def frobenius_norm(x: LowRank) -> Float[Array, "*layers"]:
+def frobenius_norm(x: LowRank) -> Float[Array | np.ndarray, "*layers"]:
     """‖A Bᵀ‖_F of each matrix, equivalent to ``numpy.linalg.norm(x.to_dense(), axis=(-2, -1))``.
 
     Goes through the QR factors, so that it is exact for differences of nearly equal updates, too. The derivative at a zero
-    update is defined as zero.
+    update is defined as zero. NumPy's factors are computed by NumPy.
     """
-    return _jitted_norm(x)
+    return _norm(x) if namespace(x) is np else _jitted_norm(x)
 
 
-@one_blas_thread
-def singular_values(x: LowRank) -> Float[Array, "*layers p"]:
-    """The min(n, m, r) largest singular values of each matrix, in decreasing order; all further ones are zero."""
-    return _jitted_singular_values(x)
+@compiled_for_jax()
+def singular_values(x: LowRank) -> Float[Array | np.ndarray, "*layers p"]:
+    """The p = min(n, m, r) largest singular values of each matrix, in decreasing order; all further ones are zero.
+
+    NumPy's factors are computed by NumPy.
+    """
+    return namespace(x).linalg.svd(_core(x), compute_uv=False)
 
 
-@one_blas_thread
+@compiled_for_jax()
 def canonicalize(x: LowRank) -> LowRank:
     """The same matrices with A = U Σ^½, B = V Σ^½ from their singular value decomposition A Bᵀ = U Σ Vᵀ (Sec. 4.3).
 
     Two updates that are equal as matrices become equal as factors, up to signs and turns within equal singular values.
-    The result has rank min(n, m, r); columns are in decreasing order of Σ.
+    The result has rank p = min(n, m, r), A (*layers, n, p) and B (*layers, m, p); columns are in decreasing order of Σ.
+    NumPy's factors are computed by NumPy.
     """
-    return _jitted_canonicalize(x)
-
-
-def orthonormal_factors(x: LowRank) -> tuple[Array, Array, Array]:
-    """U (..., n, p), Σ (..., p) and V (..., m, p) with A Bᵀ = U diag(Σ) Vᵀ and p = min(n, m, r)."""
-    x = at_least_float32(x)
-    Q_A, R_A = jnp.linalg.qr(x.A)
-    Q_B, R_B = jnp.linalg.qr(after(x.B, R_A))
-    with jax.default_matmul_precision("highest"):
-        u, sigma, vt = jnp.linalg.svd(R_A @ R_B.mT, full_matrices=False)
-        return Q_A @ u, sigma, Q_B @ vt.mT
-
-
-@jax.jit
-def _jitted_canonicalize(x: LowRank) -> LowRank:
     U, sigma, V = orthonormal_factors(x)
-    root = jnp.sqrt(sigma)[..., None, :]
+    root = namespace(x).sqrt(sigma)[..., None, :]
     return LowRank(U * root, V * root)
 
 
-@jax.jit
-def _jitted_singular_values(x: LowRank) -> Array:
-    return jnp.linalg.svd(_core(x), compute_uv=False)
-
-
-_jitted_norm = jax.jit(_norm)
+def orthonormal_factors(x: LowRank) -> tuple[Array | np.ndarray, Array | np.ndarray, Array | np.ndarray]:
+    """U (..., n, p), Σ (..., p) and V (..., m, p) with A Bᵀ = U diag(Σ) Vᵀ and p = min(n, m, r)."""
+    x, xp = at_least_float32(x), namespace(x)
+    Q_A, R_A = xp.linalg.qr(x.A)
+    Q_B, R_B = xp.linalg.qr(after(x.B, R_A))
+    u, sigma, vt = xp.linalg.svd(matmul(R_A, R_B.mT), full_matrices=False)
+    return matmul(Q_A, u), sigma, matmul(Q_B, vt.mT)

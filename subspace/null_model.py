@@ -6,9 +6,11 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from subspace.errors import InputError
+from subspace.namespace import namespace
 from subspace.threads import one_blas_thread
 
 
@@ -59,19 +61,60 @@ def _gaussian_triangle(key: PRNGKeyArray, samples: int, rows, columns: int) -> F
     return above + diagonal[:, :, None] * jnp.eye(columns)
 
 
-def null_percentile(measured: Float[Array, "*layers q"], null: Float[Array, "samples q"]) -> Float[Array, "*layers q"]:
+def null_percentile(
+    measured: Float[Array | np.ndarray, "*layers q"],
+    null: Float[Array | np.ndarray, "samples q"],
+    *,
+    rounding: float = 0.0,
+) -> Float[Array | np.ndarray, "*layers q"]:
     """The percentile, 0 to 100, of measured statistics among samples of the null model, each in its own column.
 
     For sorted eigenvalues this compares the smallest with the null's smallest, and so on. Near 0: closer than chance
     would bring them; near 100: more orthogonal than chance. Ties count half.
+
+    Args:
+      measured: q statistics of each matrix. NumPy's arrays are computed by NumPy.
+      null: the same statistics of random samples, such as :func:`null_eigenvalues`.
+      rounding: values that differ by no more than this are tied.
+
+    Raises:
+      ValueError: for shapes that do not fit, or no samples.
     """
-    measured, null = jnp.asarray(measured), jnp.asarray(null)
+    below, up_to = _ranks(measured, null, rounding)
+    return 50 * (below + up_to) / len(null)
+
+
+def null_p_value(
+    measured: Float[Array | np.ndarray, "*layers q"],
+    null: Float[Array | np.ndarray, "samples q"],
+    *,
+    rounding: float = 0.0,
+) -> Float[Array | np.ndarray, "*layers q"]:
+    """Two-sided p-values of "as random": twice the smaller tail, counted with the measured value itself among the samples.
+
+    So none is below 2 / (samples + 1). Arguments and errors as in :func:`null_percentile`.
+    """
+    below, up_to = _ranks(measured, null, rounding)
+    xp, samples = namespace(below), len(null)
+    return xp.minimum(1, 2 * (xp.minimum(up_to, samples - below) + 1) / (samples + 1))
+
+
+def _ranks(
+    measured, null, rounding: float
+) -> tuple[Float[Array | np.ndarray, "..."], Float[Array | np.ndarray, "..."]]:
+    """Of every measured value (*layers, q), how many samples of its column are below it, and how many are not above it."""
+    xp = namespace(measured, null)
+    measured, null = xp.asarray(measured), xp.asarray(null)
     if null.ndim != 2 or measured.ndim < 1 or measured.shape[-1] != null.shape[-1] or null.shape[0] == 0:
         raise InputError(f"measured (..., q) and null (samples, q) must fit, got {measured.shape} and {null.shape}")
-    ordered = jnp.sort(null, axis=0)
+    ordered, columns = xp.sort(null, axis=0), range(null.shape[1])
+    dtype = xp.promote_types(measured.dtype, np.float32)
 
-    def rank_in(column: Array, values: Array) -> Array:
-        below, up_to = (jnp.searchsorted(column, values, side=side) for side in ("left", "right"))
-        return (below + up_to) / (2 * column.shape[0])
+    def rank(values: Array | np.ndarray, side: str) -> Array | np.ndarray:
+        if xp is np:
+            found = np.stack([np.searchsorted(ordered[:, i], values[..., i], side) for i in columns], axis=-1)
+        else:
+            found = jax.vmap(partial(jnp.searchsorted, side=side), in_axes=(1, -1), out_axes=-1)(ordered, values)
+        return found.astype(dtype)
 
-    return 100 * jax.vmap(rank_in, in_axes=(1, -1), out_axes=-1)(ordered, measured)
+    return rank(measured - rounding, "left"), rank(measured + rounding, "right")

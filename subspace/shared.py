@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from subspace.compression import compress, expand
@@ -97,18 +98,24 @@ def shared_subspaces(
 ) -> dict[str, SharedSubspace]:
     """:func:`shared_subspace` of every matrix of a model: ``{path: LowRank}`` in, ``{path: SharedSubspace}`` out.
 
-    Matrices of (nearly) equal shape are stacked and solved by one compiled call (:mod:`subspace.grouping`), whatever their
-    layer axes. ``dim`` is one number
-    or one for each path (small matrices may not have room for the others'). The options are those of
-    :func:`shared_subspace`; errors name the path.
+    Matrices of similar shapes are padded, stacked and solved by one compiled call (:mod:`subspace.grouping`), whatever their
+    layer axes.
+
+    Args:
+      adapters: {path: A (k, *layers, n, r), B (k, *layers, m, r)}.
+      dim: dimension d' of the subspaces: one number, or one for each path, as small matrices may not have room for the
+        others'.
+      alpha, epsilon, max_iterations, tolerance: as in :func:`shared_subspace`.
+
+    Raises:
+      ValueError: as :func:`shared_subspace`, naming the path; also for no adapters, or a path without a dimension.
     """
     check_options(alpha, epsilon, max_iterations, tolerance)
     dims = check_stacks(adapters, dim)
 
-    def solve(together: LowRank, own_dims: Array, width: int) -> SharedSubspace:
-        return _solve_stack(
-            together, own_dims, alpha, epsilon, tolerance, width=width, max_iterations=int(max_iterations)
-        )
+    def solve(together: LowRank, own_dims: np.ndarray) -> SharedSubspace:
+        options = {"width": int(own_dims.max()), "max_iterations": int(max_iterations)}
+        return _solve_stack(together, jnp.asarray(own_dims, jnp.int32), alpha, epsilon, tolerance, **options)
 
     solved = solve_in_groups(adapters, dims, solve)
     return {path: _cut(found, adapters[path], dims[path]) for path, found in solved.items()}

@@ -8,6 +8,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from subspace.angles import Frame, angles_between, default_rank_tolerance
@@ -15,7 +16,7 @@ from subspace.compression import compress
 from subspace.errors import InputError
 from subspace.grouping import solve_in_groups
 from subspace.low_rank import LowRank
-from subspace.shared import EPSILON, MAX_ITERATIONS, TOLERANCE, Fit, check_options, irls, truncated
+from subspace.shared import EPSILON, MAX_ITERATIONS, TOLERANCE, check_options, irls, truncated
 from subspace.threads import after, one_blas_thread
 from subspace.validation import check_dim, check_stacks
 
@@ -86,9 +87,16 @@ def subspace_stabilities(
     max_iterations: int = MAX_ITERATIONS,
     tolerance: float = TOLERANCE,
 ) -> dict[str, Stability]:
-    """:func:`subspace_stability` of every matrix of a model, matrices of (nearly) equal shape in one compiled call.
+    """:func:`subspace_stability` of every matrix of a model, matrices of similar shapes in one compiled call.
 
-    ``dim`` is one number or one for each path, as in :func:`subspace.shared_subspaces`; errors name the path.
+    Args:
+      adapters: {path: A (k, *layers, n, r), B (k, *layers, m, r)} with k ≥ 2.
+      dim: one number, or one for each path, as in :func:`subspace.shared_subspaces`.
+      bootstrap_samples, key: as in :func:`subspace_stability`; every matrix sees the same draws.
+      alpha, epsilon, max_iterations, tolerance: as in :func:`subspace.shared_subspace`.
+
+    Raises:
+      ValueError: as :func:`subspace_stability`, naming the path.
     """
     check_options(alpha, epsilon, max_iterations, tolerance)
     dims = check_stacks(adapters, dim)
@@ -102,11 +110,10 @@ def subspace_stabilities(
     if bootstrap_samples and key is None:
         raise InputError("key is needed to draw bootstrap_samples")
 
-    def solve(together: LowRank, own_dims: Array, width: int) -> tuple[Array, Array, Array]:
+    def solve(together: LowRank, own_dims: np.ndarray) -> tuple[Array, Array, Array]:
         counts = _counts(together.A.shape[0], bootstrap_samples, key).astype(together.dtype)
-        return _stability(
-            together, own_dims, counts, alpha, epsilon, tolerance, width=width, max_iterations=int(max_iterations)
-        )
+        options = {"width": int(own_dims.max()), "max_iterations": int(max_iterations)}
+        return _stability(together, jnp.asarray(own_dims, jnp.int32), counts, alpha, epsilon, tolerance, **options)
 
     results = {}
     for path, (output, input_, held_out) in solve_in_groups(adapters, dims, solve).items():
@@ -133,30 +140,30 @@ def _stability(
 
     def solve(own: LowRank, dim: Array) -> tuple[Array, Array, Array]:
         cores = compress(own).cores
+        k, used = cores.shape[0], jnp.arange(width) < dim
         energy = jnp.sum(cores**2, axis=(1, 2))
 
-        def fit(own_counts: Array) -> Fit:
-            own_counts = own_counts.astype(cores.dtype)
-            return irls(cores, own_counts, alpha, epsilon, tolerance, dim, width, max_iterations)
+        def fit(own_counts: Array) -> tuple[Frame, Frame]:
+            """The column space and the row space."""
+            found = irls(cores, own_counts, alpha, epsilon, tolerance, dim, width, max_iterations)
+            sigma = truncated(found.sigma, dim, width)
+            present = sigma > default_rank_tolerance(width, sigma.dtype) * sigma[:1]  # the others are rounding
+            return Frame(found.U, present), Frame(found.V, present)
+
+        whole_outputs, whole_inputs = fit(jnp.ones(k, cores.dtype))
 
         def compare(own_counts: Array) -> tuple[Array, Array, Array]:
-            part = fit(own_counts)
-            used = jnp.arange(width) < dim
-            inside = jnp.einsum("pd,kpq,qe->kde", part.U * used, cores, part.V * used, precision="highest")
-            share = jnp.sum(inside**2, axis=(1, 2)) / jnp.where(energy > 0, energy, 1)
+            outputs, inputs = fit(own_counts.astype(cores.dtype))
+            core_inside = jnp.einsum(
+                "pd,kpq,qe->kde", outputs.columns * used, cores, inputs.columns * used, precision="highest"
+            )
+            share = jnp.sum(core_inside**2, axis=(1, 2)) / jnp.where(energy > 0, energy, 1)
             held_out = own_counts == 0
-            ours, theirs = (truncated(each.sigma, dim, width) for each in (whole, part))
-            output = angles_between(_frame(whole.U, ours), _frame(part.U, theirs))
-            whole_V = after(whole.V, output)  # the two sides know nothing of each other (subspace.threads)
-            input_ = angles_between(_frame(whole_V, ours), _frame(part.V, theirs))
-            return output, input_, jnp.sum(share * held_out) / jnp.sum(held_out)
+            output_angles = angles_between(whole_outputs, outputs)
+            # the two sides know nothing of each other (subspace.threads)
+            waiting = Frame(after(whole_inputs.columns, output_angles), whole_inputs.present)
+            return output_angles, angles_between(waiting, inputs), jnp.sum(share * held_out) / jnp.sum(held_out)
 
-        whole = fit(jnp.ones(cores.shape[0], cores.dtype))
         return jax.lax.map(compare, counts)
 
     return jax.vmap(solve, in_axes=(1, 0))(adapters, dims)
-
-
-def _frame(columns: Array, sigma: Array) -> Frame:
-    """The singular vectors that are determined: those of singular values above the rounding of the largest."""
-    return Frame(columns, sigma > default_rank_tolerance(sigma.shape[-1], sigma.dtype) * sigma[:1])

@@ -21,6 +21,7 @@ from typing import ParamSpec, TypeVar
 import jax
 import jax.core
 import jax.numpy as jnp
+import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  loads the OpenBLAS that jaxlib will call, so that it can be limited
 import threadpoolctl
 from jaxtyping import Array
@@ -70,5 +71,8 @@ def after(x: Array, earlier: Array) -> Array:
 
     An ``optimization_barrier`` would say the same, but XLA's CPU compiler drops it before it schedules. Zero times a
     float is no constant to XLA (it may be NaN), so this dependency stays. NaN or infinity in ``earlier`` ends up in ``x``.
+    NumPy's arrays wait for nothing.
     """
+    if isinstance(x, np.ndarray):
+        return x
     return x + 0 * jnp.sum(earlier.ravel()[:1]).astype(x.dtype)

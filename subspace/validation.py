@@ -59,7 +59,8 @@ def check_finite(x: LowRank, name: str, axes: tuple[str, ...] = ("layer",)) -> N
     for factor, values in (("A", x.A), ("B", x.B)):
         if is_traced(values):
             continue
-        bad = np.argwhere(~np.asarray(_matrices_are_finite(values)))
+        finite = np.isfinite(values).all(axis=(-2, -1)) if isinstance(values, np.ndarray) else _are_finite(values)
+        bad = np.argwhere(~np.asarray(finite))
         if len(bad):
             where = ", ".join(f"{axis} {i}" for axis, i in zip(_axis_names(axes, len(bad[0])), bad[0], strict=True))
             raise InputError(f"{name}: {factor} has NaN or infinity" + (f" in {where}" if where else ""))
@@ -71,7 +72,7 @@ def _axis_names(axes: tuple[str, ...], count: int) -> list[str]:
 
 
 @jax.jit
-def _matrices_are_finite(values: jax.Array) -> jax.Array:
+def _are_finite(values: jax.Array) -> jax.Array:
     return jnp.isfinite(values).all(axis=(-2, -1))
 
 
