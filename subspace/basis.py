@@ -59,10 +59,16 @@ class Basis:
         """The update Ā M B̄ᵀ. Entries of M that belong to zero columns have no effect."""
         return LowRank(matmul(self.A, M), self.B)
 
-    def narrowed(self) -> Basis:
-        """Without the columns that are zero in every layer; at least one stays on each side. Not under ``jit``."""
-        output, input_ = (max(1, int(np.max(np.asarray(rank)))) for rank in (self.output_rank, self.input_rank))
-        return self._cut(*self.A.shape[-2:-1], *self.B.shape[-2:-1], output, input_)
+    def narrowed(self, dim: int | None = None) -> Basis:
+        """Without the columns that are zero in every layer, and with at most ``dim`` columns on each side.
+
+        At least one column stays. Not under ``jit``.
+        """
+        widths = []
+        for rank in (self.output_rank, self.input_rank):
+            used = max(1, int(np.max(np.asarray(rank))))
+            widths.append(used if dim is None else min(dim, used))
+        return self._cut(self.A.shape[-2], self.B.shape[-2], *widths)
 
     def _cut(self, n: int, m: int, D_output: int, D_input: int) -> Basis:
         """The first rows and columns."""

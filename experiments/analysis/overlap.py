@@ -10,19 +10,24 @@ subspaces of Rⁿ have the overlap d / n on average. A direction that a rank-def
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
 from experiments.analysis.matrices import over_matrices
-from subspace import LowRank, null_eigenvalues, pairwise_eigenvalues
-from subspace.angles import Side
-from subspace.grouping import SIDE_MULTIPLE
+from subspace import (
+    LowRank,
+    Side,
+    angles_of_eigenvalues,
+    null_eigenvalues,
+    null_p_value,
+    null_percentile,
+    pairwise_eigenvalues_by_path,
+)
 
 SIDES: tuple[Side, Side] = ("output", "input")
 SAMPLES = 10_000
@@ -42,7 +47,7 @@ class Alignment(enum.IntEnum):
 
 
 def eigenvalues_of_pairs(subspaces: Sequence[Mapping[str, LowRank]]) -> dict[Side, dict[str, np.ndarray]]:
-    """Eq. 5 for all pairs of subspaces in every matrix, on both sides, in one compiled call for each size of space.
+    """Eq. 5 for all pairs of subspaces in every matrix, on both sides (:func:`subspace.pairwise_eigenvalues_by_path`).
 
     Args:
       subspaces: for each attribute (or half of one), path → canonical factors (*layers, n, m) of rank d, of equal shapes.
@@ -51,40 +56,7 @@ def eigenvalues_of_pairs(subspaces: Sequence[Mapping[str, LowRank]]) -> dict[Sid
       side → path → (*layers, pairs, 2d), increasing, in [0, 2]; pairs in the order of ``itertools.combinations``. The
       output side compares column spaces (the paper's), the input side row spaces.
     """
-    first = subspaces[0]
-    groups: dict[tuple[int, int], list[tuple[Side, str]]] = {}
-    for path, factors in first.items():
-        for side, size in zip(SIDES, factors.shape[-2:], strict=True):
-            # zero rows turn no angle; without them every size would cost a compilation
-            groups.setdefault((-(-size // SIDE_MULTIPLE) * SIDE_MULTIPLE, factors.rank), []).append((side, path))
-    found: dict[Side, dict[str, np.ndarray]] = {side: {} for side in SIDES}
-    for (rows, _), members in groups.items():
-        stacks = {str(i): _stacked(factors, members, rows) for i, factors in enumerate(subspaces)}
-        values = np.stack([np.asarray(pair) for pair in pairwise_eigenvalues(stacks).values()], axis=1)
-        start = 0
-        for side, path in members:
-            layers = first[path].shape[:-2]
-            own = values[start : (start := start + int(np.prod(layers)))]
-            found[side][path] = own.reshape(*layers, *own.shape[1:])
-    return {side: {path: found[side][path] for path in first} for side in SIDES}
-
-
-def _stacked(factors: Mapping[str, LowRank], members: Sequence[tuple[Side, str]], rows: int) -> LowRank:
-    """Bases of the members, one after the other, as column spaces of matrices with ``rows`` rows.
-
-    The columns of a canonical factor are orthogonal with the norms √σ, so that its product with their diagonal matrix has
-    the column space and the singular values of the whole update, which say what is rounding.
-    """
-    parts, norms = [], []
-    for side, path in members:
-        basis = np.asarray(factors[path].A if side == "output" else factors[path].B, np.float32)
-        basis = basis.reshape(-1, *basis.shape[-2:])
-        parts.append(np.pad(basis, ((0, 0), (0, rows - basis.shape[1]), (0, 0))))
-        norms.append(np.linalg.norm(basis, axis=1))
-    root = np.concatenate(norms)
-    return LowRank(
-        jnp.asarray(np.concatenate(parts)), jnp.asarray(root[:, :, None] * np.eye(root.shape[1], dtype=root.dtype))
-    )
+    return pairwise_eigenvalues_by_path({str(i): own for i, own in enumerate(subspaces)})
 
 
 def overlap_of(eigenvalues: np.ndarray) -> np.ndarray:
@@ -102,8 +74,7 @@ def overlaps_of_pairs(subspaces: Sequence[Mapping[str, LowRank]]) -> dict[Side, 
 
 def angles_of(eigenvalues: np.ndarray) -> np.ndarray:
     """The d principal angles (…, d) in degrees, increasing, of Eq. 5's eigenvalues (…, 2d); good to 0.1°."""
-    smallest = np.asarray(eigenvalues, np.float64)[..., : eigenvalues.shape[-1] // 2]
-    return np.degrees(np.arccos(np.clip(1 - smallest, 0, 1)))
+    return np.degrees(angles_of_eigenvalues(np.asarray(eigenvalues, np.float64)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,11 +94,6 @@ class Chance:
         return np.quantile(self.overlap, (0.01, 0.99))
 
     @cached_property
-    def _distances(self) -> np.ndarray:
-        """(samples,): Eq. 4's, increasing."""
-        return np.sort(self.eigenvalues[:, 0])
-
-    @cached_property
     def smallest_angle_range(self) -> np.ndarray:
         """(2,): between which 98 % of the smallest angles lie, in degrees."""
         return np.quantile(angles_of(self.eigenvalues)[:, 0], (0.01, 0.99))
@@ -139,25 +105,20 @@ class Chance:
 
     def percentile(self, overlap: np.ndarray) -> np.ndarray:
         """0 to 100: the share of random pairs with a smaller overlap; ties count half."""
-        below, up_to = self._ranks(overlap)
-        return 50 * (below + up_to) / self.overlap.size
+        return self._against_overlaps(null_percentile, overlap)
 
     def distance_percentile(self, distance: np.ndarray) -> np.ndarray:
         """0 to 100: the share of random pairs with a smaller Eq. 4 distance (closer than the measured ones)."""
-        below, up_to = (np.searchsorted(self._distances, distance, side=side) for side in ("left", "right"))
-        return 50 * (below + up_to) / self._distances.size
+        return null_percentile(np.asarray(distance)[..., None], self.eigenvalues[:, :1])[..., 0]
 
     def p_value(self, overlap: np.ndarray) -> np.ndarray:
         """Two-sided, of "as random": twice the smaller tail, counted with the measured value itself among the samples."""
-        below, up_to = self._ranks(overlap)
-        smaller_tail = np.minimum(up_to, self.overlap.size - below) + 1
-        return np.minimum(1, 2 * smaller_tail / (self.overlap.size + 1))
+        return self._against_overlaps(null_p_value, overlap)
 
-    def _ranks(self, overlap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Samples below, and up to, the measured values. What only rounding tells apart is tied: where dim = n every two
-        subspaces are the same, and nothing can be said of them."""
-        below = np.searchsorted(self.overlap, np.asarray(overlap) - _ROUNDING, side="left")
-        return below, np.searchsorted(self.overlap, np.asarray(overlap) + _ROUNDING, side="right")
+    def _against_overlaps(self, measure: Callable[..., np.ndarray], overlap: np.ndarray) -> np.ndarray:
+        """What only rounding tells apart is tied: where dim = n every two subspaces are the same, and nothing can be said of
+        them."""
+        return measure(np.asarray(overlap)[..., None], self.overlap[:, None], rounding=_ROUNDING)[..., 0]
 
 
 def draw_chances(sizes: Iterable[tuple[int, int]], seed: int) -> dict[tuple[int, int], Chance]:

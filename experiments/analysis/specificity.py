@@ -19,7 +19,7 @@ from experiments.analysis.resampling import Member, adapter_counts, mine_members
 from experiments.mining.folder import Inputs
 from experiments.mining.summary import by_group
 from experiments.process.reporting import SILENT, Reporter
-from subspace import LowRank
+from subspace import Basis, LowRank, captured_energy, inner_product
 
 
 class Inside(enum.IntEnum):
@@ -105,33 +105,19 @@ def _without(name: str, number: int, count: int, members: int) -> list[Member]:
 
 def captured_shares(adapter: Mapping[str, LowRank], subspace: Mapping[str, LowRank]) -> dict[str, np.ndarray]:
     """path → (*layers, 3): share of an adapter's energy inside canonical subspaces, by :class:`Inside`; 0 of a zero update."""
-    found = {}
-    for path, delta in adapter.items():
-        A, B = (np.asarray(side, np.float64) for side in (delta.A, delta.B))
-        inside_A, inside_B = (
-            _unit_columns(np.asarray(basis, np.float64)).mT @ side
-            for basis, side in ((subspace[path].A, A), (subspace[path].B, B))
+    return {
+        path: np.stack(
+            [captured_energy(delta.to_numpy(np.float64), basis, side) for side in (None, "output", "input")], axis=-1
         )
-        gram_A, gram_B = A.mT @ A, B.mT @ B
-        inner_A, inner_B = inside_A.mT @ inside_A, inside_B.mT @ inside_B
-        parts = [
-            np.einsum("...ij,...ij->...", left, right)
-            for left, right in ((inner_A, inner_B), (inner_A, gram_B), (gram_A, inner_B))
-        ]
-        whole = np.einsum("...ij,...ij->...", gram_A, gram_B)
-        found[path] = np.stack(parts, axis=-1) / np.where(whole > 0, whole, 1)[..., None]
-    return found
+        for path, delta in adapter.items()
+        for basis in [Basis.of_canonical(subspace[path].to_numpy(np.float64))]
+    }
 
 
 def energy(delta: LowRank) -> np.ndarray:
     """‖dW‖² (*layers) of each matrix, in float64."""
-    A, B = (np.asarray(side, np.float64) for side in (delta.A, delta.B))
-    return np.einsum("...ij,...ij->...", A.mT @ A, B.mT @ B)
-
-
-def _unit_columns(columns: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(columns, axis=-2, keepdims=True)
-    return columns / np.where(norms > 0, norms, 1)
+    delta = delta.to_numpy(np.float64)
+    return np.asarray(inner_product(delta, delta))
 
 
 def whole_shares(found: Specificity) -> Shares:

@@ -11,9 +11,11 @@ import numpy as np
 
 from experiments.mining.dimensions import dimensions
 from subspace import (
+    Basis,
     LowRank,
     SharedSubspace,
     Stability,
+    captured_energy,
     shared_subspaces,
     subspace_stabilities,
 )
@@ -69,19 +71,8 @@ def mine(stacks: Mapping[str, LowRank], dim: int, *, exponent: float = 1.0) -> M
     k = next(iter(stacks.values())).A.shape[0]
     without_one = {path: min(dims[path], (k - 1) * stack.rank) for path, stack in stacks.items()}
     stability = subspace_stabilities(stacks, without_one, alpha=exponent) if k > 2 else {}
-    captured = {path: _captured(stacks[path], found[path].factors) for path in stacks}
+    captured = {}
+    for path, stack in stacks.items():
+        basis = Basis.of_canonical(found[path].factors.to_numpy(np.float64))
+        captured[path] = np.moveaxis(np.asarray(captured_energy(stack.to_numpy(np.float64), basis)), 0, -1)
     return Mined(found, captured, stability, {path: stack.rank for path, stack in stacks.items()})
-
-
-def _captured(stack: LowRank, factors: LowRank) -> np.ndarray:
-    """‖Uᵀ dW V‖² / ‖dW‖²: :func:`subspace.captured_energy` for canonical factors, without a compilation per shape."""
-    U, V = (_unit_columns(np.asarray(side, np.float64)) for side in (factors.A, factors.B))
-    A, B = (np.asarray(side, np.float64) for side in (stack.A, stack.B))
-    inside = np.sum(((U.mT @ A) @ (B.mT @ V)) ** 2, axis=(-2, -1))
-    whole = np.einsum("...ij,...ij->...", A.mT @ A, B.mT @ B)
-    return np.moveaxis(inside / np.where(whole > 0, whole, 1), 0, -1)
-
-
-def _unit_columns(columns: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(columns, axis=-2, keepdims=True)
-    return columns / np.where(norms > 0, norms, 1)

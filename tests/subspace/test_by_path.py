@@ -89,6 +89,9 @@ def test_a_narrowed_basis_has_no_column_that_no_layer_uses():
     narrow = basis.narrowed()
     assert (narrow.A.shape, narrow.B.shape, narrow.output_spectrum.shape) == ((2, 40, 4), (2, 12, 4), (2, 4))
     np.testing.assert_allclose(narrow.A @ narrow.A.mT, basis.A @ basis.A.mT)
+    one = basis.narrowed(1)
+    assert one.A.shape == (2, 40, 1) and one.output_rank.tolist() == [1, 1]
+    np.testing.assert_array_equal(one.A, basis.A[..., :1])
 
 
 def _sizes_of_groups(stacks):
