@@ -6,14 +6,14 @@ NumPy's effective ranks are computed by NumPy.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from subspace.errors import InputError
-from subspace.namespace import compiled_for_jax, namespace
+from subspace.namespace import AnyArray, compiled_for_jax, namespace
 from subspace.threads import is_traced
 
 
-def allocate_uniform(effective_ranks: Float[Array | np.ndarray, " L"], dim: int) -> Int[Array | np.ndarray, " L"]:
+def allocate_uniform(effective_ranks: Float[AnyArray, " L"], dim: int) -> Int[AnyArray, " L"]:
     """The same ``dim`` for every layer.
 
     Args:
@@ -27,7 +27,7 @@ def allocate_uniform(effective_ranks: Float[Array | np.ndarray, " L"], dim: int)
     return namespace(ranks).full(ranks.shape, dim, np.int32)
 
 
-def allocate_importance(effective_ranks: Float[Array | np.ndarray, " L"], dim: int) -> Int[Array | np.ndarray, " L"]:
+def allocate_importance(effective_ranks: Float[AnyArray, " L"], dim: int) -> Int[AnyArray, " L"]:
     """d_l = d · ⌊EffectiveRank_l / mean⌋, as printed in supplement 2.2.
 
     The floor acts on the ratio, so a layer below the mean gets nothing and only multiples of d occur. The sum is at most
@@ -42,8 +42,8 @@ def allocate_importance(effective_ranks: Float[Array | np.ndarray, " L"], dim: i
 
 
 def allocate_proportional(
-    effective_ranks: Float[Array | np.ndarray, " L"], dim: int, max_rank: int | None = None
-) -> Int[Array | np.ndarray, " L"]:
+    effective_ranks: Float[AnyArray, " L"], dim: int, max_rank: int | None = None
+) -> Int[AnyArray, " L"]:
     """Proportional to the effective ranks, and spends exactly d · L: the Sainte-Laguë apportionment.
 
     The d · L dimensions go one by one to the layer with the largest EffectiveRank_l / (d_l + ½). Equal ranks give the
@@ -68,9 +68,7 @@ def allocate_proportional(
 
 
 @compiled_for_jax("budget", "largest")
-def _sainte_lague(
-    ranks: Float[Array | np.ndarray, " L"], *, budget: int, largest: int
-) -> Int[Array | np.ndarray, " L"]:
+def _sainte_lague(ranks: Float[AnyArray, " L"], *, budget: int, largest: int) -> Int[AnyArray, " L"]:
     xp, layers = namespace(ranks), ranks.shape[0]
     quotients = ranks[:, None] / (xp.arange(largest) + 0.5)
     # among equal quotients (all zero, say) the layer with fewer dimensions comes first, then the earlier layer
@@ -82,7 +80,7 @@ def _sainte_lague(
     )
 
 
-def _checked(effective_ranks: Float[Array | np.ndarray, " L"], dim: int) -> Float[Array | np.ndarray, " L"]:
+def _checked(effective_ranks: Float[AnyArray, " L"], dim: int) -> Float[AnyArray, " L"]:
     ranks = namespace(effective_ranks).asarray(effective_ranks)
     if ranks.ndim != 1 or ranks.shape[0] == 0:
         raise InputError(f"effective_ranks must be one value per layer, got shape {ranks.shape}")

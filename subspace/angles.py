@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 from subspace.errors import InputError
 from subspace.grouping import solve_in_groups, stack_attributes
 from subspace.low_rank import LowRank, orthonormal_factors
-from subspace.namespace import compiled_for_jax, matmul, namespace
+from subspace.namespace import AnyArray, compiled_for_jax, matmul, namespace
 from subspace.threads import after, is_traced, one_blas_thread
 from subspace.validation import check_finite, check_pair
 
@@ -26,13 +26,13 @@ SIDES: tuple[Side, Side] = ("output", "input")
 class Frame(NamedTuple):
     """Orthonormal columns that span a subspace. A column whose ``present`` is False is not part of it."""
 
-    columns: Float[Array | np.ndarray, "*layers n d"]
-    present: Bool[Array | np.ndarray, "*layers d"]
+    columns: Float[AnyArray, "*layers n d"]
+    present: Bool[AnyArray, "*layers d"]
 
 
 @one_blas_thread
 def generalized_eigh(
-    M: Float[Array | np.ndarray, "*batch p p"], N: Float[Array | np.ndarray, "*batch p p"]
+    M: Float[AnyArray, "*batch p p"], N: Float[AnyArray, "*batch p p"]
 ) -> tuple[Float[Array, "*batch p"], Float[Array, "*batch p p"]]:
     """Eigenvalues (increasing) and N-orthonormal eigenvectors of M x = λ N x, equivalent to ``scipy.linalg.eigh(M, N)``.
 
@@ -59,7 +59,7 @@ def _generalized_eigh(M: Array, N: Array) -> tuple[Array, Array]:
 
 def generalized_eigenvalues(
     S: LowRank, S_prime: LowRank, side: Side = "output", *, rank_tolerance: float | None = None
-) -> Float[Array | np.ndarray, "*layers d_plus_d"]:
+) -> Float[AnyArray, "*layers d_plus_d"]:
     """All d + d' generalised eigenvalues of Eq. 5, increasing, in [0, 2]. They equal 1 ± cos θ_i of the principal angles.
 
     The smallest is the distance d(S, S') of Eq. 4: 0 if the subspaces share a direction, 1 if they are orthogonal. SᵀS is
@@ -82,7 +82,7 @@ def generalized_eigenvalues(
 
 def principal_angles(
     S: LowRank, S_prime: LowRank, side: Side = "output", *, rank_tolerance: float | None = None
-) -> Float[Array | np.ndarray, "*layers d"]:
+) -> Float[AnyArray, "*layers d"]:
     """The min(d, d') principal angles between two subspaces in radians, increasing.
 
     Equivalent to ``scipy.linalg.subspace_angles`` of the column spaces (``side="output"``) or the row spaces ("input") of
@@ -94,8 +94,8 @@ def principal_angles(
 
 
 def angles_of_eigenvalues(
-    eigenvalues: Float[Array | np.ndarray, "*layers two_d"],
-) -> Float[Array | np.ndarray, "*layers d"]:
+    eigenvalues: Float[AnyArray, "*layers two_d"],
+) -> Float[AnyArray, "*layers d"]:
     """The d principal angles θ_i in radians, increasing, of the 2d eigenvalues 1 ± cos θ_i of Eq. 5.
 
     Of float32 eigenvalues an angle near zero is good to 5e-4 (0.03°); :func:`principal_angles` keeps its digits.
@@ -182,18 +182,18 @@ def pairwise_eigenvalues_by_path(
 
 
 @compiled_for_jax("side", "rank_tolerance")
-def _generalized_eigenvalues(S: LowRank, S_prime: LowRank, *, side: Side, rank_tolerance: float | None) -> Array:
+def _generalized_eigenvalues(S: LowRank, S_prime: LowRank, *, side: Side, rank_tolerance: float | None) -> AnyArray:
     return eigenvalues_between(*_two_frames(S, S_prime, side, rank_tolerance))
 
 
 @compiled_for_jax("side", "rank_tolerance")
-def _principal_angles(S: LowRank, S_prime: LowRank, *, side: Side, rank_tolerance: float | None) -> Array:
+def _principal_angles(S: LowRank, S_prime: LowRank, *, side: Side, rank_tolerance: float | None) -> AnyArray:
     return angles_between(*_two_frames(S, S_prime, side, rank_tolerance))
 
 
 @one_blas_thread
 @partial(jax.jit, static_argnames=("side", "rank_tolerance"))
-def _pairwise_eigenvalues(stacked: LowRank, pairs: Array, *, side: Side, rank_tolerance: float | None) -> Array:
+def _pairwise_eigenvalues(stacked: LowRank, pairs: Array, *, side: Side, rank_tolerance: float | None) -> AnyArray:
     return _between_pairs(frame(stacked, side, rank_tolerance), pairs)
 
 
@@ -211,7 +211,8 @@ def _eigenvalues_on_both_sides(
 
 def _between_pairs(stacked: Frame, pairs: Array) -> Float[Array, "pairs *layers two_d"]:
     def between(i: Array, j: Array) -> Array:
-        return eigenvalues_between(*(Frame(stacked.columns[which], stacked.present[which]) for which in (i, j)))
+        first, second = (Frame(stacked.columns[which], stacked.present[which]) for which in (i, j))
+        return jnp.asarray(eigenvalues_between(first, second))
 
     return jax.vmap(between)(pairs[:, 0], pairs[:, 1])
 
@@ -240,13 +241,13 @@ def _two_frames(S: LowRank, S_prime: LowRank, side: Side, rank_tolerance: float 
     return first, frame(LowRank(after(S_prime.A, first.columns), S_prime.B), side, rank_tolerance)
 
 
-def _cosines(first: Frame, second: Frame) -> Float[Array | np.ndarray, "*layers d d2"]:
+def _cosines(first: Frame, second: Frame) -> Float[AnyArray, "*layers d d2"]:
     """UᵀU', with zeros for absent columns."""
     overlap = matmul(first.columns.mT, second.columns)
     return overlap * first.present[..., :, None] * second.present[..., None, :]
 
 
-def eigenvalues_between(first: Frame, second: Frame) -> Float[Array | np.ndarray, "*layers d_plus_d"]:
+def eigenvalues_between(first: Frame, second: Frame) -> Float[AnyArray, "*layers d_plus_d"]:
     """Eq. 5 for two frames: the eigenvalues of [[I, −UᵀU'], [−U'ᵀU, I]]."""
     overlap = _cosines(first, second)
     xp, (d, d_prime) = namespace(overlap), overlap.shape[-2:]
@@ -260,7 +261,7 @@ def eigenvalues_between(first: Frame, second: Frame) -> Float[Array | np.ndarray
     return xp.clip(xp.linalg.eigvalsh(pencil, **options), 0, 2)
 
 
-def angles_between(first: Frame, second: Frame) -> Float[Array | np.ndarray, "*layers d"]:
+def angles_between(first: Frame, second: Frame) -> Float[AnyArray, "*layers d"]:
     """Principal angles from both cosines and sines, so that small ones keep their digits (Björck and Golub, 1973)."""
     if first.columns.shape[-1] < second.columns.shape[-1]:
         first, second = second, first

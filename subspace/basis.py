@@ -14,7 +14,7 @@ from subspace.angles import Frame, Side, frames
 from subspace.errors import InputError
 from subspace.grouping import solve_in_groups
 from subspace.low_rank import LowRank, frobenius_norm
-from subspace.namespace import matmul, namespace
+from subspace.namespace import AnyArray, matmul, namespace
 from subspace.threads import after, is_traced, one_blas_thread
 from subspace.validation import check_finite, check_pair
 
@@ -27,18 +27,18 @@ TOLERANCE = 1e-3
 class Basis:
     """Orthonormal Ā and B̄ for updates dW = Ā M B̄ᵀ (Sec. 3). Columns past a layer's own rank are zero."""
 
-    A: Float[Array | np.ndarray, "*layers n D_output"]
+    A: Float[AnyArray, "*layers n D_output"]
     """Ā, a basis of the outputs."""
-    B: Float[Array | np.ndarray, "*layers m D_input"]
+    B: Float[AnyArray, "*layers m D_input"]
     """B̄, a basis of the inputs."""
-    output_rank: Int[Array | np.ndarray, "*layers"]
+    output_rank: Int[AnyArray, "*layers"]
     """Columns of Ā that are not zero: the D of this layer on the output side."""
-    input_rank: Int[Array | np.ndarray, "*layers"]
+    input_rank: Int[AnyArray, "*layers"]
     """Columns of B̄ that are not zero."""
-    output_spectrum: Float[Array | np.ndarray, "*layers D_output"]
+    output_spectrum: Float[AnyArray, "*layers D_output"]
     """Singular values of the attributes' concatenated orthonormal bases on the output side: √t where t attributes share a
     direction, 1 for a direction of one attribute alone, near 0 for what the others already span."""
-    input_spectrum: Float[Array | np.ndarray, "*layers D_input"]
+    input_spectrum: Float[AnyArray, "*layers D_input"]
     """The singular values of the input side, in the same meaning."""
 
     @classmethod
@@ -55,7 +55,7 @@ class Basis:
         spectra = (xp.ones((*subspace.shape[:-2], subspace.rank), A.dtype) for _ in "AB")
         return cls(A, B, output_rank, input_rank, *spectra)
 
-    def expand(self, M: Float[Array | np.ndarray, "*layers D_output D_input"]) -> LowRank:
+    def expand(self, M: Float[AnyArray, "*layers D_output D_input"]) -> LowRank:
         """The update Ā M B̄ᵀ. Entries of M that belong to zero columns have no effect."""
         return LowRank(matmul(self.A, M), self.B)
 
@@ -84,8 +84,8 @@ class Basis:
 
 
 def _unit_columns(
-    columns: Float[Array | np.ndarray, "*layers n d"],
-) -> tuple[Float[Array | np.ndarray, "*layers n d"], Int[Array | np.ndarray, "*layers"]]:
+    columns: Float[AnyArray, "*layers n d"],
+) -> tuple[Float[AnyArray, "*layers n d"], Int[AnyArray, "*layers"]]:
     """Columns of norm 1, and how many there are."""
     xp = namespace(columns)
     norms = xp.linalg.norm(columns, axis=-2, keepdims=True)
@@ -94,7 +94,7 @@ def _unit_columns(
 
 def merge_subspaces(
     subspaces: Mapping[str, LowRank],
-    ranks: int | Mapping[str, int | Int[Array | np.ndarray, "*layers"]] | None = None,
+    ranks: int | Mapping[str, int | Int[AnyArray, "*layers"]] | None = None,
     *,
     dim: int | None = None,
     tolerance: float = TOLERANCE,
@@ -149,10 +149,10 @@ def merge_subspaces_by_path(
     """:func:`merge_subspaces` of every matrix of a model, in few compiled calls whatever the shapes. Not under ``jit``.
 
     Args:
-      subspaces: ``{attribute: {path: LowRank}}``, (*layers, n, m); the attributes have the same paths and shapes, ranks
-        may differ.
-      ranks: ``{attribute: {path: directions to use}}``, one number or one for each layer; 0 leaves the attribute out. None
-        uses all.
+      subspaces: ``{attribute: {path: LowRank}}``, (*layers, n, m), canonical (:func:`subspace.canonicalize`), so that the
+        leading columns are the leading directions; the attributes have the same paths and shapes, ranks may differ.
+      ranks: ``{attribute: {path: columns to use}}``, one number or one for each layer; 0 leaves the attribute out. None uses
+        all.
       dim: at most this many columns on each side; one number, or one for each path.
       tolerance: as in :func:`merge_subspaces`.
 
@@ -169,7 +169,6 @@ def merge_subspaces_by_path(
         if unshared := sorted(set(first) ^ set(by_path)):
             raise InputError(f"{name} and {first_name} have different matrices: only one has {unshared[0]}")
     stacks: dict[str, LowRank] = {}
-    counts: dict[str, np.ndarray] = {}
     widths: dict[str, int] = {}
     for path, subspace in first.items():
         parts = {name: by_path[path] for name, by_path in subspaces.items()}
@@ -185,32 +184,37 @@ def merge_subspaces_by_path(
                     f"ranks of {name} must lie between 0 and {available[name]} in {path}, "
                     f"got {count.min()} to {count.max()}"
                 )
-        stacks[path] = _of_one_rank(list(parts.values()))
-        counts[path] = np.stack([np.broadcast_to(count, part.shape[:-2]) for count in own.values()], axis=-1)
+        stacks[path] = _of_one_rank([_leading(parts[name], count) for name, count in own.items()])
         widths[path] = sum(int(count.max()) for count in own.values())
 
-    def solve(together: LowRank, own: np.ndarray) -> Basis:
-        return _merge(together, jnp.asarray(own.T), tolerance)
+    def solve(together: LowRank, _: np.ndarray) -> Basis:
+        return _merge(together, jnp.full(together.A.shape[:2], together.rank), tolerance)
 
     found = {}
-    for path, basis in solve_in_groups(stacks, counts, solve).items():
+    for path, basis in solve_in_groups(stacks, dict.fromkeys(stacks), solve).items():
         size, most = first[path].shape[-2:], dim[path] if isinstance(dim, Mapping) else dim
         found[path] = jax.tree.map(np.asarray, basis)._cut(*size, *_columns(widths[path], size, most))
     return found
+
+
+def _leading(subspace: LowRank, count: np.ndarray) -> LowRank:
+    """Zeros in all but the first ``count`` (*layers or one) columns: a zero column is no direction."""
+    used = (np.arange(subspace.rank) < count[..., None])[..., None, :]
+    return LowRank(subspace.A * used, subspace.B * used)
 
 
 def _of_one_rank(parts: list[LowRank]) -> LowRank:
     """A (attributes, *layers, n, r), with zero columns for those of a smaller rank."""
     widest = max(part.rank for part in parts)
 
-    def stack(*columns: Array | np.ndarray) -> Array | np.ndarray:
+    def stack(*columns: AnyArray) -> AnyArray:
         xp = namespace(columns)
         return xp.stack([xp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, widest - x.shape[-1])]) for x in columns])
 
     return jax.tree.map(stack, *parts)
 
 
-def _width(name: str, subspace: LowRank, rank: int | Array | np.ndarray | None) -> int:
+def _width(name: str, subspace: LowRank, rank: int | AnyArray | None) -> int:
     """Columns to reserve for an attribute: the largest rank that any layer may use."""
     available = min(subspace.rank, *subspace.shape[-2:])
     if rank is None or is_traced(rank):
@@ -252,7 +256,7 @@ def _merge(stacked: LowRank, counts: Int[Array, " attributes *layers"], toleranc
     )
 
 
-def _orthonormal_union(columns: Float[Array, "*layers n c"], tolerance) -> tuple[Frame, Array]:
+def _orthonormal_union(columns: Float[AnyArray, "*layers n c"], tolerance) -> tuple[Frame, Array]:
     """Left singular vectors of the columns, zero where the singular value is below the tolerance."""
     Q, R = jnp.linalg.qr(columns)
     u, sigma, _ = jnp.linalg.svd(R, full_matrices=False)
@@ -260,7 +264,7 @@ def _orthonormal_union(columns: Float[Array, "*layers n c"], tolerance) -> tuple
     return Frame(matmul(Q, u) * present[..., None, :], present), sigma
 
 
-def project(delta: LowRank, basis: Basis) -> Float[Array | np.ndarray, "*layers D_output D_input"]:
+def project(delta: LowRank, basis: Basis) -> Float[AnyArray, "*layers D_output D_input"]:
     """The M for which Ā M B̄ᵀ is closest to ``delta`` in the Frobenius norm: Āᵀ dW B̄.
 
     Args:
@@ -274,7 +278,7 @@ def project(delta: LowRank, basis: Basis) -> Float[Array | np.ndarray, "*layers 
     return matmul(matmul(basis.A.mT, delta.A), matmul(delta.B.mT, basis.B))
 
 
-def captured_energy(delta: LowRank, basis: Basis, side: Side | None = None) -> Float[Array | np.ndarray, "*layers"]:
+def captured_energy(delta: LowRank, basis: Basis, side: Side | None = None) -> Float[AnyArray, "*layers"]:
     """‖Āᵀ dW B̄‖² / ‖dW‖²: the share of an update's energy, 0 to 1, that lies in the basis. 0 for a zero update.
 
     A random basis would capture about D_output · D_input / (n · m), on one side D_output / n or D_input / m.
@@ -301,7 +305,7 @@ def captured_energy(delta: LowRank, basis: Basis, side: Side | None = None) -> F
     return xp.minimum((frobenius_norm(inside) / _safe(frobenius_norm(delta))) ** 2, 1)
 
 
-def _safe(norm: Float[Array | np.ndarray, "*layers"]) -> Float[Array | np.ndarray, "*layers"]:
+def _safe(norm: Float[AnyArray, "*layers"]) -> Float[AnyArray, "*layers"]:
     """The norm, with 1 in place of 0."""
     return namespace(norm).where(norm > 0, norm, 1)
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from subspace.low_rank import LowRank, at_least_float32
+from subspace.namespace import AnyArray
 from subspace.threads import after
 
 
@@ -47,7 +48,7 @@ def compress(adapters: LowRank) -> Compressed:
     return Compressed(Q_A, Q_B, cores / scale, scale)
 
 
-def _span(columns: Float[Array, "k n r"]) -> tuple[Span | None, Float[Array, "k p r"]]:
+def _span(columns: Float[AnyArray, "k n r"]) -> tuple[Span | None, Float[AnyArray, "k p r"]]:
     """Q with columns_i = Q · coordinates_i, and the coordinates."""
     k, n, r = columns.shape
     if k * r >= n:
@@ -58,7 +59,7 @@ def _span(columns: Float[Array, "k n r"]) -> tuple[Span | None, Float[Array, "k 
     return Span(reflectors, coefficients), jnp.moveaxis(R.reshape(k * r, k, r), 1, 0)
 
 
-def expand(Q: Span | None, coordinates: Float[Array, "p d"]) -> Float[Array, "n d"]:
+def expand(Q: Span | None, coordinates: Float[AnyArray, "p d"]) -> Float[AnyArray, "n d"]:
     """Q · coordinates: back from the span to Rⁿ."""
     if Q is None:
         return coordinates

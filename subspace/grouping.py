@@ -12,11 +12,10 @@ from typing import TypeVar
 
 import jax
 import numpy as np
-from jaxtyping import Array
 
 from subspace.errors import InputError
 from subspace.low_rank import LowRank
-from subspace.namespace import namespace
+from subspace.namespace import AnyArray, namespace
 
 FREE_NUMBERS = 2**22
 """A group may be padded to this many numbers (16 MB in float32) at no price: to compute them costs less than to compile."""
@@ -142,7 +141,7 @@ def _rounded(size: int) -> int:
     return -(-size // step) * step
 
 
-def _grow(factor: Array, rows: int) -> Array:
+def _grow(factor: AnyArray, rows: int) -> AnyArray:
     if factor.shape[-2] == rows:
         return factor  # not a copy
     return namespace(factor).pad(factor, [(0, 0)] * (factor.ndim - 2) + [(0, rows - factor.shape[-2]), (0, 0)])

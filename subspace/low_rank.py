@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from numpy.typing import DTypeLike
 
 from subspace.errors import InputError
-from subspace.namespace import compiled_for_jax, matmul, namespace
+from subspace.namespace import AnyArray, compiled_for_jax, matmul, namespace
 from subspace.threads import after, one_blas_thread
 
 
@@ -32,8 +32,8 @@ class LowRank:
         (2 * x - x[0]).rank          # 32: sums concatenate the factors
     """
 
-    A: Float[Array | np.ndarray, "*layers n r"]
-    B: Float[Array | np.ndarray, "*layers m r"]
+    A: Float[AnyArray, "*layers n r"]
+    B: Float[AnyArray, "*layers m r"]
 
     # NumPy's scalars would otherwise take `np.float32(2) * x` for an array operation
     __array_ufunc__ = None
@@ -67,11 +67,11 @@ class LowRank:
         """The transposed matrices B Aᵀ."""
         return LowRank(self.B, self.A)
 
-    def to_dense(self) -> Float[Array | np.ndarray, "*layers n m"]:
+    def to_dense(self) -> Float[AnyArray, "*layers n m"]:
         """A Bᵀ, multiplied out."""
         return matmul(self.A, self.B.mT)
 
-    def to_numpy(self, dtype: DTypeLike = None) -> LowRank:
+    def to_numpy(self, dtype: DTypeLike | None = None) -> LowRank:
         """The same update on the host, as NumPy's arrays of the type ``dtype`` (None: as they are)."""
         return LowRank(np.asarray(self.A, dtype), np.asarray(self.B, dtype))
 
@@ -107,7 +107,7 @@ class LowRank:
         return self * (1 / namespace(self, factor).asarray(factor))
 
 
-def _beside(x: Array | np.ndarray, y: Array | np.ndarray) -> Array | np.ndarray:
+def _beside(x: AnyArray, y: AnyArray) -> AnyArray:
     """Columns of ``x`` and ``y`` next to each other, with broadcast leading axes."""
     xp, layers = namespace(x, y), np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
     return xp.concatenate([xp.broadcast_to(z, (*layers, *z.shape[-2:])) for z in (x, y)], axis=-1)
@@ -118,7 +118,7 @@ def at_least_float32(x: LowRank) -> LowRank:
     return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), x)
 
 
-def inner_product(x: LowRank, y: LowRank) -> Float[Array | np.ndarray, "*layers"]:
+def inner_product(x: LowRank, y: LowRank) -> Float[AnyArray, "*layers"]:
     """The Frobenius inner product tr(Xᵀ Y) of each pair of matrices, equivalent to ``sum(X * Y)`` of the dense ones.
 
     Costs two r×r' Gram matrices. Between nearly equal updates it loses half of the digits to cancellation; for the length
@@ -137,7 +137,7 @@ def inner_product(x: LowRank, y: LowRank) -> Float[Array | np.ndarray, "*layers"
     return (gram_a * gram_b).sum(axis=(-2, -1))
 
 
-def _norm(x: LowRank) -> Float[Array | np.ndarray, "*layers"]:
+def _norm(x: LowRank) -> Float[AnyArray, "*layers"]:
     xp, core = namespace(x), _core(x)
     largest = xp.max(xp.abs(core), axis=(-2, -1), keepdims=True)
     unit = core / xp.where(largest > 0, largest, 1)  # squares of 1e-25 would underflow in float32
@@ -148,7 +148,7 @@ _norm_with_derivative = jax.custom_jvp(_norm)
 
 
 @_norm_with_derivative.defjvp
-def _norm_jvp(primals: tuple[LowRank], tangents: tuple[LowRank]) -> tuple[Array, Array]:
+def _norm_jvp(primals: tuple[LowRank], tangents: tuple[LowRank]) -> tuple[AnyArray, Array]:
     (x,), (dx,) = primals, tangents
     norm = _norm_with_derivative(x)
     slope = inner_product(x, LowRank(dx.A, x.B)) + inner_product(x, LowRank(x.A, dx.B))
@@ -158,7 +158,7 @@ def _norm_jvp(primals: tuple[LowRank], tangents: tuple[LowRank]) -> tuple[Array,
 _jitted_norm = one_blas_thread(jax.jit(_norm_with_derivative))
 
 
-def _core(x: LowRank) -> Float[Array | np.ndarray, "*layers p q"]:
+def _core(x: LowRank) -> Float[AnyArray, "*layers p q"]:
     """R_A R_Bᵀ, which has the singular values of A Bᵀ: p = min(n, r), q = min(m, r)."""
     x, xp = at_least_float32(x), namespace(x)
     R_A = xp.linalg.qr(x.A, mode="r")
@@ -166,7 +166,7 @@ def _core(x: LowRank) -> Float[Array | np.ndarray, "*layers p q"]:
     return matmul(R_A, R_B.mT)
 
 
-def frobenius_norm(x: LowRank) -> Float[Array | np.ndarray, "*layers"]:
+def frobenius_norm(x: LowRank) -> Float[AnyArray, "*layers"]:
     """‖A Bᵀ‖_F of each matrix, equivalent to ``numpy.linalg.norm(x.to_dense(), axis=(-2, -1))``.
 
     Goes through the QR factors, so that it is exact for differences of nearly equal updates, too. The derivative at a zero
@@ -176,7 +176,7 @@ def frobenius_norm(x: LowRank) -> Float[Array | np.ndarray, "*layers"]:
 
 
 @compiled_for_jax()
-def singular_values(x: LowRank) -> Float[Array | np.ndarray, "*layers p"]:
+def singular_values(x: LowRank) -> Float[AnyArray, "*layers p"]:
     """The p = min(n, m, r) largest singular values of each matrix, in decreasing order; all further ones are zero.
 
     NumPy's factors are computed by NumPy.
@@ -197,7 +197,7 @@ def canonicalize(x: LowRank) -> LowRank:
     return LowRank(U * root, V * root)
 
 
-def orthonormal_factors(x: LowRank) -> tuple[Array | np.ndarray, Array | np.ndarray, Array | np.ndarray]:
+def orthonormal_factors(x: LowRank) -> tuple[AnyArray, AnyArray, AnyArray]:
     """U (..., n, p), Σ (..., p) and V (..., m, p) with A Bᵀ = U diag(Σ) Vᵀ and p = min(n, m, r)."""
     x, xp = at_least_float32(x), namespace(x)
     Q_A, R_A = xp.linalg.qr(x.A)

@@ -14,6 +14,8 @@ from jaxtyping import Array, Float
 
 from subspace.threads import one_blas_thread
 
+AnyArray = Array | np.ndarray
+"""Where NumPy is welcome."""
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -42,6 +44,6 @@ def compiled_for_jax(*static: str) -> Callable[[Callable[P, R]], Callable[P, R]]
     return decorate
 
 
-def matmul(x: Float[Array | np.ndarray, "..."], y: Float[Array | np.ndarray, "..."]):
+def matmul(x: Float[AnyArray, "..."], y: Float[AnyArray, "..."]):
     """The product of (stacks of) matrices (*layers, a, b) and (*layers, b, c), in full precision on accelerators too."""
     return np.matmul(x, y) if namespace(x, y) is np else jnp.matmul(x, y, precision="highest")

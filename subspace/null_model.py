@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from subspace.errors import InputError
-from subspace.namespace import namespace
+from subspace.namespace import AnyArray, namespace
 from subspace.threads import one_blas_thread
 
 
@@ -62,11 +63,11 @@ def _gaussian_triangle(key: PRNGKeyArray, samples: int, rows, columns: int) -> F
 
 
 def null_percentile(
-    measured: Float[Array | np.ndarray, "*layers q"],
-    null: Float[Array | np.ndarray, "samples q"],
+    measured: Float[AnyArray, "*layers q"],
+    null: Float[AnyArray, "samples q"],
     *,
     rounding: float = 0.0,
-) -> Float[Array | np.ndarray, "*layers q"]:
+) -> Float[AnyArray, "*layers q"]:
     """The percentile, 0 to 100, of measured statistics among samples of the null model, each in its own column.
 
     For sorted eigenvalues this compares the smallest with the null's smallest, and so on. Near 0: closer than chance
@@ -85,11 +86,11 @@ def null_percentile(
 
 
 def null_p_value(
-    measured: Float[Array | np.ndarray, "*layers q"],
-    null: Float[Array | np.ndarray, "samples q"],
+    measured: Float[AnyArray, "*layers q"],
+    null: Float[AnyArray, "samples q"],
     *,
     rounding: float = 0.0,
-) -> Float[Array | np.ndarray, "*layers q"]:
+) -> Float[AnyArray, "*layers q"]:
     """Two-sided p-values of "as random": twice the smaller tail, counted with the measured value itself among the samples.
 
     So none is below 2 / (samples + 1). Arguments and errors as in :func:`null_percentile`.
@@ -99,9 +100,7 @@ def null_p_value(
     return xp.minimum(1, 2 * (xp.minimum(up_to, samples - below) + 1) / (samples + 1))
 
 
-def _ranks(
-    measured, null, rounding: float
-) -> tuple[Float[Array | np.ndarray, "..."], Float[Array | np.ndarray, "..."]]:
+def _ranks(measured, null, rounding: float) -> tuple[Float[AnyArray, "..."], Float[AnyArray, "..."]]:
     """Of every measured value (*layers, q), how many samples of its column are below it, and how many are not above it."""
     xp = namespace(measured, null)
     measured, null = xp.asarray(measured), xp.asarray(null)
@@ -110,7 +109,7 @@ def _ranks(
     ordered, columns = xp.sort(null, axis=0), range(null.shape[1])
     dtype = xp.promote_types(measured.dtype, np.float32)
 
-    def rank(values: Array | np.ndarray, side: str) -> Array | np.ndarray:
+    def rank(values: AnyArray, side: Literal["left", "right"]) -> AnyArray:
         if xp is np:
             found = np.stack([np.searchsorted(ordered[:, i], values[..., i], side) for i in columns], axis=-1)
         else:

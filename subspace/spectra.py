@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from subspace.errors import InputError
 from subspace.low_rank import LowRank, singular_values
-from subspace.namespace import namespace
+from subspace.namespace import AnyArray, namespace
 
 SMALLEST_DROP = 0.1
 """A drop is at least a factor of 10^0.1 = 1.26 between neighbouring singular values …"""
@@ -52,7 +52,7 @@ class SpectralPattern:
         return np.asarray(np.array([pattern.name.lower() for pattern in Pattern])[np.asarray(self.code)])
 
 
-def effective_rank(x: LowRank | Float[Array | np.ndarray, "*layers p"]) -> Float[Array | np.ndarray, "*layers"]:
+def effective_rank(x: LowRank | Float[AnyArray, "*layers p"]) -> Float[AnyArray, "*layers"]:
     """(‖W‖_F / ‖W‖_2)² of each matrix or spectrum (supplement 2.2): between 1 and the rank; 0 for a zero matrix.
 
     Args:
@@ -64,7 +64,7 @@ def effective_rank(x: LowRank | Float[Array | np.ndarray, "*layers p"]) -> Float
     return xp.sum((sigma / xp.where(largest > 0, largest, 1)) ** 2, axis=-1)
 
 
-def spectral_pattern(sigma: Float[Array | np.ndarray, "*layers p"], rank: int) -> SpectralPattern:
+def spectral_pattern(sigma: Float[AnyArray, "*layers p"], rank: int) -> SpectralPattern:
     """Name the behaviour of each spectrum: a drop at the adapters' rank, one beyond it, both, or none (Sec. 4.2, Fig. 4).
 
     The rule, on the steps g_j = log10 σ_j − log10 σ_{j+1}:

@@ -16,6 +16,7 @@ from subspace.compression import compress
 from subspace.errors import InputError
 from subspace.grouping import solve_in_groups
 from subspace.low_rank import LowRank
+from subspace.namespace import AnyArray
 from subspace.shared import EPSILON, MAX_ITERATIONS, TOLERANCE, check_options, irls, truncated
 from subspace.threads import after, one_blas_thread
 from subspace.validation import check_dim, check_stacks
@@ -152,7 +153,7 @@ def _stability(
 
         whole_outputs, whole_inputs = fit(jnp.ones(k, cores.dtype))
 
-        def compare(own_counts: Array) -> tuple[Array, Array, Array]:
+        def compare(own_counts: Array) -> tuple[AnyArray, AnyArray, Array]:
             outputs, inputs = fit(own_counts.astype(cores.dtype))
             core_inside = jnp.einsum(
                 "pd,kpq,qe->kde", outputs.columns * used, cores, inputs.columns * used, precision="highest"

@@ -66,7 +66,7 @@ def is_traced(x: object) -> bool:
     return isinstance(x, jax.core.Tracer)
 
 
-def after(x: Array, earlier: Array) -> Array:
+def after(x: Array | np.ndarray, earlier: Array | np.ndarray) -> Array | np.ndarray:
     """``x``, made to depend on ``earlier`` (any shape), so that what is computed from it cannot start before.
 
     An ``optimization_barrier`` would say the same, but XLA's CPU compiler drops it before it schedules. Zero times a

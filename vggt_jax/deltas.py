@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -44,9 +45,9 @@ def linear_delta(x: Float[Array, "*b m"], delta: LowRank) -> Float[Array, "*b n"
     return product(product(x, b), a.mT)
 
 
-def filters(b: Float[Array, "m r"], kernel: int) -> Float[Array, "kernel kernel inputs r"]:
+def filters(b: Float[Array | np.ndarray, "m r"], kernel: int) -> Float[Array, "kernel kernel inputs r"]:
     """The r convolution filters that the columns of B hold, from PyTorch's row order (Cin, kh, kw) to HWIO."""
-    return b.reshape(-1, kernel, kernel, b.shape[-1]).transpose(1, 2, 0, 3)
+    return jnp.asarray(b).reshape(-1, kernel, kernel, b.shape[-1]).transpose(1, 2, 0, 3)
 
 
 def kernel_matrix(kernel: Float[Array, "*stack"], *, conv: bool) -> Float[Array, "*layers n m"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
@@ -18,7 +19,7 @@ def kept(x: Array) -> Array:
     return checkpoint_name(x, _KEPT)
 
 
-def product(x: Float[Array, "*b m"], w: Float[Array, "m n"]) -> Float[Array, "*b n"]:
+def product(x: Float[Array, "*b m"], w: Float[Array | np.ndarray, "m n"]) -> Float[Array, "*b n"]:
     """x W in the type of ``x``.
 
     XLA's CPU backend transposes the first operand of the product that is the gradient with respect to W, and repeats for
@@ -28,7 +29,7 @@ def product(x: Float[Array, "*b m"], w: Float[Array, "m n"]) -> Float[Array, "*b
 
 
 @jax.custom_vjp
-def _product(x: Array, w: Array) -> Array:
+def _product(x: Array, w: Array | np.ndarray) -> Array:
     return jnp.matmul(x, w, precision=HIGHEST)
 
 

@@ -10,7 +10,7 @@ subspaces of Rⁿ have the overlap d / n on average. A direction that a rank-def
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -35,7 +35,8 @@ SAMPLES = 10_000
 LEVEL = 0.05
 """False discovery rate of the verdicts."""
 _ROUNDING = 2e-6
-"""Overlaps that differ by less are equal in float32."""
+"""Overlaps that differ by less are equal in float32, and tied: where dim = n every two subspaces are the same, and nothing can
+be said of them."""
 
 
 class Alignment(enum.IntEnum):
@@ -105,20 +106,19 @@ class Chance:
 
     def percentile(self, overlap: np.ndarray) -> np.ndarray:
         """0 to 100: the share of random pairs with a smaller overlap; ties count half."""
-        return self._against_overlaps(null_percentile, overlap)
+        return np.asarray(null_percentile(*self._columns(overlap), rounding=_ROUNDING))[..., 0]
 
     def distance_percentile(self, distance: np.ndarray) -> np.ndarray:
         """0 to 100: the share of random pairs with a smaller Eq. 4 distance (closer than the measured ones)."""
-        return null_percentile(np.asarray(distance)[..., None], self.eigenvalues[:, :1])[..., 0]
+        return np.asarray(null_percentile(np.asarray(distance)[..., None], self.eigenvalues[:, :1]))[..., 0]
 
     def p_value(self, overlap: np.ndarray) -> np.ndarray:
         """Two-sided, of "as random": twice the smaller tail, counted with the measured value itself among the samples."""
-        return self._against_overlaps(null_p_value, overlap)
+        return np.asarray(null_p_value(*self._columns(overlap), rounding=_ROUNDING))[..., 0]
 
-    def _against_overlaps(self, measure: Callable[..., np.ndarray], overlap: np.ndarray) -> np.ndarray:
-        """What only rounding tells apart is tied: where dim = n every two subspaces are the same, and nothing can be said of
-        them."""
-        return measure(np.asarray(overlap)[..., None], self.overlap[:, None], rounding=_ROUNDING)[..., 0]
+    def _columns(self, overlap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The measured values (…, 1) and the samples (samples, 1)."""
+        return np.asarray(overlap)[..., None], self.overlap[:, None]
 
 
 def draw_chances(sizes: Iterable[tuple[int, int]], seed: int) -> dict[tuple[int, int], Chance]:
