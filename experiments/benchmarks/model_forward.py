@@ -27,7 +27,7 @@ RUNS = 2
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredForward:
     """One case: seconds, GFLOP/s of the forward pass and of a matrix product just after it, bytes of memory."""
 
     compile_s: float
@@ -57,7 +57,7 @@ def report() -> Iterator[str]:
     yield f"  full fine-tuning  {Full().count(config).total:>11,}"
 
 
-def _measure(frames: int, side: int) -> Measured:
+def _measure(frames: int, side: int) -> MeasuredForward:
     graphdef, shapes = nnx.split(abstract_model(replace(VGGTConfig.vggt_1b(), heads=("camera", "depth"))))
 
     @jax.jit
@@ -72,7 +72,7 @@ def _measure(frames: int, side: int) -> Measured:
     compile_s = time.perf_counter() - start
     run_s = min(machine.once(partial(compiled, params, images)) for _ in range(RUNS))
     peak_memory = machine.peak_memory()
-    return Measured(compile_s, run_s, operations / run_s / 1e9, machine.matmul_gflops(4096), peak_memory)
+    return MeasuredForward(compile_s, run_s, operations / run_s / 1e9, machine.matmul_gflops(4096), peak_memory)
 
 
 def random_parameters(shapes: nnx.State) -> nnx.State:

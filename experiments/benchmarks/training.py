@@ -25,7 +25,7 @@ RUNS = 5
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredStep:
     """One step: seconds to compile and to run, operations, GFLOP/s of a matrix product just after it, bytes of memory."""
 
     compile_s: float
@@ -77,7 +77,7 @@ def _head() -> str:
     return "  {:<34} {:>8} {:>9} {:>9} {:>8} {:>10} {:>12}".format(*columns)
 
 
-def _row(name: str, found: Measured, images: int) -> str:
+def _row(name: str, found: MeasuredStep, images: int) -> str:
     speed = found.operations / found.run_s / 1e9
     return (
         f"  {name:<34} {found.compile_s:>6.1f} s {found.run_s * 1e3:>6.0f} ms {images / found.run_s:>9.1f} {speed:>8.0f} "
@@ -94,7 +94,7 @@ class Case(NamedTuple):
     """As one program even on a CPU."""
 
 
-def measure(config: VGGTConfig, make_maker: Callable[[VGGTConfig], Maker], case: Case, runs: int) -> Measured:
+def measure(config: VGGTConfig, make_maker: Callable[[VGGTConfig], Maker], case: Case, runs: int) -> MeasuredStep:
     """A step on a model with random weights, in this process.
 
     Args:
@@ -109,7 +109,7 @@ def measure(config: VGGTConfig, make_maker: Callable[[VGGTConfig], Maker], case:
     step = _prepare(adapter, case)
     first_s = machine.once(step)
     run_s = min(machine.once(step) for _ in range(runs))
-    return Measured(first_s - run_s, run_s, operations, machine.matmul_gflops(4096), machine.peak_memory())
+    return MeasuredStep(first_s - run_s, run_s, operations, machine.matmul_gflops(4096), machine.peak_memory())
 
 
 def alternate(

@@ -11,7 +11,7 @@
 ``scale``          how the paper's ranks and dimensions become those of a preset
 ``plan``           the runs that tables and seeds need, each once, and what they cost
 ``inputs``         the tasks' data sets and the attributes' subspaces
-``steps``          what comes next, as pure states: learning rates to compare on validation scenes, then runs
+``actions``        what comes next, as pure states: learning rates to compare on validation scenes, then runs
 ``schedule``       the loop that works a plan off
 ``execution``      one job: fine-tune, evaluate, and a record of it
 ``workers``        where jobs are done: here, or several at a time in processes of their own

@@ -20,7 +20,7 @@ from experiments.tasks import prepare
 
 
 @dataclass(frozen=True)
-class Inputs:
+class RunInputs:
     """Makes what is missing and finds the rest in the store."""
 
     settings: Settings

@@ -9,7 +9,7 @@ from experiments.data.manifest import Split
 from experiments.evaluation.results import METRICS
 from experiments.finetuning.methods import METHODS
 from experiments.presets import Scale
-from experiments.reproduction.rows import Row, Table
+from experiments.reproduction.rows import PaperTable, Row
 from experiments.reproduction.scale import scaled
 
 BASE_MODEL = "VGGT"
@@ -27,7 +27,7 @@ BETTER = {metric.name: metric.better for metric in METRICS}
 """Metric → 1 where larger is better, −1 where smaller is."""
 
 
-def row_label(row: Row, table: Table, scale: Scale) -> str:
+def row_label(row: Row, table: PaperTable, scale: Scale) -> str:
     """A row's name with the sizes that it has at a scale: ``LoRA (rank=2)``, ``Ours (d=8)``, ``r=8 (d=1)``."""
     if row.method is None:
         return BASE_MODEL
@@ -42,8 +42,8 @@ def metric_title(metric: str) -> str:
     return f"{METRIC_NAMES[metric]} {'↑' if BETTER[metric] > 0 else '↓'}"
 
 
-def _name(row: Row, method: str, table: Table, scale: Scale) -> str:
-    match table.differs_in:
+def _name(row: Row, method: str, table: PaperTable, scale: Scale) -> str:
+    match table.named_by:
         case "mined_rank":
             return f"r={scaled(scale, row.mined_rank or scale.mined_rank)}"
         case "allocation":
@@ -51,4 +51,4 @@ def _name(row: Row, method: str, table: Table, scale: Scale) -> str:
         case "method":
             return _HEADS if row.part == "heads" else METHODS[method].label
         case _:
-            assert_never(table.differs_in)
+            assert_never(table.named_by)

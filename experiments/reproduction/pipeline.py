@@ -10,14 +10,14 @@ from experiments.models import load_base
 from experiments.presets import PRESETS
 from experiments.process.reporting import SILENT, Reporter
 from experiments.reproduction.claims import Finding, examine
-from experiments.reproduction.inputs import Inputs
+from experiments.reproduction.inputs import RunInputs
 from experiments.reproduction.plan import Plan, Run
 from experiments.reproduction.record_folder import RecordFolder
 from experiments.reproduction.records import RunRecord, read_searches
 from experiments.reproduction.results import PAGE, check_folder, write_results
 from experiments.reproduction.schedule import Schedule
 from experiments.reproduction.settings import Settings
-from experiments.reproduction.tables import Measured, measure
+from experiments.reproduction.tables import MeasuredTable, measure
 from experiments.reproduction.workers import Workers
 
 
@@ -29,7 +29,7 @@ class Reproduced:
     """Folder of the tables, the page and the records."""
     page: Path
     """Page with all tables and claims that the folder has records for."""
-    tables: tuple[Measured, ...]
+    tables: tuple[MeasuredTable, ...]
     """The tables that were asked for, with all seeds that the folder has records for."""
     findings: tuple[Finding, ...]
     """What the runs say about the claims that these tables make."""
@@ -59,7 +59,7 @@ def reproduce(
     base = load_base(settings.base_weights, preset.rendering.resolution, preset.training)
     settings.records.mkdir(parents=True, exist_ok=True)  # now, not after the first run
     records = RecordFolder(plan, base.label, settings.records, settings.overwrite)
-    schedule = Schedule(records, Inputs(settings, reporter), reporter)
+    schedule = Schedule(records, RunInputs(settings, reporter), reporter)
     if settings.overwrite:  # which shows what records are of other data
         schedule.register_data()
     shown, done = records.collected()

@@ -10,12 +10,12 @@ from experiments.data.manifest import Split, Task
 from experiments.finetuning.methods import METHODS
 from experiments.mining.allocation import Allocation
 from experiments.presets import Scale
-from experiments.reproduction.rows import PATTERNS, TABLES, Part, Row, Table, TableName
+from experiments.reproduction.rows import PATTERNS, TABLES, ModelPart, PaperTable, Row, TableName
 from experiments.reproduction.search import first_rates
 from experiments.scenes.schema import Attribute, Setting
 from vggt_jax.patterns import HEADS
 
-_PARTS: Mapping[tuple[str, ...], Part] = {patterns: part for part, patterns in PATTERNS.items()}
+_PARTS: Mapping[tuple[str, ...], ModelPart] = {patterns: part for part, patterns in PATTERNS.items()}
 
 
 class Search(NamedTuple):
@@ -23,7 +23,7 @@ class Search(NamedTuple):
 
     task: Task
     method: str
-    part: Part = "all"
+    part: ModelPart = "all"
 
     @property
     def variant(self) -> str:
@@ -54,7 +54,7 @@ class Run:
     size: int
     """Rank or dimension in the paper's numbers; 0 for what has none."""
     matrices: tuple[str, ...]
-    """Patterns of the matrices that the method changes: those of a :data:`~experiments.reproduction.rows.Part`."""
+    """Patterns of the matrices that the method changes: those of a :data:`~experiments.reproduction.rows.ModelPart`."""
     plain: tuple[str, ...]
     """Patterns of the matrices that get a plain LoRA beside an M."""
     subspaces: Subspaces | None
@@ -65,7 +65,7 @@ class Run:
     """Seed of what is drawn and of the order of the data."""
 
     @property
-    def part(self) -> Part:
+    def part(self) -> ModelPart:
         """The part of the model that the method changes."""
         return _PARTS[self.matrices]
 
@@ -87,11 +87,11 @@ class Run:
         return None if self.method is None else Search(self.task, self.method, self.part)
 
 
-def _joined(name: str, part: Part) -> str:
+def _joined(name: str, part: ModelPart) -> str:
     return name if part == "all" else f"{name}_{part}"
 
 
-def run_of(row: Row, table: Table, scale: Scale, seed: int) -> Run:
+def run_of(row: Row, table: PaperTable, scale: Scale, seed: int) -> Run:
     """The run behind a row."""
     subspaces = None
     options = {} if row.method is None else METHODS[row.method].options
@@ -113,7 +113,7 @@ def run_of(row: Row, table: Table, scale: Scale, seed: int) -> Run:
 class Plan:
     """Everything that some tables need for some seeds."""
 
-    tables: tuple[Table, ...]
+    tables: tuple[PaperTable, ...]
     seeds: tuple[int, ...]
     scale: Scale
 

@@ -16,7 +16,7 @@ from subspace.errors import InputError
 
 SHEETS, RATES = "data", "rates"
 """What the names of files begin with that are no runs' records: data sheets, and searches of a learning rate."""
-Kind = TypeVar("Kind", bound=msgspec.Struct)
+Stored = TypeVar("Stored", bound=msgspec.Struct)
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,7 +92,7 @@ def search_file(folder: Path, search: Search) -> Path:
     return folder / f"{RATES}_{search.task}_{search.variant}.json"
 
 
-def read(path: Path, kind: type[Kind]) -> Kind | None:
+def read(path: Path, kind: type[Stored]) -> Stored | None:
     """A :class:`RunRecord`, :class:`RateSearch` or :class:`~experiments.reproduction.data_sheets.DataSheet`, None without one.
 
     Raises:

@@ -15,13 +15,13 @@ from experiments.reproduction.labels import METRIC_NAMES, SPLIT_NAMES, row_label
 from experiments.reproduction.plan import Plan
 from experiments.reproduction.records import RateSearch, run_files
 from experiments.reproduction.rows import TABLES, TableName
-from experiments.reproduction.tables import Measured, Records, csv_of, latex, markdown, measure
+from experiments.reproduction.tables import MeasuredTable, Records, csv_of, latex, markdown, measure
 from experiments.storage.files import write_bytes
 from subspace.errors import InputError
 
 PAGE = "README.md"
 _TEMPLATE = "page.md.jinja"
-_FORMATS: Mapping[str, Callable[[Measured], str]] = {"md": markdown, "tex": latex, "csv": csv_of}
+_FORMATS: Mapping[str, Callable[[MeasuredTable], str]] = {"md": markdown, "tex": latex, "csv": csv_of}
 _WORDS: Mapping[Reading, str] = {"holds": "yes", "opposite": "no, the opposite", "undecided": "undecided"}
 
 
@@ -88,7 +88,7 @@ def _table_file(name: TableName, suffix: str) -> str:
 
 def _page(
     plan: Plan,
-    measured: Sequence[Measured],
+    measured: Sequence[MeasuredTable],
     findings: Sequence[Finding],
     records: Records,
     searches: Sequence[RateSearch],

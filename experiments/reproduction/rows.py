@@ -13,11 +13,11 @@ from experiments.scenes.schema import Attribute, Setting
 from vggt_jax.patterns import HEADS
 
 TableName = Literal["1", "2", "3", "4", "5", "s1"]
-Part = Literal["all", "blocks", "heads"]
+ModelPart = Literal["all", "blocks", "heads"]
 """What a method changes: every matrix that can be adapted, those of the transformer blocks, or those of the heads."""
-PATTERNS: Mapping[Part, tuple[str, ...]] = {"all": ("*",), "blocks": ("aggregator.*",), "heads": HEADS}
+PATTERNS: Mapping[ModelPart, tuple[str, ...]] = {"all": ("*",), "blocks": ("aggregator.*",), "heads": HEADS}
 """Part → patterns of its matrices, as :mod:`experiments.finetuning` takes them."""
-Difference = Literal["method", "mined_rank", "allocation"]
+NamedBy = Literal["method", "mined_rank", "allocation"]
 """What the rows of a table differ in, sizes aside."""
 
 
@@ -33,7 +33,7 @@ class Row:
     """r of the adapters that the subspaces were mined from; None is that of the main tables."""
     allocation: Allocation = "uniform"
     """How directions are spent on the layers, of subspace."""
-    part: Part = "all"
+    part: ModelPart = "all"
     """Part of the model that the method changes; with subspace and psv, the part that gets an M."""
 
     @property
@@ -43,7 +43,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class PaperTable:
     """A table: a task, test sets and rows."""
 
     name: TableName
@@ -60,7 +60,7 @@ class Table:
     """Setting in which these subspaces were mined."""
     rows: tuple[Row, ...]
     """The lines, in the paper's order."""
-    differs_in: Difference = "method"
+    named_by: NamedBy = "method"
     """What its rows are called by."""
 
 
@@ -79,11 +79,11 @@ def _each(make: Callable[..., Row], sizes: Iterable[int], **settings: Any) -> tu
 
 
 # What a table costs is printed before it starts (plan.describe); what it should show:
-TABLES: Mapping[TableName, Table] = {
+TABLES: Mapping[TableName, PaperTable] = {
     table.name: table
     for table in (
         # Two attributes' subspaces beat all baselines on flat prints with a fifth of LoRA's parameters; PiSSA overfits.
-        Table(
+        PaperTable(
             "1",
             "Printed faces under a micro-baseline",
             "faces",
@@ -100,7 +100,7 @@ TABLES: Mapping[TableName, Table] = {
             ),
         ),
         # Four attributes' subspaces improve with d and lead at d = 64, in and out of domain; LoRA and PiSSA overfit as r grows.
-        Table(
+        PaperTable(
             "2",
             "Clothed humans, eight views on a circle",
             "humans",
@@ -117,7 +117,7 @@ TABLES: Mapping[TableName, Table] = {
             ),
         ),
         # At equal numbers of parameters (M on the blocks, plain LoRA on the heads) ours is ahead of LoRA, AdaLoRA behind.
-        Table(
+        PaperTable(
             "3",
             "Transparent objects",
             "glass",
@@ -134,7 +134,7 @@ TABLES: Mapping[TableName, Table] = {
             ),
         ),
         # Mined directions are better than the weights' leading singular vectors; clearest where there are few.
-        Table(
+        PaperTable(
             "4",
             "Mined directions or principal singular vectors",
             "humans",
@@ -144,7 +144,7 @@ TABLES: Mapping[TableName, Table] = {
             (*_each(psv, (32, 64, 128, 256)), CONTROL, *_each(ours, (8, 16, 32, 64))),
         ),
         # The rank of the adapters that are mined hardly matters.
-        Table(
+        PaperTable(
             "5",
             "Subspaces mined from adapters of two ranks",
             "humans",
@@ -158,7 +158,7 @@ TABLES: Mapping[TableName, Table] = {
             "mined_rank",
         ),
         # The same d in every layer is as good as d by effective rank.
-        Table(
+        PaperTable(
             "s1",
             "The same dimension in every layer, or by effective rank",
             "humans",

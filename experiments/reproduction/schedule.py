@@ -10,12 +10,12 @@ from typing import Any
 
 from experiments.data.manifest import Split, Task
 from experiments.process.reporting import SILENT, Reporter
+from experiments.reproduction.actions import Action, MakeRecord, PlanState, TryRate
 from experiments.reproduction.execution import Job
-from experiments.reproduction.inputs import Inputs
+from experiments.reproduction.inputs import RunInputs
 from experiments.reproduction.plan import Run, Subspaces
 from experiments.reproduction.record_folder import RecordFolder
 from experiments.reproduction.records import RunRecord
-from experiments.reproduction.steps import MakeRecord, State, Step, TryRate
 from experiments.reproduction.workers import Workers
 
 
@@ -25,7 +25,7 @@ class Schedule:
 
     records: RecordFolder
     """Folder of records, with the plan."""
-    inputs: Inputs
+    inputs: RunInputs
     """Maker of data sets and subspaces."""
     reporter: Reporter = SILENT
     """Gets a line when a learning rate is chosen."""
@@ -45,23 +45,23 @@ class Schedule:
         """
         found = self.records.found()
         state = self._first_state(found)
-        busy: dict[Future[Any], Step] = {}
+        busy: dict[Future[Any], Action] = {}
         while True:
-            while len(busy) < at_once and (step := state.next_step) is not None:
-                busy[self._begin(workers, step)] = step
-                state = state.begun(step)
+            while len(busy) < at_once and (action := state.next_action) is not None:
+                busy[self._begin(workers, action)] = action
+                state = state.begun(action)
             if not busy:
                 return
             done = wait(busy, return_when=FIRST_COMPLETED).done
             for future in [future for future in busy if future in done]:
-                step = busy.pop(future)
-                if isinstance(step, TryRate):
-                    state = self._tried(state, step, future.result())
+                action = busy.pop(future)
+                if isinstance(action, TryRate):
+                    state = self._tried(state, action, future.result())
                     continue
-                found[step.run] = future.result()
+                found[action.run] = future.result()
                 self.records.check_data(found)
-                self.records.keep(step.run, found[step.run])
-                yield step.run, found[step.run]
+                self.records.keep(action.run, found[action.run])
+                yield action.run, found[action.run]
 
     def register_data(self) -> None:
         """Make the data of the plan's tasks now, and not when they are first needed."""
@@ -71,27 +71,27 @@ class Schedule:
             for split in splits:
                 self._dataset(task, split)
 
-    def _first_state(self, found: dict[Run, RunRecord]) -> State:
+    def _first_state(self, found: dict[Run, RunRecord]) -> PlanState:
         plan = self.records.plan
         searches = dict.fromkeys(run.search for run in plan.runs if run not in found and run.search is not None)
         rates = {search: self.records.chosen(search) for search in searches}
-        return State.at_first(plan, found, {search: rate for search, rate in rates.items() if rate is not None})
+        return PlanState.at_first(plan, found, {search: rate for search, rate in rates.items() if rate is not None})
 
-    def _tried(self, state: State, step: TryRate, loss: float) -> State:
+    def _tried(self, state: PlanState, action: TryRate, loss: float) -> PlanState:
         """What follows, with the search written down if it is over."""
-        tried = {**state.searches[step.search].losses, step.rate: loss}
-        state = state.tried(step, loss)
-        if step.search in state.chosen:
-            found = self.records.keep_search(step.run, tried)
+        tried = {**state.searches[action.search].losses, action.rate: loss}
+        state = state.tried(action, loss)
+        if action.search in state.chosen:
+            found = self.records.keep_search(action.run, tried)
             self.reporter.info(
-                f"{step.search.task}, {step.search.variant}: of the learning rates {', '.join(found.losses)}, "
+                f"{action.search.task}, {action.search.variant}: of the learning rates {', '.join(found.losses)}, "
                 f"{found.chosen:g} is the best"
             )
         return state
 
-    def _begin(self, workers: Workers, step: Step) -> Future[Any]:
-        job = self._job(step.run, step.rate)
-        return workers.record(job) if isinstance(step, MakeRecord) else workers.validation_loss(job)
+    def _begin(self, workers: Workers, action: Action) -> Future[Any]:
+        job = self._job(action.run, action.rate)
+        return workers.record(job) if isinstance(action, MakeRecord) else workers.validation_loss(job)
 
     def _job(self, run: Run, rate: float | None) -> Job:
         """With what it needs made, if it is not there."""

@@ -15,7 +15,7 @@ from experiments.reproduction.labels import BETTER, SPLIT_NAMES, metric_title, r
 from experiments.reproduction.paper import printed
 from experiments.reproduction.plan import Run, run_of
 from experiments.reproduction.records import RunRecord, scene_means
-from experiments.reproduction.rows import Row, Table
+from experiments.reproduction.rows import PaperTable, Row
 
 Records = Mapping[Run, RunRecord]
 _LENGTH: Mapping[Task, tuple[float, str]] = {"faces": (1e3, "mm"), "humans": (1e2, "cm"), "glass": (1e2, "cm")}
@@ -57,10 +57,10 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredTable:
     """A table with what was measured so far."""
 
-    table: Table
+    table: PaperTable
     """The paper's table."""
     scale: Scale
     """What the paper's sizes became."""
@@ -91,7 +91,7 @@ class Measured:
         return {row: rank for rank, row in enumerate(order[:2], start=1)} if len(order) > 1 else {}
 
 
-def measure(table: Table, scale: Scale, seeds: Sequence[int], records: Records) -> Measured:
+def measure(table: PaperTable, scale: Scale, seeds: Sequence[int], records: Records) -> MeasuredTable:
     """The lines of a table, with the records that there are."""
     columns = tuple(
         Column(split, metric, *(_LENGTH[table.task] if metric in ("accuracy", "completeness") else (100.0, "%")))
@@ -99,22 +99,22 @@ def measure(table: Table, scale: Scale, seeds: Sequence[int], records: Records) 
         for metric in metrics
     )
     lines = [Line(row, tuple(records_of(row, table, scale, seeds, records))) for row in table.rows]
-    return Measured(table, scale, columns, tuple(lines))
+    return MeasuredTable(table, scale, columns, tuple(lines))
 
 
-def records_of(row: Row, table: Table, scale: Scale, seeds: Sequence[int], records: Records) -> list[RunRecord]:
+def records_of(row: Row, table: PaperTable, scale: Scale, seeds: Sequence[int], records: Records) -> list[RunRecord]:
     """A row's records, of the seeds that are there."""
     runs = dict.fromkeys(run_of(row, table, scale, seed) for seed in seeds)
     return [records[run] for run in runs if run in records]
 
 
-def markdown(measured: Measured) -> str:
+def markdown(measured: MeasuredTable) -> str:
     """A table for GitHub: ours, then the paper's figures of the row that ours stands for, if there is one."""
     cells = _cells(measured, lambda text, rank: {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(rank, text), " ± ")
     return "\n".join("| " + " | ".join(row) + " |" for row in [*_heading(measured), *cells]) + "\n"
 
 
-def latex(measured: Measured) -> str:
+def latex(measured: MeasuredTable) -> str:
     r"""A ``tabular`` for the package booktabs: best bold, second best underlined."""
     marks = {1: r"\textbf{%s}", 2: r"\underline{%s}"}
     cells = _cells(measured, lambda text, rank: marks.get(rank, "%s").replace("%s", text), r"$\,\pm\,$")
@@ -128,7 +128,7 @@ def latex(measured: Measured) -> str:
     return "\n".join([*body, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def csv_of(measured: Measured) -> str:
+def csv_of(measured: MeasuredTable) -> str:
     """One line for each method, seed, test set and metric, in SI units and shares; the paper's rows have seed "paper"."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -149,14 +149,14 @@ def csv_of(measured: Measured) -> str:
     return buffer.getvalue()
 
 
-def _heading(measured: Measured) -> tuple[list[str], list[str]]:
+def _heading(measured: MeasuredTable) -> tuple[list[str], list[str]]:
     ours = [f"{SPLIT_NAMES[column.split]} {metric_title(column.metric)} ({column.unit})" for column in measured.columns]
     paper = [f"paper: {metric_title(column.metric)}" for column in measured.columns]
     titles = ["method", "trained", "min", *ours, "paper's row", *paper]
     return titles, ["---", *["--:"] * (len(titles) - 1)]
 
 
-def _cells(measured: Measured, mark: Callable[[str, int], str], plus_minus: str) -> Iterator[list[str]]:
+def _cells(measured: MeasuredTable, mark: Callable[[str, int], str], plus_minus: str) -> Iterator[list[str]]:
     ranking = {column: measured.ranking(column) for column in measured.columns}
     blank = [_MISSING] * (1 + len(measured.columns))
     for line in measured.lines:

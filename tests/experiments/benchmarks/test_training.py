@@ -22,7 +22,7 @@ def test_the_table_says_how_many_times_as_fast(monkeypatch):
         if function is alternate:
             assert list(arguments[2].values()) == [1, 1, training.K]
             return [2.0, 5.0, 3.0]
-        return training.Measured(1.0, 2.0, 8e9, 40.0, 2**30)
+        return training.MeasuredStep(1.0, 2.0, 8e9, 40.0, 2**30)
 
     monkeypatch.setattr(training.machine, "in_own_process", answers)
     said = "\n".join(training.report())

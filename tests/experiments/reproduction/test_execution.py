@@ -17,7 +17,7 @@ from tests.experiments.reproduction.planted import plan
 from vggt_jax.parameters import ParameterCount
 
 
-class Measured(SimpleNamespace):
+class MeasuredTable(SimpleNamespace):
     def row(self):
         return {metric.name: 0.123456789 for metric in METRICS}
 
@@ -44,7 +44,7 @@ def calls(monkeypatch):
 
     def evaluate(predict, dataset, views, mask):
         made.append((dataset.name, views, mask))
-        scenes = {("dataset_00", f"scene_{i:04d}"): Measured() for i in range(3)}
+        scenes = {("dataset_00", f"scene_{i:04d}"): MeasuredTable() for i in range(3)}
         return Results(scenes, {}, {"dataset_00": views})
 
     def dataset(folder):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from experiments.reproduction import inputs
-from experiments.reproduction.inputs import Inputs
+from experiments.reproduction.inputs import RunInputs
 from experiments.reproduction.plan import Subspaces
 from experiments.reproduction.settings import Settings
 
@@ -33,15 +33,15 @@ def test_the_users_data_are_taken_where_they_are_there(tmp_path, asked):
     own = tmp_path / "mine" / "glass" / "test" / "dataset_00"
     own.mkdir(parents=True)
     settings = Settings(data=tmp_path / "mine", store=tmp_path)
-    assert Inputs(settings).dataset("glass", "test") == own and not asked
-    assert Inputs(settings).dataset("glass", "train").parts[-2:] == ("train", "dataset_00")
+    assert RunInputs(settings).dataset("glass", "test") == own and not asked
+    assert RunInputs(settings).dataset("glass", "train").parts[-2:] == ("train", "dataset_00")
     (wanted,) = asked
     assert (wanted.task, wanted.split, wanted.scenes, wanted.store) == ("glass", "train", 48, tmp_path)
 
 
 def test_only_what_was_rendered_is_told(tmp_path, asked):
     said = []
-    made = Inputs(Settings(store=tmp_path, workers=3), SimpleNamespace(info=said.append))  # pyright: ignore[reportArgumentType]
+    made = RunInputs(Settings(store=tmp_path, workers=3), SimpleNamespace(info=said.append))  # pyright: ignore[reportArgumentType]
     for split in ("test", "train"):
         made.dataset("humans", split)
     assert len(said) == 1 and "1 scenes of humans train" in said[0]
@@ -50,7 +50,7 @@ def test_only_what_was_rendered_is_told(tmp_path, asked):
 
 def test_every_attribute_is_mined_from_adapters_of_the_rank_that_is_wanted(tmp_path, asked):
     wanted = Subspaces(("texture", "geometry"), "micro_baseline", 16)
-    found = Inputs(Settings(store=tmp_path, weights="my weights")).subspaces(wanted)
+    found = RunInputs(Settings(store=tmp_path, weights="my weights")).subspaces(wanted)
     assert [path.name for path in found] == ["texture", "geometry"] and all(path.is_absolute() for path in found)
     assert {(each.setting, each.training.rank, each.dim, each.k) for each in asked} == {("micro_baseline", 2, 8, 5)}
     assert {(each.weights, each.store) for each in asked} == {("my weights", tmp_path)}

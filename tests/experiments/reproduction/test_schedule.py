@@ -24,7 +24,7 @@ from tests.experiments.reproduction.planted import plan
 BEST_RATE = 5e-4
 
 
-class Inputs:
+class RunInputs:
     """Of no content; notes what is asked for."""
 
     def __init__(self):
@@ -75,7 +75,7 @@ def records_in(tmp_path, wanted, base="nano (ab)", **more):
 
 
 def make(tmp_path, wanted, inputs=None, **more):
-    return Schedule(records_in(tmp_path, wanted, **more), inputs or Inputs())
+    return Schedule(records_in(tmp_path, wanted, **more), inputs or RunInputs())
 
 
 def go(tmp_path, wanted, at_once=1):
@@ -133,7 +133,7 @@ def test_without_a_choice_of_rates_nothing_is_searched(tmp_path):
 
 def test_a_job_has_the_folders_of_its_run_and_nothing_is_made_that_no_run_needs(tmp_path):
     wanted = plan("5", "s1")
-    inputs, workers = Inputs(), Done(wanted.scale)
+    inputs, workers = RunInputs(), Done(wanted.scale)
     list(make(tmp_path, wanted, inputs)(workers, 1))
     job = next(job for job in workers.recorded if job.run.subspaces.mined_rank == 16)
     assert job.training == Path("humans/train")
@@ -229,7 +229,7 @@ def test_records_of_different_data_are_refused_without_a_sheet_too(tmp_path):
 
 def another(tmp_path, wanted, sheet):
     """A schedule on another machine, whose data sets have this sheet."""
-    inputs = Inputs()
+    inputs = RunInputs()
     inputs.sheet = lambda folder: sheet
     return make(tmp_path, wanted, inputs)
 
@@ -357,7 +357,7 @@ def test_what_was_made_from_other_settings_is_run_again_when_asked_to_be_replace
     other = records_in(tmp_path, wanted, "other", overwrite=True)
     assert other.found() == {} and other.collected()[1] == {}
     workers = Done(wanted.scale)
-    found = dict(Schedule(folder, Inputs())(workers, 1))
+    found = dict(Schedule(folder, RunInputs())(workers, 1))
     assert [run.name for run in found] == ["glass_base"] and folder.found().keys() == set(wanted.runs)
 
 
@@ -366,7 +366,7 @@ def test_what_is_of_other_data_is_run_again_when_asked_to_be_replaced(tmp_path):
     for wanted in (seed_0, seed_1):
         dict(make(tmp_path, wanted)(Hashed(wanted.scale), 1))
     new = planted.sheet("ef", depth=2.1)
-    inputs, workers = Inputs(), Hashed(seed_0.scale)
+    inputs, workers = RunInputs(), Hashed(seed_0.scale)
     inputs.sheet, workers.sha256 = lambda folder: new, "ef"
     schedule = make(tmp_path, seed_0, inputs, overwrite=True)
     schedule.register_data()

@@ -76,6 +76,6 @@ def test_processes_end_with_a_command_that_is_killed(tmp_path):
 
 def has_ended(process):
     try:
-        return "State:\tZ" in Path(f"/proc/{process}/status").read_text()
+        return "PlanState:\tZ" in Path(f"/proc/{process}/status").read_text()
     except FileNotFoundError:
         return True

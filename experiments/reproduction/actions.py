@@ -1,4 +1,4 @@
-"""What comes next: pure states of a plan that is being worked off, and the steps between them."""
+"""What comes next: pure states of a plan that is being worked off, and the actions between them."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class MakeRecord:
     """Peak learning rate; None where nothing is trained."""
 
 
-Step = TryRate | MakeRecord
+Action = TryRate | MakeRecord
 
 
 @dataclass(frozen=True)
-class State:
+class PlanState:
     """What has not begun yet, and the searches of learning rates that it waits for; its methods return what it becomes."""
 
     order: Mapping[Run, int]
@@ -50,8 +50,8 @@ class State:
     """Search → its rate, of those that are over."""
 
     @classmethod
-    def at_first(cls, plan: Plan, finished: Collection[Run], chosen: Mapping[Search, float]) -> State:
-        """Before the first step.
+    def at_first(cls, plan: Plan, finished: Collection[Run], chosen: Mapping[Search, float]) -> PlanState:
+        """Before the first action.
 
         Args:
             plan: what is wanted.
@@ -68,10 +68,10 @@ class State:
         return cls({run: place for place, run in enumerate(runs)}, waiting, open_searches, plan.searches, chosen)
 
     @property
-    def next_step(self) -> Step | None:
-        """The step to begin next: whichever of a run and a rate to try comes first in the plan.
+    def next_action(self) -> Action | None:
+        """The action to begin next: whichever of a run and a rate to try comes first in the plan.
 
-        None where all that is left waits for steps that have begun.
+        None where all that is left waits for actions that have begun.
         """
         ready = self._next_run()
         trial = self._next_trial()
@@ -79,23 +79,23 @@ class State:
             return ready
         return trial
 
-    def begun(self, step: Step) -> State:
-        """``step`` is under way."""
-        match step:
+    def begun(self, action: Action) -> PlanState:
+        """``action`` is under way."""
+        match action:
             case TryRate(search, _, rate):
                 return replace(self, searches={**self.searches, search: self.searches[search].begun(rate)})
             case MakeRecord(run):
                 return replace(self, waiting=tuple(other for other in self.waiting if other != run))
 
-    def tried(self, step: TryRate, loss: float) -> State:
-        """``step`` came to ``loss``; a search that needs a rate beyond its first ones goes on before the others."""
-        after = self.searches[step.search].report(step.rate, loss)
-        others = {search: each for search, each in self.searches.items() if search != step.search}
+    def tried(self, action: TryRate, loss: float) -> PlanState:
+        """``action`` came to ``loss``; a search that needs a rate beyond its first ones goes on before the others."""
+        after = self.searches[action.search].report(action.rate, loss)
+        others = {search: each for search, each in self.searches.items() if search != action.search}
         if after.chosen is not None:
-            return replace(self, searches=others, chosen={**self.chosen, step.search: after.chosen})
+            return replace(self, searches=others, chosen={**self.chosen, action.search: after.chosen})
         if after.has_first:
-            return replace(self, searches={step.search: after, **others})
-        return replace(self, searches={**self.searches, step.search: after})
+            return replace(self, searches={action.search: after, **others})
+        return replace(self, searches={**self.searches, action.search: after})
 
     def _next_run(self) -> MakeRecord | None:
         for run in self.waiting:
