@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -82,11 +83,22 @@ def write_bytes(target: Path, content: bytes | memoryview, *, durable: bool = Fa
         content: all of it.
         durable: wait until it is on the disk, so that the file is whole even after a power cut.
     """
-    with new_path(target) as new:
-        new.write_bytes(content)
+    target = Path(os.path.realpath(target))  # no hidden folder, which would take longer than a small file
+    _make_parent(target)
+    hidden = target.with_name(f".{target.name}.{secrets.token_hex(4)}{_PARTIAL}")
+    descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        _lock(descriptor)
+        _clear(target, hidden)
+        hidden.write_bytes(content)
         if durable:
-            with new.open("rb") as file:
-                os.fsync(file.fileno())
+            os.fsync(descriptor)
+        hidden.replace(target)
+    except BaseException:
+        hidden.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
 
 
 def remove(path: Path) -> None:
@@ -97,9 +109,9 @@ def remove(path: Path) -> None:
 
 def remove_partial(folder: Path) -> None:
     """Delete what killed processes left in ``folder``, if that exists; what others are writing there stays."""
-    for left in list(folder.iterdir()) if folder.is_dir() else []:
+    for left in os.listdir(folder) if folder.is_dir() else []:
         if (name := _name(left)) is not None:
-            _is_alive(left, folder / name)
+            _is_alive(folder / left, folder / name)
 
 
 def check_absent(target: Path) -> None:
@@ -111,19 +123,33 @@ def check_absent(target: Path) -> None:
 @contextmanager
 def _hidden_folder(target: Path, alone: bool) -> Iterator[Path]:
     """A locked empty folder beside ``target``; what dead processes left there is cleared away."""
+    _make_parent(target)
+    hidden, descriptor = _locked_folder(target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        hidden, descriptor = _locked_folder(target)
-    except OSError as error:
-        raise OSError(error.errno, f"nothing can be written here: {error.strerror}", str(target.parent)) from error
-    try:
-        for other in target.parent.iterdir():
-            if other != hidden and _name(other) == target.name and _is_alive(other, target) and alone:
-                raise FileExistsError(errno.EEXIST, "another process is writing it", str(target))
+        if _clear(target, hidden) and alone:
+            raise FileExistsError(errno.EEXIST, "another process is writing it", str(target))
         yield hidden
     finally:
-        shutil.rmtree(hidden, ignore_errors=True)
-        os.close(descriptor)
+        os.close(descriptor)  # first, as closing what is removed takes the system milliseconds
+        try:
+            hidden.rmdir()  # it is empty if all went well and no folder was replaced
+        except OSError:
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _make_parent(target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(target.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise OSError(error.errno, f"nothing can be written here: {error.strerror}", str(target.parent)) from error
+
+
+def _clear(target: Path, own: Path) -> bool:
+    """Remove what dead processes left of ``target``; whether a living one is writing it, besides this one to ``own``."""
+    beside = [name for name in os.listdir(target.parent) if name.startswith(f".{target.name}.") and name != own.name]
+    return any([_is_alive(target.parent / name, target) for name in beside if _name(name) == target.name])
 
 
 def _locked_folder(target: Path) -> tuple[Path, int]:
@@ -167,11 +193,11 @@ def _lock(descriptor: int) -> bool | None:
     return True
 
 
-def _name(hidden: Path) -> str | None:
-    """The name that is being written in a hidden folder; None for other files."""
-    if not hidden.name.startswith(".") or hidden.suffix != _PARTIAL:
+def _name(hidden: str) -> str | None:
+    """What is being written in the hidden folder of that name; None for other files."""
+    if not hidden.startswith(".") or not hidden.endswith(_PARTIAL):
         return None
-    return hidden.name[1 : -len(_PARTIAL)].rpartition(".")[0]
+    return hidden[1 : -len(_PARTIAL)].rpartition(".")[0]
 
 
 def _rename(new: Path, target: Path, old: Path) -> None:

@@ -46,8 +46,9 @@ def test_folders_and_files_replace_each_other(tmp_path):
     with new_folder(tmp_path / "it") as new:
         (new / "second").touch()
     assert names(tmp_path / "it") == ["second"]
-    write_bytes(tmp_path / "it", b"a file")
-    assert (tmp_path / "it").read_bytes() == b"a file"
+    with new_path(tmp_path / "it") as new:
+        new.write_text("a file")
+    assert (tmp_path / "it").read_text() == "a file"
     with new_folder(tmp_path / "it"):
         pass
     assert names(tmp_path / "it") == [] and names(tmp_path) == ["it"]
