@@ -16,8 +16,6 @@ from experiments.reproduction.rows import TABLES, TableName
 from experiments.reproduction.scale import sizes
 from subspace.errors import InputError
 
-_OTHERWISE = "name another folder of results, or replace what is there"
-
 
 @dataclass(frozen=True)
 class RecordFolder:
@@ -88,13 +86,13 @@ class RecordFolder:
             sheet = made if kept is None else kept.joined(made)
         except InputError as error:
             if not self.overwrite:
-                raise InputError(f"{folder} is other data than {path} says: {error}; {_OTHERWISE}") from None
+                raise _refused(f"{folder} is other data than {path} says: {error}") from None
             sheet = made
         if sheet == kept:
             return
         for run, record in {} if self.overwrite else self.found().items():
             if run.task == task and record.data.get(split, made.sha256[0]) not in sheet.sha256:
-                raise InputError(f"{record_file(self.folder, run)} is of other data than {folder}; {_OTHERWISE}")
+                raise _refused(f"{record_file(self.folder, run)} is of other data than {folder}")
         records.write(path, sheet)
 
     def check_data(self, found: Mapping[Run, RunRecord]) -> None:
@@ -136,7 +134,7 @@ class RecordFolder:
                 continue
             if self.overwrite:
                 return None
-            raise InputError(f"{path} is of another {name}: {made}, not {wanted}; {_OTHERWISE}")
+            raise _refused(f"{path} is of another {name}: {made}, not {wanted}")
         missing = {split for task, split in self.plan.tests if task == run.task} - record.tests.keys()
         return None if missing else record
 
@@ -154,3 +152,7 @@ class RecordFolder:
 
     def _sheet(self, task: Task, split: str) -> DataSheet | None:
         return records.read(sheet_file(self.folder, task, split), DataSheet)
+
+
+def _refused(what: str) -> InputError:
+    return InputError(f"{what}; name another folder of results, or ask to overwrite these", argument="overwrite")

@@ -340,8 +340,9 @@ def test_what_a_job_raises_comes_out_and_finished_runs_stay(tmp_path):
 def test_records_of_another_base_or_a_damaged_one_are_refused(tmp_path):
     wanted = plan("3")
     go(tmp_path, wanted)
-    with pytest.raises(ValueError, match=r"glass_base.json is of another base model: nano \(ab\), not other"):
+    with pytest.raises(InputError, match=r"glass_base.json is of another base model: nano \(ab\), not other") as error:
         records_in(tmp_path, wanted, "other").found()
+    assert error.value.argument == "overwrite"
     path = tmp_path / "records" / "glass_base.json"
     path.write_text('{"run": 1}')
     with pytest.raises(ValueError, match=r"glass_base.json is no record .*delete it to run it again"):
