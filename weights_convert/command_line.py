@@ -79,7 +79,8 @@ def _line(error: Exception, flag_of: Mapping[str, str]) -> str | None:
 
 def _says_out_of_memory(error: Exception) -> bool:
     """Whether JAX has found too little memory on its device."""
-    return type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError") and "RESOURCE_EXHAUSTED" in str(error)
+    is_of_jax = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError")
+    return (is_of_jax and "RESOURCE_EXHAUSTED" in str(error)) or "RESOURCE_EXHAUSTED: Out of memory" in str(error)
 
 
 def _first_line(error: Exception) -> str:
