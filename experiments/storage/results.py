@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from experiments.storage.disk_space import named_if_full
 from experiments.storage.files import read_json, write_json
 from experiments.storage.identity import digest, stage_folder
 from experiments.storage.identity import identity as identity_of
@@ -89,14 +90,14 @@ def new_results(
     Raises:
         InputError: what is at ``path`` may not be replaced, and why; it says so before anything is written, and again at
             the end.
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written; :class:`~experiments.storage.disk_space.DiskFullError` if the disk is full.
     """
     content = identity_of(identity)
 
     def check(target: Path) -> None:
         check_replaceable(target, content, ours=ours, overwrite=overwrite)
 
-    with new_path(path, check=check) as folder:
+    with named_if_full(path), new_path(path, check=check) as folder:
         folder.mkdir()
         yield folder
         record = {

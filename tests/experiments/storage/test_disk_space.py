@@ -1,5 +1,6 @@
 import errno
 import os
+import pickle
 import sys
 from pathlib import Path
 
@@ -56,3 +57,8 @@ def test_a_command_ends_with_one_line_and_status_2(monkeypatch, capsys):
         run(main)
     line = capsys.readouterr().err
     assert end.value.code == 2 and line.count("\n") == 1 and ": runs/adapters: no space left on device;" in line
+
+
+def test_the_error_names_the_disk_between_processes_too():
+    error = pickle.loads(pickle.dumps(DiskFullError(Path("runs"))))
+    assert (error.errno, error.filename) == (errno.ENOSPC, "runs") and str(error).startswith("runs: no space left")

@@ -1,5 +1,6 @@
 """Results are named by what they depend on, complete or absent, and never replaced by other results unasked."""
 
+import errno
 import json
 import os
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.storage.disk_space import DiskFullError
 from experiments.storage.results import check_replaceable, holds_results, new_results, results_folder
 from subspace.errors import InputError
 
@@ -114,6 +116,12 @@ def test_an_end_in_the_middle_leaves_what_was_there(tmp_path, error):
         (folder / "summary.json").write_text("half")
         raise error
     assert (path / "summary.json").read_text() == "dear" and names(tmp_path) == ["results"]
+
+
+def test_a_full_disk_is_named_and_nothing_half_written_is_left(tmp_path):
+    with pytest.raises(DiskFullError) as error, new_results(tmp_path / "it", {}, label="", ours=OURS):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert error.value.filename == str(tmp_path / "it") and names(tmp_path) == []
 
 
 def test_the_list_and_the_links(tmp_path):
