@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from subspace.errors import InputError
-from vggt_jax.deltas import Deltas, dotted, kernel_matrix
+from vggt_jax.deltas import Deltas, WeightDecomposed, dotted, kernel_matrix
 from vggt_jax.layers import Conv, Linear
 from vggt_jax.patterns import ADAPTABLE_PARTS
 
@@ -65,6 +65,10 @@ def check(deltas: Deltas, matrices: Mapping[str, Matrix]) -> None:
             problems.append(f"{path}: the model has no adaptable matrix of this name")
             continue
         matrix = matrices[path]
+        if isinstance(delta, WeightDecomposed):
+            if delta.magnitude.shape != (*matrix.stack, matrix.n):
+                problems.append(f"{path}: needs a magnitude {(*matrix.stack, matrix.n)}, got {delta.magnitude.shape}")
+            delta = delta.direction
         shapes = ((*matrix.stack, matrix.n, delta.rank), (*matrix.stack, matrix.m, delta.rank))
         if (delta.A.shape, delta.B.shape) != shapes:
             problems.append(

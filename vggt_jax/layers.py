@@ -18,7 +18,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from subspace import LowRank
-from vggt_jax.deltas import filters, linear_delta
+from vggt_jax.deltas import Update, WeightDecomposed, filters, kernel_matrix, linear_delta
 from vggt_jax.products import HIGHEST, product
 
 
@@ -29,7 +29,7 @@ def _uniform(rngs: nnx.Rngs, shape: Sequence[int], fan_in: int) -> nnx.Param:
 
 
 class Linear(nnx.Module):
-    """y = x W + b, plus (x B) Aᵀ where a low-rank update is given."""
+    """y = x W + b, plus (x B) Aᵀ where a low-rank update is given; a weight-decomposed one scales both products' sum."""
 
     def __init__(
         self, inputs: int, outputs: int, *, stack: tuple[int, ...] = (), dtype: str = "float32", rngs: nnx.Rngs
@@ -38,9 +38,13 @@ class Linear(nnx.Module):
         self.kernel = _uniform(rngs, (*stack, inputs, outputs), inputs)
         self.bias = _uniform(rngs, (*stack, outputs), inputs)
 
-    def __call__(self, x: Float[Array, "*b m"], delta: LowRank | None = None) -> Float[Array, "*b n"]:
-        x = x.astype(self.dtype)
-        y = product(x, self.kernel[...].astype(self.dtype)) + self.bias[...].astype(self.dtype)
+    def __call__(self, x: Float[Array, "*b m"], delta: Update | None = None) -> Float[Array, "*b n"]:
+        x, bias = x.astype(self.dtype), self.bias[...].astype(self.dtype)
+        y = product(x, self.kernel[...].astype(self.dtype))
+        if isinstance(delta, WeightDecomposed):
+            gain = delta.gain(self.kernel[...].mT).astype(self.dtype)
+            return gain * (y + linear_delta(x, delta.direction)) + bias
+        y = y + bias
         return y if delta is None else y + linear_delta(x, delta)
 
 
@@ -88,15 +92,19 @@ class Conv(nnx.Module):
         self.kernel = _uniform(rngs, (kernel, kernel, inputs, outputs), inputs * kernel * kernel)
         self.bias = _uniform(rngs, (outputs,), inputs * kernel * kernel) if bias else None
 
-    def __call__(self, x: Float[Array, "b h w m"], delta: LowRank | None = None) -> Float[Array, "b h2 w2 n"]:
+    def __call__(self, x: Float[Array, "b h w m"], delta: Update | None = None) -> Float[Array, "b h2 w2 n"]:
         x = x.astype(self.dtype)
         y = self._convolve(x, self.kernel[...].astype(self.dtype))
+        if isinstance(delta, WeightDecomposed):
+            gain = delta.gain(kernel_matrix(self.kernel[...], conv=True)).astype(self.dtype)
+            y = gain * (y + self._low_rank(x, delta.direction))
         if self.bias is not None:
             y = y + self.bias[...].astype(self.dtype)
-        if delta is None:
-            return y
+        return y + self._low_rank(x, delta) if isinstance(delta, LowRank) else y
+
+    def _low_rank(self, x: Array, delta: LowRank) -> Array:
         hidden = self._convolve(x, filters(delta.B.astype(self.dtype), self.kernel.shape[0]))
-        return y + jnp.matmul(hidden, delta.A.astype(self.dtype).mT, precision=HIGHEST)
+        return jnp.matmul(hidden, delta.A.astype(self.dtype).mT, precision=HIGHEST)
 
     def _convolve(self, x: Array, kernel: Array) -> Array:
         return jax.lax.conv_general_dilated(

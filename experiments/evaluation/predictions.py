@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -15,9 +15,9 @@ from experiments.evaluation.results import SceneKey
 from experiments.evaluation.scene import Reconstruction
 from experiments.models import parameters_digest, read_base
 from experiments.storage.files import reading
-from subspace import LowRank
 from subspace.errors import InputError
 from vggt_jax.adapters import load_adapter
+from vggt_jax.deltas import Deltas
 from vggt_jax.pose_encoding import decode_pose
 from weights_convert import read_peft
 
@@ -42,7 +42,7 @@ class Model:
         graphdef, self._parameters, self.identity = base.graphdef, base.parameters, base.identity
         self.digest = parameters_digest(base.parameters)
         """Twelve digits that tell the base's parameters from any others, those of its heads included."""
-        self._deltas: Mapping[str, LowRank] = {}
+        self._deltas: Deltas = {}
         if adapter is not None and adapter.is_dir():
             self._deltas = read_peft(adapter, base.config)
         elif adapter is not None:
@@ -50,7 +50,7 @@ class Model:
 
         @jax.jit
         def forward(
-            parameters: nnx.State, deltas: Mapping[str, LowRank], images: Float[Array, "1 s h w 3"]
+            parameters: nnx.State, deltas: Deltas, images: Float[Array, "1 s h w 3"]
         ) -> tuple[Array | None, Array | None]:
             predictions = nnx.merge(graphdef, parameters)(images, deltas=deltas or None)
             return predictions.pose_enc, predictions.depth

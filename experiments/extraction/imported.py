@@ -12,6 +12,7 @@ from subspace import LowRank
 from subspace.errors import InputError
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import load_adapter
+from vggt_jax.deltas import low_rank_only
 from weights_convert import read_config
 from weights_convert.peft import CONFIG, WEIGHTS, read_peft
 
@@ -50,7 +51,7 @@ def read_adapters(
             bases[name] = _UNKNOWN
         else:
             adapter = load_adapter(path)
-            found[name] = dict(adapter.deltas)
+            found[name] = low_rank_only(adapter.deltas, str(path))
             bases[name] = (adapter.base.name, adapter.base.fingerprint)
     (first, base), *others = bases.items()
     for name, other in others:

@@ -12,6 +12,7 @@ from experiments.extraction.settings import Settings
 from experiments.models import Base
 from experiments.process.reporting import SILENT, Reporter
 from subspace import LowRank
+from vggt_jax.deltas import low_rank_only
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ def train_adapters(settings: Settings, base: Base, reporter: Reporter = SILENT) 
         run(job, folder, settings.store, reporter)
     trained = load(folder, base.identity)
     return Source(
-        deltas={name: adapter.deltas for name, adapter in trained.adapters.items()},
+        deltas={name: low_rank_only(adapter.deltas, name) for name, adapter in trained.adapters.items()},
         base=base.identity.name,
         fingerprint=base.identity.fingerprint,
         files={name: folder / f"{name}.safetensors" for name in trained.adapters},

@@ -3,6 +3,7 @@
 * :mod:`vggt_jax.adapters.maker`: the interface, several makers at once, k adapters at once, which matrices
 * :mod:`vggt_jax.adapters.lora`, :mod:`~vggt_jax.adapters.pissa`, :mod:`~vggt_jax.adapters.adalora`,
   :mod:`~vggt_jax.adapters.subspace_form`: the makers
+* :mod:`vggt_jax.adapters.decomposed`: rows' lengths trained beside another maker's updates
 * :mod:`vggt_jax.adapters.rank_allocation`: which triplets of an AdaLoRA stay
 * :mod:`vggt_jax.adapters.principal_basis`: a basis for the subspace form from the model's own weights
 * :mod:`vggt_jax.adapters.count`: how many numbers a maker trains
@@ -16,6 +17,7 @@ import lazy_loader
 if TYPE_CHECKING:
     from vggt_jax.adapters.adalora import AdaLoRA, Triplets, orthogonality
     from vggt_jax.adapters.count import trained_numbers
+    from vggt_jax.adapters.decomposed import Decomposed
     from vggt_jax.adapters.file import Adapter, BaseModel, fingerprint, load_adapter, save_adapter
     from vggt_jax.adapters.lora import LoRA
     from vggt_jax.adapters.maker import Combined, Init, Maker, initialize, select
@@ -30,6 +32,7 @@ __all__ = [
     "Allocated",
     "BaseModel",
     "Combined",
+    "Decomposed",
     "Init",
     "LoRA",
     "Maker",
@@ -55,6 +58,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
     submod_attrs={
         "adalora": ["AdaLoRA", "Triplets", "orthogonality"],
         "count": ["trained_numbers"],
+        "decomposed": ["Decomposed"],
         "file": ["Adapter", "BaseModel", "fingerprint", "load_adapter", "save_adapter"],
         "lora": ["LoRA"],
         "maker": ["Combined", "Init", "Maker", "initialize", "select"],

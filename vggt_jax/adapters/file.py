@@ -20,7 +20,7 @@ from subspace import LowRank
 from subspace.errors import InputError
 from vggt_jax.atomic import write_bytes
 from vggt_jax.config import VGGTConfig
-from vggt_jax.deltas import dotted
+from vggt_jax.deltas import Update, WeightDecomposed, dotted
 
 _KEY = "attribute_subspaces_adapter"
 """The entry of the file's metadata that holds the header, in JSON."""
@@ -49,13 +49,20 @@ class BaseModel:
 class Adapter:
     """Changes of a base model's weights, with what is to be known about them."""
 
-    deltas: Mapping[str, LowRank]
+    deltas: Mapping[str, Update]
     """What the model takes, scale included."""
     base: BaseModel
     scale: float = 1.0
     """The factor that every A contains: alpha / rank of a LoRA, which goes on training in the same way with it."""
     about: Mapping[str, Any] = field(default_factory=dict)
     """How it was made: method, settings, data, seeds; anything that JSON can hold."""
+
+
+def _parts(name: str, delta: Update) -> dict[str, Any]:
+    """The tensors of an update by their names in the file."""
+    low_rank = delta if isinstance(delta, LowRank) else delta.direction
+    own = {f"{name}.A": low_rank.A, f"{name}.B": low_rank.B}
+    return own if isinstance(delta, LowRank) else {**own, f"{name}.magnitude": delta.magnitude}
 
 
 def fingerprint(base: nnx.State) -> str:
@@ -76,12 +83,13 @@ def fingerprint(base: nnx.State) -> str:
 def save_adapter(path: Path, adapter: Adapter) -> None:
     """Writes ``adapter`` as float32; the file appears under its name once it is complete, in place of an older one.
 
-    The tensors are called ``PATH.A`` (*stack, n, r) and ``PATH.B`` (*stack, m, r).
+    The tensors are called ``PATH.A`` (*stack, n, r) and ``PATH.B`` (*stack, m, r), and of weight-decomposed updates
+    ``PATH.magnitude`` (*stack, n).
     """
     tensors = {
-        f"{name}.{side}": np.ascontiguousarray(getattr(delta, side), np.float32)
+        part: np.ascontiguousarray(values, np.float32)
         for name, delta in adapter.deltas.items()
-        for side in "AB"
+        for part, values in _parts(name, delta).items()
     }
     header = {
         "version": _VERSION,
@@ -90,7 +98,14 @@ def save_adapter(path: Path, adapter: Adapter) -> None:
             "fingerprint": adapter.base.fingerprint,
             "config": adapter.base.config.to_dict(),
         },
-        "matrices": {name: {"shape": delta.shape, "rank": delta.rank} for name, delta in adapter.deltas.items()},
+        "matrices": {
+            name: {
+                "shape": delta.shape,
+                "rank": delta.rank,
+                **({} if isinstance(delta, LowRank) else {"weight_decomposed": True}),
+            }
+            for name, delta in adapter.deltas.items()
+        },
         "scale": adapter.scale,
         "about": dict(adapter.about),
     }
@@ -119,6 +134,8 @@ def load_adapter(path: Path, base: BaseModel | None = None) -> Adapter:
             for shape in [entry["shape"]]
             for side in "AB"
         }
+        decomposed = {name for name, entry in header["matrices"].items() if entry.get("weight_decomposed")}
+        announced |= {f"{name}.magnitude": tuple(header["matrices"][name]["shape"][:-1]) for name in decomposed}
         names, scale, about = list(header["matrices"]), float(header["scale"]), header["about"]
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise InputError(f"{path}: the header of this adapter cannot be read ({error!r})") from None
@@ -136,7 +153,12 @@ def load_adapter(path: Path, base: BaseModel | None = None) -> Adapter:
     ]
     if problems:
         raise InputError(f"{path}: tensors do not fit the header:\n  " + "\n  ".join(problems))
-    deltas = {name: LowRank(jnp.asarray(tensors[f"{name}.A"]), jnp.asarray(tensors[f"{name}.B"])) for name in names}
+    deltas: dict[str, Update] = {}
+    for name in names:
+        low_rank = LowRank(jnp.asarray(tensors[f"{name}.A"]), jnp.asarray(tensors[f"{name}.B"]))
+        deltas[name] = low_rank
+        if name in decomposed:
+            deltas[name] = WeightDecomposed(low_rank, jnp.asarray(tensors[f"{name}.magnitude"]))
     return Adapter(deltas, found, scale, about)
 
 

@@ -27,6 +27,7 @@ from jaxtyping import Array, Key
 from subspace import LowRank
 from subspace.errors import InputError
 from vggt_jax.adaptable import Matrix
+from vggt_jax.deltas import Deltas, low_rank_only
 from vggt_jax.patterns import matching
 
 Params = Any
@@ -42,7 +43,7 @@ class Maker(Protocol):
         """What is trained, at step 0, where :meth:`deltas` is zero up to rounding."""
         ...
 
-    def deltas(self, params: Params) -> dict[str, LowRank]:
+    def deltas(self, params: Params) -> Deltas:
         """The changes of the weights, scale included, for the base as it was loaded, whatever the method."""
         ...
 
@@ -64,7 +65,7 @@ class Combined:
     def deltas(self, params: Params) -> dict[str, LowRank]:
         found: dict[str, LowRank] = {}
         for maker, own in zip(self.makers, params, strict=True):
-            for path, delta in maker.deltas(own).items():
+            for path, delta in low_rank_only(maker.deltas(own)).items():
                 found[path] = found[path] + delta if path in found else delta
         return found
 

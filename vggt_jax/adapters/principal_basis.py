@@ -16,10 +16,15 @@ from vggt_jax.adaptable import Matrix, weights_of
 from vggt_jax.adapters.pissa import principal_directions
 
 
-def principal_bases(base: nnx.State, matrices: Mapping[str, Matrix], dim: int) -> dict[str, Basis]:
+def principal_bases(
+    base: nnx.State, matrices: Mapping[str, Matrix], dim: int, *, scaled: bool = False
+) -> dict[str, Basis]:
     """The leading min(``dim``, n, m) left and right singular vectors of every weight as Ā and B̄, for a ``SubspaceForm``.
 
-    Spectra are 1: every direction is one of a single source. Raises ValueError for a dimension below 1.
+    With ``scaled`` the columns of Ā are multiplied by their singular values, U Σ, which makes the ``SubspaceForm`` LoRA-XS
+    (Bałazy et al. 2024). Spectra are 1: every direction is one of a single source.
+
+    Raises InputError for a dimension below 1.
     """
     if dim < 1:
         raise InputError(f"dim must be at least 1, got {dim}")
@@ -27,19 +32,21 @@ def principal_bases(base: nnx.State, matrices: Mapping[str, Matrix], dim: int) -
     for path, weights in weights_of(base, matrices):
         matrix = matrices[path]
         side = min(dim, matrix.n, matrix.m)
-        U, V = _principal_vectors(weights, side)
+        U, sigma, V = _principal_vectors(weights, side)
+        if scaled:
+            U = U * sigma[..., None, :]
         ranks, spectrum = jnp.full(matrix.stack, side), jnp.ones((*matrix.stack, side))
         found[path] = Basis(U, V, ranks, ranks, spectrum, spectrum)
     return found
 
 
-def _principal_vectors(weights: Float[Array, "*layers n m"], rank: int) -> tuple[Array, Array]:
-    """Orthonormal U (*layers, n, rank) and V (*layers, m, rank); float32."""
+def _principal_vectors(weights: Float[Array, "*layers n m"], rank: int) -> tuple[Array, Array, Array]:
+    """Orthonormal U (*layers, n, rank), singular values (*layers, rank) and V (*layers, m, rank); float32."""
     if weights.shape[-2] > weights.shape[-1]:
-        V, U = _principal_vectors(weights.mT, rank)
-        return U, V
+        V, sigma, U = _principal_vectors(weights.mT, rank)
+        return U, sigma, V
     U, V_sigma = principal_directions(weights, rank=rank)
-    return U, _orthonormal(V_sigma)
+    return U, jnp.linalg.norm(V_sigma, axis=-2), _orthonormal(V_sigma)
 
 
 @one_blas_thread

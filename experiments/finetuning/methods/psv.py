@@ -24,8 +24,8 @@ _ATTRIBUTES = 4
 class PSV(InsideBases, AdapterMethod):
     """dW = U M Vᵀ with U and V the leading singular vectors of W, frozen, and as in Ours a plain LoRA on the heads.
 
-    This is the form of LoRA-XS (:class:`experiments.finetuning.methods.lora_xs.LoRAXS`), whose matrix is Σ⁻¹ M: the same
-    updates can be reached, under Adam at another pace along each direction.
+    This is the form of LoRA-XS (:class:`experiments.finetuning.methods.lora_xs.LoRAXS`), whose R is Σ⁻¹ M: both reach the
+    same updates of a matrix, with Adam at another pace along each direction.
     """
 
     name = "psv"

@@ -297,4 +297,4 @@ def test_counts_need_no_numbers(base, matrices):
     basis = abstract_bases(matrices, 12)
     real = principal_bases(base[1], matrices, 12)
     assert trained_numbers(SubspaceForm(basis)) == trained_numbers(SubspaceForm(real))
-    assert jax.tree.map(lambda leaf: leaf.shape, basis) == jax.tree.map(lambda leaf: leaf.shape, real)
+    assert [leaf.shape for leaf in jax.tree.leaves(basis)] == [leaf.shape for leaf in jax.tree.leaves(real)]
