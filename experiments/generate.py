@@ -7,7 +7,8 @@ paper). Each data set has images, depth, normals, object ids, cameras and the co
 :mod:`experiments.data` describes the files and reads them.
 
 A command that was interrupted goes on where it stopped; one that is complete does nothing. Data sets are the same, bit by
-bit, whatever the number of workers and of interruptions.
+bit, whatever the number of workers and of interruptions. Where pictures of ``--textures`` have changed since, the scenes that
+show them are made again; data sets of other settings are replaced only with ``--overwrite``.
 """
 
 from __future__ import annotations

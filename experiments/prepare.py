@@ -9,6 +9,9 @@ those of :mod:`experiments.generate`: resumable, hashed, with a contact sheet. T
   (``cross_domain``: children, the old, other builds). ``--meshes=FOLDER`` renders real scans instead, the same way;
 - ``glass``: bottles, cups and bowls on a table, in place of ClearPose, with the depth of the first glass surface.
 
+A command that is complete does nothing. Where files of ``--meshes`` or ``--source`` have changed since, the scenes that were
+made from them are made again; data sets of other settings or folders are replaced only with ``--overwrite``.
+
 The bodies and faces need ``pip install -e '.[tasks]'``. Recorded data become such data sets by ``--source=FOLDER``:
 ``--layout=clearpose`` reads ClearPose as its owners distribute it, ``--layout=captures`` your own pictures with depth
 (:mod:`experiments.tasks.recordings`).

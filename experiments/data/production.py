@@ -151,8 +151,7 @@ class _Examination:
         if manifest.requested_scenes > self.scenes and not self.overwrite:
             raise InputError(
                 f"{dataset.folder} holds {manifest.requested_scenes} scenes, scenes={self.scenes} is fewer; "
-                "name another output, or overwrite it",
-                argument="overwrite",
+                "name another output, or overwrite it"
             )
         sheet = dataset.folder / CONTACT_SHEET
         whole = sheet.is_file() and files.sha256(sheet) == manifest.files.get(CONTACT_SHEET)
@@ -221,8 +220,7 @@ def may_continue(output: Path, settings: AnySettings, overwrite: bool = False) -
     name = differing[0]
     raise InputError(
         f"{output} was made with {name}={_shown(made.get(name))}, not {_shown(asked.get(name))}; "
-        "name another folder, or overwrite it",
-        argument="overwrite",
+        "name another folder, or overwrite it"
     )
 
 

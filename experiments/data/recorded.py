@@ -125,8 +125,7 @@ def write_recorded(
         if before not in (None, source):
             if dataset.changed and not overwrite:
                 raise InputError(
-                    f"{output} was made from {before}, and {source} holds others; name another output, or overwrite it",
-                    argument="overwrite",
+                    f"{output} was made from {before}, and {source} holds others; name another output, or overwrite it"
                 )
             write_settings(output, settings, source)  # the same recordings have moved
         missing = dataset.missing(len(scenes))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.data.dataset import Dataset
+from experiments.data.manifest import RecordedSettings
 from experiments.tasks import Recording, prepare
 from subspace.errors import InputError
 from tests.experiments.tasks.recordings.written import HEIGHT, write_capture
@@ -91,7 +92,8 @@ def test_a_scene_that_joins_the_others_is_made_up(converted):
     shutil.copytree(converted / "faces" / "b", converted / "faces" / "c")
     written, made = again(converted)
     assert written == ["scene_0002"]
-    assert Dataset(made.folder).manifest.settings.scenes == ("a", "b", "c")
+    settings = Dataset(made.folder).manifest.settings
+    assert isinstance(settings, RecordedSettings) and settings.scenes == ("a", "b", "c")
 
 
 def test_another_source_of_the_same_name_is_refused(converted, tmp_path):
