@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from matplotlib.figure import Figure
 from safetensors.numpy import save_file
 
 from experiments.data.dataset import Dataset
-from experiments.evaluation import Settings, compare, evaluate
+from experiments.evaluation import Settings, compare, evaluate, pipeline
 from experiments.evaluation.predictions import Model, from_folder, load_prediction, prediction_file, save_prediction
 from experiments.evaluation.report import table
 from experiments.evaluation.results import METRICS, read_csv
@@ -86,6 +87,12 @@ def adapter(weights, tmp_path_factory):
     path = tmp_path_factory.mktemp("adapters") / "texture.safetensors"
     save_adapter(path, Adapter({QKV: delta}, Model(str(weights)).identity))
     return path, delta
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Drawings take most of an evaluation's time here; other tests look at them."""
+    monkeypatch.setattr(pipeline, "draw", lambda *_: Figure(figsize=(1, 1)))
 
 
 def perfect(folder, data, noise=0.0, seed=0):
@@ -174,7 +181,7 @@ def test_a_data_set_is_evaluated_without_a_command(results, data):
         evaluate_dataset(predict, Dataset(data), range(VIEWS), held_out=4)
 
 
-def test_glass_only(data, tmp_path):
+def test_glass_only(data, tmp_path, no_pictures):
     predictions = perfect(tmp_path / "of", data)
     evaluated([data], tmp_path / "out", predictions=predictions, mask="glass")
     with (tmp_path / "out" / "scenes.csv").open() as file:
@@ -182,7 +189,7 @@ def test_glass_only(data, tmp_path):
     assert pixels == [int((scene.load().glass & scene.load().valid).sum()) for scene in Dataset(data)]
 
 
-def test_stored_mask_only(data, tmp_path):
+def test_stored_mask_only(data, tmp_path, no_pictures):
     copy = shutil.copytree(data, tmp_path / "dataset_00")
     left = np.arange(SIZE) < SIZE // 2
     for path in (copy / "scene_0001" / "arrays").iterdir():
@@ -310,7 +317,7 @@ def test_results_that_cannot_be_compared(results, tmp_path):
         compare(results / "good", tmp_path / "missing")
 
 
-def test_results_are_found_by_what_they_were_made_from(data, tmp_path):
+def test_results_are_found_by_what_they_were_made_from(data, tmp_path, no_pictures):
     predictions = perfect(tmp_path / "of", data)
     settings = Settings(data=(data,), predictions=predictions, views=ALL_VIEWS, store=tmp_path / "runs")
     first = evaluate(settings)
@@ -323,7 +330,7 @@ def test_results_are_found_by_what_they_were_made_from(data, tmp_path):
     assert worse.mean["abs_rel"] > first.mean["abs_rel"]
 
 
-def test_other_results_are_replaced_only_if_asked_for(data, tmp_path):
+def test_other_results_are_replaced_only_if_asked_for(data, tmp_path, no_pictures):
     predictions = perfect(tmp_path / "of", data)
     evaluated([data], tmp_path / "out", predictions=predictions)
     evaluated([data], tmp_path / "out", predictions=predictions)  # the same again

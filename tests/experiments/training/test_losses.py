@@ -93,7 +93,10 @@ def every_value(predictions, batch):
     return values
 
 
-@pytest.mark.parametrize(("dtype", "prefix", "tolerance"), [("float32", "value", 2e-6), ("float64", "value64", 1e-12)])
+@pytest.mark.parametrize(
+    ("dtype", "prefix", "tolerance"),
+    [("float32", "value", 2e-6), pytest.param("float64", "value64", 1e-12, marks=pytest.mark.slow)],
+)
 def test_values(golden, quick_jit, dtype, prefix, tolerance):
     case = golden("loss_case")
     with jax.enable_x64(dtype == "float64"):
@@ -125,6 +128,7 @@ def test_gradients(golden, gradients_of):
         assert error <= 1e-5, (name, error)
 
 
+@pytest.mark.slow
 def test_vmap_equals_one_after_the_other(golden, gradients_of, quick_jit):
     case = golden("loss_case")
     predictions, batch = inputs(case)
@@ -185,9 +189,9 @@ def test_objective_names_the_missing_head(golden):
         Objective(camera=None, depth=None, point=RegressionLoss())(replace(predictions, world_points=None), batch)
 
 
-def test_parts_of_the_objective_can_be_left_out(golden):
-    predictions, batch = inputs(golden("loss_case"))
-    total, terms = Objective(camera=CameraLoss(weight=2, norm="l2"), depth=None)(predictions, batch)
+def test_parts_of_the_objective_can_be_left_out(golden, quick_jit):
+    objective = Objective(camera=CameraLoss(weight=2, norm="l2"), depth=None)
+    total, terms = quick_jit(lambda predictions, batch: objective(predictions, batch))(*inputs(golden("loss_case")))
     np.testing.assert_allclose(total, 2 * golden("loss_case")["value__camera_l2__loss_camera"], rtol=2e-6)
     assert set(terms) == {"loss_camera", "loss_T", "loss_R", "loss_FL"}
 

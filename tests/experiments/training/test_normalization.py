@@ -8,6 +8,9 @@ import pytest
 from experiments.training.batch import TrainingBatch
 from experiments.training.normalization import normalize
 
+normalized = jax.jit(normalize)
+"""Compiled once for all tests."""
+
 
 @pytest.fixture(scope="module")
 def case(golden):
@@ -22,14 +25,14 @@ def batch_of(case):
 
 
 def test_official_values(case):
-    found = jax.jit(normalize)(batch_of(case))
+    found = normalized(batch_of(case))
     for name in ("extrinsics", "world_points", "depths"):
         expected = case[f"out_{name}"]
         assert np.abs(getattr(found, name) - expected).max() <= 2e-6 * np.abs(expected).max(), name
 
 
 def test_first_camera_is_the_identity_and_the_mean_distance_one(case):
-    found = normalize(batch_of(case))
+    found = normalized(batch_of(case))
     np.testing.assert_allclose(found.extrinsics[:, 0], np.tile(np.eye(3, 4), (2, 1, 1)), atol=1e-6)
     for points, mask in zip(np.asarray(found.world_points), case["point_masks"], strict=True):
         assert np.linalg.norm(points[mask], axis=-1).mean() == pytest.approx(1, rel=1e-5)
@@ -39,7 +42,7 @@ def test_unknown_points_do_not_spread(case):
     batch = batch_of(case)
     unknown = jnp.where(batch.point_masks[..., None], batch.world_points, jnp.nan)
     no_depth = jnp.where(batch.point_masks, batch.depths, jnp.inf)
-    found = normalize(replace(batch, world_points=unknown, depths=no_depth))
-    expected = normalize(batch)
+    found = normalized(replace(batch, world_points=unknown, depths=no_depth))
+    expected = normalized(batch)
     for name, mask in (("world_points", case["point_masks"][..., None]), ("depths", case["point_masks"])):
         np.testing.assert_array_equal(getattr(found, name), np.where(mask, getattr(expected, name), 0))

@@ -43,9 +43,10 @@ def test_clipped_adamw_by_hand():
     x = rng.normal(size=7)
     params, state = jnp.asarray(x), optimizer.init(jnp.asarray(x))
     first = second = np.zeros(7)
+    update = jax.jit(optimizer.update)
     for step in range(8):
         gradient = rng.normal(size=7) * (0.01 if step % 2 else 3)  # within and beyond the clip
-        updates, state = optimizer.update(jnp.asarray(gradient), state, params)
+        updates, state = update(jnp.asarray(gradient), state, params)
         params = optax.apply_updates(params, updates)
 
         gradient = gradient * min(1, 0.5 / np.linalg.norm(gradient))

@@ -39,6 +39,7 @@ def assert_same_training(found):
     assert found["compilations"] == 1
 
 
+@pytest.mark.slow
 def test_eight_devices_along_all_axes_equal_one():
     found = on_eight_devices({"adapter": 2, "data": 2, "model": 2})
     assert_same_training(found)

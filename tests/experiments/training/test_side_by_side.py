@@ -30,6 +30,31 @@ def test_an_adapter_without_a_finite_loss_does_not_hold_up_the_others():
     assert (factor(found)[0] != factor(state)[0]).any() and (factor(found)[1] == factor(state)[1]).all()
 
 
+def test_together_apart_and_alone_they_are_the_same():
+    step, first, frozen = one_matrix()
+    at_once, together = jax.jit(step), first
+    side_by_side, apart = SideBySide(at_once, 2), first
+    alone = [jax.tree.map(lambda leaf, i=i: leaf[i : i + 1] if leaf.ndim else leaf, first) for i in range(2)]
+    for number in range(4):
+        batch = make_batch(number)
+        together, metrics = at_once(together, frozen, batch)
+        apart, same = side_by_side(apart, frozen, batch)
+        assert jax.tree.structure((apart, same)) == jax.tree.structure((together, metrics))
+        for i in range(2):
+            alone[i], own = at_once(alone[i], frozen, jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], batch))
+            for name, value in own.items():
+                np.testing.assert_allclose(metrics[name][i], value[0], rtol=1e-5)
+                np.testing.assert_allclose(same[name][i], value[0], rtol=1e-6)
+    for i, (one, other) in enumerate(zip(alone, alone[::-1], strict=True)):
+        assert int(one.step) == int(together.step) == int(apart.step) == 4
+        for mine, theirs, at, by in zip(
+            *map(jax.tree.leaves, (one.params, other.params, together.params, apart.params)), strict=True
+        ):
+            np.testing.assert_allclose(at[i], mine[0], rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(by[i], mine[0], rtol=1e-6, atol=1e-7)
+            assert np.abs(mine - theirs).max() > 1e-3  # they are not all the same anyway
+
+
 def test_it_is_compiled_once_for_each_shape_of_batches():
     step, state, frozen = one_matrix()
     traced = []

@@ -1,4 +1,4 @@
-"""k adapters at once are k adapters in turn."""
+"""k adapters of a VGGT at once are k adapters in turn; that those of one matrix are, quickly, is in ``test_side_by_side``."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments.training.sharding import Placement, make_mesh
+from experiments.training.side_by_side import SideBySide
 from tests.experiments.training import tiny
 
 K = 3
@@ -46,7 +46,28 @@ def assert_close(found, expected, tolerance):
         assert np.abs(np.asarray(one) - np.asarray(other)).max() <= tolerance * scale, jax.tree_util.keystr(path)
 
 
-def test_together_equals_each_alone_on_cached_tokens(together, trained, batches, quick_jit):
+@pytest.fixture(scope="module")
+def alone_step(quick_jit):
+    """The step of one adapter, compiled once for both tests that take it."""
+    return quick_jit(tiny.setup(1)[0])
+
+
+@pytest.fixture(scope="module")
+def with_tokens(together, batches, quick_jit):
+    """The batches with the encoder's tokens."""
+    _, _, frozen = together
+    encode = quick_jit(lambda images: nnx.merge(tiny.draw_base()[0], frozen.base).aggregator.encode(images))
+    return [
+        replace(
+            batch,
+            patch_tokens=np.asarray(encode(batch.images.reshape(-1, *batch.images.shape[2:]))).reshape(K, 2, 2, 16, 8),
+        )
+        for batch in batches
+    ]
+
+
+@pytest.mark.slow
+def test_together_equals_each_alone_on_cached_tokens(together, trained, with_tokens, alone_step):
     """Also: a batch with the encoder's tokens is the batch without them.
 
     Adam divides a gradient by its own size, so a number whose gradient is nothing but rounding moves as far as any other,
@@ -54,19 +75,10 @@ def test_together_equals_each_alone_on_cached_tokens(together, trained, batches,
     that the first two made.
     """
     _, state, frozen = together
-    encode = quick_jit(lambda images: nnx.merge(tiny.draw_base()[0], frozen.base).aggregator.encode(images))
-    with_tokens = [
-        replace(
-            batch,
-            patch_tokens=np.asarray(encode(batch.images.reshape(-1, *batch.images.shape[2:]))).reshape(K, 2, 2, 16, 8),
-        )
-        for batch in batches
-    ]
-    step = quick_jit(tiny.setup(1)[0])
     for i in range(K):
         alone = of_adapter(state, i)
         for batch, (expected, metrics) in zip(with_tokens, trained, strict=True):
-            alone, found = step(alone, frozen, of_adapter(batch, i))
+            alone, found = alone_step(alone, frozen, of_adapter(batch, i))
             assert_close(found, of_adapter(metrics, i), 1e-4)
             assert_close(alone.optimizer, of_adapter(expected.optimizer, i), 1e-5)
     first = of_adapter(state.params, 0)
@@ -76,11 +88,11 @@ def test_together_equals_each_alone_on_cached_tokens(together, trained, batches,
     )
 
 
-def test_side_by_side_they_are_the_same(together, trained, batches):
+@pytest.mark.slow
+def test_side_by_side_they_are_the_same(together, trained, with_tokens, alone_step):
     _, state, frozen = together
-    placement = Placement(make_mesh(devices=jax.devices()[:1]))
-    step = placement.compile(tiny.setup(1)[0], state, compiler_options=tiny.QUICK)
-    for batch, (expected, metrics) in zip(batches, trained, strict=True):
+    step = SideBySide(alone_step, K)
+    for batch, (expected, metrics) in zip(with_tokens, trained, strict=True):
         state, found = step(state, frozen, batch)
         assert jax.tree.structure((state, found)) == jax.tree.structure((expected, metrics))
         assert_close(found, metrics, 1e-4)
