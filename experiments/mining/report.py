@@ -9,46 +9,42 @@ from matplotlib.figure import Figure as Drawing
 
 from experiments.mining.figures import Spectrum, draw_energy, draw_spectra, draw_weights
 from experiments.mining.mine import Mined
-from experiments.mining.summary import MatrixSummary, short_table
+from experiments.mining.summary import KindSummary, MatrixSummary, by_kind, sharing
 from experiments.reports.page import Figure, Section, Table, render
 from subspace import Pattern
 
-_CLEARLY_MORE = 3.0
-"""Held-out energy below this many times chance is called chance."""
 
-
-def verdict(summaries: Sequence[MatrixSummary]) -> str:
+def verdict(matrices: Sequence[MatrixSummary]) -> str:
     """One sentence: do the adapters share a subspace, measured by adapters that had no say in it?"""
-    measured = [row for row in summaries if row.held_out is not None]
-    if not measured:
+    found = sharing(matrices)
+    if found is None:
         return "With two adapters nothing can be held out: whether they share a subspace was not tested."
-    above = [row for row in measured if row.held_out is not None and row.held_out > _CLEARLY_MORE * row.chance]
-    held_out = float(np.median([row.held_out for row in measured if row.held_out is not None]))
-    chance = float(np.median([row.chance for row in measured]))
     figures = (
-        f"a held-out adapter has a median {held_out:.1%} of its energy in the subspace of the others, "
-        f"where a random subspace of this size captures {chance:.2%}"
+        f"a held-out adapter has a median {found.held_out:.1%} of its energy in the subspace of the others, "
+        f"where a random subspace of this size captures {found.chance:.2%}"
     )
-    share = len(above) / len(measured)
-    if share < 0.1:
+    if found.above_chance / found.matrices < 0.1:
         return f"The adapters share next to nothing: {figures}."
-    return f"In {len(above)} of {len(measured)} matrices the adapters share more than chance: {figures}."
+    return f"In {found.above_chance} of {found.matrices} matrices the adapters share more than chance: {figures}."
 
 
-def print_table(summaries: Sequence[MatrixSummary]) -> str:
+def print_table(matrices: Sequence[MatrixSummary]) -> str:
     """The short table for the terminal, one line per kind of matrix."""
     lines = [f"{'matrices':<22} {'count':>5}  {'pattern':<18} {'captured':>9} {'held out':>9} {'chance':>9}"]
-    for line in short_table(summaries):
-        held_out = "–" if line["held_out"] is None else f"{line['held_out']:.1%}"
+    for kind in by_kind(matrices):
+        held_out = "–" if kind.held_out is None else f"{kind.held_out:.1%}"
         lines.append(
-            f"{line['matrices']:<22} {line['count']:>5}  {line['pattern']:<18} {line['captured']:>9.1%} {held_out:>9} "
-            f"{line['chance']:>9.2%}"
+            f"{kind.kind:<22} {kind.count:>5}  {_pattern(kind):<18} {kind.captured:>9.1%} {held_out:>9} {kind.chance:>9.2%}"
         )
     return "\n".join(lines)
 
 
+def _pattern(kind: KindSummary) -> str:
+    return f"{kind.pattern} {kind.with_pattern}/{kind.count}"
+
+
 def draw_figures(
-    adapters: Sequence[str], mined: Mined, summaries: Sequence[MatrixSummary]
+    adapters: Sequence[str], mined: Mined, matrices: Sequence[MatrixSummary]
 ) -> dict[str, tuple[Drawing, str]]:
     """The figures by file name, each with its caption; ``adapters`` are the names in the order of the weights."""
     sigma = {path: np.asarray(found.initial_singular_values) for path, found in mined.subspaces.items()}
@@ -60,11 +56,11 @@ def draw_figures(
             Pattern[each.pattern.upper()],
             each.drops,
         )
-        for each in summaries
+        for each in matrices
     ]
     return {
         "energy": (
-            draw_energy(summaries),
+            draw_energy(matrices),
             "Share of an adapter's energy that lies in the shared subspace, over the layers. Black: the adapter had a say in "
             "it. Red: it was left out of the IRLS. Dotted: a random subspace of the same size.",
         ),
@@ -75,7 +71,7 @@ def draw_figures(
             "random draw of the input factors for all adapters: see how they were initialised, below.",
         ),
         "weights": (
-            draw_weights(adapters, summaries),
+            draw_weights(adapters, matrices),
             "k · w_i after IRLS (Eq. 2), one row per matrix. 1 (white): an equal say. Red: hardly believed, an outlier. Blue: "
             "the others follow it.",
         ),
@@ -84,7 +80,7 @@ def draw_figures(
 
 def compose(
     title: str,
-    summaries: Sequence[MatrixSummary],
+    matrices: Sequence[MatrixSummary],
     figures: Mapping[str, Figure],
     before: Sequence[Section],
     facts: Mapping[str, str],
@@ -93,7 +89,7 @@ def compose(
 
     Args:
       title: of the page.
-      summaries: what was found, :func:`experiments.mining.summary.rows`.
+      matrices: what was found, :func:`experiments.mining.summary.rows`.
       figures: those of :func:`draw_figures`, as parts of the page.
       before: sections on data and training, which come first.
       facts: settings and versions.
@@ -102,15 +98,15 @@ def compose(
         ["matrices", "count", "pattern", "captured", "held out", "chance", "lowest k · weight"],
         [
             [
-                line["matrices"],
-                str(line["count"]),
-                line["pattern"],
-                f"{line['captured']:.1%}",
-                "–" if line["held_out"] is None else f"{line['held_out']:.1%}",
-                f"{line['chance']:.2%}",
-                f"{line['lowest_weight']:.2f}",
+                kind.kind,
+                str(kind.count),
+                _pattern(kind),
+                f"{kind.captured:.1%}",
+                "–" if kind.held_out is None else f"{kind.held_out:.1%}",
+                f"{kind.chance:.2%}",
+                f"{kind.lowest_weight:.2f}",
             ]
-            for line in short_table(summaries)
+            for kind in by_kind(matrices)
         ],
         "Medians over the matrices of a kind. Captured: share of an adapter's energy ‖dW‖² in the subspace that it helped "
         "to find. Held out: in the subspace of the other adapters. Chance: d'²/(n·m). Pattern: the commonest (Fig. 4).",
@@ -121,4 +117,4 @@ def compose(
         Section("Spectra", [figures["spectra"]]),
         Section("Weight of each adapter", [figures["weights"]]),
     ]
-    return render(title, verdict(summaries), sections, facts)
+    return render(title, verdict(matrices), sections, facts)

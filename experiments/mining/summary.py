@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 
 from experiments.mining.mine import Mined
 from subspace import effective_rank, spectral_pattern
+
+Pattern = Literal["none", "at_rank", "beyond_rank", "two_drops"]
+"""Fig. 4's kinds of spectra, see :class:`subspace.Pattern`."""
+CLEARLY_MORE = 3.0
+"""Held-out energy above this many times chance is called more than chance."""
 
 
 @dataclass(frozen=True)
@@ -18,29 +23,74 @@ class MatrixSummary:
     """One matrix of one layer. Shares lie in 0…1, angles are degrees."""
 
     path: str
+    """Name of the matrix in the model."""
     layer: int | None
-    """None for a matrix that is not part of a stack of layers."""
+    """Number of the layer; None for a matrix that is not part of a stack of layers."""
     n: int
+    """Number of outputs."""
     m: int
+    """Number of inputs."""
     rank: int
+    """r of the adapters."""
     dim: int
+    """d' of the subspace."""
     iterations: int
+    """Number of IRLS iterations."""
     converged: bool
+    """Whether the iterations ended before their limit."""
     weights: tuple[float, ...]
     """w_i / Σ w of each adapter."""
-    pattern: str
-    """One of Fig. 4's, see :class:`subspace.Pattern`."""
+    pattern: Pattern
+    """Kind of the first spectrum of C, one of Fig. 4's."""
     drops: tuple[int, int]
     """Singular values before the drop at r, and before the largest one beyond r; 0 where there is none."""
     effective_rank: float
+    """Effective rank of C after IRLS."""
     captured: tuple[float, ...]
     """Share of each adapter's energy in the subspace."""
     held_out: float | None
-    """Mean share of an adapter's energy in the subspace that the others share without it."""
+    """Mean share of an adapter's energy in the subspace that the others share without it; None with two adapters."""
     chance: float
-    """What a random subspace of this size would capture."""
+    """Share of energy that a random subspace of this size would capture."""
     turn: float | None
-    """Median over the left-out adapters of the largest angle by which the subspace's column space turns."""
+    """Median over the left-out adapters of the largest angle by which the subspace's column space turns; None with two
+    adapters."""
+
+
+@dataclass(frozen=True)
+class KindSummary:
+    """The matrices of one kind: medians over them, with the commonest pattern."""
+
+    kind: str
+    """Name of the kind, as :func:`group_of` has it."""
+    count: int
+    """Number of matrices."""
+    pattern: Pattern
+    """The commonest pattern."""
+    with_pattern: int
+    """Number of matrices with that pattern."""
+    captured: float
+    """Median share of an adapter's energy in the subspace."""
+    held_out: float | None
+    """Median share of an adapter's energy in the subspace of the others; None with two adapters."""
+    chance: float
+    """Median share of energy that a random subspace captures."""
+    lowest_weight: float
+    """Smallest k · w_i of any adapter in any matrix."""
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """Whether the adapters share a subspace, measured by adapters that had no say in it."""
+
+    matrices: int
+    """Number of matrices."""
+    above_chance: int
+    """Number of matrices in which held-out adapters have clearly more energy in the subspace than chance puts there."""
+    held_out: float
+    """Median share of a held-out adapter's energy in the subspace of the others."""
+    chance: float
+    """Median share of energy that a random subspace captures."""
 
 
 def rows(mined: Mined) -> list[MatrixSummary]:
@@ -70,7 +120,7 @@ def _rows_of(path: str, mined: Mined) -> Iterator[MatrixSummary]:
             iterations=int(np.asarray(found.iterations)[index]),
             converged=bool(np.asarray(found.converged)[index]),
             weights=_floats(np.asarray(found.weights)[index]),
-            pattern=str(np.asarray(pattern.names)[index]),
+            pattern=cast(Pattern, str(np.asarray(pattern.names)[index])),
             drops=tuple(int(x) for x in np.asarray(pattern.positions)[index]),  # type: ignore[arg-type]
             effective_rank=float(np.asarray(effective)[index]),
             captured=_floats(mined.captured[path][index]),
@@ -110,22 +160,36 @@ def by_group(members: Iterable[HasPath]) -> dict[str, np.ndarray]:
     return {name: np.array(indices) for name, indices in groups.items()}
 
 
-def short_table(summaries: Sequence[MatrixSummary]) -> list[dict[str, Any]]:
-    """Medians over the matrices of one kind, with the commonest pattern; one dictionary per line of the table."""
-    lines = []
-    for name, indices in by_group(summaries).items():
-        members = [summaries[i] for i in indices]
-        pattern, count = Counter(member.pattern for member in members).most_common(1)[0]
-        held_out = [member.held_out for member in members if member.held_out is not None]
-        lines.append(
-            {
-                "matrices": name,
-                "count": len(members),
-                "pattern": f"{pattern} {count}/{len(members)}",
-                "captured": float(np.median([np.mean(member.captured) for member in members])),
-                "held_out": float(np.median(held_out)) if held_out else None,
-                "chance": float(np.median([member.chance for member in members])),
-                "lowest_weight": float(np.min([len(m.weights) * np.min(m.weights) for m in members])),
-            }
-        )
-    return lines
+def by_kind(matrices: Sequence[MatrixSummary]) -> list[KindSummary]:
+    """One summary for each kind of matrix, in the model's order."""
+    groups = by_group(matrices)
+    return [_summarize(kind, [matrices[i] for i in indices]) for kind, indices in groups.items()]
+
+
+def _summarize(kind: str, members: Sequence[MatrixSummary]) -> KindSummary:
+    patterns: Counter[Pattern] = Counter(member.pattern for member in members)
+    pattern, with_pattern = patterns.most_common(1)[0]
+    held_out = [member.held_out for member in members if member.held_out is not None]
+    return KindSummary(
+        kind=kind,
+        count=len(members),
+        pattern=pattern,
+        with_pattern=with_pattern,
+        captured=float(np.median([np.mean(member.captured) for member in members])),
+        held_out=float(np.median(held_out)) if held_out else None,
+        chance=float(np.median([member.chance for member in members])),
+        lowest_weight=float(np.min([len(m.weights) * np.min(m.weights) for m in members])),
+    )
+
+
+def sharing(matrices: Sequence[MatrixSummary]) -> Sharing | None:
+    """What held-out adapters say; None with two adapters, of which none can be held out."""
+    measured = [(matrix.held_out, matrix.chance) for matrix in matrices if matrix.held_out is not None]
+    if not measured:
+        return None
+    return Sharing(
+        matrices=len(measured),
+        above_chance=sum(held_out > CLEARLY_MORE * chance for held_out, chance in measured),
+        held_out=float(np.median([held_out for held_out, _ in measured])),
+        chance=float(np.median([chance for _, chance in measured])),
+    )

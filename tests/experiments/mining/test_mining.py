@@ -12,7 +12,7 @@ from experiments.mining.mine import mine, stack_adapters
 from experiments.mining.origin import Origin
 from experiments.mining.report import compose, draw_figures, print_table, verdict
 from experiments.mining.subspace_file import FORMAT, load_subspace, save_subspace
-from experiments.mining.summary import group_of, rows, short_table
+from experiments.mining.summary import Sharing, by_kind, group_of, rows, sharing
 from experiments.reports.drawings import svg
 from experiments.reports.page import plot
 from subspace import LowRank
@@ -78,10 +78,15 @@ def test_an_outlier_has_no_say():
 
 def test_the_verdict_follows_the_held_out_energy(mined):
     summaries = rows(mined)
-    assert verdict(summaries).startswith(f"In {len(summaries)} of {len(summaries)} matrices")
+    found = sharing(summaries)
+    assert found is not None and found.above_chance == found.matrices == len(summaries) == 9
+    assert found.held_out == np.median([row.held_out for row in summaries]) > 3 * found.chance
+    assert verdict(summaries).startswith("In 9 of 9 matrices")
     nothing = [replace(row, held_out=row.chance) for row in summaries]
+    assert sharing(nothing) == Sharing(9, 0, found.chance, found.chance)
     assert verdict(nothing).startswith("The adapters share next to nothing")
-    assert "not tested" in verdict([replace(row, held_out=None) for row in summaries])
+    untested = [replace(row, held_out=None) for row in summaries]
+    assert sharing(untested) is None and "not tested" in verdict(untested)
 
 
 def test_two_adapters_cannot_hold_one_out():
@@ -131,9 +136,10 @@ def test_groups_of_the_short_table(mined):
     assert group_of("aggregator.frame_blocks.attn.qkv") == "frame qkv"
     assert group_of("camera_head.trunk.mlp.fc1") == "camera head fc1"
     assert group_of("depth_head.scratch.refinenet1.out_conv") == "depth head, other"
-    lines = short_table(rows(mined))
-    assert [line["matrices"] for line in lines] == ["frame qkv", "global fc2", "camera head fc1", "camera head, other"]
-    assert [line["count"] for line in lines] == [3, 3, 2, 1]
+    kinds = by_kind(rows(mined))
+    assert [kind.kind for kind in kinds] == ["frame qkv", "global fc2", "camera head fc1", "camera head, other"]
+    assert [kind.count for kind in kinds] == [3, 3, 2, 1]
+    assert all(0 < kind.with_pattern <= kind.count for kind in kinds)
 
 
 def test_file_round_trip_and_refusals(mined, tmp_path):
@@ -160,8 +166,8 @@ def test_the_report_stands_alone(mined):
     html = compose("Geometry", summaries, figures, [], {"rank": "4", "<b>": "&"})
     assert not re.search(r"(src|href)=\"(?!data:|#)", html) and "@import" not in html
     assert html.count("<figure>") == 3 and "&lt;b&gt;" in html
-    for row in short_table(rows(mined)):
-        assert f"<td>{row['matrices']}</td><td>{row['count']}</td>" in html
+    for kind in by_kind(rows(mined)):
+        assert f"<td>{kind.kind}</td><td>{kind.count}</td>" in html
 
 
 def test_files_of_other_versions_and_kinds_are_refused(mined, tmp_path):
