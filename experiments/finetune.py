@@ -1,6 +1,6 @@
 """Fine-tune a VGGT: the whole of it, an adapter of several kinds, or an M inside the subspaces of attributes.
 
-``python -m experiments.finetune --method=subspace --subspaces=runs/extract/texture_object_centric_nano,… --data=DATASET,…``
+``python -m experiments.finetune --method=subspace --subspaces=runs/extract/texture…,… --data=DATASET,…``
 trains dW = Ā M B̄ᵀ on data sets of ``experiments.generate`` and writes ``adapter.safetensors`` (``--method=full``: a folder
 ``model``), ``metrics.jsonl`` and ``summary.json`` with the losses on held-out scenes before and after. All methods see the
 same batches under the same schedule; they differ in what is trained, whose exact number is printed. Adapters merge, go on

@@ -42,19 +42,7 @@ def make_data(settings: Settings, reporter: Reporter = SILENT) -> Data:
     The last ``settings.training.held_out`` scenes of each are held out. Raises what
     :func:`experiments.rendering.generate` raises, and InputError if so many scenes failed that a data set is too small.
     """
-    rendering = RenderingSettings(
-        attribute=settings.attribute,
-        setting=settings.setting,
-        datasets=settings.k,
-        scenes=settings.scenes,
-        views=settings.views,
-        resolution=settings.resolution,
-        samples=settings.samples,
-        seed=settings.seed,
-        store=settings.store,
-        workers=settings.workers,
-        blender=settings.blender,
-    )
+    rendering = rendering_of(settings)
     made = generate(rendering, reporter)
     sets = {number: Dataset(folder) for number, folder in enumerate(made.datasets)}
     held_out = settings.training.held_out
@@ -69,4 +57,21 @@ def make_data(settings: Settings, reporter: Reporter = SILENT) -> Data:
         training={number: dataset.scenes[:-held_out] for number, dataset in sets.items()},
         held_out={number: dataset.scenes[-held_out:] for number, dataset in sets.items()},
         sha256={number: dataset.manifest.sha256 for number, dataset in sets.items()},
+    )
+
+
+def rendering_of(settings: Settings) -> RenderingSettings:
+    """The data sets that an extraction needs; those of a preset are what ``experiments.generate`` makes of it."""
+    return RenderingSettings(
+        attribute=settings.attribute,
+        setting=settings.setting,
+        datasets=settings.k,
+        scenes=settings.scenes,
+        views=settings.views,
+        resolution=settings.resolution,
+        samples=settings.samples,
+        seed=settings.seed,
+        store=settings.store,
+        workers=settings.workers,
+        blender=settings.blender,
     )

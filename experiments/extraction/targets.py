@@ -16,10 +16,13 @@ class MispairedScene:
     """The images of one scene with depth, validity and cameras of another, view by view."""
 
     pictured: StoredScene
+    """The scene that images are of."""
     truth: StoredScene
+    """The scene that everything else is of."""
 
     @property
     def num_views(self) -> int:
+        """Number of views that both scenes have."""
         return min(self.pictured.num_views, self.truth.num_views)
 
     def load(self, view_indices: Sequence[int]) -> Views:

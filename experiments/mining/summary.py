@@ -12,8 +12,8 @@ import numpy as np
 from experiments.mining.mine import Mined
 from subspace import effective_rank, spectral_pattern
 
-Pattern = Literal["none", "at_rank", "beyond_rank", "two_drops"]
-"""Fig. 4's kinds of spectra, see :class:`subspace.Pattern`."""
+PatternName = Literal["none", "at_rank", "beyond_rank", "two_drops"]
+"""Names of :class:`subspace.Pattern`, Fig. 4's kinds of spectra."""
 CLEARLY_MORE = 3.0
 """Held-out energy above this many times chance is called more than chance."""
 
@@ -40,7 +40,7 @@ class MatrixSummary:
     """Whether the iterations ended before their limit."""
     weights: tuple[float, ...]
     """w_i / Σ w of each adapter."""
-    pattern: Pattern
+    pattern: PatternName
     """Kind of the first spectrum of C, one of Fig. 4's."""
     drops: tuple[int, int]
     """Singular values before the drop at r, and before the largest one beyond r; 0 where there is none."""
@@ -65,7 +65,7 @@ class KindSummary:
     """Name of the kind, as :func:`group_of` has it."""
     count: int
     """Number of matrices."""
-    pattern: Pattern
+    pattern: PatternName
     """The commonest pattern."""
     with_pattern: int
     """Number of matrices with that pattern."""
@@ -120,7 +120,7 @@ def _rows_of(path: str, mined: Mined) -> Iterator[MatrixSummary]:
             iterations=int(np.asarray(found.iterations)[index]),
             converged=bool(np.asarray(found.converged)[index]),
             weights=_floats(np.asarray(found.weights)[index]),
-            pattern=cast(Pattern, str(np.asarray(pattern.names)[index])),
+            pattern=cast(PatternName, str(np.asarray(pattern.names)[index])),
             drops=tuple(int(x) for x in np.asarray(pattern.positions)[index]),  # type: ignore[arg-type]
             effective_rank=float(np.asarray(effective)[index]),
             captured=_floats(mined.captured[path][index]),
@@ -167,7 +167,7 @@ def by_kind(matrices: Sequence[MatrixSummary]) -> list[KindSummary]:
 
 
 def _summarize(kind: str, members: Sequence[MatrixSummary]) -> KindSummary:
-    patterns: Counter[Pattern] = Counter(member.pattern for member in members)
+    patterns: Counter[PatternName] = Counter(member.pattern for member in members)
     pattern, with_pattern = patterns.most_common(1)[0]
     held_out = [member.held_out for member in members if member.held_out is not None]
     return KindSummary(

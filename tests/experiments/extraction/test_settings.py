@@ -4,12 +4,16 @@ import subprocess
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from experiments.extraction import ATTRIBUTES, Settings
+from experiments.extraction.data import rendering_of
 from experiments.extraction.results import identity_of_trained
 from experiments.presets import PRESETS
+from experiments.rendering import Settings as RenderingSettings
+from experiments.scenes.schema import Setting
 from experiments.storage.identity import digest, identity
 from experiments.training import trackers
 from subspace.errors import InputError
@@ -81,6 +85,18 @@ def test_what_results_do_not_depend_on_is_no_part(field, monkeypatch):
     monkeypatch.setattr(trackers, "find_spec", lambda package: object())  # whatever is installed
     other = replace(PLAIN, **{field: NO_EFFECT[field]})
     assert identity_of_trained(other, "a") == identity_of_trained(PLAIN, "a") != identity_of_trained(PLAIN, "b")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("setting", get_args(Setting))
+def test_what_generate_renders_is_what_extract_needs(preset, setting):
+    wanted = {"attribute": "lighting", "setting": setting}
+    assert rendering_of(Settings.of(preset, **wanted)) == RenderingSettings.of(preset, **wanted)
+
+
+def test_names_of_results_change_only_with_a_version():
+    """If this fails, results that people have are made again: raise the version and say so in the changelog."""
+    assert digest(identity_of_trained(PLAIN, "0123456789abcdef")) == "0d028daaa1ea"
 
 
 def test_the_whole_recipe_is_part_of_the_identity():
