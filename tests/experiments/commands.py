@@ -26,8 +26,8 @@ class Done:
 def call(module, *arguments):
     """``python -m module arguments`` without a new process: exit status and what was printed.
 
-    Flags are defined anew by each call and are gone after it. An exception that the command does not turn into a line is
-    raised here.
+    Flags are defined anew by each call and are gone after it. A fault of the program is status 1 with its traceback in
+    ``stderr``, as from a process.
     """
     app.define_help_flags()
     before = set(flags.FLAGS)
