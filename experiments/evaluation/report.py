@@ -99,7 +99,7 @@ def write_results(
         file = folder / "pictures" / f"{'_'.join(key)}.png"
         drawing.savefig(file, dpi=110)
         shown.append(photograph(file, f"{'/'.join(key)}, {names[key]}: {_caption(results.scenes[key])}"))
-    html = render(title, _words(numbers), [*_tables(results, numbers), Section("Pictures", shown)], _facts(numbers))
+    html = render(title, _words(numbers), [*_tables(results, numbers), Section("Pictures", shown)], _metadata(numbers))
     (folder / "report.html").write_text(html, encoding="utf-8")
 
 
@@ -172,6 +172,6 @@ def _cell(metric: Metric, values: Mapping[str, float]) -> str:
     return "–" if np.isnan(value) else f"{value:.4f}"
 
 
-def _facts(numbers: Mapping[str, Any]) -> dict[str, str]:
+def _metadata(numbers: Mapping[str, Any]) -> dict[str, str]:
     views = {f"views of {name}": ", ".join(map(str, views)) for name, views in numbers["views"].items()}
     return {**{name: str(value) for name, value in numbers["settings"].items()}, **views}

@@ -81,9 +81,10 @@ def expected(folder, name):
 def test_a_run_that_was_interrupted_shows_every_step_once(tmp_path, monkeypatch, name, package, read):
     pytest.importorskip(package)
     monkeypatch.setenv("WANDB_MODE", "offline")
-    settings = replace(short_run.SETTINGS, log=(name,))
+    settings = replace(short_run.SETTINGS, checkpoint_every=4, log=(name,))
     with pytest.raises(Interrupted):
-        short_run.run(tmp_path, settings=settings, batches=interrupted_at(5))  # goes on after the fourth step
+        short_run.run(tmp_path, settings=settings, batches=interrupted_at(6))
+    # the next start goes on after the fourth step, and takes the fifth and sixth again
     short_run.run(tmp_path, settings=settings)
     found = read(tmp_path)
     for adapter in range(short_run.K):
@@ -128,6 +129,17 @@ def test_a_missing_package_is_told_with_its_extra_before_anything_is_trained(mon
     with pytest.raises(InputError, match=rf"pip install 'attribute-subspaces\[{name}\]'$") as error:
         LoopSettings(1, log=(name,))
     assert error.value.argument == "log" and "\n" not in str(error.value)
+
+
+def test_weights_and_biases_out_of_reach_is_one_line(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+
+    def fail(**_):
+        raise wandb.errors.CommError("no answer")
+
+    monkeypatch.setattr(wandb, "init", fail)
+    with pytest.raises(InputError, match=r"^Weights & Biases: no answer$"), trackers(["wandb"], tmp_path, 0, {}):
+        pass
 
 
 def test_unknown_places_are_named():
