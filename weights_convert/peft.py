@@ -15,6 +15,7 @@ from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -24,6 +25,7 @@ from subspace import LowRank
 from subspace.errors import InputError
 from vggt_jax.atomic import check_absent, new_path
 from vggt_jax.config import VGGTConfig
+from vggt_jax.deltas import Deltas, WeightDecomposed
 from vggt_jax.parameters import parameter_shapes
 from weights_convert.names import CONV, LINEAR, OFFICIAL
 from weights_convert.peft_config import CONFIG, PeftConfig
@@ -31,6 +33,7 @@ from weights_convert.safetensors_file import SafetensorsFile, Shape
 from weights_convert.table import report
 
 WEIGHTS = "adapter_model.safetensors"
+_PREFIX = "base_model.model."
 _NAME = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 
 
@@ -70,16 +73,17 @@ def read_peft(folder: str | Path, config: VGGTConfig | None = None) -> dict[str,
     return updates if modules is None else _stack(updates, modules)
 
 
-def write_peft(folder: str | Path, deltas: Mapping[str, LowRank], config: VGGTConfig, *, scale: float = 1.0) -> None:
+def write_peft(folder: str | Path, deltas: Deltas, config: VGGTConfig, *, scale: float = 1.0) -> None:
     """Writes updates of a VGGT as a LoRA that PEFT loads into the official model; the folder must be new.
 
     Every layer gets its own rank: columns that are zero in A and B are left out, and so are layers without any other.
     ``scale`` is the factor that each A contains (see :class:`vggt_jax.adapters.Adapter`): PEFT's ``lora_alpha`` is
-    scale · r and ``lora_B`` is A / scale. Tensors are float32.
+    scale · r and ``lora_B`` is A / scale. Weight-decomposed updates become PEFT's DoRA, which every layer then has.
+    Tensors are float32.
 
     Raises:
-        InputError: paths that the model does not have, factors that do not fit, updates that are all zero, a scale that
-            is not positive.
+        InputError: paths that the model does not have, factors that do not fit, updates that are all zero or of which
+            some are weight-decomposed and others are not, a scale that is not positive.
         FileExistsError: the folder exists.
         OSError: the disk is full or cannot be written.
     """
@@ -87,21 +91,30 @@ def write_peft(folder: str | Path, deltas: Mapping[str, LowRank], config: VGGTCo
         raise InputError(f"scale must be positive, got {scale}")
     modules = _modules(config)
     _check_deltas(deltas, modules)
+    kinds = {isinstance(delta, WeightDecomposed) for delta in deltas.values()}
+    if len(kinds) > 1:
+        raise InputError("deltas: PEFT has weight-decomposed updates (DoRA) in all modules or in none")
     tensors: dict[str, np.ndarray] = {}
     ranks: dict[str, int] = {}
     for name, (path, layer, weight) in modules.items():
         if path not in deltas:
             continue
-        delta = deltas[path] if layer is None else deltas[path][layer]
+        update = deltas[path] if layer is None else jax.tree.map(lambda leaf, i=layer: leaf[i], deltas[path])
+        delta = update
+        if isinstance(update, WeightDecomposed):
+            delta = update.direction
+            shape = (1, -1, 1, 1) if weight[2:] else (-1,)
+            tensors[f"{_PREFIX}{name}.lora_magnitude_vector"] = np.asarray(update.magnitude, np.float32).reshape(shape)
         A, B = np.asarray(delta.A, np.float32) / np.float32(scale), np.asarray(delta.B, np.float32)
         used = (A != 0).any(0) | (B != 0).any(0)
+        used[0] |= isinstance(update, WeightDecomposed)  # whose rows may change in length alone
         if rank := int(used.sum()):
             ranks[name] = rank
             tensors[_tensor(name, "A")] = B[:, used].T.reshape(rank, *weight[1:])
             tensors[_tensor(name, "B")] = A[:, used].reshape(weight[0], rank, *(1,) * len(weight[2:]))
     if not ranks:
         raise InputError("deltas: all of them are zero, there is nothing to write")
-    text = PeftConfig.of(ranks, scale).to_json(list(ranks))
+    text = PeftConfig.of(ranks, scale).to_json(list(ranks), use_dora=True in kinds)
     contiguous = {
         name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()
     }  # save takes the bytes as they lie
@@ -117,7 +130,7 @@ def write_peft(folder: str | Path, deltas: Mapping[str, LowRank], config: VGGTCo
 
 def _tensor(module: str, side: str) -> str:
     """The name of ``lora_A`` or ``lora_B`` of a module in PEFT's file."""
-    return f"base_model.model.{module}.lora_{side}.weight"
+    return f"{_PREFIX}{module}.lora_{side}.weight"
 
 
 def _modules(config: VGGTConfig) -> dict[str, Module]:
@@ -182,7 +195,7 @@ def _padded(layers: Mapping[int | None, LowRank], depth: int, side: str) -> Arra
     return jnp.asarray(stack)
 
 
-def _check_deltas(deltas: Mapping[str, LowRank], modules: Mapping[str, Module]) -> None:
+def _check_deltas(deltas: Deltas, modules: Mapping[str, Module]) -> None:
     """Raises one InputError that lists every unknown path and every wrong shape."""
     depths = Counter(module.path for module in modules.values() if module.layer is not None)
     shapes = {

@@ -94,8 +94,8 @@ class PeftConfig:
         rank = self.rank(module)
         return _first_match(self.alpha_pattern, module, self.lora_alpha) / (sqrt(rank) if self.use_rslora else rank)
 
-    def to_json(self, modules: list[str]) -> str:
-        """The text of an ``adapter_config.json`` for a LoRA on exactly these modules."""
+    def to_json(self, modules: list[str], *, use_dora: bool = False) -> str:
+        """The text of an ``adapter_config.json`` for a LoRA, or a DoRA, on exactly these modules."""
         content = {
             "peft_type": "LORA",
             "r": self.r,
@@ -103,6 +103,7 @@ class PeftConfig:
             "rank_pattern": dict(self.rank_pattern),
             "alpha_pattern": {key: _integer_if_whole(alpha) for key, alpha in self.alpha_pattern.items()},
             "use_rslora": self.use_rslora,
+            **({"use_dora": True} if use_dora else {}),
             "target_modules": modules,
             "lora_dropout": 0.0,
             "bias": "none",

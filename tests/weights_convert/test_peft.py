@@ -16,7 +16,7 @@ from subspace import LowRank
 from tests.vggt_jax.conftest import random_model
 from vggt_jax import VGGTConfig, merge
 from vggt_jax.adaptable import adaptable
-from vggt_jax.adapters import Adapter, BaseModel, LoRA, PiSSA, initialize, save_adapter, select
+from vggt_jax.adapters import Adapter, BaseModel, Decomposed, LoRA, PiSSA, initialize, save_adapter, select
 from vggt_jax.deltas import linear_delta
 from vggt_jax.layers import Conv
 from weights_convert.names import from_official, to_official
@@ -361,6 +361,32 @@ def test_a_fresh_adapter_goes_on_training_in_pytorch(base, config, matrices, tmp
     lora_A = model.base_model.model.camera_head.embed_pose.lora_A["default"].weight
     np.testing.assert_array_equal(lora_A.detach(), params["camera_head.embed_pose"].B.T)
     assert_same_weights(merged_by_peft(model, base[1]), to_official(base[1]), 0)
+
+
+def test_dora_is_written_as_pefts(base, config, matrices, tmp_path):
+    """Of stacked and lone linears and of convolutions; a layer whose rows changed in length alone is one, too."""
+    patterns = ["aggregator.frame_blocks.attn.qkv", "camera_head.embed_pose", "*.resize_layers.3", "*.projects.0"]
+    chosen = select(matrices, patterns)
+    lora = LoRA(chosen, rank=2, alpha=3.0)
+    maker = Decomposed.of(base[1], chosen, lora)
+    rng = np.random.default_rng(0)
+    params = {
+        path: (direction, maker.magnitudes[path] * rng.uniform(0.5, 1.5, maker.magnitudes[path].shape))
+        for path, direction in draw(chosen, 2, 1).items()
+    }
+    still = params["camera_head.embed_pose"]
+    params["camera_head.embed_pose"] = (jax.tree.map(jnp.zeros_like, still[0]), still[1])
+    deltas = maker.deltas(params)
+    write_peft(tmp_path / "dora", deltas, config, scale=lora.scale)
+    model = load_into_peft(tmp_path / "dora", base[1])
+    assert {layer.use_dora["default"] for layer in lora_layers(model).values()} == {True}
+    assert {layer.scaling["default"] for layer in lora_layers(model).values()} == {1.5}
+    merged = merged_by_peft(model, base[1])
+    assert_same_weights(to_official(merge(base[1], deltas)), merged, 2e-5)
+    name = "camera_head.embed_pose.weight"
+    assert np.abs(merged[name] - to_official(base[1])[name]).max() > 1e-2
+    with pytest.raises(ValueError, match="in all modules or in none"):
+        write_peft(tmp_path / "mixed", deltas | draw(select(matrices, ["*.projects.1"]), 1, 0), config)
 
 
 def test_encoder_and_other_heads_are_read_and_merged(base, config, tmp_path):

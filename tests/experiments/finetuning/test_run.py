@@ -143,7 +143,9 @@ def from_memory(monkeypatch):
 def test_results_lie_in_a_folder_of_what_they_depend_on(tuned, store, from_memory):
     base, found, _ = tuned("adalora")
     done = finetune(small.settings("adalora", store))
-    assert done.output.parent == store / "finetune" and done.output.name.startswith("adalora-")
+    assert (
+        done.output is not None and done.output.parent == store / "finetune" and done.output.name.startswith("adalora-")
+    )
     assert done.output.name.removeprefix("adalora-") == done.folder.name.removeprefix("adalora-")
     assert (store / "finetune" / "latest").resolve() == done.output
     summary = json.loads((done.output / "summary.json").read_text())

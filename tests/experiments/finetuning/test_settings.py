@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from absl.flags import FlagValues
@@ -25,7 +26,7 @@ from vggt_jax.patterns import HEADS
 NANO = PRESETS["nano"]
 
 
-def made(method, **given):
+def made(method, **given) -> Any:
     needed = {"subspaces": (Path("s"),)} if method == "subspace" else {}
     return METHODS[method].of(NANO, **(needed | given))
 
@@ -172,6 +173,6 @@ def test_flags_that_are_given_are_the_methods_settings():
     found = FlagValues()
     finetune.define_flags(found)
     found(["finetune", "--method=subspace", "--subspaces=a,b", "--dim=2", "--plain=depth_head.*", "--rank=3"])
-    method = finetune.method_of(found)
+    method: Any = finetune.method_of(found)
     assert (method.subspaces, method.dim, method.allocation) == ((Path("a"), Path("b")), 2, "uniform")
     assert method.plain == PlainLoRA(rank=3, matrices=("depth_head.*",))

@@ -65,3 +65,31 @@ def test_what_has_no_effect_does_not_count():
 def test_a_value_of_another_type_is_a_fault():
     with pytest.raises(TypeError, match=r"alpha"):
         identity(replace(_PLAIN, alpha="8"))
+
+
+@dataclass(frozen=True)
+class _Method:
+    rank: int
+
+
+@dataclass(frozen=True)
+class _Lora(_Method):
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class _Dora(_Lora):
+    pass
+
+
+@dataclass(frozen=True)
+class _Run:
+    method: _Method
+    other: _Method | None = None
+
+
+def test_an_instance_of_a_subclass_counts_with_all_its_fields_and_its_class():
+    found = [digest(identity(_Run(method))) for method in (_Method(2), _Lora(2), _Lora(2, 0.5), _Dora(2))]
+    assert len(set(found)) == 4
+    assert identity(_Run(_Lora(2, 1)))["method"] == {"type": "_Lora", "rank": 2, "scale": 1.0}
+    assert identity(_Run(_Method(2), _Method(3))) == {"method": {"rank": 2}, "other": {"rank": 3}}

@@ -9,6 +9,7 @@ from flax import nnx
 from experiments.finetuning.methods.lora_xs import LoRAXS
 from experiments.finetuning.methods.psv import PSV
 from vggt_jax.adaptable import Matrix
+from vggt_jax.deltas import low_rank_only
 from vggt_jax.layers import Linear
 
 RANK = 3
@@ -54,7 +55,7 @@ def test_updates_are_pefts(weights, maker, trained):
             model[name].weight.copy_(torch.from_numpy(W.copy()))
     config = peft.TinyLoraConfig(target_modules=list(MATRICES), r=RANK, u=RANK * RANK)
     found = peft.get_peft_model(model, config)
-    deltas = maker.deltas(trained)
+    deltas = low_rank_only(maker.deltas(trained))
     for name, W in weights.items():
         layer = found.base_model.model.get_submodule(name)
         layer.tinylora_P["default"] = torch.eye(RANK * RANK).reshape(-1, RANK, RANK)
@@ -82,11 +83,11 @@ def test_what_is_frozen_is_the_truncated_decomposition_of_the_weights(weights, m
 def test_it_starts_at_the_base_model_and_trains_r_squared_numbers(maker):
     params = maker.init(jax.random.key(0))
     assert all(R.shape == (RANK, RANK) and not R.any() for R in params.values())
-    assert all(not delta.to_dense().any() for delta in maker.deltas(params).values())
+    assert all(not delta.to_dense().any() for delta in low_rank_only(maker.deltas(params)).values())
 
 
 def test_psv_reaches_the_same_updates(base, maker, trained):
     psv = PSV(dim=RANK, plain=None).maker(base, MATRICES)
     M = {name: jnp.linalg.norm(maker.bases[name].A, axis=0)[:, None] * R for name, R in trained.items()}
-    for name, delta in psv.deltas(M).items():
-        np.testing.assert_allclose(delta.to_dense(), maker.deltas(trained)[name].to_dense(), atol=1e-5)
+    for name, delta in low_rank_only(psv.deltas(M)).items():
+        np.testing.assert_allclose(delta.to_dense(), low_rank_only(maker.deltas(trained))[name].to_dense(), atol=1e-5)
