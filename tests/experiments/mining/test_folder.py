@@ -8,9 +8,9 @@ from safetensors.numpy import load_file, save_file
 
 from experiments.mining.folder import read_folder, read_inputs
 from subspace import LowRank
-from tests.experiments.analysis.planted import SHAPES, draw_adapters, draw_subspaces, write_run, write_subspace
+from tests.experiments.analysis.planted import BASE, SHAPES, draw_adapters, draw_subspaces, write_subspace
 from vggt_jax import VGGTConfig
-from vggt_jax.adapters import BaseModel
+from vggt_jax.adapters import Adapter, BaseModel, save_adapter
 
 
 def _plain(seed, dim=4, shapes=SHAPES):
@@ -18,6 +18,15 @@ def _plain(seed, dim=4, shapes=SHAPES):
         path: LowRank(U.astype(np.float32), V.astype(np.float32))
         for path, (U, V) in draw_subspaces(seed, dim, shapes).items()
     }
+
+
+def _write_with_adapters(folder, attribute, adapters, base=BASE):
+    """A folder of adapters that nothing was mined from: reading cannot tell, and mining takes longer than all tests here."""
+    write_subspace(folder, attribute, _plain(0), k=len(adapters), base=base)
+    (folder / "adapters").mkdir()
+    for i, adapter in enumerate(adapters):
+        save_adapter(folder / "adapters" / f"{attribute}_{i:02d}.safetensors", Adapter(adapter, base))
+    return folder
 
 
 @pytest.fixture
@@ -40,7 +49,7 @@ def test_reads_factors_ranks_and_facts_in_the_models_order(two, tmp_path):
 
 def test_reads_adapters(tmp_path):
     adapters = draw_adapters(0, draw_subspaces(0))
-    mined = read_folder(write_run(tmp_path / "geometry", "geometry", adapters))
+    mined = read_folder(_write_with_adapters(tmp_path / "geometry", "geometry", adapters))
     assert [file.stem for file in mined.adapter_files] == list(mined.origin.adapters)
     for i, adapter in enumerate(adapters):
         found = mined.read_adapter(i)
@@ -125,7 +134,7 @@ def _edit(path, change):
     ],
 )
 def test_damaged_folders(file, damage, message, tmp_path):
-    folder = write_run(tmp_path / "geometry", "geometry", draw_adapters(0, {}))
+    folder = _write_with_adapters(tmp_path / "geometry", "geometry", draw_adapters(0, {}))
     damage(folder / file)
     with pytest.raises(ValueError, match=message) as error:
         read_folder(folder)
@@ -141,7 +150,7 @@ def test_numbers_that_are_none(tmp_path):
 
 
 def test_adapters_of_another_size(tmp_path):
-    folder = write_run(tmp_path / "geometry", "geometry", draw_adapters(0, {}))
+    folder = _write_with_adapters(tmp_path / "geometry", "geometry", draw_adapters(0, {}))
     file = folder / "adapters" / "geometry_02.safetensors"
     tensors = load_file(file)
     tensors[f"{FC2}.B"] = tensors[f"{FC2}.B"][:-1]
@@ -152,8 +161,8 @@ def test_adapters_of_another_size(tmp_path):
 
 def test_another_base_model(tmp_path):
     folders = [
-        write_run(tmp_path / "geometry", "geometry", draw_adapters(0, {})),
-        write_run(tmp_path / "camera", "camera", draw_adapters(1, {}), base=OTHER),
+        _write_with_adapters(tmp_path / "geometry", "geometry", draw_adapters(0, {})),
+        _write_with_adapters(tmp_path / "camera", "camera", draw_adapters(1, {}), base=OTHER),
     ]
     with pytest.raises(ValueError, match=r"camera belongs to the base model other \(f{16}\)"):
         read_inputs(folders)

@@ -90,8 +90,8 @@ def test_the_verdict_follows_the_held_out_energy(mined):
 
 
 def test_two_adapters_cannot_hold_one_out():
-    adapters = _adapters(1.0, 0.2)
-    found = mine(stack_adapters({name: adapters[name] for name in NAMES[:2]}), 3)
+    adapters, path = _adapters(1.0, 0.2), "camera_head.pose_branch.fc2"
+    found = mine(stack_adapters({name: {path: adapters[name][path]} for name in NAMES[:2]}), 3)
     assert found.stability == {} and all(row.held_out is None and row.turn is None for row in rows(found))
     assert "–" in print_table(rows(found))
 
