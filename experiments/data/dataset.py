@@ -87,6 +87,8 @@ class StoredScene:
             )
         if intrinsics.shape != (self.num_views, 3, 3) or extrinsics.shape != (self.num_views, 3, 4):
             raise InputError(f"{path} is damaged: it must hold the cameras of {self.num_views} views")
+        if not (np.isfinite(intrinsics).all() and np.isfinite(extrinsics).all()):
+            raise InputError(f"{path} is damaged: it holds numbers that are not finite")
         return intrinsics, extrinsics
 
     def load(self, view_indices: Sequence[int] | Int[np.ndarray, " s"] | None = None) -> Views:

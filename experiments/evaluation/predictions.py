@@ -87,7 +87,7 @@ def from_folder(folder: Path) -> Predictor:
 def check_cameras(predicted: Reconstruction) -> None:
     """ValueError if the cameras are none, as those of an untrained model can be."""
     focal = predicted.intrinsics[:, [0, 1], [0, 1]]
-    if not (np.isfinite(predicted.extrinsics).all() and np.isfinite(focal).all() and (focal > 0).all()):
+    if not (np.isfinite(predicted.extrinsics).all() and np.isfinite(predicted.intrinsics).all() and (focal > 0).all()):
         raise InputError("the predicted cameras are no pinhole cameras; are these weights trained?")
 
 
@@ -124,4 +124,6 @@ def load_prediction(path: Path, views: Sequence[int], size: tuple[int, int]) -> 
     for (name, shape), array in zip(expected.items(), (depths, extrinsics, intrinsics), strict=True):
         if array.shape != shape:
             raise InputError(f"{path}: {name} must have shape {shape}, got {array.shape}")
+        if array.dtype.kind not in "fiu":
+            raise InputError(f"{path}: {name} must be real numbers, got {array.dtype}")
     return Reconstruction(depths, extrinsics, intrinsics)

@@ -297,7 +297,9 @@ def test_bad_predictions_are_named(data, tmp_path):
         ({"depths": arrays["depths"][:, 1:]}, "depths must have shape (3, 20, 20), got (3, 19, 20)"),
         ({"depths": np.full_like(arrays["depths"], np.nan)}, "dataset_00/scene_0001: view 0:"),
         ({"depths": -arrays["depths"]}, "predicted depth(s) in the mask are no positive numbers, such as -"),
+        ({"depths": arrays["depths"].astype(str)}, "depths must be real numbers"),
         ({"intrinsics": -arrays["intrinsics"]}, "no pinhole cameras"),
+        ({"intrinsics": np.where(arrays["intrinsics"] > 1, arrays["intrinsics"], np.nan)}, "no pinhole cameras"),
     ):
         np.savez(path, **{**arrays, **changed})
         assert message in refused(data, tmp_path, predictions=predictions)
