@@ -52,7 +52,7 @@ def main(_: Sequence[str]) -> None:
             check_replaceable(output, None, ours=OUTPUTS, overwrite=True)
         extraction = Extraction.of(given.preset, setting=given.setting, weights=given.weights, store=store)
         names: dict[str, Control] = {name: name for name in CONTROLS}
-        named = [names.get(control) or Path(control) for control in controls]
+        named: list[Control | Path] = [names.get(control) or Path(control) for control in controls]
         subspaces, controls = find_or_extract(extraction, named, reporter)
     settings = Settings(tuple(map(Path, subspaces)), tuple(map(Path, controls)), given.seed, store)
     found = analyze(settings, reporter, output, given.overwrite)

@@ -35,7 +35,7 @@ def find_or_extract(
     folders = [control for control in controls if isinstance(control, Path)]
     for folder in folders:  # before hours of rendering and training
         read_folder(folder)
-    named = [control for control in dict.fromkeys(controls) if not isinstance(control, Path)]
+    named: list[Control] = [control for control in CONTROLS if control in controls]
     runs = [extraction, *(_under(extraction, control) for control in named)]
     found = extract_missing([replace(run, attribute=name) for run in runs for name in ATTRIBUTES], reporter)
     return found[: len(ATTRIBUTES)], [*found[len(ATTRIBUTES) :], *folders]

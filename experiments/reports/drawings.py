@@ -7,12 +7,17 @@ something to draw; in the end this process takes what none of them has begun, wh
 from __future__ import annotations
 
 import io
+import os
+import pickle
+import subprocess
+import sys
 from collections.abc import Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import TracebackType
+from typing import BinaryIO
 
 from matplotlib.figure import Figure
 
@@ -29,8 +34,8 @@ class Drawings:
         self._figures: dict[str, Figure] = {}
         self._waiting: dict[str, Future[_Drawn]] = {}
         helpers = len(available_cores()) - 1
-        # not forked: JAX has threads, whose locks a fork would copy in any state
-        self._pool = ProcessPoolExecutor(helpers, mp_context=get_context("spawn")) if helpers else None
+        self._helpers = _Helpers()
+        self._threads = ThreadPoolExecutor(helpers, "drawing") if helpers else None
 
     def __enter__(self) -> Drawings:
         return self
@@ -38,14 +43,15 @@ class Drawings:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+        self._helpers.stop()
 
     def add(self, figures: Mapping[str, Figure]) -> None:
         """Begin to draw, where there is another core; ``figures`` are file name → figure and do not change any more."""
         self._figures |= figures
-        if self._pool is not None:
-            self._waiting |= {name: self._pool.submit(_draw, figure) for name, figure in figures.items()}
+        if self._threads is not None:
+            self._waiting |= {name: self._threads.submit(self._helpers.draw, each) for name, each in figures.items()}
 
     def save(self, folder: Path) -> dict[str, str]:
         """Write ``NAME.png`` and ``NAME.pdf`` of every figure, whose layout is settled then.
@@ -98,6 +104,68 @@ def _draw(figure: Figure) -> _Drawn:
         figure.draw_without_rendering()  # the layout, once for three files: solving it takes longer than drawing
         figure.set_layout_engine("none")
     return _Drawn(_file(figure, "png"), _file(figure, "pdf"), svg(figure))
+
+
+class _Helpers:
+    """Processes that draw; started one by one where all are busy.
+
+    They are programs of their own. ``multiprocessing`` would run the user's script again in each, and a fork would copy the
+    locks of JAX's threads in any state.
+    """
+
+    def __init__(self) -> None:
+        self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
+
+    def draw(self, figure: Figure) -> _Drawn:
+        """Let a process draw a figure. Raises what it raised, and RuntimeError if it ended."""
+        try:
+            helper = self._idle.get_nowait()
+        except Empty:
+            helper = _start()
+        assert helper.stdin is not None and helper.stdout is not None
+        try:
+            pickle.dump(figure, helper.stdin)
+            helper.stdin.flush()
+            found = pickle.load(helper.stdout)
+        except (OSError, EOFError) as error:
+            raise RuntimeError(f"a process that drew a figure ended with status {helper.wait()}") from error
+        self._idle.put(helper)
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    def stop(self) -> None:
+        """End the processes, all of which are idle."""
+        while not self._idle.empty():
+            self._idle.get().communicate()
+
+
+def _start() -> subprocess.Popen[bytes]:
+    code = f"from {__name__} import _serve; _serve()"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    )
+
+
+def _serve() -> None:
+    """Draw figures from standard input until it ends."""
+    results = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what is printed must not come between the results
+    while (figure := _next(sys.stdin.buffer)) is not None:
+        try:
+            found: _Drawn | Exception = _draw(figure)
+        except Exception as error:
+            found = error
+        pickle.dump(found, results)
+        results.flush()
+
+
+def _next(stream: BinaryIO) -> Figure | None:
+    try:
+        return pickle.load(stream)
+    except EOFError:
+        return None
 
 
 def _file(figure: Figure, form: str) -> bytes:

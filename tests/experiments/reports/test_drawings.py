@@ -1,7 +1,13 @@
 """Figures that several processes draw: the same files as one process alone writes, and errors that arrive."""
 
 import io
+import os
+import shutil
+import subprocess
+import sys
+import time
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,3 +71,45 @@ def test_figures_that_are_added_bit_by_bit_are_saved_together(tmp_path):
             found.add({name: figure})
         assert list(found.save(tmp_path)) == list(_figures())
     assert len(list(tmp_path.iterdir())) == 6
+
+
+def _with_artist(draw):
+    figure = Figure(figsize=(2, 1.5))
+    artist = figure.subplots().text(0, 0, "text")
+    artist.draw = draw
+    return figure
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_errors_of_drawing_arrive(cores, tmp_path, monkeypatch):
+    monkeypatch.setattr(drawings, "available_cores", lambda: list(range(cores)))
+    with pytest.raises(ZeroDivisionError):
+        save_drawings(tmp_path, {"failing": _with_artist(_divide_by_zero), **_figures(1)})
+
+
+def _divide_by_zero(*_):
+    return 1 / 0
+
+
+def test_a_process_that_dies_is_an_error_and_not_a_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr(drawings, "available_cores", lambda: [0, 1])
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(RuntimeError, match="ended with status 1"), Drawings() as found:
+        found.add(_figures())
+        time.sleep(0.2)
+        found.save(tmp_path)
+
+
+def test_a_script_needs_no_guard(tmp_path):
+    """Where processes are spawned by multiprocessing, each of them would run the user's script again."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\nfrom matplotlib.figure import Figure\nfrom experiments.reports import drawings\n"
+        "drawings.available_cores = lambda: [0, 1]\nprint('once')\n"
+        "print(list(drawings.save_drawings(Path('.'), {'a': Figure(), 'b': Figure()})))\n"
+    )
+    found = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )  # fmt: skip
+    assert found.returncode == 0 and found.stdout == "once\n['a', 'b']\n", found.stderr
