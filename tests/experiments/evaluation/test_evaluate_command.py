@@ -319,7 +319,7 @@ def test_results_that_cannot_be_compared(results, tmp_path):
         compare(results / "good", tmp_path / "missing")
 
 
-def test_results_are_found_by_what_they_were_made_from(data, tmp_path, no_pictures):
+def test_results_are_found_by_what_they_were_made_from(data, tmp_path, no_pictures, capfd):
     predictions = perfect(tmp_path / "of", data)
     settings = Settings(data=(data,), predictions=predictions, views=ALL_VIEWS, store=tmp_path / "runs")
     first = evaluate(settings)
@@ -330,6 +330,7 @@ def test_results_are_found_by_what_they_were_made_from(data, tmp_path, no_pictur
     worse = evaluate(settings)
     assert len({first.folder, fewer.folder, worse.folder}) == 3
     assert worse.mean["abs_rel"] > first.mean["abs_rel"]
+    assert capfd.readouterr() == ("", "")  # a notebook hears of nothing that it did not ask for
 
 
 def test_other_results_are_replaced_only_if_asked_for(data, tmp_path, no_pictures):

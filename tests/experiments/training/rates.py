@@ -19,6 +19,7 @@ def learning_rate(settings):
         later = jax.tree.map_with_path(
             lambda path, leaf: step if jax.tree_util.keystr(path).endswith(".step") else leaf, state
         )
-        return -optimizer.update(jnp.ones(1), later, number)[0][0]
+        change, _ = optimizer.update(jnp.ones(1), later, number)
+        return -jnp.asarray(change)[0]
 
     return lambda step: moved(jnp.asarray(step, jnp.int32))
