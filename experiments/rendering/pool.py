@@ -105,7 +105,9 @@ def finish_job(worker: WorkerProcess, job: RenderJob, seconds_limit: float) -> S
         OSError: the folder cannot be written.
     """
     if job.renderer not in (None, worker.renderer):
-        raise InputError(f"{job.folder.parent} was begun with {job.renderer}, this is {worker.renderer}: see blender")
+        raise InputError(
+            f"{job.folder.parent} was begun with {job.renderer}, this is {worker.renderer}", argument="blender"
+        )
     with files.new_folder(job.folder) as folder:
         raw = folder / "raw"
         raw.mkdir()
