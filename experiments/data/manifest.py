@@ -161,6 +161,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return not isinstance(self.settings, RecordedSettings) or self.settings.poses
 
 
+def check_sizes(settings: object, least: Mapping[str, int]) -> None:
+    """Raises InputError if a number of some settings is smaller than allowed; None is allowed."""
+    for name, lowest in least.items():
+        value: int | None = getattr(settings, name)
+        if value is not None and value < lowest:
+            raise InputError(f"{name} must be at least {lowest}, got {value}", argument=name)
+
+
 def scene_name(scene: int) -> str:
     """The folder of a scene."""
     return f"scene_{scene:04d}"

@@ -6,7 +6,7 @@ import errno
 import fcntl
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -219,16 +219,18 @@ def may_continue(output: Path, settings: AnySettings, overwrite: bool = False) -
         return False
     name = differing[0]
     raise InputError(
-        f"{output} was made with {name}={_shown(made.get(name))}, not {_shown(asked.get(name))}; "
+        f"{output} was made with {name}={_shown(name, made)}, not {_shown(name, asked)}; "
         "name another folder, or overwrite it"
     )
 
 
 _FROM_SOURCE = ("scenes", "poses", _SOURCE)
+_WHERE_UNSET = {"up": "y"}
 
 
-def _shown(value: object) -> object:
-    return "the default" if value is None else value
+def _shown(name: str, settings: Mapping[str, object]) -> object:
+    value = settings.get(name)
+    return _WHERE_UNSET.get(name, "none") if value is None else value
 
 
 def source_folder(output: Path) -> Path | None:

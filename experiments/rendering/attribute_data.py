@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.data.inputs import Assets
-from experiments.data.manifest import AttributeSettings
+from experiments.data.manifest import AttributeSettings, check_sizes
 from experiments.presets import PRESETS, PresetName
 from experiments.process.cores import available_cores
 from experiments.process.reporting import SILENT, Reporter
@@ -57,6 +57,10 @@ class Settings:
     """Hash all files of finished data sets, not only those that were changed since they were written."""
     overwrite: bool = field(default=False, metadata=NO_EFFECT)
     """Replace data sets that were made with other settings, or of more scenes."""
+
+    def __post_init__(self) -> None:
+        """Raises InputError if a number is too small."""
+        check_sizes(self, {"datasets": 1, "scenes": 1, "views": 1, "resolution": 14, "samples": 1, "seed": 0})
 
     @classmethod
     def of(cls, preset: PresetName = "nano", **changes: Any) -> Settings:

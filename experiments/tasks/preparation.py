@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from experiments.data.inputs import Sources
-from experiments.data.manifest import Split, Task, TaskSettings
+from experiments.data.manifest import Split, Task, TaskSettings, check_sizes
 from experiments.data.production import dataset_name
 from experiments.presets import PRESETS, PresetName
 from experiments.process.cores import available_cores
@@ -62,6 +62,10 @@ class Settings:
     """An installed Blender or a Python with bpy; see :func:`experiments.rendering.blender_command.worker_command`."""
     overwrite: bool = field(default=False, metadata=NO_EFFECT)
     """Replace a data set that was made with other settings or from another folder, or of more scenes."""
+
+    def __post_init__(self) -> None:
+        """Raises InputError if a number is too small."""
+        check_sizes(self, {"scenes": 1, "views": 1, "resolution": 14, "samples": 1, "seed": 0})
 
     @classmethod
     def of(cls, preset: PresetName, task: Task, split: Split, **changes: Any) -> Settings:
@@ -132,6 +136,10 @@ class Recording:
     """Folder of the task's splits, made or completed; by default below the store, named by the task."""
     overwrite: bool = field(default=False, metadata=NO_EFFECT)
     """Replace a data set that was made with other settings or from another folder, or of more scenes."""
+
+    def __post_init__(self) -> None:
+        """Raises InputError if a number is too small."""
+        check_sizes(self, {"views": 1, "resolution": 14})
 
     @classmethod
     def of(

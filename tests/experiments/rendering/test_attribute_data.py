@@ -111,6 +111,23 @@ def test_textures_that_are_missing_leave_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"datasets": 0}, "datasets must be at least 1, got 0"),
+        ({"scenes": 0}, "scenes must be at least 1, got 0"),
+        ({"views": 0}, "views must be at least 1, got 0"),
+        ({"resolution": 13}, "resolution must be at least 14, got 13"),
+        ({"samples": 0}, "samples must be at least 1, got 0"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+    ],
+)
+def test_numbers_that_are_too_small_are_named(change, message):
+    with pytest.raises(InputError, match=message) as error:
+        Settings.of("nano", **change)
+    assert error.value.argument in change
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_numbers_and_names_of_a_preset(preset):
     settings = Settings.of(preset, attribute="camera", setting="micro_baseline", samples=16, store=Path("s"))

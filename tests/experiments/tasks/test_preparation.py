@@ -1,6 +1,7 @@
 """Scans that change after they were rendered, and runs that fail: what has changed is rendered again, and nothing else."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from experiments.data.dataset import Dataset
 from experiments.data.manifest import read_manifest
 from experiments.scenes import schema
-from experiments.tasks import Settings, prepare
+from experiments.tasks import Recording, Settings, prepare
 from subspace.errors import InputError
 from tests.experiments.rendering.small_scenes import STAND_IN
 from tests.experiments.tasks.test_scans import scan
@@ -125,7 +126,7 @@ def test_a_blender_that_does_not_start_leaves_the_finished_data_set_as_it_was(re
 
 
 def test_another_axis_or_folder_is_refused_and_replaces_what_is_there_if_that_is_asked_for(rendered, tmp_path):
-    with pytest.raises(InputError, match="was made with up=the default, not z; name another folder, or overwrite it"):
+    with pytest.raises(InputError, match="was made with up=y, not z; name another folder, or overwrite it"):
         render(rendered, up="z")
     other = shutil.copytree(rendered / "scans", tmp_path / "scans")
     with pytest.raises(InputError, match=r"was made with meshes=.*, not .*; name another folder, or overwrite it"):
@@ -159,6 +160,25 @@ def test_numbers_of_a_preset():
     assert Settings.of("nano", "humans", "train", meshes=settings.store).scenes is None
     with pytest.raises(InputError, match="the task glass has no split cross_domain; it has train, test"):
         Settings.of("nano", "glass", "cross_domain")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scenes": 0}, "scenes must be at least 1, got 0"),
+        ({"views": 0}, "views must be at least 1, got 0"),
+        ({"resolution": 13}, "resolution must be at least 14, got 13"),
+        ({"samples": 0}, "samples must be at least 1, got 0"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+    ],
+)
+def test_numbers_that_are_too_small_are_named(change, message):
+    with pytest.raises(InputError, match=message) as error:
+        Settings.of("nano", "glass", "test", **change)
+    assert error.value.argument in change
+    if change.keys() & {"views", "resolution"}:
+        with pytest.raises(InputError, match=message):
+            Recording.of("nano", "captures", Path(), "glass", "test", **change)
 
 
 def test_meshes_are_people(tmp_path):
