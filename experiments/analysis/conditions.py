@@ -40,7 +40,7 @@ def read_controls(folders: Sequence[Path], inputs: Inputs) -> Controls:
     """Read further outputs of ``experiments.extract``.
 
     Raises:
-      ValueError: an attribute that is not under study, another base model, other matrices or sizes, one attribute twice
+      InputError: an attribute that is not under study, another base model, other matrices or sizes, one attribute twice
         under one condition, a folder that is under study itself, or what :func:`read_folder` refuses.
       OSError: a file that cannot be read.
     """

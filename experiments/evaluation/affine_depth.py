@@ -61,7 +61,7 @@ def depth_metrics(predicted: Float[np.ndarray, " pixels"], truth: Float[np.ndarr
     """Errors of depths that are aligned.
 
     Raises:
-        ValueError: no pixels, or a true depth that is not positive.
+        InputError: no pixels, or a true depth that is not positive.
     """
     if not truth.size or not (truth > 0).all():
         raise InputError("true depths must be positive, and one at least")
@@ -85,7 +85,7 @@ def fit_scale_shift(
         truth: the true points, in the camera's frame; none at the origin.
 
     Raises:
-        ValueError: shapes differ, a value is not finite, a true point lies at the origin, or all predicted points coincide.
+        InputError: shapes differ, a value is not finite, a true point lies at the origin, or all predicted points coincide.
     """
     residuals = _Residuals(predicted, truth)
     anchored = _best_anchor(residuals)

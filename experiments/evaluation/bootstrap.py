@@ -48,7 +48,7 @@ def paired_bootstrap(
         resamples: how many; the smallest p that can be told is 2 / (resamples + 1).
 
     Raises:
-        ValueError: fewer than two scenes, or not the same number.
+        InputError: fewer than two scenes, or not the same number.
     """
     if first.shape != second.shape or first.ndim != 1 or len(first) < 2:
         raise InputError(f"a paired comparison needs two scenes at least, got {first.shape} and {second.shape}")
@@ -72,7 +72,7 @@ def compare_results(
     """Every metric that both results have of all scenes, by its name; all are resampled with the same scenes.
 
     Raises:
-        ValueError: the results are not of the same scenes, or of one only, or have no metric in common.
+        InputError: the results are not of the same scenes, or of one only, or have no metric in common.
     """
     if alone := sorted(first.keys() ^ second.keys()):
         raise InputError(f"the results are not of the same scenes: {'/'.join(alone[0])} is in one of them only")

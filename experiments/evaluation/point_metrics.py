@@ -42,7 +42,7 @@ def align(predicted: Cloud, truth: Cloud, queries: Int[np.ndarray, " m"]) -> tup
         What brings the prediction onto the truth, and how ICP went.
 
     Raises:
-        ValueError: see :func:`fit_similarity`.
+        InputError: see :func:`fit_similarity`.
     """
     first = fit_similarity(predicted.points(), truth.points(truth.numbers(predicted.order)))
     moved = predicted.place(first.after(predicted.placed))

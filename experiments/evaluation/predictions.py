@@ -33,7 +33,7 @@ class Model:
         adapter: a file of :func:`vggt_jax.adapters.save_adapter` or a PEFT folder; none by default.
 
     Raises:
-        ValueError: unusable weights, or an adapter of another model.
+        InputError: unusable weights, or an adapter of another model.
         OSError: a file that cannot be read.
     """
 
@@ -58,7 +58,7 @@ class Model:
         self._forward = forward
 
     def check(self, resolution: int) -> None:
-        """ValueError if pictures of this width and height do not consist of whole patches."""
+        """InputError if pictures of this width and height do not consist of whole patches."""
         patch = self.identity.config.patch_size
         if resolution % patch:
             raise InputError(
@@ -85,7 +85,7 @@ def from_folder(folder: Path) -> Predictor:
 
 
 def check_cameras(predicted: Reconstruction) -> None:
-    """ValueError if the cameras are none, as those of an untrained model can be."""
+    """InputError if the cameras are none, as those of an untrained model can be."""
     focal = predicted.intrinsics[:, [0, 1], [0, 1]]
     if not (np.isfinite(predicted.extrinsics).all() and np.isfinite(predicted.intrinsics).all() and (focal > 0).all()):
         raise InputError("the predicted cameras are no pinhole cameras; are these weights trained?")
@@ -112,7 +112,7 @@ def load_prediction(path: Path, views: Sequence[int], size: tuple[int, int]) -> 
     """What :func:`save_prediction` wrote, by this program or another.
 
     Raises:
-        ValueError: the file is damaged, lacks an array, or is of other views or another size than ``views`` and ``size``.
+        InputError: the file is damaged, lacks an array, or is of other views or another size than ``views`` and ``size``.
         OSError: it cannot be read.
     """
     names = ("depths", "extrinsics", "intrinsics", "views")

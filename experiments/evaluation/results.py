@@ -86,7 +86,7 @@ def read_csv(path: Path) -> dict[SceneKey, dict[str, float]]:
         path: the file, or a folder of :func:`experiments.evaluation.evaluate` with ``scenes.csv``.
 
     Raises:
-        ValueError: it is no such file, or empty.
+        InputError: it is no such file, or empty.
         OSError: it cannot be read.
     """
     file = path / "scenes.csv" if path.is_dir() else path

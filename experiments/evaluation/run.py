@@ -47,7 +47,7 @@ def evaluate_dataset(
         reporter: gets a bar of the scenes.
 
     Raises:
-        ValueError: a prediction that cannot be evaluated, naming the scene, or fewer scenes than ``held_out``.
+        InputError: a prediction that cannot be evaluated, naming the scene, or fewer scenes than ``held_out``.
         OSError: a file that cannot be read or written.
     """
     name = dataset.folder.name if name is None else name
@@ -89,7 +89,7 @@ def evaluate_views(
         has_poses: whether it is known where the cameras stood.
 
     Raises:
-        ValueError: what is wrong with the prediction or the truth, naming scene and view.
+        InputError: what is wrong with the prediction or the truth, naming scene and view.
         OSError: a file that cannot be read or written.
     """
     try:
@@ -109,7 +109,7 @@ def evaluate_views(
 def last_scenes(dataset: Dataset, count: int | None) -> list[StoredScene]:
     """The last ``count`` scenes of a data set, all by default.
 
-    Raises ValueError if there are fewer, or none.
+    Raises InputError if there are fewer, or none.
     """
     if count is not None and count > len(dataset):
         raise InputError(

@@ -126,7 +126,7 @@ def evaluate_scene(
         views: what errors call the views; their places by default.
 
     Raises:
-        ValueError: shapes that differ, fewer than 30 pixels in the mask, a depth in it that is no positive number, or points
+        InputError: shapes that differ, fewer than 30 pixels in the mask, a depth in it that is no positive number, or points
             that determine no alignment.
     """
     pixels = _count(predicted, truth, mask, views)
@@ -175,7 +175,7 @@ def evaluate_depth(
         views: what errors call the views; their places by default.
 
     Raises:
-        ValueError: as :func:`evaluate_scene`.
+        InputError: as :func:`evaluate_scene`.
     """
     pixels = _count(predicted, truth, mask, views)
     abs_rel, delta, abs_rel_optimal, delta_optimal = _depth_errors(predicted, truth, mask)
@@ -202,7 +202,7 @@ def align_depth(
     """Of one view's points onto the true ones, in the camera's frame: MoGe's alignment, and the best there is.
 
     Raises:
-        ValueError: as :func:`experiments.evaluation.affine_depth.fit_scale_shift`.
+        InputError: as :func:`experiments.evaluation.affine_depth.fit_scale_shift`.
     """
     some = spread(np.flatnonzero(mask[view]))
     return fit_scale_shift(predicted.camera_points(view, some), truth.camera_points(view, some))
@@ -214,7 +214,7 @@ def _count(
     mask: Bool[np.ndarray, "s h w"],
     views: Sequence[int] | None,
 ) -> int:
-    """Pixels of the mask; ValueError if they cannot be evaluated."""
+    """Pixels of the mask; InputError if they cannot be evaluated."""
     shapes = {predicted.depths.shape, truth.depths.shape, mask.shape}
     if len(shapes) != 1:
         raise InputError(f"prediction, truth and mask must be of the same views, got {sorted(shapes)}")

@@ -59,7 +59,7 @@ def fit_similarity(
         with_scale: False fits a rigid motion.
 
     Raises:
-        ValueError: the shapes differ, a value is not finite, weights are negative, or the points that have a weight do not
+        InputError: the shapes differ, a value is not finite, weights are negative, or the points that have a weight do not
             determine a rotation, because fewer than three are left or those of one side lie on a line.
     """
     if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 3:

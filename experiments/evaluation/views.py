@@ -41,7 +41,7 @@ def choose_views(asked_for: str | None, num_views: int, task: Task | None = None
         task: whose data it is, if any one's.
 
     Raises:
-        ValueError: there is no such list, or it does not suit the scenes.
+        InputError: there is no such list, or it does not suit the scenes.
     """
     lists = view_lists()
     if asked_for is None:

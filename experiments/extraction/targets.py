@@ -43,7 +43,7 @@ def shuffled(datasets: Mapping[int, Sequence[StoredScene]], seed: int) -> dict[i
             numbers of scenes allow.
 
     Raises:
-        ValueError: a single data set, in which there may be no other truth.
+        InputError: a single data set, in which there may be no other truth.
     """
     if len(datasets) < 2:
         raise InputError(f"shuffled targets need at least two data sets, got {len(datasets)}")

@@ -121,7 +121,7 @@ def read_record(folder: Path) -> PretrainingRecord:
     """What a run wrote.
 
     Raises:
-        ValueError: its evaluation is not this module's.
+        InputError: its evaluation is not this module's.
         OSError: it cannot be read.
     """
     path = folder / EVALUATION
@@ -143,7 +143,7 @@ def compare(folder: Path, ablations: Sequence[Path]) -> None:
         ablations: folders of the others.
 
     Raises:
-        ValueError: one of them is not of :func:`write_model`.
+        InputError: one of them is not of :func:`write_model`.
         OSError: files that cannot be read or written.
     """
     others = [read_record(other).as_ablation for other in ablations]

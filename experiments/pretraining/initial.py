@@ -50,7 +50,7 @@ def sinusoidal_positions(grid: int, width: int) -> Float[np.ndarray, "1 t c"]:
     """Sines and cosines of the patches' rows (first half of the channels) and columns; the class token's is 0.
 
     Raises:
-        ValueError: ``width`` is not a multiple of 4.
+        InputError: ``width`` is not a multiple of 4.
     """
     if width % 4:
         raise InputError(f"width must be a multiple of 4 for sinusoidal positions, got {width}")

@@ -112,7 +112,7 @@ class StageSampler:
     """Batches of one stage: a pure function of ``seed`` and the step.
 
     Raises:
-        ValueError: numbers of views that do not divide ``images``, or a scene with fewer.
+        InputError: numbers of views that do not divide ``images``, or a scene with fewer.
     """
 
     scenes: Sequence[LoadedScene]

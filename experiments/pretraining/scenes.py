@@ -110,7 +110,7 @@ def split(scenes: Sequence[LoadedScene], held_out: int) -> tuple[list[LoadedScen
     """(training, held-out) scenes; the last ``held_out`` are held out.
 
     Raises:
-        ValueError: nothing would be left to train on.
+        InputError: nothing would be left to train on.
     """
     if not 0 < held_out < len(scenes):
         raise InputError(f"cannot hold out {held_out} of {len(scenes)} scenes")

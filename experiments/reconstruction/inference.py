@@ -65,7 +65,7 @@ def load_photos(
     the folder ``scratch`` first, and removed afterwards.
 
     Raises:
-        ValueError: a file that cannot be loaded, or a photo so narrow that nothing would be left of it.
+        InputError: a file that cannot be loaded, or a photo so narrow that nothing would be left of it.
     """
     upright = []
     for photo in photos:
@@ -110,7 +110,7 @@ def scene_of(
     """The scene that the model's predictions describe.
 
     Raises:
-        ValueError: predictions that are not finite, or a field of view that no pinhole camera has.
+        InputError: predictions that are not finite, or a field of view that no pinhole camera has.
     """
     pose_encodings, depth, confidence = outputs.pose_encodings, outputs.depth, outputs.confidence
     for name, *arrays in zip(names, pose_encodings, depth, confidence, strict=True):
@@ -132,7 +132,7 @@ def scene_of(
 def refined(scene: ReconstructedScene, outputs: ModelOutputs, patch_size: int) -> ReconstructedScene:
     """The scene with the cameras that explain the token matches best, :func:`solve_views`; the first one stays.
 
-    Raises ValueError if ``outputs`` come without matches.
+    Raises InputError if ``outputs`` come without matches.
     """
     if outputs.matched is None or outputs.probability is None:
         raise InputError("refined needs the outputs of a model with a matcher")

@@ -49,7 +49,7 @@ def solve_pose(
         The pose, and the share of the matches' weight whose residuals are below ``inlier``.
 
     Raises:
-        ValueError: no match has a weight, or there is no start.
+        InputError: no match has a weight, or there is no start.
     """
     if not len(starts):
         raise InputError("solve_pose needs at least one start")

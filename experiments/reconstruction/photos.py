@@ -50,7 +50,7 @@ def find_photos(images: str) -> tuple[list[Photo], list[Path]]:
         The photos; and the files of the folder that are no images, which were passed over.
 
     Raises:
-        ValueError: no photos, a file that cannot be decoded, or two whose outputs would get the same name.
+        InputError: no photos, a file that cannot be decoded, or two whose outputs would get the same name.
     """
     paths, others = _files(images)
     if not paths:

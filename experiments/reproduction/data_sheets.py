@@ -45,7 +45,7 @@ class DataSheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def joined(self, other: DataSheet) -> DataSheet:
         """This one with the other's hashes.
 
-        Raises ValueError saying what differs if the other's scenes are not the same.
+        Raises InputError saying what differs if the other's scenes are not the same.
         """
         if self.settings != other.settings:
             names = sorted({*self.settings, *other.settings})
