@@ -49,12 +49,16 @@ class Angles:
     """What :func:`measure_angles` finds."""
 
     pairs: list[tuple[str, str]]
+    """Pairs of attributes."""
     matrices: list[Matrix]
+    """All matrices of all layers."""
     sides: dict[Side, SideAngles]
+    """Column spaces (output) and row spaces (input)."""
     chances: dict[tuple[int, int], Chance]
     """(dimension of the space, of the subspaces) → the null distribution."""
 
     def chance(self, matrix: int, side: Side) -> Chance:
+        """The null distribution of one matrix on one side."""
         found = self.matrices[matrix]
         return self.chances[found.size(side), found.dim]
 

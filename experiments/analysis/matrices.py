@@ -14,14 +14,18 @@ from subspace.angles import Side
 
 @dataclass(frozen=True)
 class Matrix:
-    """One matrix of one layer, n outputs by m inputs, with a subspace of ``dim`` dimensions on each side."""
+    """One matrix of one layer, with a subspace on each side."""
 
     path: str
+    """Its path in the model."""
     layer: int | None
-    """None for a matrix that is not part of a stack of layers."""
+    """Its layer; None for a matrix that is not part of a stack of layers."""
     n: int
+    """Number of outputs, the rows."""
     m: int
+    """Number of inputs, the columns."""
     dim: int
+    """Dimension of the subspaces on both sides."""
 
     @property
     def group(self) -> str:

@@ -83,7 +83,9 @@ class Chance:
     """Two independent, uniformly random subspaces of dimension ``dim`` of Rⁿ, drawn :data:`SAMPLES` times."""
 
     n: int
+    """Dimension of the space."""
     dim: int
+    """Dimension of both subspaces."""
     eigenvalues: np.ndarray
     """(samples, 2·dim), each row as Eq. 5 would give it."""
     overlap: np.ndarray

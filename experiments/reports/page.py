@@ -14,30 +14,36 @@ _MIME = {".png": "image/png", ".jpg": "image/jpeg", ".svg": "image/svg+xml"}
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture and the caption that says what is seen and how it was computed."""
+    """A picture with its caption."""
 
     source: str
     """A data URI."""
     caption: str
+    """What is seen and how it was computed."""
     is_plot: bool
     """A plot is inverted on a dark page, a photograph is not."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of ready-made text under their headings; ``caption`` explains the columns."""
+    """Rows of ready-made text under their headings."""
 
     headings: Sequence[str]
+    """One for each column."""
     rows: Sequence[Sequence[str]]
+    """Every row with one text for each heading."""
     caption: str = ""
+    """What the columns mean."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with paragraphs, tables and figures, in the order given."""
+    """A part of the page under a heading of its own."""
 
     title: str
+    """The heading."""
     parts: Sequence[str | Table | Figure]
+    """Paragraphs, tables and figures in the order of the page."""
 
 
 def plot(svg: str, caption: str) -> Figure:

@@ -117,7 +117,7 @@ def test_matrices_in_the_models_order(planted):
     assert found[0].group == "frame qkv" and found[0].size("output") == 96 and found[0].size("input") == 32
 
 
-@pytest.mark.parametrize(("n", "d"), [(30, 4), (1024, 16)])
+@pytest.mark.parametrize(("n", "d"), [(30, DIM), pytest.param(1024, 16, marks=pytest.mark.slow)])
 def test_chance_has_the_known_mean_and_spread(n, d):
     """Of ‖UᵀU'‖²_F / d for uniform subspaces; the moments of a matrix Beta variable."""
     chance = draw_chances([(n, d)], seed=1)[n, d]
@@ -131,7 +131,7 @@ def test_chance_has_the_known_mean_and_spread(n, d):
 
 
 def test_p_values_are_valid_and_count_both_tails():
-    chance, fresh = (draw_chances([(40, 3)], seed=seed)[40, 3] for seed in (0, 1))
+    chance, fresh = (draw_chances([(40, DIM)], seed=seed)[40, DIM] for seed in (0, 1))
     p = chance.p_value(fresh.overlap)
     for level in (0.01, 0.05, 0.5):
         assert np.mean(p <= level) < level + 4 * np.sqrt(level / SAMPLES)
@@ -144,8 +144,8 @@ def test_p_values_are_valid_and_count_both_tails():
 
 
 def test_a_size_has_the_same_chance_whatever_else_is_asked_for():
-    alone, among = draw_chances([(50, 2)], seed=0), draw_chances([(60, 3), (50, 2)], seed=0)
-    np.testing.assert_array_equal(alone[50, 2].eigenvalues, among[50, 2].eigenvalues)
+    alone, among = draw_chances([(50, DIM)], seed=0), draw_chances([(60, DIM), (50, DIM)], seed=0)
+    np.testing.assert_array_equal(alone[50, DIM].eigenvalues, among[50, DIM].eigenvalues)
 
 
 def test_verdicts_hold_the_false_discovery_rate():
