@@ -61,7 +61,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
         "method",
         "subspace",
         list(METHODS),
-        "what is trained: " + "; ".join(f"{name}: {method.label}" for name, method in METHODS.items()),
+        "what is trained: " + "; ".join(f"{name}: {method.summary}" for name, method in METHODS.items()),
         flag_values=values,
     )
     DEFINE_paths("data", [], "folders of data sets of experiments.generate, with commas", flag_values=values)

@@ -100,12 +100,11 @@ def write_peft(folder: str | Path, deltas: Deltas, config: VGGTConfig, *, scale:
         if path not in deltas:
             continue
         update = deltas[path] if layer is None else jax.tree.map(lambda leaf, i=layer: leaf[i], deltas[path])
-        delta = update
         if isinstance(update, WeightDecomposed):
-            delta = update.direction
             shape = (1, -1, 1, 1) if weight[2:] else (-1,)
             tensors[f"{_PREFIX}{name}.lora_magnitude_vector"] = np.asarray(update.magnitude, np.float32).reshape(shape)
-        A, B = np.asarray(delta.A, np.float32) / np.float32(scale), np.asarray(delta.B, np.float32)
+        low_rank = update.direction if isinstance(update, WeightDecomposed) else update
+        A, B = np.asarray(low_rank.A, np.float32) / np.float32(scale), np.asarray(low_rank.B, np.float32)
         used = (A != 0).any(0) | (B != 0).any(0)
         used[0] |= isinstance(update, WeightDecomposed)  # whose rows may change in length alone
         if rank := int(used.sum()):

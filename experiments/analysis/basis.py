@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import numpy as np
 
@@ -11,9 +13,9 @@ from experiments.analysis.matrices import Matrix, MatrixRow, matrices_of, over_m
 from experiments.mining.allocation import ALLOCATIONS, Allocation, allocate
 from experiments.mining.folder import Inputs
 from experiments.mining.union import Union, unite
-
-HEADS = ("camera_head.", "depth_head.")
-"""Matrices that keep a plain LoRA beside the subspaces in the paper's Tables 1 and 2."""
+from vggt_jax import adaptable
+from vggt_jax.adapters import LoRA, SubspaceForm, abstract_bases, trained_numbers
+from vggt_jax.patterns import HEADS
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,16 +145,21 @@ def parameter_counts(
       union: of all attributes, with the D that merging leaves.
       D: number of attributes times d', the side of the paper's M.
     """
-    lora = np.array([ranks[matrix.path] * (matrix.n + matrix.m) for matrix in matrices])
-    M = np.array([min(D, matrix.n, matrix.m) ** 2 for matrix in matrices])
-    head = np.array([matrix.path.startswith(HEADS) for matrix in matrices])
-    on_heads = int(lora[head].sum())
+    layers = Counter(matrix.path for matrix in matrices)
+    stacks = {each.path: adaptable.Matrix((layers[each.path],), each.n, each.m) for each in matrices}
+    lora = Counter()
+    for path, stack in stacks.items():
+        lora.update(trained_numbers(LoRA({path: stack}, ranks[path], alpha=1)))
+    M = trained_numbers(SubspaceForm(abstract_bases(stacks, D)))
+    heads = [path for path in stacks if any(fnmatchcase(path, pattern) for pattern in HEADS)]
+    on_heads = sum(lora[path] for path in heads)
+    all_M, head_M = sum(M.values()), sum(M[path] for path in heads)
     return ParameterCounts(
         side=D,
-        lora=int(lora.sum()),
-        M=int(M.sum()),
-        M_and_head_lora=int(M.sum()) + on_heads if head.any() else None,
-        block_M_and_head_lora=int(M[~head].sum()) + on_heads if head.any() else None,
+        lora=sum(lora.values()),
+        M=all_M,
+        M_and_head_lora=all_M + on_heads if heads else None,
+        block_M_and_head_lora=all_M - head_M + on_heads if heads else None,
         merged_M=union.parameters,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from experiments.training.optimizer import OptimizerSettings, make_optimizer
 from experiments.training.step import AdaptedBase, Step, TrainingState, adapter_loss, start, training_step
 from subspace import Basis
 from vggt_jax import VGGTConfig
-from vggt_jax.adapters import LoRA, Maker, SubspaceForm, initialize
+from vggt_jax.adapters import LoRA, Maker, SubspaceForm, abstract_bases, initialize
 from vggt_jax.parameters import abstract_model, adaptable_matrices
 
 
@@ -59,20 +60,22 @@ def subspace_form(config: VGGTConfig, dim: int, *, abstract: bool = False) -> Su
 
     With ``abstract`` there are shapes in the place of bases.
     """
+    bases = abstract_bases(adaptable_matrices(config), dim)
+    return SubspaceForm(bases if abstract else _random_bases(bases))
+
+
+def _random_bases(shapes: Mapping[str, Basis]) -> dict[str, Basis]:
     rng = np.random.default_rng(0)
 
-    def columns(*shape: int) -> Any:
-        if abstract:
-            return jax.ShapeDtypeStruct(shape, jnp.float32)
-        return jnp.asarray(np.linalg.qr(rng.standard_normal(shape, np.float32))[0])
+    def columns(shape: Any) -> jax.Array:
+        return jnp.asarray(np.linalg.qr(rng.standard_normal(shape.shape, np.float32))[0])
 
-    bases = {}
-    for path, matrix in adaptable_matrices(config).items():
-        side = min(dim, matrix.n, matrix.m)
-        ranks, spectrum = jnp.full(matrix.stack, side), jnp.ones((*matrix.stack, side))
-        A, B = (columns(*matrix.stack, rows, side) for rows in (matrix.n, matrix.m))
-        bases[path] = Basis(A, B, ranks, ranks, spectrum, spectrum)
-    return SubspaceForm(bases)
+    found = {}
+    for path, basis in shapes.items():
+        ranks = jnp.full(basis.output_rank.shape, basis.A.shape[-1])
+        spectrum = jnp.ones(basis.output_spectrum.shape)
+        found[path] = Basis(columns(basis.A), columns(basis.B), ranks, ranks, spectrum, spectrum)
+    return found
 
 
 def _start(maker: Maker, optimizer: Any, adapters: int) -> TrainingState:

@@ -9,6 +9,7 @@ To add a method, write ``methods/NAME.py`` with one dataclass and nothing else; 
 
         name = "lora"                                   # --method=lora
         label = "LoRA"                                  # in tables
+        summary = "a LoRA"                              # in --help
         size, symbol = "rank", "rank"                   # LoRA (rank=16)
         options = AdapterMethod.options | {"rank": Option("r of the update (nano 8, vggt_1b 16)")}
 
@@ -73,6 +74,8 @@ class Method(ABC):
     """Key in :data:`experiments.finetuning.methods.METHODS`, and what files and folders are called by."""
     label: ClassVar[str]
     """Name in tables."""
+    summary: ClassVar[str]
+    """What is trained, in a few words, for ``--help``."""
     size: ClassVar[str | None]
     """The setting that tables of several sizes vary, a key of ``options``; None for a method without one."""
     symbol: ClassVar[str]

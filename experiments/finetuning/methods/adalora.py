@@ -33,6 +33,7 @@ class AdaLoRA(AdapterMethod):
 
     name = "adalora"
     label = "AdaLoRA"
+    summary = "singular triplets, fewer and fewer"
     size = symbol = "rank"
     options = AdapterMethod.options | {
         "rank": Option("r of the update to begin with (nano 8, vggt_1b 16)"),

@@ -24,6 +24,7 @@ class DoRA(LoRA):
 
     name = "dora"
     label = "DoRA"
+    summary = "a LoRA and the lengths of the weights' rows"
 
     def maker(self, parameters: nnx.State, matrices: Mapping[str, Matrix]) -> Maker:
         from vggt_jax import adapters

@@ -34,6 +34,7 @@ class Full(Method):
 
     name = "full"
     label = "Full"
+    summary = "all parameters of blocks and heads"
     size = None
     symbol = ""
     result = MODEL

@@ -22,6 +22,7 @@ class LoRA(AdapterMethod):
 
     name = "lora"
     label = "LoRA"
+    summary = "a LoRA"
     size = symbol = "rank"
     options = AdapterMethod.options | {"rank": Option("r of the update (nano 8, vggt_1b 16)")}
 

@@ -26,6 +26,7 @@ class LoRAXS(AdapterMethod):
 
     name = "lora_xs"
     label = "LoRA-XS"
+    summary = "r × r numbers between singular vectors of each weight"
     size = symbol = "rank"
     options = AdapterMethod.options | {"rank": Option("r of the update (nano 8, vggt_1b 16)")}
 

@@ -22,6 +22,7 @@ class PiSSA(AdapterMethod):
 
     name = "pissa"
     label = "PiSSA"
+    summary = "a LoRA from the principal part of the weights"
     size = symbol = "rank"
     options = AdapterMethod.options | {"rank": Option("r of the update (nano 8, vggt_1b 16)")}
 

@@ -30,6 +30,7 @@ class PSV(InsideBases, AdapterMethod):
 
     name = "psv"
     label = "PSV"
+    summary = "M between singular vectors of each weight"
     size, symbol = "dim", "D"
     options = InsideBases.options | {
         "dim": Option("D, side of M; by default four times d' of the preset (nano 32, vggt_1b 64)"),

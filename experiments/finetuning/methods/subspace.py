@@ -34,6 +34,7 @@ class Subspace(InsideBases):
 
     name = "subspace"
     label = "Ours"
+    summary = "M inside mined subspaces of attributes"
     size, symbol = "dim", "d"
     options = InsideBases.options | {
         "subspaces": Option("folders of experiments.extract, one for each attribute, with commas", "paths"),

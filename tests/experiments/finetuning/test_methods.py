@@ -72,6 +72,7 @@ def test_a_method_says_all_that_tables_and_commands_need(method):
 
 def test_methods_are_told_apart_by_name_and_label():
     assert len({method.label for method in METHODS.values()}) == len(METHODS)
+    assert len({method.summary for method in METHODS.values()}) == len(METHODS)
     kinds = {flag: {option.kind for option in by_method.values()} for flag, by_method in _options().items()}
     assert all(len(kind) == 1 for kind in kinds.values()), "one flag, one kind of value"
 
