@@ -51,6 +51,10 @@ def test_subspaces_of_something_else_are_one_line(folders, tmp_path):
         assert "\n" not in str(raised.value)
 
 
+def test_folders_may_be_named_by_strings():
+    assert Subspace(subspaces=["a", "b"], plain=None) == Subspace(subspaces=(Path("a"), Path("b")), plain=None)  # pyright: ignore[reportArgumentType]
+
+
 def test_settings_without_subspaces_cannot_be_made():
     with pytest.raises(InputError, match="name at least one folder"):
         Subspace(plain=None)
