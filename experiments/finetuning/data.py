@@ -16,24 +16,26 @@ class TuningData:
     """Scenes of one or more data sets, all with pictures of one size."""
 
     training: Sequence[LoadableScene]
+    """Scenes to train on."""
     validation: Sequence[LoadableScene]
+    """Scenes to validate on, which are not trained on."""
     validation_names: Sequence[str]
-    """For the results."""
+    """Names of the validation scenes, data set and scene."""
     resolution: int
-    """Width and height of the pictures, pixels."""
+    """Width and height of the pictures in pixels."""
     sha256: dict[str, str]
-    """Data set → hash of all its scenes' files."""
+    """Folder of a data set → SHA-256 of all its scenes' files."""
 
 
 def read_data(folders: Sequence[Path], held_out: int) -> TuningData:
     """Finished data sets; nothing but their manifests is read.
 
     Args:
-        folders: of the data sets.
-        held_out: how many scenes at the end of each are for validation only.
+        folders: one for each data set.
+        held_out: number of scenes at the end of each data set that are for validation only.
 
     Raises:
-        ValueError: no finished data set, one that is given twice or empty or has nothing left to train on or no poses,
+        InputError: no finished data set, one that is given twice or empty or has nothing left to train on or no poses,
             pictures of several sizes.
         OSError: a manifest that cannot be read.
     """
