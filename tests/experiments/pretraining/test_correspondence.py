@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -12,6 +13,10 @@ from experiments.pretraining.correspondence import (
 )
 from experiments.training.batch import TrainingBatch
 from vggt_jax.matching import directed_pairs, token_grid
+
+# compiled once for each shape; without, every operation is a program of its own
+matches_of = jax.jit(true_matches, static_argnums=1)
+loss_of = jax.jit(matching_loss, static_argnums=2)
 
 SIZE, PATCH, FOCAL, CENTRE = 32, 4, 40.0, 15.5
 GRID = SIZE // PATCH
@@ -43,7 +48,7 @@ def moved(translation):
 @pytest.mark.parametrize("distance", [2.0, 5.0])
 def test_a_wall_is_shifted_by_focal_length_times_baseline_over_depth(distance):
     shift = FOCAL * 0.3 / distance
-    found = true_matches(batch(np.full((2, SIZE, SIZE), distance), moved([0.3, 0, 0])), PATCH)
+    found = matches_of(batch(np.full((2, SIZE, SIZE), distance), moved([0.3, 0, 0])), PATCH)
     expected = np.asarray(token_grid(GRID, GRID)) + np.array([shift / PATCH, 0])
     visible = np.asarray(found.surface[0, 0])
     np.testing.assert_array_equal(visible, places()[:, 0] + shift < SIZE - 0.5)
@@ -58,7 +63,7 @@ def test_a_wall_is_shifted_by_focal_length_times_baseline_over_depth(distance):
 def test_what_something_nearer_hides_is_not_visible():
     depths = np.full((2, SIZE, SIZE), 4.0)
     depths[1, :, : SIZE // 2] = 1.0
-    found = true_matches(batch(depths, moved([0, 0, 0])), PATCH)
+    found = matches_of(batch(depths, moved([0, 0, 0])), PATCH)
     visible = np.asarray(found.surface)[0].reshape(2, GRID, GRID)
     assert not visible[:, :, : GRID // 2].any() and visible[:, :, GRID // 2 :].all()
 
@@ -67,7 +72,7 @@ def test_the_sky_moves_by_the_rotation_alone():
     rotation = Rotation.from_rotvec([0.05, -0.1, 0.2]).as_matrix()
     extrinsics = moved([0.5, -0.2, 0.3])
     extrinsics[1, :, :3] = rotation
-    found = true_matches(batch(np.full((2, SIZE, SIZE), np.nan), extrinsics, valid=False), PATCH)
+    found = matches_of(batch(np.full((2, SIZE, SIZE), np.nan), extrinsics, valid=False), PATCH)
     homography = INTRINSICS @ rotation @ np.linalg.inv(INTRINSICS)
     there = np.concatenate([places(), np.ones((GRID * GRID, 1))], axis=1) @ homography.T
     there = there[:, :2] / there[:, 2:]
@@ -82,7 +87,7 @@ def test_the_sky_moves_by_the_rotation_alone():
 def test_sky_before_a_surface_matches_nothing():
     valid = np.ones((2, SIZE, SIZE), bool)
     valid[1] = False
-    found = true_matches(batch(np.full((2, SIZE, SIZE), 3.0), moved([0, 0, 0]), valid), PATCH)
+    found = matches_of(batch(np.full((2, SIZE, SIZE), 3.0), moved([0, 0, 0]), valid), PATCH)
     assert not found.surface.any() and not found.sky.any()
 
 
@@ -98,9 +103,9 @@ def test_features_that_name_the_place_are_matched_and_others_are_not():
     truth = Matches(jnp.asarray(moved_by_two), jnp.asarray(inside), jnp.zeros_like(inside))
     names = np.eye(GRID * GRID, dtype=np.float32).reshape(GRID, GRID, -1)
     features = np.stack([names, np.roll(names, 2, axis=1)])[None].reshape(1, 2, GRID * GRID, -1)
-    loss, share = matching_loss(jnp.asarray(features), truth, (GRID, GRID), jnp.asarray(0.05))
+    loss, share = loss_of(jnp.asarray(features), truth, (GRID, GRID), jnp.asarray(0.05))
     assert share == 1 and loss < 1e-3
-    loss, share = matching_loss(jnp.ones_like(features), truth, (GRID, GRID), jnp.asarray(0.05))
+    loss, share = loss_of(jnp.ones_like(features), truth, (GRID, GRID), jnp.asarray(0.05))
     np.testing.assert_allclose(loss, np.log(GRID * GRID), rtol=1e-5)
     assert share < 0.1
     assert share_in_place(truth, (GRID, GRID)) == 0
@@ -111,13 +116,13 @@ def test_a_label_between_tokens_is_spread_as_bilinear_interpolation_is():
     truth = Matches(position, jnp.ones((1, 2, 1), bool), jnp.zeros((1, 2, 1), bool))
     features = jnp.asarray([[[[1.0, 0.0]], [[0.6, 0.8]]]])
     # one row of one token: everything that can be chosen is that token
-    loss, _ = matching_loss(features, truth, (1, 1), jnp.asarray(1.0))
+    loss, _ = loss_of(features, truth, (1, 1), jnp.asarray(1.0))
     np.testing.assert_allclose(loss, 0, atol=1e-6)
     grid = jnp.asarray([[[[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]]]])
     two = Matches(
         jnp.broadcast_to(position, (1, 2, 2, 2)), jnp.asarray([[[True, False]] * 2]), jnp.zeros((1, 2, 2), bool)
     )
-    loss, _ = matching_loss(grid, two, (1, 2), jnp.asarray(1.0))
+    loss, _ = loss_of(grid, two, (1, 2), jnp.asarray(1.0))
     log_probability = np.log(np.exp([1, 0]) / np.exp([1, 0]).sum())
     np.testing.assert_allclose(loss, -(0.75 * log_probability[0] + 0.25 * log_probability[1]), rtol=1e-5)
 
