@@ -4,21 +4,12 @@ To add a method, write ``methods/NAME.py`` with one dataclass and nothing else; 
 ``experiments.reproduce`` and the count of trained numbers find it there::
 
     @dataclass(frozen=True, kw_only=True)
-    class LoRA(AdapterMethod):
-        \"\"\"dW = scale · A Bᵀ.\"\"\"
+    class LoRA(RankMethod):
+        \"\"\"dW = A Bᵀ.\"\"\"
 
         name = "lora"                                   # --method=lora
         label = "LoRA"                                  # in tables
-        summary = "a LoRA"                              # in --help
-        size, symbol = "rank", "rank"                   # LoRA (rank=16)
-        options = AdapterMethod.options | {"rank": Option("r of the update (nano 8, vggt_1b 16)")}
-
-        rank: int
-        \"\"\"r of the update.\"\"\"
-
-        @classmethod
-        def defaults(cls, preset):
-            return {"rank": preset.training.rank}
+        summary = "A and B"                             # in --help
 
         def maker(self, parameters, matrices):
             from vggt_jax import adapters               # not above: --help does not wait for JAX
@@ -150,6 +141,24 @@ class AdapterMethod(Method):
         from vggt_jax.parameters import adaptable_matrices
 
         return train_adapter(base, self.maker(base.parameters, adaptable_matrices(base.config)), settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankMethod(AdapterMethod):
+    """An adapter whose size is a rank, by default the preset's."""
+
+    size = symbol = "rank"
+    options = AdapterMethod.options | {"rank": Option("r of the update (nano 8, vggt_1b 16)")}
+
+    rank: int
+    """r of the update."""
+
+    def __post_init__(self) -> None:
+        check_positive(rank=self.rank)
+
+    @classmethod
+    def defaults(cls, preset: Preset) -> dict[str, Any]:
+        return {"rank": preset.training.rank}
 
 
 def check_positive(**sizes: float) -> None:

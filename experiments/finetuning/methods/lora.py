@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from experiments.finetuning.method import AdapterMethod, Option, check_positive
+from experiments.finetuning.method import RankMethod, check_positive
 
 if TYPE_CHECKING:
     from flax import nnx
@@ -17,26 +17,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoRA(AdapterMethod):
+class LoRA(RankMethod):
     """dW = scale · A Bᵀ with A and B trained, see :class:`vggt_jax.adapters.LoRA`."""
 
     name = "lora"
     label = "LoRA"
     summary = "a LoRA"
-    size = symbol = "rank"
-    options = AdapterMethod.options | {"rank": Option("r of the update (nano 8, vggt_1b 16)")}
 
-    rank: int
-    """r, columns of A and B."""
     scale: float = 1.0
     """The factor alpha / rank before A Bᵀ."""
 
     def __post_init__(self) -> None:
-        check_positive(rank=self.rank, scale=self.scale)
+        super().__post_init__()
+        check_positive(scale=self.scale)
 
     @classmethod
     def defaults(cls, preset: Preset) -> dict[str, Any]:
-        return {"rank": preset.training.rank, "scale": preset.training.alpha / preset.training.rank}
+        return super().defaults(preset) | {"scale": preset.training.alpha / preset.training.rank}
 
     def maker(self, parameters: nnx.State, matrices: Mapping[str, Matrix]) -> Maker:
         from vggt_jax import adapters

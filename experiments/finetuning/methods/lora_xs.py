@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from experiments.finetuning.method import AdapterMethod, Option, check_positive
+from experiments.finetuning.method import RankMethod
 
 if TYPE_CHECKING:
     from flax import nnx
 
-    from experiments.presets import Preset
     from vggt_jax.adaptable import Matrix
     from vggt_jax.adapters import Maker
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoRAXS(AdapterMethod):
+class LoRAXS(RankMethod):
     """dW = U Σ R Vᵀ with U Σ Vᵀ the truncated singular value decomposition of W, frozen, and only R, r × r, trained.
 
     R starts at zero; the authors draw it with a standard deviation of 1e-5, which Adam's first step exceeds.
@@ -27,18 +26,6 @@ class LoRAXS(AdapterMethod):
     name = "lora_xs"
     label = "LoRA-XS"
     summary = "r × r numbers between singular vectors of each weight"
-    size = symbol = "rank"
-    options = AdapterMethod.options | {"rank": Option("r of the update (nano 8, vggt_1b 16)")}
-
-    rank: int
-    """r, side of R; a matrix with fewer rows or columns has as many."""
-
-    def __post_init__(self) -> None:
-        check_positive(rank=self.rank)
-
-    @classmethod
-    def defaults(cls, preset: Preset) -> dict[str, Any]:
-        return {"rank": preset.training.rank}
 
     def maker(self, parameters: nnx.State, matrices: Mapping[str, Matrix]) -> Maker:
         from vggt_jax import adapters
