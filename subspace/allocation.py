@@ -70,7 +70,7 @@ def allocate_proportional(
 @compiled_for_jax("budget", "largest")
 def _sainte_lague(ranks: Float[AnyArray, " L"], *, budget: int, largest: int) -> Int[AnyArray, " L"]:
     xp, layers = namespace(ranks), ranks.shape[0]
-    quotients = ranks[:, None] / (xp.arange(largest) + 0.5)
+    quotients = ranks[:, None] / (xp.arange(largest, dtype=ranks.dtype) + 0.5)[None]
     # among equal quotients (all zero, say) the layer with fewer dimensions comes first, then the earlier layer
     taken, layer = np.tile(np.arange(largest), layers), np.repeat(np.arange(layers), largest)
     order = xp.lexsort((layer, taken, -quotients.ravel()))

@@ -244,7 +244,7 @@ def _two_frames(S: LowRank, S_prime: LowRank, side: Side, rank_tolerance: float 
 def _cosines(first: Frame, second: Frame) -> Float[AnyArray, "*layers d d2"]:
     """UᵀU', with zeros for absent columns."""
     overlap = matmul(first.columns.mT, second.columns)
-    return overlap * first.present[..., :, None] * second.present[..., None, :]
+    return namespace(overlap).where(first.present[..., :, None] & second.present[..., None, :], overlap, 0)
 
 
 def eigenvalues_between(first: Frame, second: Frame) -> Float[AnyArray, "*layers d_plus_d"]:
@@ -271,8 +271,12 @@ def angles_between(first: Frame, second: Frame) -> Float[AnyArray, "*layers d"]:
     # U' Z − U UᵀU' Z, in which a column that is absent lies in a dimension of its own, orthogonal to everything;
     # Z makes the second SVD wait for the first and leaves its singular values as they are
     present = second.present[..., None, :]
-    inside = matmul(first.columns * first.present[..., None, :], overlap)
-    own_dimensions = xp.eye(second.present.shape[-1], dtype=overlap.dtype) * ~present
-    outside = xp.concatenate([second.columns * present - inside, own_dimensions], axis=-2)
+    inside = matmul(xp.where(first.present[..., None, :], first.columns, 0), overlap)
+    own_dimensions = xp.where(
+        present,
+        0,
+        xp.broadcast_to(xp.eye(present.shape[-1], dtype=overlap.dtype), Zt.mT.shape[:-2] + (present.shape[-1],) * 2),
+    )
+    outside = xp.concatenate([xp.where(present, second.columns, 0) - inside, own_dimensions], axis=-2)
     sines = xp.linalg.svd(matmul(outside, Zt.mT), compute_uv=False)
     return xp.arctan2(sines[..., ::-1], cosines)

@@ -15,6 +15,7 @@ from subspace.errors import InputError
 from subspace.grouping import solve_in_groups
 from subspace.low_rank import LowRank, frobenius_norm
 from subspace.namespace import AnyArray, matmul, namespace
+from subspace.pytrees import register_dataclass
 from subspace.threads import after, is_traced, one_blas_thread
 from subspace.validation import check_finite, check_pair
 
@@ -22,7 +23,7 @@ TOLERANCE = 1e-3
 """Default of ``tolerance``: attributes' directions that agree to within about 0.1 % become one."""
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class Basis:
     """Orthonormal Ā and B̄ for updates dW = Ā M B̄ᵀ (Sec. 3). Columns past a layer's own rank are zero."""
@@ -200,7 +201,8 @@ def merge_subspaces_by_path(
 def _leading(subspace: LowRank, count: np.ndarray) -> LowRank:
     """Zeros in all but the first ``count`` (*layers or one) columns: a zero column is no direction."""
     used = (np.arange(subspace.rank) < count[..., None])[..., None, :]
-    return LowRank(subspace.A * used, subspace.B * used)
+    xp = namespace(subspace)
+    return LowRank(xp.where(used, subspace.A, 0), xp.where(used, subspace.B, 0))
 
 
 def _of_one_rank(parts: list[LowRank]) -> LowRank:
@@ -240,8 +242,9 @@ def _merge(stacked: LowRank, counts: Int[Array, " attributes *layers"], toleranc
     """Of a stack (attributes, *layers, n, m) the basis of all directions; ``counts`` of each attribute's are in use."""
     earlier, sides = jnp.zeros((), stacked.dtype), []
     for whole in frames(stacked):
-        used = whole.present & (jnp.arange(whole.present.shape[-1]) < counts[..., None])
-        columns = jnp.moveaxis(whole.columns * used[..., None, :], 0, -2)
+        number = jax.lax.broadcasted_iota(counts.dtype, whole.present.shape, whole.present.ndim - 1)
+        used = whole.present & (number < counts[..., None])
+        columns = jnp.moveaxis(jnp.where(used[..., None, :], whole.columns, 0), 0, -2)
         side = columns.reshape(*columns.shape[:-2], -1)  # (*layers, n, attributes · p)
         sides.append(_orthonormal_union(after(side, earlier), tolerance))
         earlier = sides[-1][0].columns
@@ -261,7 +264,7 @@ def _orthonormal_union(columns: Float[AnyArray, "*layers n c"], tolerance) -> tu
     Q, R = jnp.linalg.qr(columns)
     u, sigma, _ = jnp.linalg.svd(R, full_matrices=False)
     present = sigma > tolerance * sigma[..., :1]
-    return Frame(matmul(Q, u) * present[..., None, :], present), sigma
+    return Frame(jnp.where(present[..., None, :], matmul(Q, u), 0), present), sigma
 
 
 def project(delta: LowRank, basis: Basis) -> Float[AnyArray, "*layers D_output D_input"]:

@@ -12,10 +12,11 @@ from numpy.typing import DTypeLike
 
 from subspace.errors import InputError
 from subspace.namespace import AnyArray, compiled_for_jax, matmul, namespace
+from subspace.pytrees import register_dataclass
 from subspace.threads import after, one_blas_thread
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class LowRank:
     """A low-rank matrix dW = A Bᵀ, or a stack of them, that is never multiplied out.
@@ -98,13 +99,13 @@ class LowRank:
         if isinstance(factor, LowRank):
             return NotImplemented
         xp = namespace(self, factor)
-        A = self.A * xp.asarray(factor)[..., None, None]
+        A = self.A * (factor if np.ndim(factor) == 0 else xp.asarray(factor)[..., None, None])
         return LowRank(A, xp.broadcast_to(self.B, (*A.shape[:-2], *self.B.shape[-2:])))
 
     __rmul__ = __mul__
 
     def __truediv__(self, factor) -> LowRank:
-        return self * (1 / namespace(self, factor).asarray(factor))
+        return self * (1 / (factor if np.ndim(factor) == 0 else namespace(self, factor).asarray(factor)))
 
 
 def _beside(x: AnyArray, y: AnyArray) -> AnyArray:
@@ -115,7 +116,7 @@ def _beside(x: AnyArray, y: AnyArray) -> AnyArray:
 
 def at_least_float32(x: LowRank) -> LowRank:
     """The same update in a type that LAPACK knows: half precision and integers become float32."""
-    return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), x)
+    return jax.tree.map(lambda leaf: leaf if leaf.dtype in (np.float32, np.float64) else leaf.astype(np.float32), x)
 
 
 def inner_product(x: LowRank, y: LowRank) -> Float[AnyArray, "*layers"]:

@@ -59,7 +59,7 @@ def _gaussian_triangle(key: PRNGKeyArray, samples: int, rows, columns: int) -> F
     degrees = rows - jnp.arange(columns, dtype=jnp.result_type(float))
     diagonal = jnp.sqrt(jax.random.chisquare(key_diagonal, degrees, (samples, columns)))
     above = jnp.triu(jax.random.normal(key_above, (samples, columns, columns)), 1)
-    return above + diagonal[:, :, None] * jnp.eye(columns)
+    return above + diagonal[:, :, None] * jnp.eye(columns)[None]
 
 
 def null_percentile(
@@ -107,7 +107,7 @@ def _ranks(measured, null, rounding: float) -> tuple[Float[AnyArray, "..."], Flo
     if null.ndim != 2 or measured.ndim < 1 or measured.shape[-1] != null.shape[-1] or null.shape[0] == 0:
         raise InputError(f"measured (..., q) and null (samples, q) must fit, got {measured.shape} and {null.shape}")
     ordered, columns = xp.sort(null, axis=0), range(null.shape[1])
-    dtype = xp.promote_types(measured.dtype, np.float32)
+    dtype = np.promote_types(measured.dtype, np.float32)
 
     def rank(values: AnyArray, side: Literal["left", "right"]) -> AnyArray:
         if xp is np:

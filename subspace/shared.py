@@ -16,6 +16,7 @@ from subspace.compression import compress, expand
 from subspace.errors import InputError
 from subspace.grouping import flatten_layers, solve_in_groups
 from subspace.low_rank import LowRank
+from subspace.pytrees import register_dataclass
 from subspace.threads import after, is_traced, one_blas_thread
 from subspace.validation import check_adapters, check_stacks
 
@@ -28,7 +29,7 @@ MAX_ITERATIONS = 100
 TOLERANCE = 1e-5
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class SharedSubspace:
     """What k adapters share in each matrix. Layer axes lead in every field; p = min(k·r, n, m)."""
@@ -115,7 +116,7 @@ def shared_subspaces(
 
     def solve(together: LowRank, own_dims: np.ndarray) -> SharedSubspace:
         options = {"width": int(own_dims.max()), "max_iterations": int(max_iterations)}
-        return _solve_stack(together, jnp.asarray(own_dims, jnp.int32), alpha, epsilon, tolerance, **options)
+        return _solve_stack(together, jnp.asarray(own_dims), alpha, epsilon, tolerance, **options)
 
     solved = solve_in_groups(adapters, dims, solve)
     return {path: _cut(found, adapters[path], dims[path]) for path, found in solved.items()}
@@ -159,7 +160,7 @@ def _solve_stack(
         A = expand(span.Q_A, fit.U)
         B = expand(span.Q_B, after(fit.V, A))
         return SharedSubspace(
-            factors=LowRank(A * root, B * root),
+            factors=LowRank(A * root[None], B * root[None]),
             weights=fit.weights,
             singular_values=fit.sigma * span.scale,
             initial_singular_values=fit.initial_sigma * span.scale,
@@ -214,9 +215,9 @@ def irls(
         weights = state.next_weights
         U, sigma, Vt = jnp.linalg.svd(jnp.einsum("k,kpq->pq", weights, cores, precision="highest"), full_matrices=False)
         U, V = U[:, :width], Vt[:width].T
-        S = jnp.matmul(U * truncated(sigma, dim, width), V.T, precision="highest")
+        S = jnp.matmul(U * truncated(sigma, dim, width)[None], V.T, precision="highest")
         # differences, not inner products: those would lose a small residual in the rounding of large norms
-        residuals = jnp.sqrt(jnp.sum((S - cores) ** 2, axis=(1, 2)))
+        residuals = jnp.sqrt(jnp.sum((S[None] - cores) ** 2, axis=(1, 2)))
         squares = jnp.maximum(epsilon**2 + residuals**2, jnp.finfo(dtype).tiny)
         smallest = jnp.min(jnp.where(counts > 0, squares, jnp.inf))
         next_weights = counts * (squares / smallest) ** (-(2 - alpha) / 2)

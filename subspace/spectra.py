@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from subspace.errors import InputError
 from subspace.low_rank import LowRank, singular_values
 from subspace.namespace import AnyArray, namespace
+from subspace.pytrees import register_dataclass
 
 SMALLEST_DROP = 0.1
 """A drop is at least a factor of 10^0.1 = 1.26 between neighbouring singular values …"""
@@ -34,7 +35,7 @@ class Pattern(enum.IntEnum):
     """A drop at r and another beyond: the layers between."""
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class SpectralPattern:
     """Result of :func:`spectral_pattern`, for a whole stack of spectra."""
@@ -105,9 +106,9 @@ def _pattern(sigma: Float[Array, " p"], *, rank: int) -> SpectralPattern:
 
     starts = is_drop & ~jnp.concatenate([jnp.zeros(1, bool), is_drop[:-1]])
     drop = jnp.where(is_drop, jnp.cumsum(starts) - 1, p)  # which drop each step belongs to; p for none
-    member = drop == jnp.arange(p)[:, None]
-    size = jnp.sum(member * steps, axis=1)
-    place = jnp.argmax(jnp.where(member, steps, -jnp.inf), axis=1) + 1  # singular values before its largest step
+    member = drop[None] == jnp.arange(p)[:, None]
+    size = jnp.sum(jnp.where(member, steps[None], 0), axis=1)
+    place = jnp.argmax(jnp.where(member, steps[None], -jnp.inf), axis=1) + 1  # singular values before its largest step
 
     near = max(1, rank // 8)
     real = (size > 0) & (place <= max(rank + near, p - max(1, p // 10)))
@@ -115,7 +116,7 @@ def _pattern(sigma: Float[Array, " p"], *, rank: int) -> SpectralPattern:
     best = [jnp.argmax(jnp.where(which, size, -1)) for which in found]
     exists = jnp.stack([jnp.any(which) for which in found])
     return SpectralPattern(
-        code=exists[0] * Pattern.AT_RANK + exists[1] * Pattern.BEYOND_RANK,
+        code=jnp.where(exists[0], int(Pattern.AT_RANK), 0) + jnp.where(exists[1], int(Pattern.BEYOND_RANK), 0),
         positions=jnp.where(exists, jnp.stack([place[i] for i in best]), 0),
         sizes=jnp.where(exists, jnp.stack([size[i] for i in best]), 0),
     )
@@ -124,7 +125,7 @@ def _pattern(sigma: Float[Array, " p"], *, rank: int) -> SpectralPattern:
 def _typical_step(steps: Float[Array, " s"], meaningful: Array, rank: int) -> Float[Array, " s"]:
     """The median of the steps around each one, leaving out those that end in the rounding floor."""
     reach = max(4, rank // 2)
-    around = jnp.arange(steps.shape[0])[:, None] + jnp.arange(-reach, reach + 1)
+    around = jnp.arange(steps.shape[0])[:, None] + jnp.arange(-reach, reach + 1)[None]
     inside = (around >= 0) & (around < steps.shape[0]) & (around != jnp.arange(steps.shape[0])[:, None])
     index = jnp.clip(around, 0, steps.shape[0] - 1)
     neighbours = jnp.where(inside & meaningful[index], steps[index], jnp.nan)

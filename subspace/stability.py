@@ -17,12 +17,13 @@ from subspace.errors import InputError
 from subspace.grouping import solve_in_groups
 from subspace.low_rank import LowRank
 from subspace.namespace import AnyArray
+from subspace.pytrees import register_dataclass
 from subspace.shared import EPSILON, MAX_ITERATIONS, TOLERANCE, check_options, irls, truncated
 from subspace.threads import after, one_blas_thread
 from subspace.validation import check_dim, check_stacks
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class Stability:
     """Result of :func:`subspace_stability`; angles in radians, increasing along the last axis."""
@@ -114,7 +115,7 @@ def subspace_stabilities(
     def solve(together: LowRank, own_dims: np.ndarray) -> tuple[Array, Array, Array]:
         counts = _counts(together.A.shape[0], bootstrap_samples, key).astype(together.dtype)
         options = {"width": int(own_dims.max()), "max_iterations": int(max_iterations)}
-        return _stability(together, jnp.asarray(own_dims, jnp.int32), counts, alpha, epsilon, tolerance, **options)
+        return _stability(together, jnp.asarray(own_dims), counts, alpha, epsilon, tolerance, **options)
 
     results = {}
     for path, (output, input_, held_out) in solve_in_groups(adapters, dims, solve).items():
@@ -156,14 +157,19 @@ def _stability(
         def compare(own_counts: Array) -> tuple[AnyArray, AnyArray, Array]:
             outputs, inputs = fit(own_counts.astype(cores.dtype))
             core_inside = jnp.einsum(
-                "pd,kpq,qe->kde", outputs.columns * used, cores, inputs.columns * used, precision="highest"
+                "pd,kpq,qe->kde",
+                jnp.where(used[None], outputs.columns, 0),
+                cores,
+                jnp.where(used[None], inputs.columns, 0),
+                precision="highest",
             )
             share = jnp.sum(core_inside**2, axis=(1, 2)) / jnp.where(energy > 0, energy, 1)
             held_out = own_counts == 0
             output_angles = angles_between(whole_outputs, outputs)
             # the two sides know nothing of each other (subspace.threads)
             waiting = Frame(after(whole_inputs.columns, output_angles), whole_inputs.present)
-            return output_angles, angles_between(waiting, inputs), jnp.sum(share * held_out) / jnp.sum(held_out)
+            mean_share = jnp.mean(share, where=held_out)
+            return output_angles, angles_between(waiting, inputs), mean_share
 
         return jax.lax.map(compare, counts)
 

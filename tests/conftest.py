@@ -4,6 +4,9 @@ import os
 import shutil
 import tempfile
 
+import jaxtyping
+import pytest
+
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 
@@ -13,3 +16,12 @@ def pytest_configure(config):
     folder = tempfile.mkdtemp(prefix="compiled-")
     os.environ[CACHE] = folder
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+@pytest.fixture(autouse=True)
+def annotations_unchecked(request):
+    """For tests marked ``wrong_types``, in a run with ``--jaxtyping-packages=…``."""
+    wrong = request.node.get_closest_marker("wrong_types") is not None
+    jaxtyping.config.update("jaxtyping_disable", wrong)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from subspace.errors import InputError
+from subspace.pytrees import register_dataclass
 
 
 def directed_pairs(views: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -64,7 +65,7 @@ def likeliest_position(
     return jnp.einsum("bnpq,qc->bnpc", probability, places, precision="highest") / mass[..., None], mass
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Matcher:
     """Matches tokens of the aggregator; pre-training makes it beside the model, which does not need it."""

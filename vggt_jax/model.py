@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
 from subspace.errors import InputError
+from subspace.pytrees import register_dataclass
 from vggt_jax.adaptable import adaptable, check
 from vggt_jax.aggregator import Aggregator
 from vggt_jax.camera_head import CameraHead
@@ -20,7 +20,7 @@ from vggt_jax.dense_head import DenseHead
 from vggt_jax.track_head import Tracker
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Predictions:
     """What the heads say about every frame, in float32; None where the head was left out.

@@ -3,9 +3,9 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def allow_float64():
-    """Lets a test choose float64; what it hands over as float32 stays float32."""
-    with jax.enable_x64(True):
+def strict():
+    """Lets a test choose float64, and allows no type or rank to be promoted that was not meant to be."""
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
 
 

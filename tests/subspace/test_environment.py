@@ -38,13 +38,14 @@ def _run(program, **environment):
     )
 
 
-@pytest.mark.parametrize("package", ["subspace", "vggt_jax"])
+@pytest.mark.parametrize("package", ["subspace", pytest.param("vggt_jax", marks=pytest.mark.slow)])
 def test_gradients_over_adapters_are_right(package):
     done = _run(f"import {package}" + WRONG_WITHOUT_THE_GUARD.replace("\n    ", "\n"))
     assert done.returncode == 0, done.stderr
 
 
 @affected
+@pytest.mark.slow
 def test_the_fault_is_still_there_without_the_guard():
     assert "Mismatched elements" in _run(WRONG_WITHOUT_THE_GUARD).stderr
 
@@ -60,6 +61,7 @@ def test_single_products_are_still_fused():
     assert done.stdout.split() == ["True", "False"], done.stderr
 
 
+@pytest.mark.slow
 def test_gradients_of_products_over_adapters_are_right():
     done = _run("""
         import subspace, jax, jax.numpy as jnp, numpy as np

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from subspace import LowRank, generalized_eigenvalues, null_eigenvalues, null_percentile
+from subspace import LowRank, generalized_eigenvalues, null_eigenvalues, null_p_value, null_percentile
 
 
 @pytest.mark.parametrize(("n", "d", "d_prime"), [(60, 4, 4), (60, 5, 2), (60, 2, 5), (9, 4, 4), (6, 4, 5), (5, 5, 5)])
@@ -15,9 +15,7 @@ def test_same_distribution_as_random_subspaces(n, d, d_prime):
     rng = np.random.default_rng(1)
 
     def draw(rank):
-        return LowRank(
-            jnp.asarray(rng.standard_normal((samples, n, rank))), jnp.ones((samples, 1, 1)) * jnp.eye(7, rank)
-        )
+        return LowRank(rng.standard_normal((samples, n, rank)), np.ones((samples, 1, 1)) * np.eye(7, rank))
 
     whole = np.asarray(generalized_eigenvalues(draw(d), draw(d_prime)))
     assert null.shape == whole.shape == (samples, d + d_prime)
@@ -43,12 +41,26 @@ def test_percentile_equals_scipy():
         assert float(found[index]) == pytest.approx(expected)
 
 
+def test_p_value_is_twice_the_smaller_tail_and_never_zero():
+    null = np.arange(9.0)[:, None]
+    found = null_p_value(np.array([[-1.0], [0.0], [4.0], [8.0], [9.0]]), null)
+    np.testing.assert_allclose(found[:, 0], [0.2, 0.4, 1, 0.4, 0.2])
+
+
+def test_what_rounding_tells_apart_is_tied():
+    null, measured = np.ones((10, 1)), np.array([[1 + 1e-7], [1 - 1e-7]])
+    np.testing.assert_array_equal(null_percentile(measured, null)[:, 0], [100, 0])
+    np.testing.assert_array_equal(null_percentile(measured, null, rounding=1e-6)[:, 0], [50, 50])
+    np.testing.assert_array_equal(null_p_value(measured, null, rounding=1e-6)[:, 0], [1, 1])
+
+
 def test_percentiles_of_the_null_itself_are_uniform():
     null, fresh = (null_eigenvalues(100, 4, 4, 1000, jax.random.key(seed)) for seed in (0, 1))
     percentile = np.asarray(null_percentile(fresh, null))[:, 0]
     assert np.asarray(scipy.stats.kstest(percentile / 100, "uniform"))[1] > 1e-3
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -62,6 +74,7 @@ def test_bad_sizes(arguments, message):
         null_eigenvalues(*arguments, jax.random.key(0))
 
 
+@pytest.mark.wrong_types
 def test_bad_percentile():
     with pytest.raises(ValueError, match=r"got \(3,\) and \(10, 2\)"):
         null_percentile(np.ones(3), np.ones((10, 2)))

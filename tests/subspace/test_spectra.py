@@ -108,6 +108,7 @@ def test_effective_rank_equals_the_printed_formula(dtype, tolerance):
     assert float(effective_rank(jnp.array([1e-30, 1e-30], jnp.float32))) == 2
 
 
+@pytest.mark.wrong_types
 def test_bad_input():
     with pytest.raises(ValueError, match="rank must be positive, got 0"):
         spectral_pattern(np.ones(5), 0)

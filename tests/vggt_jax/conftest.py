@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file
 
+from tests import quick_compilation
 from vggt_jax import VGGT, VGGTConfig
 from vggt_jax.parameters import abstract_model
 from weights_convert.names import from_official
@@ -68,10 +69,8 @@ def quick_jit():
 
     One comparison with the official model of each kind (outputs, gradients) is compiled as users do.
     """
-    options = {"xla_backend_optimization_level": 0}
-    if jax.default_backend() == "cpu":
-        options["xla_cpu_use_fusion_emitters"] = False
-    return partial(jax.jit, compiler_options=options)
+    on_cpu = jax.default_backend() == "cpu"
+    return partial(jax.jit, compiler_options=quick_compilation.CPU_OPTIONS if on_cpu else quick_compilation.OPTIONS)
 
 
 @pytest.fixture(scope="session")

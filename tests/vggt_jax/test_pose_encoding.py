@@ -106,6 +106,7 @@ def test_cut_field_of_view_is_an_infinite_focal_length_with_gradient_zero():
     assert gradient[8] < 0
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("call", "message"),
     [

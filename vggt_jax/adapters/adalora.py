@@ -14,13 +14,14 @@ from jaxtyping import Array, Float, Key
 
 from subspace import LowRank
 from subspace.errors import InputError
+from subspace.pytrees import register_dataclass
 from vggt_jax.adaptable import Matrix
 from vggt_jax.adapters.maker import check_scale
 
 _INITIAL_STD = 0.02
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class Triplets:
     """The r triplets (singular value, left and right vector) of every matrix of a stack; PEFT's lora_B, lora_E, lora_Aᵀ.
@@ -33,7 +34,7 @@ class Triplets:
     Q: Float[Array, "*layers m r"]
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class AdaLoRA:
     """dW = (alpha / rank) · P Λ Qᵀ with P, Λ and Q trained (Eq. 3); for linear layers only, as published.

@@ -13,11 +13,12 @@ from flax.core import FrozenDict
 from jaxtyping import Array, Key
 
 from subspace import LowRank
+from subspace.pytrees import register_dataclass
 from vggt_jax.adaptable import Matrix
 from vggt_jax.adapters.maker import check_scale
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class LoRA:
     """dW = (alpha / rank) · A Bᵀ with A and B trained.

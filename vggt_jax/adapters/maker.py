@@ -26,6 +26,7 @@ from jaxtyping import Array, Key
 
 from subspace import LowRank
 from subspace.errors import InputError
+from subspace.pytrees import register_dataclass
 from vggt_jax.adaptable import Matrix
 from vggt_jax.deltas import Deltas, low_rank_only
 from vggt_jax.patterns import matching
@@ -48,7 +49,7 @@ class Maker(Protocol):
         ...
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Combined:
     """Several makers at once, over disjoint or overlapping matrices: updates of the same matrix add up.

@@ -13,11 +13,12 @@ from jaxtyping import Array, Float, Key
 
 from subspace import LowRank
 from subspace.errors import InputError
+from subspace.pytrees import register_dataclass
 from subspace.threads import one_blas_thread
 from vggt_jax.adaptable import Matrix, weights_of
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class PiSSA:
     """W + dW = (W - A₀ B₀ᵀ) + A Bᵀ with A and B trained from A₀ and B₀, the leading ``rank`` singular directions of W.

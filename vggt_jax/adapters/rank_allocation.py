@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from subspace.errors import InputError
+from subspace.pytrees import register_dataclass
 from vggt_jax.adapters.adalora import Triplets
 
 
@@ -126,7 +127,7 @@ class RankAllocation:
         return sensitivity, uncertainty
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True)
 class Allocated:
     """What a :class:`RankAllocation` keeps from step to step."""

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from subspace import Basis, LowRank
+from subspace.pytrees import register_dataclass
 from vggt_jax.adaptable import Matrix
 
 
-@jax.tree_util.register_dataclass
+@register_dataclass
 @dataclass(frozen=True, eq=False)
 class SubspaceForm:
     """dW = Ā M B̄ᵀ with only M trained, which starts at zero; nothing is drawn.

@@ -29,6 +29,7 @@ from experiments.rendering.pool import LocalPool
 from experiments.tasks.recordings.conversion import convert
 from subspace import LowRank
 from subspace.errors import InputError
+from tests import quick_compilation
 from tests.experiments.commands import call
 from tests.experiments.rendering.small_scenes import COMMAND, SETTINGS, SIZE, VIEWS, make_scene
 from tests.experiments.tasks.recordings.written import write_capture
@@ -40,7 +41,6 @@ from weights_convert import load_vggt
 
 ROOT = Path(__file__).parents[3]
 ALL_VIEWS = ",".join(map(str, range(VIEWS)))
-QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 QKV = "aggregator.frame_blocks.attn.qkv"
 
 
@@ -50,7 +50,7 @@ def run(*arguments):
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": ".", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK_COMPILATION},
+        env={**os.environ, "PYTHONPATH": ".", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": quick_compilation.FLAGS},
         timeout=600,
     )
 

@@ -22,6 +22,7 @@ from experiments.reconstruction.inference import ModelOutputs, load_photos, refi
 from experiments.reconstruction.photos import find_photos
 from experiments.reconstruction.pipeline import OUTPUTS
 from subspace.errors import InputError
+from tests import quick_compilation
 from tests.experiments.commands import call
 from vggt_jax.geometry import project_points, unproject_depth
 from vggt_jax.pose_encoding import decode_pose
@@ -31,7 +32,6 @@ from weights_convert import load_vggt
 ROOT = Path(__file__).parents[3]
 WEIGHTS = ROOT / "tests" / "fixtures" / "vggt_small"
 ORIENTATION = 0x0112
-QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 load: Any = trimesh.load
 
 
@@ -41,7 +41,7 @@ def run(*arguments):
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": ".", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": QUICK_COMPILATION},
+        env={**os.environ, "PYTHONPATH": ".", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": quick_compilation.FLAGS},
     )
 
 

@@ -5,6 +5,8 @@ import jax
 import numpy as np
 import pytest
 
+from tests import quick_compilation
+
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "losses"
 
 
@@ -22,7 +24,5 @@ def golden():
 @pytest.fixture(scope="session")
 def quick_jit():
     """``jax.jit`` that compiles quickly and runs slowly, for tiny shapes."""
-    options = {"xla_backend_optimization_level": 0}
-    if jax.default_backend() == "cpu":
-        options["xla_cpu_use_fusion_emitters"] = False
-    return partial(jax.jit, compiler_options=options)
+    on_cpu = jax.default_backend() == "cpu"
+    return partial(jax.jit, compiler_options=quick_compilation.CPU_OPTIONS if on_cpu else quick_compilation.OPTIONS)
