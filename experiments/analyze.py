@@ -54,8 +54,15 @@ def main(_: Sequence[str]) -> None:
         names: dict[str, Control] = {name: name for name in CONTROLS}
         named: list[Control | Path] = [names.get(control) or Path(control) for control in controls]
         subspaces, controls = find_or_extract(extraction, named, reporter)
-    settings = Settings(tuple(map(Path, subspaces)), tuple(map(Path, controls)), given.seed, store)
-    found = analyze(settings, reporter, output, given.overwrite)
+    settings = Settings(
+        tuple(map(Path, subspaces)),
+        tuple(map(Path, controls)),
+        seed=given.seed,
+        store=store,
+        output=output,
+        overwrite=given.overwrite,
+    )
+    found = analyze(settings, reporter)
     print(headline(found.verdict))
     print(f"wrote {found.folder} in {found.seconds:.0f} s; open {found.folder}/report.html")
 

@@ -35,8 +35,14 @@ _SETTINGS = (
 def main(_: Sequence[str]) -> None:
     given = flags.FLAGS.flag_values_dict()
     adapters = tuple(given["adapters"] or ())
+    output = None if given["output"] is None else Path(os.path.abspath(given["output"]))
     settings = Settings.of(
-        given["preset"], adapters=adapters, log=trackers_of(), **{name: given[name] for name in _SETTINGS}
+        given["preset"],
+        adapters=adapters,
+        log=trackers_of(),
+        output=output,
+        overwrite=given["overwrite"],
+        **{name: given[name] for name in _SETTINGS},
     )
 
     from experiments.process.compilation_cache import keep_compiled
@@ -47,8 +53,7 @@ def main(_: Sequence[str]) -> None:
     from experiments.extraction.report import learned
     from experiments.mining.report import print_table, verdict
 
-    output = None if given["output"] is None else Path(os.path.abspath(given["output"]))
-    found = extract(settings, console(), output, given["overwrite"])
+    found = extract(settings, console())
     print(print_table(found.matrices))
     if found.before is not None and found.after is not None:
         print(learned(found.before["loss"], found.after["loss"], settings.targets))

@@ -150,10 +150,11 @@ def main(_: Sequence[str]) -> None:
         seed=given.seed,
         log=tuple(given.log or ()),
         store=given.store,
+        output=None if given.output is None else given.output.absolute(),
+        overwrite=given.overwrite,
         **changes,
     )
-    output = None if given.output is None else given.output.absolute()
-    tuned = finetune(settings, console(), output, given.overwrite)
+    tuned = finetune(settings, console())
     assert tuned.output is not None
     print(describe(method.label, tuned.parameters))
     print(verdict(tuned))

@@ -48,6 +48,10 @@ class Settings:
     """Of the random subspaces, of the divisions into halves and of the shuffled labels."""
     store: Path = field(default=Path("runs"), metadata=NO_EFFECT)
     """Folder of the results of all commands."""
+    output: Path | None = field(default=None, metadata=NO_EFFECT)
+    """Folder of the results; by default below the store, named by everything that they depend on."""
+    overwrite: bool = field(default=False, metadata=NO_EFFECT)
+    """Replace results in ``output`` that were made from other settings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,16 +80,12 @@ class Analysis:
     """Wall-clock time from reading to the finished folder."""
 
 
-def analyze(
-    settings: Settings, reporter: Reporter = SILENT, output: Path | None = None, overwrite: bool = False
-) -> Analysis:
+def analyze(settings: Settings, reporter: Reporter = SILENT) -> Analysis:
     """Compare the subspaces of several attributes with each other, with chance, and with themselves.
 
     Args:
         settings: what to analyse.
         reporter: told of every part that begins.
-        output: the folder to write; by default ``STORE/analyze/ATTRIBUTES-HASH``, named by all that the results depend on.
-        overwrite: replace results at ``output`` that were made from something else.
 
     Raises:
         InputError: folders that are missing, damaged or do not belong together, or an output that may not be replaced.
@@ -95,8 +95,8 @@ def analyze(
     inputs = read_inputs(settings.subspaces)
     controls = read_controls(settings.controls, inputs)
     identity, label = _identity(inputs, controls, settings.seed), "_".join(inputs.names)
-    output = results_folder(settings.store, "analyze", label, identity) if output is None else output
-    check_replaceable(output, identity, ours=OUTPUTS, overwrite=overwrite)
+    output = results_folder(settings.store, "analyze", label, identity) if settings.output is None else settings.output
+    check_replaceable(output, identity, ours=OUTPUTS, overwrite=settings.overwrite)
     sections: list[Section] = []
     resampled = specificity = control_numbers = None
     with Drawings() as drawings:
@@ -126,7 +126,7 @@ def analyze(
         reporter.info("figures and report")
         with (
             named_if_full(output),
-            new_results(output, identity, label=label, ours=OUTPUTS, overwrite=overwrite) as folder,
+            new_results(output, identity, label=label, ours=OUTPUTS, overwrite=settings.overwrite) as folder,
         ):
             title = "Are the attributes disentangled?"
             write_report(folder, title, headline(verdict), [verdict_section(verdict), *sections], facts, drawings)

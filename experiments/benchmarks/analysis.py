@@ -47,7 +47,7 @@ def _analyze(folders: list[Path], output: Path) -> tuple[float, int]:
     start = time.perf_counter()
     from experiments.analysis import Settings, analyze
 
-    analyze(Settings(subspaces=tuple(folders)), output=output)
+    analyze(Settings(subspaces=tuple(folders), output=output))
     return time.perf_counter() - start, machine.peak_memory()
 
 

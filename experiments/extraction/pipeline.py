@@ -54,9 +54,7 @@ class Extracted:
     """Duration of this call."""
 
 
-def extract(
-    settings: Settings, reporter: Reporter = SILENT, output: Path | None = None, overwrite: bool = False
-) -> Extracted:
+def extract(settings: Settings, reporter: Reporter = SILENT) -> Extracted:
     """Render data sets, train an adapter on each, mine what the adapters share, and write a folder of results.
 
     What an earlier call left in the store is used: data sets and adapters of the same settings, and checkpoints of a
@@ -65,8 +63,6 @@ def extract(
     Args:
         settings: what is asked for.
         reporter: is told what begins, and of progress.
-        output: the folder of results; by default below the store, named by everything that results depend on.
-        overwrite: replace results of other settings in ``output``.
 
     Raises:
         InputError: what is wrong with settings, data, weights or adapters, or results that may not be replaced.
@@ -74,8 +70,12 @@ def extract(
     """
     start = time.perf_counter()
     content, find_adapters = _prepare(settings, reporter)
-    folder = results_folder(settings.store, "extract", settings.label, content) if output is None else output
-    check_replaceable(folder, content, ours=OUTPUTS, overwrite=overwrite)
+    folder = (
+        results_folder(settings.store, "extract", settings.label, content)
+        if settings.output is None
+        else settings.output
+    )
+    check_replaceable(folder, content, ours=OUTPUTS, overwrite=settings.overwrite)
     source = find_adapters()
     stacks = stack_adapters(source.deltas)
     matrices = sum(stack.A[0, ..., 0, 0].size for stack in stacks.values())
@@ -85,7 +85,7 @@ def extract(
     origin = _origin(settings, source)
     with (
         named_if_full(folder),
-        new_results(folder, content, label=settings.label, ours=OUTPUTS, overwrite=overwrite) as new,
+        new_results(folder, content, label=settings.label, ours=OUTPUTS, overwrite=settings.overwrite) as new,
     ):
         write_results(new, settings, source, mined, found, origin, time.perf_counter() - start)
     return Extracted(

@@ -60,6 +60,10 @@ class Settings:
     """Finished adapters, files or PEFT's folders, that are mined in place of new ones."""
     store: Path = field(default=Path("runs"), metadata=NO_EFFECT)
     """Folder of data sets, adapters and results that commands share."""
+    output: Path | None = field(default=None, metadata=NO_EFFECT)
+    """Folder of the results; by default below the store, named by everything that they depend on."""
+    overwrite: bool = field(default=False, metadata=NO_EFFECT)
+    """Replace results in ``output`` that were made from other settings."""
     workers: int | None = field(default=None, metadata=NO_EFFECT)
     """Number of Blender processes; by default one for each core."""
     blender: str | None = field(default=None, metadata=NO_EFFECT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from experiments.finetuning.data import read_data
 from experiments.finetuning.results import OUTPUTS, write_results
@@ -14,9 +13,7 @@ from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.results import check_replaceable, new_results, results_folder
 
 
-def finetune(
-    settings: Settings, reporter: Reporter = SILENT, output: Path | None = None, overwrite: bool = False
-) -> FineTuned:
+def finetune(settings: Settings, reporter: Reporter = SILENT) -> FineTuned:
     """Fine-tune a model and write the results into one folder.
 
     Interrupted and called again with the same settings, it goes on where it stopped; finished work is found, not repeated.
@@ -24,8 +21,6 @@ def finetune(
     Args:
         settings: what is asked for.
         reporter: gets a line when something long begins.
-        output: folder of the results; None for ``STORE/finetune/METHOD-HASH``, named by everything that they depend on.
-        overwrite: replace results in ``output`` that were made from other settings.
 
     Raises:
         InputError: everything that is wrong with settings, data, weights or subspaces, training that diverged, or a
@@ -36,9 +31,9 @@ def finetune(
     reporter.info(f"base model: {settings.weights}; {len(data.training)} scenes")
     base = read_base(settings.weights, settings.dtype, settings.remat)
     identity, label = depends_on(settings, base, data), settings.method.name
-    folder = results_folder(settings.store, "finetune", label, identity) if output is None else output
-    check_replaceable(folder, identity, ours=OUTPUTS, overwrite=overwrite)
+    folder = results_folder(settings.store, "finetune", label, identity) if settings.output is None else settings.output
+    check_replaceable(folder, identity, ours=OUTPUTS, overwrite=settings.overwrite)
     tuned = tune(settings, base, data, reporter)
-    with new_results(folder, identity, label=label, ours=OUTPUTS, overwrite=overwrite) as new:
+    with new_results(folder, identity, label=label, ours=OUTPUTS, overwrite=settings.overwrite) as new:
         write_results(new, settings, identity, tuned, data)
     return replace(tuned, output=folder)

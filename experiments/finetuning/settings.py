@@ -62,6 +62,10 @@ class Settings:
     """Where metrics go besides ``metrics.jsonl``: TensorBoard's event files, Weights & Biases."""
     store: Path = field(default=Path("runs"), metadata=NO_EFFECT)
     """Folder of finished and interrupted work, shared by all commands."""
+    output: Path | None = field(default=None, metadata=NO_EFFECT)
+    """Folder of the results; by default below the store, named by everything that they depend on."""
+    overwrite: bool = field(default=False, metadata=NO_EFFECT)
+    """Replace results in ``output`` that were made from other settings."""
 
     def __post_init__(self) -> None:
         if not self.data:

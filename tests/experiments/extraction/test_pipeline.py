@@ -68,16 +68,16 @@ def test_equal_settings_replace_their_own_results(made, settings):
 
 def test_a_named_folder_is_replaced_only_on_request(made, settings, tmp_path):
     output = tmp_path / "out"
-    extract(settings, output=output)
+    extract(replace(settings, output=output))
     before = hashes(output)
     other = replace(settings, seed=1)
     with pytest.raises(InputError, match="seed: 0 there, 1 now") as error:
-        extract(other, output=output)
+        extract(replace(other, output=output))
     assert error.value.argument == "overwrite" and hashes(output) == before and len(made) == 1
-    assert extract(other, output=output, overwrite=True).folder == output and hashes(output) != before
+    assert extract(replace(other, output=output, overwrite=True)).folder == output and hashes(output) != before
     (output / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match=r"notes\.txt"):
-        extract(settings, output=output, overwrite=True)
+        extract(replace(settings, output=output, overwrite=True))
     assert (output / "notes.txt").read_text() == "mine"
 
 

@@ -67,6 +67,8 @@ NO_EFFECT = {
     "workers": 3,
     "blender": "b",
     "log": ("wandb",),
+    "output": Path("elsewhere"),
+    "overwrite": True,
 }
 
 

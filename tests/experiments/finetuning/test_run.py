@@ -163,13 +163,13 @@ def test_results_of_other_settings_are_not_replaced_unasked(tuned, store, from_m
     full, ours = small.settings("full", store), small.settings("subspace", store, subspaces=tuple(subspaces))
     output = tmp_path / "out"
     common = {"metrics.jsonl", "summary.json", "results.json"}
-    finetune(full, output=output)
-    finetune(full, output=output)  # its own
+    finetune(replace(full, output=output))
+    finetune(replace(full, output=output))  # its own
     assert {path.name for path in output.iterdir()} == {"model"} | common
     with pytest.raises(InputError, match="other settings"):
-        finetune(ours, output=output)
+        finetune(replace(ours, output=output))
     assert (output / "model").is_dir()
-    done = finetune(ours, output=output, overwrite=True)
+    done = finetune(replace(ours, output=output, overwrite=True))
     assert {path.name for path in output.iterdir()} == {"adapter.safetensors"} | common
     summary = json.loads((output / "summary.json").read_text())
     assert summary["parameters"] == {"total": done.parameters.total, "parts": done.parameters.parts}
@@ -178,7 +178,7 @@ def test_results_of_other_settings_are_not_replaced_unasked(tuned, store, from_m
     assert summary["validation"]["after"]["loss"] == done.after["loss"].tolist()
     (output / "mine.txt").touch()
     with pytest.raises(InputError, match=r"holds 'mine\.txt'"):
-        finetune(ours, output=output, overwrite=True)
+        finetune(replace(ours, output=output, overwrite=True))
 
 
 def test_pictures_must_fit_the_patches(store):
