@@ -65,6 +65,7 @@ def test_only_the_layers_that_existing_heads_read():
     assert replace(config, heads=("point",)).layers == (0, 1, 2, 3)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -86,6 +87,7 @@ def test_contradictions_are_named(changes, message):
         replace(VGGTConfig.vggt_1b(), **changes)
 
 
+@pytest.mark.wrong_types
 def test_unknown_entries_are_named():
     with pytest.raises(ValueError, match="EncoderConfig has no colour"):
         VGGTConfig.from_json({"encoder": {"colour": 1}})

@@ -117,6 +117,7 @@ def test_cut_field_of_view_puts_points_on_the_axis_plane_with_finite_gradient():
     assert np.isfinite(jax.grad(lambda camera: points(camera).sum())(camera)).all()
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -133,6 +133,7 @@ def test_bfloat16_is_the_type_of_every_product_in_the_aggregator(tiny, random_mo
     assert products and all("xbf16>, tensor" in line for line in products)
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
@@ -157,6 +158,7 @@ def test_points_need_a_track_head(tiny_model, tiny_images):
         tiny_model(tiny_images, jnp.zeros((1, 2, 2)))
 
 
+@pytest.mark.wrong_types
 def test_features_of_another_size_are_named(tiny_model, tiny_images):
     with pytest.raises(ValueError, match=r"patch_tokens: needs the shape \(1, 3, 16, 16\), got \(1, 3, 9, 16\)"):
         tiny_model(tiny_images, patch_tokens=jnp.zeros((1, 3, 9, 16)))

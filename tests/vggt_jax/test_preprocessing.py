@@ -103,6 +103,7 @@ def test_sixteen_bit_image_is_refused_rather_than_clipped(tmp_path):
         load_images([path])
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

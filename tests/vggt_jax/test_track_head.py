@@ -166,6 +166,7 @@ def test_full_size_has_the_official_number_of_parameters():
     assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(tracker))) == 43_107_348
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("maps", "points", "iterations", "message"),
     [
@@ -188,6 +189,7 @@ def test_bad_inputs_are_named(maps, points, iterations, message):
         nnx.eval_shape(lambda: small_tracker()(jnp.zeros(maps), jnp.zeros(points), iterations))
 
 
+@pytest.mark.wrong_types
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
@@ -200,6 +202,7 @@ def test_contradictory_sizes_are_named(sizes, message):
         small_tracker(**sizes)
 
 
+@pytest.mark.wrong_types
 def test_features_that_the_embeddings_cannot_divide_are_named():
     with pytest.raises(ValueError, match="multiple of 4, got 6"):
         Tracker(TrackHeadConfig(extractor=DenseHeadConfig(features=6)), rngs=nnx.Rngs(0))

@@ -118,6 +118,7 @@ def test_k_adapters_are_one_pytree(kind, makers):
         equal(ours, jax.grad(energy)(alone, maker), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.wrong_types
 def test_draws_are_independent_or_shared(makers):
     lora = makers["lora"]
     independent = initialize(lora, jax.random.key(3), 3, "independent")
