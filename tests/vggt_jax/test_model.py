@@ -148,6 +148,7 @@ def test_wrong_images_are_named(tiny_model, shape, message):
         tiny_model(jnp.zeros(shape))
 
 
+@pytest.mark.wrong_types
 def test_bytes_are_not_images_in_0_to_1(tiny_model):
     with pytest.raises(ValueError, match="images: needs floating-point values in \\[0, 1\\], got uint8"):
         tiny_model(jnp.zeros((1, 1, 16, 16, 3), jnp.uint8))
