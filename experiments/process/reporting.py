@@ -21,9 +21,10 @@ LOGGER = logging.getLogger("attribute_subspaces")
 class Reporter:
     """Tells what a pipeline is doing: lines to :data:`LOGGER`, and bars where they are wanted."""
 
-    def __init__(self, *, bars: bool = False):
+    def __init__(self, *, bars: bool = False, delay: float = 1.0):
         """``bars`` draws progress bars on stderr; without it only lines are logged."""
         self.bars = bars
+        self.delay = delay
 
     def info(self, line: str) -> None:
         """Log that something begins or has ended."""
@@ -44,7 +45,7 @@ class Reporter:
             desc=description,
             dynamic_ncols=True,
             smoothing=0.1,
-            delay=1,
+            delay=self.delay,
             file=sys.stderr,
             **hidden,
         ) as bar:

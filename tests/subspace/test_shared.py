@@ -127,6 +127,21 @@ def test_layers_are_solved_each_by_itself(dtype, tolerance):
         _close(stacked.weights[i], np.asarray(alone.weights), tolerance)
 
 
+@pytest.mark.slow
+def test_two_layer_axes_jit_and_nested_vmap_agree(dtype, tolerance):
+    A, B = oracle.random_adapters(0, 4, 20, 30, 3, layers=(2, 3))
+    adapters = LowRank(jnp.asarray(A, dtype), jnp.asarray(B, dtype))
+    options = {"max_iterations": 8, "tolerance": 0.0}
+    stacked = shared_subspace(adapters, 3, **options)
+    jitted = jax.jit(lambda x: shared_subspace(x, 3, **options))(adapters)
+    mapped = jax.vmap(jax.vmap(lambda x: shared_subspace(x, 3, **options), in_axes=1), in_axes=1)(adapters)
+    for i in np.ndindex(2, 3):
+        alone = shared_subspace(adapters[(slice(None), *i)], 3, **options)
+        for other in (stacked, jitted, mapped):
+            _close(oracle.dense(other.factors[i]), oracle.dense(alone.factors), tolerance)
+            _close(other.weights[i], np.asarray(alone.weights), tolerance)
+
+
 def test_tree_of_matrices_equals_single_calls():
     def adapters(seed, n, m, layers):
         return LowRank(*map(jnp.asarray, oracle.random_adapters(seed, 4, n, m, 3, layers)))

@@ -124,6 +124,7 @@ def test_merged_convolution_has_pytorch_order(setup):
     np.testing.assert_allclose(after[name] - before[name], deltas[path].to_dense()[2], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_adapters_together_on_one_base_equal_adapters_in_turn(setup, loss, gradients_of, tiny_images, quick_jit):
     _, params, matrices = setup
     several = [draw(matrices, seed) for seed in (4, 5, 6)]

@@ -89,6 +89,7 @@ def test_pixels_without_depth_lie_at_the_camera_centre():
     np.testing.assert_allclose(points, np.broadcast_to(invert_se3(extrinsics)[:, 3], points.shape), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_at_depth_zero_and_behind_the_camera():
     camera = jnp.asarray([0.0, 0, 0, 0, 0, 0, 1, 1, 1])
 

@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from vggt_jax.parameters import abstract_model
@@ -43,16 +44,19 @@ def assert_official(found, reference, error_of, loss, tolerance):
     assert {name: e for name, e in errors.items() if e > tolerance} == {}
 
 
+@pytest.mark.slow
 def test_poses_depth_and_points(small, reference, error_of):
     found = loss_and_gradients(small, reference, MAIN, jax.jit)
     assert_official(found, reference, error_of, "main", 2e-5)
 
 
+@pytest.mark.slow
 def test_rematerialisation_and_chunks_of_frames(small, reference, error_of, quick_jit):
     found = loss_and_gradients(small, reference, MAIN, quick_jit, remat=True, frames_chunk=2)
     assert_official(found, reference, error_of, "main", 2e-5)
 
 
+@pytest.mark.slow
 def test_tracks(small, reference, error_of, quick_jit):
     found = loss_and_gradients(small, reference, TRACK, quick_jit)
     assert_official(found, reference, error_of, "track", 2e-4)

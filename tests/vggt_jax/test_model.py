@@ -29,6 +29,7 @@ def test_nano_says_something_about_images_of_any_size():
     assert {value.dtype for value in vars(found).values() if value is not None} == {jnp.dtype("float32")}
 
 
+@pytest.mark.slow
 def test_initial_block_is_reasonable():
     """PyTorch's bounds, neutral layer scales, no two layers alike."""
     blocks = Block(16, 2, mlp_ratio=4.0, layer_scale=0.01, qk_norm=True, stack=(3,), rngs=nnx.Rngs(0))
@@ -98,6 +99,7 @@ def test_bfloat16_stays_near_float32(predict):
         assert 1e-4 < np.abs(one - other).max() / np.abs(other).max() < 0.1
 
 
+@pytest.mark.slow
 def test_weights_stored_in_bfloat16_are_rounded_and_nothing_else(small, reference, quick_jit):
     """All heads: the same predictions as from the rounded weights in float32."""
     case = reference("case_b")
@@ -111,6 +113,7 @@ def test_weights_stored_in_bfloat16_are_rounded_and_nothing_else(small, referenc
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_cached_features_may_be_bfloat16(tiny_model, predict, tiny_images, quick_jit):
     features = quick_jit(tiny_model.aggregator.encode)(tiny_images)
     found, exact = predict(features.astype(jnp.bfloat16)), predict()

@@ -94,6 +94,7 @@ def loss_and_gradients(tracker, official_loss):
     return lambda maps, points: jitted(params, maps, points)
 
 
+@pytest.mark.slow
 def test_official_gradients_show_every_stop_gradient(loss_and_gradients, inputs, official_loss, error_of):
     value, (gradient, _, _) = loss_and_gradients(*inputs)
     np.testing.assert_allclose(value, official_loss["loss_track"], rtol=1e-5)

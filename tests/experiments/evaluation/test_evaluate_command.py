@@ -116,6 +116,7 @@ def results(data, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_model_with_adapter_from_the_command_line(data, weights, adapter, tmp_path):
     output, (path, delta) = tmp_path / "out", adapter
     process = run(

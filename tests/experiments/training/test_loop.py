@@ -246,7 +246,7 @@ def test_few_skipped_steps_are_counted(tmp_path):
 
 
 def test_progress_shows_loss_speed_and_time_left(tmp_path, capsys):
-    short_run.run(tmp_path, reporter=Reporter(bars=True))
+    short_run.run(tmp_path, reporter=Reporter(bars=True, delay=0))
     line = capsys.readouterr().err.split("\r")[-1]
     for part in ("7/7", "loss ", "images/s", "00:00"):
         assert part in line
