@@ -9,6 +9,8 @@ import difflib
 import runpy
 import sys
 
+from weights_convert.command_line import called_as
+
 COMMANDS = {
     "extract": "the subspace of one attribute: data, adapters, what they share, a report",
     "analyze": "how far the subspaces of different attributes are disentangled",
@@ -22,8 +24,8 @@ COMMANDS = {
     "benchmark": "time and memory, beside what users would otherwise take",
 }
 """Name of each command and what it makes."""
-CONVERT = "convert"
-"""The command of the package ``weights_convert``."""
+CONVERT = "weights_convert"
+"""The command of the package of this name; ``python -m weights_convert`` is the same."""
 _OTHERS = {CONVERT: "weights and adapters to and from the formats of VGGT and PEFT"}
 
 
@@ -58,7 +60,8 @@ def main() -> None:
         print(f"attribute-subspaces: unknown command {name!r}; {hint}", file=sys.stderr)
         raise SystemExit(2)
     module = "weights_convert.__main__" if name == CONVERT else f"experiments.{name}"
-    sys.argv[:2] = [f"{sys.argv[0]} {name}"]
+    called_as(f"attribute-subspaces {name}")
+    del sys.argv[1]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

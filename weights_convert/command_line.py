@@ -43,6 +43,9 @@ def run(
         _fail(program, " ".join(str(error).split()))
     except SystemExit:  # absl's help flags end with 1
         raise SystemExit(0) from None
+    except BrokenPipeError:  # --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered cannot be written either
+        raise SystemExit(0) from None
     if arguments and not positional:
         _fail(program, f"unexpected argument {arguments[0]!r}: options start with --, see --help")
     try:
@@ -92,8 +95,19 @@ def _fail(program: str, line: str, status: int = 2) -> NoReturn:
     raise SystemExit(status)
 
 
+def called_as(name: str) -> None:
+    """Let errors begin with ``name``, where another program hands its arguments on to a command."""
+    global _called_as
+    _called_as = name
+
+
+_called_as: str | None = None
+
+
 def _program_name() -> str:
-    """ "python -m experiments.benchmark" or the script's own name."""
+    """How the user called the command: "python -m experiments.benchmark", or the script's own name."""
+    if _called_as is not None:
+        return _called_as
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is None:
         return os.path.basename(sys.argv[0])
