@@ -1,9 +1,9 @@
 """Pinhole cameras: depth maps to points, points to pixels, rigid transforms.
 
 Conventions, as in VGGT and OpenCV: extrinsics are world-to-camera, ``x_camera = R x_world + t``, stored as
-(…, 3, 4); the camera looks along +z, x points right and y down. Integer pixel coordinates (column u, row v)
-are the pixels' centres as the official unprojection has it: pixel (0, 0) is unprojected at u = v = 0, with no
-half-pixel shift, although the principal point that VGGT decodes is (W/2, H/2).
+(…, 3, 4); the camera looks along +z, x points right and y down. The centre of the upper left pixel is (0, 0),
+see :mod:`vggt_jax.pixels`: pixel (0, 0) is unprojected at u = v = 0. The intrinsics that VGGT decodes count from
+the picture's corner; the official code passes them in as they are, :func:`vggt_jax.pixels.from_corner` mends that.
 
 Depth is the z coordinate in the camera, in the unit of the translations. Batch axes lead and must agree
 between the arguments. Everything is differentiable.

@@ -1,7 +1,8 @@
 """Cameras as VGGT's nine numbers "absT_quaR_FoV": translation (3), quaternion xyzw (4), fov_h, fov_w.
 
 Translation and rotation are the world-to-camera extrinsics; the fields of view are full angles in radians
-across the image's height and width. The principal point is not encoded: decoding puts it at (W/2, H/2).
+across the image's height and width. The principal point is not encoded: decoding puts it at (W/2, H/2), the
+image's middle counted from its corner, see :mod:`vggt_jax.pixels`.
 Compared with the official functions in ``tests/fixtures/losses/pose_encoding_case.npz``.
 """
 

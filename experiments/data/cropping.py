@@ -9,6 +9,7 @@ from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 
 from subspace.errors import InputError
+from vggt_jax.pixels import cut_and_scaled
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,6 @@ class CentredSquare:
         return values[rows[:, None], columns]
 
     def intrinsics(self, intrinsics: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
-        """Of the resized square; in both, the centre of the upper left pixel is (0, 0)."""
+        """Of the resized square; pixels are those of :mod:`vggt_jax.pixels`."""
         scale = self.resolution / self.side
-        to_square = np.array(
-            [
-                [scale, 0, scale * (0.5 - self.left) - 0.5],
-                [0, scale, scale * (0.5 - self.top) - 0.5],
-                [0, 0, 1],
-            ]
-        )
-        return to_square @ intrinsics
+        return cut_and_scaled((scale, scale), (self.left, self.top)) @ intrinsics

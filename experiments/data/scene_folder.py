@@ -18,6 +18,7 @@ from experiments.data.tone_mapping import luminance, to_srgb, white_level
 from experiments.scenes import schema
 from experiments.storage import files
 from subspace.errors import InputError
+from vggt_jax.pixels import from_corner
 
 RECORD = "record.json"
 
@@ -58,12 +59,9 @@ def view_files(view: int) -> tuple[str, str]:
 
 def camera_arrays(cameras: schema.Cameras) -> tuple[np.ndarray, np.ndarray]:
     """Intrinsics (V, 3, 3) and extrinsics (V, 3, 4), float64, as in ``cameras.json``."""
-    intrinsics = [
-        [[view.fx, 0, view.cx - 0.5], [0, view.fy, view.cy - 0.5], [0, 0, 1]]  # the schema's pixel centres are at .5
-        for view in cameras.views
-    ]
+    described = [[[view.fx, 0, view.cx], [0, view.fy, view.cy], [0, 0, 1]] for view in cameras.views]
     extrinsics = [np.reshape(view.world_to_camera, (3, 4)) for view in cameras.views]
-    return np.array(intrinsics, np.float64), np.array(extrinsics, np.float64)
+    return from_corner(np.array(described, np.float64)), np.array(extrinsics, np.float64)
 
 
 def write_views(

@@ -1,8 +1,4 @@
-"""Where a photo's pixels lie in the picture that the model sees, and back.
-
-Pixel coordinates are (column, row) with integers at the pixels' centres, as in :mod:`vggt_jax.geometry`; the upper left
-corner of a picture is at (−0.5, −0.5).
-"""
+"""Where a photo's pixels lie in the picture that the model sees, and back; coordinates as in :mod:`vggt_jax.pixels`."""
 
 from __future__ import annotations
 
@@ -11,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
+
+from vggt_jax.pixels import cut_and_scaled
 
 
 @dataclass(frozen=True)
@@ -36,19 +34,9 @@ class PhotoFraming:
 
     @property
     def to_photo(self) -> Float[np.ndarray, "3 3"]:
-        """The affine map, float64, from homogeneous pixels of the model's picture to those of the photo.
-
-        Resizing maps edges to edges, so that the pixels' centres are half a pixel off on either side.
-        """
-        scale_x = self.photo_width / self.resized_width
-        scale_y = self.photo_height / self.resized_height
-        return np.array(
-            [
-                [scale_x, 0.0, scale_x * (0.5 - self.left) - 0.5],
-                [0.0, scale_y, scale_y * (0.5 - self.top) - 0.5],
-                [0.0, 0.0, 1.0],
-            ]
-        )
+        """The affine map, float64, from homogeneous pixels of the model's picture to those of the photo."""
+        scale = self.photo_width / self.resized_width, self.photo_height / self.resized_height
+        return cut_and_scaled(scale, (self.left, self.top))
 
     @property
     def covered(self) -> Bool[np.ndarray, "height width"]:

@@ -20,6 +20,7 @@ from experiments.reconstruction.scene import ReconstructedScene
 from subspace.errors import InputError
 from vggt_jax import VGGT
 from vggt_jax.matching import Matcher, directed_pairs
+from vggt_jax.pixels import from_corner
 from vggt_jax.pose_encoding import decode_pose
 from vggt_jax.preprocessing import load_images
 
@@ -125,6 +126,7 @@ def scene_of(
     with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
         cameras = decode_pose(jnp.asarray(pose_encodings, jnp.float64), images.shape[1:3])
     extrinsics, intrinsics = (np.asarray(array) for array in cameras)
+    intrinsics = from_corner(intrinsics)
     pictures = np.rint(images * 255).astype(np.uint8)
     return ReconstructedScene(tuple(names), tuple(framings), pictures, depth, confidence, extrinsics, intrinsics)
 

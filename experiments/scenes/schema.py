@@ -313,7 +313,7 @@ class Lighting(_Part, frozen=True):
 
 
 class View(_Part, frozen=True):
-    """One pinhole camera. Pixel (0, 0) has its centre at (0.5, 0.5)."""
+    """One pinhole camera. Pixels are counted from the corner: the first one has its centre at (0.5, 0.5)."""
 
     fx: float
     fy: float

@@ -25,6 +25,7 @@ from subspace.errors import InputError
 from tests import quick_compilation
 from tests.experiments.commands import call
 from vggt_jax.geometry import project_points, unproject_depth
+from vggt_jax.pixels import from_corner
 from vggt_jax.pose_encoding import decode_pose
 from vggt_jax.preprocessing import load_images
 from weights_convert import load_vggt
@@ -101,6 +102,7 @@ def test_predictions_are_the_models(result, photos, tmp_path):
         images[None]
     )
     extrinsics, intrinsics = decode_pose(expected.pose_enc[0], images.shape[1:3])
+    intrinsics = from_corner(intrinsics)
     points = unproject_depth(expected.depth[0, ..., 0], extrinsics, intrinsics)
     for view, camera in enumerate(content["cameras"]):
         np.testing.assert_allclose(camera["world_to_camera"], extrinsics[view], atol=1e-5)
