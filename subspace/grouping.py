@@ -16,6 +16,7 @@ import numpy as np
 from subspace.errors import InputError
 from subspace.low_rank import LowRank
 from subspace.namespace import AnyArray, namespace
+from subspace.threads import is_traced
 
 FREE_NUMBERS = 2**22
 """A group may be padded to this many numbers (16 MB in float32) at no price: to compute them costs less than to compile."""
@@ -32,6 +33,8 @@ def solve_in_groups(
 ) -> dict[str, T]:
     """``solve`` on stacks of padded matrices, cut into one result for each path, with its layer axes but still padded.
 
+    Of NumPy's stacks the results are NumPy's, too.
+
     Args:
       stacks: {path: A (k, *layers, n, r), B (k, *layers, m, r)}; k are adapters, or attributes.
       own: what ``solve`` is to know of each path: one number, or an array (*layers, ...); shapes after the layers agree.
@@ -43,12 +46,14 @@ def solve_in_groups(
         together = jax.tree.map(lambda *x: namespace(x).concatenate(x, axis=1), *flat)
         known = np.concatenate([_for_each_matrix(own[path], stacks[path]) for path in paths])
         solved = solve(together, known)
+        if namespace(together) is np and not any(map(is_traced, jax.tree.leaves(solved))):
+            solved = jax.device_get(solved)  # at once: JAX would compile every cut that follows
         start = 0
         for path, stack in zip(paths, flat, strict=True):
             part = slice(start, start := start + stack.A.shape[1])
             layers = stacks[path].A.shape[1:-2]
             results[path] = jax.tree.map(
-                lambda x, part=part, layers=layers: x[part].reshape(*layers, *x.shape[1:]), solved
+                lambda x, part=part, layers=layers: x[part].reshape((*layers, *x.shape[1:])), solved
             )
     return {path: results[path] for path in stacks}
 

@@ -80,17 +80,22 @@ def spectral_pattern(sigma: Float[AnyArray, "*layers p"], rank: int) -> Spectral
     Values under the rounding floor (σ_1 · p · eps) are taken as equal to it: nothing below is a drop.
 
     Args:
-      sigma: singular values in decreasing order, such as ``initial_singular_values`` of a mined subspace.
+      sigma: singular values in decreasing order, such as ``initial_singular_values`` of a mined subspace. NumPy's arrays
+        are computed by NumPy, one spectrum after the other.
       rank: r of the adapters that went into C.
     """
     if rank < 1:
         raise InputError(f"rank must be positive, got {rank}")
-    sigma = jnp.asarray(sigma)
+    sigma = sigma if isinstance(sigma, np.ndarray) else jnp.asarray(sigma)
     if sigma.ndim < 1 or sigma.shape[-1] < 2:
         raise InputError(f"sigma must hold at least two singular values, got shape {sigma.shape}")
     flat = sigma.reshape(-1, sigma.shape[-1])
-    found = _patterns(flat, rank=int(rank))
-    return jax.tree.map(lambda x: x.reshape(*sigma.shape[:-1], *x.shape[1:]), found)
+    if isinstance(flat, np.ndarray):
+        each = [_pattern(spectrum, rank=int(rank)) for spectrum in flat]
+        found = jax.tree.map(lambda *x: np.stack(x), *each)
+    else:
+        found = _patterns(flat, rank=int(rank))
+    return jax.tree.map(lambda x: x.reshape((*sigma.shape[:-1], *x.shape[1:])), found)
 
 
 @partial(jax.jit, static_argnames="rank")
@@ -98,35 +103,36 @@ def _patterns(spectra: Float[Array, "L p"], *, rank: int) -> SpectralPattern:
     return jax.vmap(partial(_pattern, rank=rank))(spectra)
 
 
-def _pattern(sigma: Float[Array, " p"], *, rank: int) -> SpectralPattern:
-    p = sigma.shape[-1]
-    floor = jnp.maximum(sigma[0] * p * jnp.finfo(sigma.dtype).eps, jnp.finfo(sigma.dtype).tiny)
-    steps = -jnp.diff(jnp.log10(jnp.maximum(sigma, floor)))
-    is_drop = steps >= jnp.maximum(SMALLEST_DROP, TIMES_TYPICAL * _typical_step(steps, sigma[1:] > floor, rank))
+def _pattern(sigma: Float[AnyArray, " p"], *, rank: int) -> SpectralPattern:
+    xp, p = namespace(sigma), sigma.shape[-1]
+    floor = xp.maximum(sigma[0] * p * xp.finfo(sigma.dtype).eps, xp.finfo(sigma.dtype).tiny)
+    steps = -xp.diff(xp.log10(xp.maximum(sigma, floor)))
+    is_drop = steps >= xp.maximum(SMALLEST_DROP, TIMES_TYPICAL * _typical_step(steps, sigma[1:] > floor, rank))
 
-    starts = is_drop & ~jnp.concatenate([jnp.zeros(1, bool), is_drop[:-1]])
-    drop = jnp.where(is_drop, jnp.cumsum(starts) - 1, p)  # which drop each step belongs to; p for none
-    member = drop[None] == jnp.arange(p)[:, None]
-    size = jnp.sum(jnp.where(member, steps[None], 0), axis=1)
-    place = jnp.argmax(jnp.where(member, steps[None], -jnp.inf), axis=1) + 1  # singular values before its largest step
+    starts = is_drop & ~xp.concatenate([xp.zeros(1, bool), is_drop[:-1]])
+    drop = xp.where(is_drop, xp.cumsum(starts) - 1, p)  # which drop each step belongs to; p for none
+    member = drop[None] == xp.arange(p)[:, None]
+    size = xp.sum(xp.where(member, steps[None], 0), axis=1)
+    place = xp.argmax(xp.where(member, steps[None], -xp.inf), axis=1) + 1  # singular values before its largest step
 
     near = max(1, rank // 8)
     real = (size > 0) & (place <= max(rank + near, p - max(1, p // 10)))
-    found = [real & (jnp.abs(place - rank) <= near), real & (place > rank + near)]
-    best = [jnp.argmax(jnp.where(which, size, -1)) for which in found]
-    exists = jnp.stack([jnp.any(which) for which in found])
+    found = [real & (xp.abs(place - rank) <= near), real & (place > rank + near)]
+    best = [xp.argmax(xp.where(which, size, -1)) for which in found]
+    exists = xp.stack([xp.any(which) for which in found])
     return SpectralPattern(
-        code=jnp.where(exists[0], int(Pattern.AT_RANK), 0) + jnp.where(exists[1], int(Pattern.BEYOND_RANK), 0),
-        positions=jnp.where(exists, jnp.stack([place[i] for i in best]), 0),
-        sizes=jnp.where(exists, jnp.stack([size[i] for i in best]), 0),
+        code=xp.where(exists[0], int(Pattern.AT_RANK), 0) + xp.where(exists[1], int(Pattern.BEYOND_RANK), 0),
+        positions=xp.where(exists, xp.stack([place[i] for i in best]), 0),
+        sizes=xp.where(exists, xp.stack([size[i] for i in best]), 0),
     )
 
 
-def _typical_step(steps: Float[Array, " s"], meaningful: Array, rank: int) -> Float[Array, " s"]:
+def _typical_step(steps: Float[AnyArray, " s"], meaningful: AnyArray, rank: int) -> Float[AnyArray, " s"]:
     """The median of the steps around each one, leaving out those that end in the rounding floor."""
-    reach = max(4, rank // 2)
-    around = jnp.arange(steps.shape[0])[:, None] + jnp.arange(-reach, reach + 1)[None]
-    inside = (around >= 0) & (around < steps.shape[0]) & (around != jnp.arange(steps.shape[0])[:, None])
-    index = jnp.clip(around, 0, steps.shape[0] - 1)
-    neighbours = jnp.where(inside & meaningful[index], steps[index], jnp.nan)
-    return jnp.nan_to_num(jnp.nanmedian(neighbours, axis=1))
+    xp, reach = namespace(steps), max(4, rank // 2)
+    around = xp.arange(steps.shape[0])[:, None] + xp.arange(-reach, reach + 1)[None]
+    inside = (around >= 0) & (around < steps.shape[0]) & (around != xp.arange(steps.shape[0])[:, None])
+    index = xp.clip(around, 0, steps.shape[0] - 1)
+    counts = inside & meaningful[index]
+    neighbours = xp.where(counts, steps[index], xp.nan)
+    return xp.nanmedian(xp.where(counts.any(axis=1, keepdims=True), neighbours, 0), axis=1)

@@ -16,7 +16,7 @@ from subspace.compression import compress
 from subspace.errors import InputError
 from subspace.grouping import solve_in_groups
 from subspace.low_rank import LowRank
-from subspace.namespace import AnyArray
+from subspace.namespace import AnyArray, namespace
 from subspace.pytrees import register_dataclass
 from subspace.shared import EPSILON, MAX_ITERATIONS, TOLERANCE, check_options, irls, truncated
 from subspace.threads import after, one_blas_thread
@@ -120,7 +120,7 @@ def subspace_stabilities(
     results = {}
     for path, (output, input_, held_out) in solve_in_groups(adapters, dims, solve).items():
         n, m = adapters[path].shape[-2:]
-        chance = jnp.full(held_out.shape[:-1], dims[path] ** 2 / (n * m), held_out.dtype)
+        chance = namespace(held_out).full(held_out.shape[:-1], dims[path] ** 2 / (n * m), held_out.dtype)
         results[path] = Stability(output[..., : dims[path]], input_[..., : dims[path]], held_out, chance)
     return results
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Self, get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
@@ -171,7 +170,7 @@ def run(job: AdapterRun, folder: Path, store: Path, reporter: Reporter = SILENT)
     held_out = HeldOutLoss(loss, frozen, held_out_batches(job, encode))
     optimizer = make_optimizer(recipe.optimizer)
     draw = first_draw(recipe.seed, recipe.init, job.data.settings, recipe.targets)
-    first = start(initialize(job.maker, draw, len(job.names), recipe.init), optimizer)
+    first = jax.jit(lambda key: start(initialize(job.maker, key, len(job.names), recipe.init), optimizer))(draw)
     placement = Placement(make_mesh())
     before = held_out(first)
     last = train(
@@ -278,8 +277,9 @@ def _save_adapters(job: AdapterRun, folder: Path, params: Any) -> None:
         "targets": recipe.targets,
         "seed": recipe.seed,
     }
+    hosted = jax.device_get(params)  # NumPy's factors stay with NumPy, where JAX would compile for each matrix
     for i, (name, number) in enumerate(zip(job.names, job.data.training, strict=True)):
-        deltas = maker.deltas(jax.tree.map(lambda leaf, i=i: jnp.asarray(np.asarray(leaf)[i]), params))
+        deltas = maker.deltas(jax.tree.map(lambda leaf, i=i: leaf[i], hosted))
         save_adapter(
             folder / f"{name}.safetensors",
             Adapter(deltas, job.base.identity, maker.scale, {**about, "dataset": number}),

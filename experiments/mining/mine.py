@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.mining.dimensions import dimensions
@@ -36,7 +35,7 @@ class Mined:
 
 
 def stack_adapters(adapters: Mapping[str, Mapping[str, LowRank]]) -> dict[str, LowRank]:
-    """{name: {path: LowRank}} of k adapters to {path: LowRank} with a leading adapter axis.
+    """{name: {path: LowRank}} of k adapters to {path: LowRank} with a leading adapter axis, as NumPy's arrays.
 
     Raises InputError naming the adapter and the matrix if the adapters differ in paths, sizes or ranks, or if there is
     only one.
@@ -55,7 +54,8 @@ def stack_adapters(adapters: Mapping[str, Mapping[str, LowRank]]) -> dict[str, L
                 )
             if delta.rank != first[path].rank:
                 raise InputError(f"{name}: {path} has rank {delta.rank}, in {first_name} rank {first[path].rank}")
-    return {path: jax.tree.map(lambda *x: jnp.stack(x), *(each[path] for each in adapters.values())) for path in first}
+    hosted = jax.device_get(list(adapters.values()))  # JAX would compile every size of every cut and stack
+    return {path: jax.tree.map(lambda *x: np.stack(x), *(each[path] for each in hosted)) for path in first}
 
 
 def mine(stacks: Mapping[str, LowRank], dim: int, *, exponent: float = 1.0) -> Mined:
