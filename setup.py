@@ -67,6 +67,6 @@ setup(
             "pytest-xdist>=3.6",
         ],
         "docs": ["mkdocs-jupyter>=0.26,<0.27", "mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1,<2"],
-        "dev": ["pre-commit>=4,<5", "pyright[nodejs]==1.1.414", "ruff==0.17.6"],
+        "dev": ["evo==1.38.1", "pre-commit>=4,<5", "pyright[nodejs]==1.1.414", "ruff==0.17.6"],
     },
 )

@@ -28,7 +28,8 @@ alone. A scene's folder appears complete or not at all; the manifest is written 
 - :mod:`~experiments.data.inputs`: the user's files that scenes were made from, and whether they have changed;
 - :mod:`~experiments.data.passes`, :mod:`~experiments.data.tone_mapping`: from the renderer's files to depth and pictures;
 - :mod:`~experiments.data.recorded`, :mod:`~experiments.data.cropping`: from a camera's files to the same;
-- :mod:`~experiments.data.geometry`, :mod:`~experiments.data.contact_sheet`: points of depth maps, and sheets of pictures.
+- :mod:`~experiments.data.geometry`, :mod:`~experiments.data.agreement`: points of depth maps, and whether views agree on them;
+- :mod:`~experiments.data.contact_sheet`: sheets of pictures.
 
 Recorded scenes (:mod:`experiments.data.recorded`) are centred squares of their frames. Their normals are computed from depth
 and 0 where that has gaps or edges. Where the manifest says ``"poses": false``, all cameras stand at the origin for want of

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from experiments.evaluation.results import METRICS, SceneKey
+from experiments.evaluation.results import ALL_METRICS, SceneKey
 from subspace.errors import InputError
 
 RESAMPLES = 10_000
@@ -78,9 +78,9 @@ def compare_results(
         raise InputError(f"the results are not of the same scenes: {'/'.join(alone[0])} is in one of them only")
 
     def column(result: Mapping[SceneKey, Mapping[str, float]], name: str) -> np.ndarray:
-        return np.array([result[key][name] for key in first])
+        return np.array([result[key].get(name, np.nan) for key in first])
 
-    columns = {metric.name: (column(first, metric.name), column(second, metric.name)) for metric in METRICS}
+    columns = {metric.name: (column(first, metric.name), column(second, metric.name)) for metric in ALL_METRICS}
     measured = {name: both for name, both in columns.items() if not np.isnan(both).any()}
     if not measured:
         raise InputError("the results have no metric of all scenes in common")

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.evaluation.bootstrap import Difference
-from experiments.evaluation.results import METRICS, Metric, Results, SceneKey, csv_of, means
+from experiments.evaluation.results import ALL_METRICS, METRICS, POSE_METRICS, Metric, Results, SceneKey, csv_of, means
 from experiments.evaluation.scene import SceneMetrics
 from experiments.reports.page import Section, Table, photograph, render
 from experiments.storage.files import write_json
@@ -37,7 +37,7 @@ def summary(results: Results, about: Mapping[str, Any]) -> dict[str, Any]:
 def table(results: Results) -> str:
     """Means over scenes for the terminal."""
     found = means([metrics.row() for metrics in results.scenes.values()])
-    lines = [f"{metric.title:<28} {found[metric.name]:>10.5f}" for metric in METRICS if metric.name in found]
+    lines = [f"{metric.title:<28} {found[metric.name]:>10.5f}" for metric in ALL_METRICS if metric.name in found]
     return "\n".join([*lines, *_missing(results.without_poses)])
 
 
@@ -60,7 +60,7 @@ def extremes(scenes: Mapping[SceneKey, SceneMetrics]) -> dict[SceneKey, str]:
 def comparison_table(differences: Mapping[str, Difference]) -> str:
     """Differences of two results for the terminal, one line for each metric."""
     lines = [f"{'':<28} {'first':>10} {'second':>10} {'difference':>11}   95 % interval            p"]
-    for metric in METRICS:
+    for metric in ALL_METRICS:
         if metric.name not in differences:
             continue
         found = differences[metric.name]
@@ -138,7 +138,34 @@ def _caption(metrics: SceneMetrics) -> str:
 
 
 def _tables(results: Results, numbers: Mapping[str, Any]) -> list[Section]:
-    measured = [metric for metric in METRICS if any(metric.name in mean for mean in numbers["by_dataset"].values())]
+    caption = (
+        "Acc: distance of predicted points from the truth, Comp: of true points from the prediction, after a similarity over "
+        "corresponding pixels and ICP. NC: |cosine| of normals. AbsRel, δ: of depth, each view aligned in scale and "
+        "translation as MoGe does; and by the best alignment there is."
+    )
+    of_cameras = (
+        "RRA@τ, RTA@τ: pairs of views whose relative rotation, or the direction of their relative translation, is off by less "
+        "than τ degrees; AUC@τ: mean of the shares below 1 to τ degrees in both. ATE: centres after a similarity; RPE: from "
+        "each view to the next."
+    )
+    clouds, clouds_of_scenes = _pair_of_tables(METRICS, results, numbers, caption)
+    cameras = _pair_of_tables(POSE_METRICS, results, numbers, of_cameras)
+    sections = [
+        Section("Means over scenes", [clouds]),
+        *([Section("Cameras", cameras)] if len(cameras[0].headings) > 1 else []),
+        Section("Scenes", [clouds_of_scenes]),
+    ]
+    if results.skipped:
+        left_out = [["/".join(key), reason] for key, reason in results.skipped.items()]
+        sections.append(Section("Left out", [Table(["scene", "why"], left_out)]))
+    return sections
+
+
+def _pair_of_tables(
+    metrics: Sequence[Metric], results: Results, numbers: Mapping[str, Any], caption: str
+) -> tuple[Table, Table]:
+    """Means by data set, and figures of each scene."""
+    measured = [metric for metric in metrics if any(metric.name in mean for mean in numbers["by_dataset"].values())]
     headings = [metric.title for metric in measured]
 
     def cells(values: Mapping[str, float]) -> list[str]:
@@ -146,25 +173,16 @@ def _tables(results: Results, numbers: Mapping[str, Any]) -> list[Section]:
 
     rows = [[name, *cells(values)] for name, values in numbers["by_dataset"].items()]
     rows.append(["all", *cells(numbers["mean"])])
-    each = [["/".join(key), *cells(metrics.row())] for key, metrics in results.scenes.items()]
+    each = [["/".join(key), *cells(scene.row())] for key, scene in results.scenes.items()]
     spread = {
-        metric.name: float(np.std([metrics.row()[metric.name] for metrics in results.scenes.values()]))
+        metric.name: float(np.std([scene.row()[metric.name] for scene in results.scenes.values()]))
         for metric in measured
     }
     each.append(["standard deviation", *cells(spread)])
-    caption = (
-        "Acc: distance of predicted points from the truth, Comp: of true points from the prediction, after a similarity over "
-        "corresponding pixels and ICP. NC: |cosine| of normals. AbsRel, δ: of depth, each view aligned in scale and "
-        "translation as MoGe does; and by the best alignment there is."
+    return (
+        Table(["data set", *headings], rows, caption),
+        Table(["scene", *headings], each, "All that was measured is in scenes.csv."),
     )
-    sections = [
-        Section("Means over scenes", [Table(["data set", *headings], rows, caption)]),
-        Section("Scenes", [Table(["scene", *headings], each, "All that was measured is in scenes.csv.")]),
-    ]
-    if results.skipped:
-        left_out = [["/".join(key), reason] for key, reason in results.skipped.items()]
-        sections.append(Section("Left out", [Table(["scene", "why"], left_out)]))
-    return sections
 
 
 def _cell(metric: Metric, values: Mapping[str, float]) -> str:

@@ -38,7 +38,23 @@ METRICS = (
     Metric("abs_rel_optimal", "AbsRel, best alignment ↓", -1),
     Metric("delta_optimal", "δ < 1.25, best alignment ↑", 1),
 )
-"""What is averaged over scenes and compared, in this order, as far as it was measured in all of them."""
+"""Of clouds and depth maps. What is averaged over scenes and compared, in this order, if it was measured in all of them."""
+POSE_METRICS = (
+    Metric("rra_5", "RRA@5 ↑", 1),
+    Metric("rra_10", "RRA@10 ↑", 1),
+    Metric("rra_30", "RRA@30 ↑", 1),
+    Metric("rta_5", "RTA@5 ↑", 1),
+    Metric("rta_10", "RTA@10 ↑", 1),
+    Metric("rta_30", "RTA@30 ↑", 1),
+    Metric("auc_5", "AUC@5 ↑", 1),
+    Metric("auc_10", "AUC@10 ↑", 1),
+    Metric("auc_30", "AUC@30 ↑", 1),
+    Metric("ate", "ATE ↓", -1),
+    Metric("rpe_translation", "RPE, translation ↓", -1),
+    Metric("rpe_rotation", "RPE, rotation (°) ↓", -1),
+)
+"""The same of cameras; results of earlier versions do not have them."""
+ALL_METRICS = (*METRICS, *POSE_METRICS)
 _KEYS = ("dataset", "scene")
 
 SceneKey = tuple[str, str]
@@ -80,7 +96,7 @@ def csv_of(scenes: Mapping[SceneKey, SceneMetrics]) -> str:
 
 
 def read_csv(path: Path) -> dict[SceneKey, dict[str, float]]:
-    """The :data:`METRICS` of each scene of a CSV that :func:`csv_of` made.
+    """The :data:`ALL_METRICS` of each scene of a CSV that :func:`csv_of` made; NaN for those of cameras that it lacks.
 
     Args:
         path: the file, or a folder of :func:`experiments.evaluation.evaluate` with ``scenes.csv``.
@@ -93,7 +109,10 @@ def read_csv(path: Path) -> dict[SceneKey, dict[str, float]]:
     try:
         with file.open(encoding="utf-8", newline="") as opened:
             rows = {
-                (row["dataset"], row["scene"]): {metric.name: float(row[metric.name]) for metric in METRICS}
+                (row["dataset"], row["scene"]): {
+                    **{metric.name: float(row[metric.name]) for metric in METRICS},
+                    **{metric.name: float(row.get(metric.name, "nan")) for metric in POSE_METRICS},
+                }
                 for row in csv.DictReader(opened)
             }
     except (KeyError, TypeError, ValueError, csv.Error) as error:
@@ -104,6 +123,6 @@ def read_csv(path: Path) -> dict[SceneKey, dict[str, float]]:
 
 
 def means(scenes: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Mean over scenes of each of the :data:`METRICS` that was measured in all of them."""
-    found = {metric.name: float(np.mean([scene[metric.name] for scene in scenes])) for metric in METRICS}
+    """Mean over scenes of each of the :data:`ALL_METRICS` that was measured in all of them."""
+    found = {metric.name: float(np.mean([scene[metric.name] for scene in scenes])) for metric in ALL_METRICS}
     return {name: mean for name, mean in found.items() if not np.isnan(mean)}

@@ -14,6 +14,7 @@ from experiments.data.geometry import unproject
 from experiments.evaluation.affine_depth import ScaleShift, depth_metrics, fit_scale_shift, spread
 from experiments.evaluation.cloud import NEIGHBOURS, Cloud
 from experiments.evaluation.point_metrics import PointMetrics, align, choose, compare
+from experiments.evaluation.poses import PoseMetrics, pose_metrics
 from experiments.evaluation.similarity import Similarity
 from subspace.errors import InputError
 
@@ -77,11 +78,14 @@ class SceneMetrics:
     """Iterations that ICP took."""
     icp_converged: bool
     """Whether ICP stopped by itself."""
+    poses: PoseMetrics
+    """How well the cameras were found."""
 
     def row(self) -> dict[str, float | int | bool]:
         """All figures by name, in their order."""
         everything = asdict(self)
-        return {**everything.pop("points"), **everything}
+        points, poses = everything.pop("points"), everything.pop("poses")
+        return {**points, **everything, **poses}
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +156,7 @@ def evaluate_scene(
             icp_fitness=registration.fitness,
             icp_iterations=registration.iterations,
             icp_converged=registration.converged,
+            poses=pose_metrics(predicted.extrinsics, truth.extrinsics),
         ),
         predicted,
         truth,
@@ -192,6 +197,7 @@ def evaluate_depth(
         icp_fitness=unknown,
         icp_iterations=0,
         icp_converged=True,
+        poses=PoseMetrics.unknown(),
     )
     return Evaluated(metrics, predicted, truth, mask, None)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.data.agreement import Geometry, cross_view_agreement
 from experiments.data.dataset import Dataset, StoredScene, Views, training_arrays
 from experiments.data.geometry import project
 from experiments.data.passes import Passes
@@ -18,7 +19,6 @@ from experiments.data.tone_mapping import luminance
 from experiments.rendering import runs
 from experiments.rendering.pool import LocalPool
 from experiments.scenes import schema
-from tests.experiments.data.consistency import cross_view_agreement
 from tests.experiments.rendering.small_scenes import COMMAND, SETTINGS, SIZE, VIEWS, make_scene
 from tests.experiments.rendering.stand_in_worker import BALL, FLOOR, RADIUS, trace
 from vggt_jax.geometry import project_points, unproject_depth
@@ -171,15 +171,15 @@ def test_damage_is_named(dataset, tmp_path):
 
 def test_views_agree_unless_a_convention_is_wrong(dataset):
     views = dataset[0].load()
-    agreement = cross_view_agreement(views)
+    agreement = cross_view_agreement(Geometry.of(views))
     assert agreement.share > 0.97 and agreement.co_visible > 0.1 * views.valid.sum()
     shifted = views.intrinsics + np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]], np.float32)
-    assert cross_view_agreement(dataclasses.replace(views, intrinsics=shifted)).share < 0.9
+    assert cross_view_agreement(Geometry.of(dataclasses.replace(views, intrinsics=shifted))).share < 0.9
     longer = views.depths * np.array([1, 1.03, 1], np.float32)[:, None, None]
-    assert cross_view_agreement(dataclasses.replace(views, depths=longer)).share < 0.6
+    assert cross_view_agreement(Geometry.of(dataclasses.replace(views, depths=longer))).share < 0.6
     moved = views.extrinsics.copy()
     moved[2, :, 3] += 0.05
-    assert cross_view_agreement(dataclasses.replace(views, extrinsics=moved)).share < 0.8
+    assert cross_view_agreement(Geometry.of(dataclasses.replace(views, extrinsics=moved))).share < 0.8
 
 
 def test_masks_are_stored_when_given_and_all_valid_pixels_otherwise(dataset, tmp_path):

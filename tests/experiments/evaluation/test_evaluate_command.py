@@ -320,6 +320,19 @@ def test_results_that_cannot_be_compared(results, tmp_path):
         compare(results / "good", tmp_path / "missing")
 
 
+def test_results_of_earlier_versions_have_no_cameras(results, tmp_path):
+    with (results / "worse" / "scenes.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    kept = list(rows[0])[: list(rows[0]).index("icp_converged") + 1]
+    with (tmp_path / "scenes.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, kept, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    found = compare(results / "good", tmp_path / "scenes.csv").differences
+    assert list(found) == [metric.name for metric in METRICS]
+    assert "auc_30" in compare(results / "good", results / "worse").differences
+
+
 def test_results_are_found_by_what_they_were_made_from(data, tmp_path, no_pictures, capfd):
     predictions = perfect(tmp_path / "of", data)
     settings = Settings(data=(data,), predictions=predictions, views=ALL_VIEWS, store=tmp_path / "runs")

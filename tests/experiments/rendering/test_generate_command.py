@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.data.agreement import Geometry, cross_view_agreement
 from experiments.data.dataset import Dataset
 from experiments.rendering.blender_command import WORKER, worker_command
 from experiments.scenes import schema
 from subspace.errors import InputError
 from tests.experiments.commands import call
-from tests.experiments.data.consistency import cross_view_agreement
 from tests.experiments.rendering.small_scenes import STAND_IN, alive, content, wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -186,7 +186,7 @@ def rendered(request, tmp_path_factory):
 def test_rendered_views_agree(rendered):
     for scene in Dataset(rendered[1] / "dataset_00"):
         views = scene.load()
-        agreement = cross_view_agreement(views)
+        agreement = cross_view_agreement(Geometry.of(views))
         assert agreement.share >= 0.97
         assert agreement.co_visible > 0.05 * views.valid.sum()
 

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat, savemat
 
+from experiments.data.agreement import Geometry, cross_view_agreement
 from experiments.data.dataset import Dataset
 from experiments.data.manifest import RecordedSettings
 from experiments.tasks.recordings.clearpose import TRAINING
 from experiments.tasks.recordings.conversion import Converted, convert
-from tests.experiments.data.consistency import cross_view_agreement
 from tests.experiments.tasks.recordings.written import (
     GLASS,
     HEIGHT,
@@ -68,7 +68,7 @@ def test_every_pixel_is_where_it_was(dataset):
 
 def test_points_of_different_views_agree(dataset):
     views = dataset[0].load()
-    agreement = cross_view_agreement(views)
+    agreement = cross_view_agreement(Geometry.of(views))
     assert agreement.share > 0.99 and agreement.co_visible > 500
 
 
