@@ -6,7 +6,8 @@ photos together and writes
 - ``points.ply`` and ``points.glb``: the coloured points of the surer pixels, the latter with the cameras, y up;
 - ``cameras.json``: poses, intrinsics for the model's pictures and for the photos; it explains its own conventions;
 - ``depth/*.png`` (16 bits; the unit stands in ``cameras.json``) and ``depth/*.npz`` (depth, confidence, points);
-- ``sparse/``: a COLMAP text model in pixels of the photos;
+- ``sparse/0/``: a COLMAP model in pixels of the upright photos, and ``images/``: these photos, as COLMAP and 3DGS open
+  them; ``photos.csv`` says which photo each of them is;
 - ``overview.png``: all of it at a glance.
 """
 
@@ -18,7 +19,7 @@ from typing import get_args
 from absl import flags
 
 from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, InputError, run
-from experiments.reconstruction.settings import Mode, Settings
+from experiments.reconstruction.settings import CameraType, Mode, Settings
 
 
 def main(_: Sequence[str]) -> None:
@@ -32,6 +33,9 @@ def main(_: Sequence[str]) -> None:
         resolution=given.resolution,
         confidence=given.confidence,
         colmap_points=given.colmap_points,
+        colmap_camera=given.colmap_camera,
+        shared_camera=given.shared_camera,
+        colmap_text=given.colmap_text,
         refine=given.refine,
         output=given.output,
         store=given.store,
@@ -46,7 +50,7 @@ def main(_: Sequence[str]) -> None:
 
     found = reconstruct(settings, console())
     print(
-        f"wrote points.ply, points.glb, cameras.json, depth, sparse and overview.png to {found.folder}: "
+        f"wrote points.ply, points.glb, cameras.json, depth, images, sparse/0 and overview.png to {found.folder}: "
         f"{len(found.cloud):,} points from {len(found.scene.names)} view(s) in {found.seconds:.1f} s"
     )
 
@@ -67,10 +71,11 @@ if __name__ == "__main__":
     )
     flags.DEFINE_enum(
         "mode",
-        "crop",
+        None,
         get_args(Mode),
         "crop: the photos' width becomes the resolution, tall ones lose their top and bottom; pad: the longer side "
-        "becomes the resolution, the rest is filled with white",
+        "becomes the resolution, the rest is filled with white; by default crop, if the model was trained on pictures of the "
+        "shape that this gives (nano: squares; VGGT-1B: up to three times as wide as high), and else pad",
     )
     flags.DEFINE_integer(
         "resolution",
@@ -92,6 +97,16 @@ if __name__ == "__main__":
         "most points in the COLMAP model; more are thinned out at random, by a fixed seed",
         lower_bound=1,
     )
+    flags.DEFINE_enum(
+        "colmap_camera",
+        "PINHOLE",
+        get_args(CameraType),
+        "type of the COLMAP model's cameras: with two focal lengths, with one, or with one and a distortion of 0",
+    )
+    flags.DEFINE_boolean(
+        "shared_camera", False, "one camera for all photos of the COLMAP model, which must be of one size when upright"
+    )
+    flags.DEFINE_boolean("colmap_text", False, "write the COLMAP model as .txt, not as .bin")
     flags.DEFINE_boolean(
         "refine",
         False,

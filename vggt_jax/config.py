@@ -13,6 +13,9 @@ from subspace.errors import InputError
 Head = Literal["camera", "depth", "point", "track"]
 DType = Literal["float32", "bfloat16"]
 
+_OFFICIAL_WIDTH, _OFFICIAL_HEIGHTS = 518, (168, 518)
+"""Pixels of the pictures that VGGT-1B was trained on (VGGT, Sec. 3.4)."""
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -86,7 +89,9 @@ class VGGTConfig:
     position embedding. ``heads`` lists the heads that exist. ``dtype`` is the matrix multiplications' type in encoder
     and aggregator, ``head_dtype`` the heads' (official inference: bfloat16 and float32); parameters, norms, softmax and
     the residual stream stay float32. ``remat`` recomputes every block and every chunk of a dense head in the backward
-    pass and keeps only its input. Dense heads run on at most ``frames_chunk`` frames at a time.
+    pass and keeps only its input. Dense heads run on at most ``frames_chunk`` frames at a time. ``trained_heights`` are
+    the lowest and the greatest height of the pictures that the model was trained on, which were ``image_size`` wide; by
+    default VGGT-1B's 168 to 518 where ``image_size`` is 518, and squares only elsewhere.
 
     Raises ValueError where sizes contradict each other.
     """
@@ -107,6 +112,7 @@ class VGGTConfig:
     head_dtype: DType = "float32"
     remat: bool = False
     frames_chunk: int = 8
+    trained_heights: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         problems = [
@@ -136,6 +142,10 @@ class VGGTConfig:
                 problems.append(f"{name} {getattr(self, name)!r} is not one of {', '.join(get_args(DType))}")
         if self.frames_chunk < 1:
             problems.append(f"frames_chunk {self.frames_chunk} is less than 1")
+        if self.trained_heights is not None and not 0 < self.trained_heights[0] <= self.trained_heights[1]:
+            problems.append(
+                f"trained_heights {self.trained_heights} are not the lowest and the greatest height in pixels"
+            )
         if problems:
             raise InputError("VGGTConfig: " + "; ".join(problems))
 
@@ -143,6 +153,13 @@ class VGGTConfig:
     def patch_start(self) -> int:
         """Index of the first patch token: one camera token and the registers come before."""
         return 1 + self.aggregator.num_registers
+
+    def knows(self, height: int, width: int) -> bool:
+        """Whether the model was trained on pictures of this shape, at whatever size."""
+        known = self.trained_heights
+        if known is None:
+            known = _OFFICIAL_HEIGHTS if self.image_size == _OFFICIAL_WIDTH else (self.image_size, self.image_size)
+        return known[0] * width <= height * self.image_size <= known[1] * width
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -197,7 +214,10 @@ class VGGTConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary of numbers, strings, lists and dictionaries, for JSON; :meth:`from_json` reads it."""
-        return asdict(self)
+        content = asdict(self)
+        if self.trained_heights is None:  # so that what is named by a configuration keeps its name
+            del content["trained_heights"]
+        return content
 
 
 _PARTS = {

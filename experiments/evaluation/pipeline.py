@@ -204,7 +204,7 @@ def _predictions(settings: Settings, plan: _Plan, reporter: Reporter) -> _Predic
         model.check(dataset.manifest.settings.resolution)
     described: dict[str, Any] = {
         "parameters": model.digest,
-        "config": digest(identity(model.identity.config)),
+        "config": digest(identity(model.identity.config.to_dict())),
         "adapter": None,
     }
     if settings.adapter is None:

@@ -85,7 +85,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dictionaries."""
-        return json.loads(json.dumps(asdict(self)))
+        return json.loads(json.dumps({**asdict(self), "config": self.config.to_dict()}))
 
 
 def _without(stage: Stage, ingredient: Ingredient, last: Stage) -> Stage:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float
 
+from experiments.reconstruction.settings import Mode
+from vggt_jax import VGGTConfig
 from vggt_jax.pixels import cut_and_scaled
 
 
@@ -45,6 +47,12 @@ class PhotoFraming:
         top, left = max(self.top, 0), max(self.left, 0)
         mask[top : self.top + self.resized_height, left : self.left + self.resized_width] = True
         return mask
+
+
+def fitting_mode(photo_sizes: Sequence[tuple[int, int]], config: VGGTConfig, size: int) -> Mode:
+    """``"crop"``, unless that gives pictures of a shape that the model was not trained on; arguments as below."""
+    framing = frame_photos(photo_sizes, "crop", size, config.patch_size)[0]
+    return "crop" if config.knows(framing.height, framing.width) else "pad"
 
 
 def frame_photos(photo_sizes: Sequence[tuple[int, int]], mode: str, size: int, patch_size: int) -> list[PhotoFraming]:

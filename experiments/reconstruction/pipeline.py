@@ -10,27 +10,38 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from flax import nnx
 
 from experiments.models import parameters_digest
 from experiments.process.reporting import SILENT, Reporter
-from experiments.reconstruction import colmap, overview, point_files, records
-from experiments.reconstruction.framing import frame_photos
+from experiments.reconstruction import overview, point_files, records
+from experiments.reconstruction.colmap import check_one_size, colmap_model
+from experiments.reconstruction.colmap_files import write_colmap
+from experiments.reconstruction.framing import fitting_mode, frame_photos
+from experiments.reconstruction.images import FOLDER, UprightImage, upright_images, write_images
 from experiments.reconstruction.inference import compile_forward, load_photos, refined, scene_of
 from experiments.reconstruction.photos import UPRIGHT, Photo, find_photos
 from experiments.reconstruction.scene import PointCloud, ReconstructedScene
-from experiments.reconstruction.settings import Settings
+from experiments.reconstruction.settings import Mode, Settings
 from experiments.storage.files import sha256
 from experiments.storage.identity import digest, identity
 from experiments.storage.results import check_replaceable, new_results, results_folder
 from subspace.errors import InputError
-from vggt_jax import VGGT
+from vggt_jax import VGGT, VGGTConfig
 from vggt_jax.matching import Matcher
 from weights_convert import load_vggt
 from weights_convert.matcher import load_matcher
 
-OUTPUTS = frozenset({"points.ply", "points.glb", "cameras.json", "depth", "sparse", "overview.png"})
+OUTPUTS = frozenset(
+    {"points.ply", "points.glb", "cameras.json", "depth", "images", "photos.csv", "sparse", "overview.png"}
+)
 """Files and folders that a reconstruction leaves."""
+
+_VERSION = 2
+"""Of what the results are; to be raised when equal settings give others: 2 has other principal points and ``images``."""
+_SQUARE = 1.05
+"""fx / fy, or its inverse, beyond which the user is told: the loader's whole patches alone make up to 1.04 of 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +72,9 @@ def reconstruct(settings: Settings, reporter: Reporter = SILENT) -> Reconstructi
     if settings.output is not None:
         check_replaceable(settings.output, None, ours=OUTPUTS, overwrite=True)  # before the model is loaded
     photos = _photos(settings.images, reporter)
-    names = [photo.name for photo in photos]
+    names, sizes = [photo.name for photo in photos], [(photo.width, photo.height) for photo in photos]
+    if settings.shared_camera:
+        check_one_size(sizes, names)
     matcher = load_matcher(settings.weights) if settings.refine else None
     reporter.info(f"loading weights from {settings.weights}")
     model = load_vggt(settings.weights, heads=("camera", "depth"))
@@ -72,14 +85,16 @@ def reconstruct(settings: Settings, reporter: Reporter = SILENT) -> Reconstructi
             f"resolution={size} is no multiple of the model's patches of {patch_size} pixels", argument="resolution"
         )
 
-    depends_on = _depends_on(settings, size, photos, model, matcher)
+    mode = fitting_mode(sizes, model.config, size) if settings.mode is None else settings.mode
+    framings = frame_photos(sizes, mode, size, patch_size)
+    images = upright_images(photos)
+    depends_on = _depends_on(settings, mode, size, photos, model, matcher)
     label, folder = _label(settings.images), settings.output
     if folder is None:
         folder = results_folder(settings.store, "reconstruct", label, depends_on)
     with new_results(folder, depends_on, label=label, ours=OUTPUTS, overwrite=settings.overwrite) as new:
         reporter.info(f"loading {len(photos)} photo(s)")
-        pictures = load_photos(photos, settings.mode, size, patch_size, new)
-        framings = frame_photos([(photo.width, photo.height) for photo in photos], settings.mode, size, patch_size)
+        pictures = load_photos(photos, mode, size, patch_size, new)
         reporter.info(f"compiling for {len(photos)} × {pictures.shape[2]}×{pictures.shape[1]} pixels")
         forward = compile_forward(model, pictures.shape, matcher)
         reporter.info("running the model")
@@ -88,9 +103,10 @@ def reconstruct(settings: Settings, reporter: Reporter = SILENT) -> Reconstructi
         if settings.refine:
             reporter.info("refining the cameras")
             scene = refined(scene, outputs, patch_size)
+        _tell_stretched(scene, model.config, reporter)
         cloud, threshold = scene.cloud(settings.confidence), scene.threshold(settings.confidence)
-        reporter.info("writing depth maps, cameras and points")
-        _write(new, settings, size, [photo.stem for photo in photos], scene, cloud, threshold)
+        reporter.info("writing depth maps, cameras, points and upright photos")
+        _write(new, settings, mode, size, images, scene, cloud, threshold)
     return ReconstructionResult(folder, scene, cloud, threshold, time.perf_counter() - start)
 
 
@@ -105,17 +121,35 @@ def _photos(images: str, reporter: Reporter) -> list[Photo]:
 
 
 def _depends_on(
-    settings: Settings, size: int, photos: Sequence[Photo], model: VGGT, matcher: Matcher | None
+    settings: Settings, mode: Mode, size: int, photos: Sequence[Photo], model: VGGT, matcher: Matcher | None
 ) -> dict[str, Any]:
     described = identity(settings)
+    counted = ("confidence", "colmap_points", "colmap_camera", "shared_camera", "colmap_text", "refine")
     return {
+        "version": _VERSION,
         "photos": {photo.name: sha256(photo.path) for photo in photos},
         "parameters": parameters_digest(nnx.state(model)),
         "config": digest(identity(model.config)),
         "matcher": None if matcher is None else parameters_digest(matcher),
         "resolution": size,
-        **{name: described[name] for name in ("mode", "confidence", "colmap_points", "refine")},
+        "mode": mode,
+        **{name: described[name] for name in counted},
     }
+
+
+def _tell_stretched(scene: ReconstructedScene, config: VGGTConfig, reporter: Reporter) -> None:
+    aspects = scene.pixel_aspects
+    stretched = np.maximum(aspects, 1 / aspects) > _SQUARE
+    if not stretched.any():
+        return
+    height, width = scene.depth.shape[1:]
+    why = "the model is unsure of these cameras"
+    if not config.knows(height, width):
+        why = f"the model was not trained on pictures of the shape {width}×{height}: leave the mode to it"
+    reporter.warning(
+        f"{stretched.sum()} of {len(aspects)} camera(s) have pixels that are not square, fx/fy is {aspects.min():.3f} to "
+        f"{aspects.max():.3f}; {why}"
+    )
 
 
 def _label(images: str) -> str:
@@ -127,15 +161,17 @@ def _label(images: str) -> str:
 def _write(
     folder: Path,
     settings: Settings,
+    mode: Mode,
     size: int,
-    stems: Sequence[str],
+    images: Sequence[UprightImage],
     scene: ReconstructedScene,
     cloud: PointCloud,
     threshold: float,
 ) -> None:
+    stems, names = [image.photo.stem for image in images], [image.name for image in images]
     unit = records.write_depth_maps(folder / "depth", scene, stems)
     described = {
-        "mode": settings.mode,
+        "mode": mode,
         "resolution": size,
         "refined_from_matches": settings.refine,
         "confidence_percentile": settings.confidence,
@@ -143,10 +179,13 @@ def _write(
         "points": len(cloud),
         "depth_png_unit": unit,
     }
-    records.write_cameras(folder / "cameras.json", scene, stems, described)
+    records.write_cameras(folder / "cameras.json", scene, stems, [f"{FOLDER}/{name}" for name in names], described)
     point_files.write_ply(folder / "points.ply", cloud)
     point_files.write_glb(folder / "points.glb", cloud, scene.frusta(cloud))
-    colmap.write_colmap(folder / "sparse", scene, cloud.subsample(settings.colmap_points))
+    some = cloud.subsample(settings.colmap_points)
+    model = colmap_model(scene, some, names, settings.colmap_camera, shared=settings.shared_camera)
+    write_colmap(folder / "sparse" / "0", model, text=settings.colmap_text)
+    write_images(folder / FOLDER, images)
     title = (
         f"{len(scene.names)} view(s), {len(cloud):,} points with a confidence of at least {threshold:.3g} "
         f"(percentile {settings.confidence:g})"

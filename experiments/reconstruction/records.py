@@ -12,7 +12,6 @@ from jaxtyping import Float
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from experiments.reconstruction.colmap import colmap_name
 from experiments.reconstruction.scene import ReconstructedScene
 
 _DEEPEST = 65535
@@ -21,6 +20,7 @@ CONVENTIONS = {
     "world_to_camera": "3x4 [R | t], x_camera = R x_world + t; OpenCV axes: x right, y down, z forward",
     "centre": "the camera's position in the world",
     "intrinsics": "3x3 in pixels; the centre of the upper left pixel is (0, 0), add 0.5 to the principal point for COLMAP",
+    "image": "the photo as COLMAP and 3DGS open it: upright, with a name that every program takes",
     "photo": "the photo as it should be seen, turned upright if its EXIF orientation asks for it",
     "preprocessed": "the picture that the model sees and that depth maps and confidences cover",
     "to_photo": "3x3, from homogeneous pixels of the preprocessed picture to those of the photo",
@@ -53,12 +53,22 @@ def write_depth_maps(folder: Path, scene: ReconstructedScene, stems: Sequence[st
     return unit
 
 
-def write_cameras(path: Path, scene: ReconstructedScene, stems: Sequence[str], settings: dict[str, Any]) -> None:
-    """Write ``cameras.json``: ``settings``, :data:`CONVENTIONS` and one entry for every view."""
+def write_cameras(
+    path: Path, scene: ReconstructedScene, stems: Sequence[str], images: Sequence[str], settings: dict[str, Any]
+) -> None:
+    """Write ``cameras.json``: ``settings``, :data:`CONVENTIONS` and one entry for every view.
+
+    Args:
+        path: of the file.
+        scene: the cameras.
+        stems: names of the depth maps, without suffix.
+        images: paths of the upright photos.
+        settings: what stands above the cameras.
+    """
     cameras = [
         {
             "name": scene.names[view],
-            "colmap_name": colmap_name(scene.names[view]),
+            "image": images[view],
             "colmap_image_id": view + 1,
             "depth_png": f"depth/{stems[view]}.png",
             "depth_npz": f"depth/{stems[view]}.npz",

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from experiments.reconstruction.framing import PhotoFraming
 from vggt_jax.geometry import unproject_depth
+from vggt_jax.pixels import to_corner
 
 # The corners of a frustum that its edges join: the camera's centre is 0, the picture's corners follow clockwise.
 FRUSTUM_EDGES = ((0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (2, 3), (3, 4), (4, 1))
@@ -46,8 +47,8 @@ class PointCloud:
 class ReconstructedScene:
     """Pictures, depth maps and cameras of some views.
 
-    Cameras are OpenCV's: extrinsics map world to camera, x right, y down, z forward; pixel centres are integers. Lengths
-    have the scene's own unit.
+    Cameras are OpenCV's: extrinsics map world to camera, x right, y down, z forward; pixels are those of
+    :mod:`vggt_jax.pixels`. Lengths have the scene's own unit.
     """
 
     names: tuple[str, ...]
@@ -82,8 +83,13 @@ class ReconstructedScene:
 
     @property
     def photo_intrinsics(self) -> Float[np.ndarray, "views 3 3"]:
-        """Intrinsics in pixels of the photos, float64, pixel centres at integers."""
+        """Intrinsics in pixels of the photos, float64."""
         return np.stack([p.to_photo for p in self.framings]) @ self.intrinsics
+
+    @property
+    def pixel_aspects(self) -> Float[np.ndarray, " views"]:
+        """fx / fy of the photos' cameras: 1 where pixels are square, as those of lenses are."""
+        return self.photo_intrinsics[:, 0, 0] / self.photo_intrinsics[:, 1, 1]
 
     @property
     def centres(self) -> Float[np.ndarray, "views 3"]:
@@ -106,9 +112,9 @@ class ReconstructedScene:
         length = _FRUSTUM_SHARE * np.linalg.norm(np.ptp(extent, axis=0)) or _FRUSTUM_SHARE
         frusta = []
         for framing, K, E in zip(self.framings, self.photo_intrinsics, self.extrinsics, strict=True):
-            right, bottom = framing.photo_width - 0.5, framing.photo_height - 0.5
-            corners = np.array([[-0.5, -0.5, 1], [right, -0.5, 1], [right, bottom, 1], [-0.5, bottom, 1]])
-            rays = corners @ np.linalg.inv(K).T
+            right, bottom = framing.photo_width, framing.photo_height
+            corners = np.array([[0, 0, 1], [right, 0, 1], [right, bottom, 1], [0, bottom, 1]])
+            rays = corners @ np.linalg.inv(to_corner(K)).T
             # equally long for every field of view
             rays *= length / np.linalg.norm(rays, axis=1, keepdims=True)
             in_camera = np.concatenate([np.zeros((1, 3)), rays])

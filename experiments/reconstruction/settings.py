@@ -12,6 +12,9 @@ from subspace.errors import InputError
 Mode = Literal["crop", "pad"]
 """How photos become pictures of one size: their top and bottom are cut off, or a white frame is added."""
 
+CameraType = Literal["PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL"]
+"""Types of COLMAP's cameras: with two focal lengths, with one, and with one and a distortion."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -24,14 +27,21 @@ class Settings:
     """Folder of photos, or a glob pattern, see :func:`experiments.reconstruction.photos.find_photos`."""
     weights: str = "nano"
     """The model, in a form that :func:`weights_convert.load_vggt` takes."""
-    mode: Mode = "crop"
-    """How photos become pictures of one size, see :func:`vggt_jax.preprocessing.load_images`."""
+    mode: Mode | None = None
+    """How photos become pictures of one size, see :func:`vggt_jax.preprocessing.load_images`; None for ``"crop"`` if the
+    model knows pictures of the height that this gives (:meth:`vggt_jax.VGGTConfig.knows`), and else ``"pad"``."""
     resolution: int | None = None
     """Side of the model's pictures in pixels, a multiple of its patches; None for what the model was made for."""
     confidence: float = 50.0
     """Percentile, from 0 to 100, of the confidences of all photos' pixels below which points are left out of the clouds."""
     colmap_points: int = 100_000
     """Largest number of points in the COLMAP model; more are thinned out at random, by a fixed seed."""
+    colmap_camera: CameraType = "PINHOLE"
+    """Type of the COLMAP model's cameras."""
+    shared_camera: bool = False
+    """One camera for all photos of the COLMAP model, which must be of one size."""
+    colmap_text: bool = False
+    """Write the COLMAP model as text, not in its binary format."""
     refine: bool = False
     """Solve the cameras again from matched tokens and depth, with a model that has a matcher."""
     output: Path | None = field(default=None, metadata=NO_EFFECT)

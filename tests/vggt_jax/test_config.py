@@ -51,6 +51,16 @@ def test_goes_through_json(config, tmp_path):
     assert VGGTConfig.from_json(changed.to_dict()) == changed
 
 
+def test_knows_the_shapes_that_it_was_trained_on():
+    nano, official = VGGTConfig.nano(), VGGTConfig.vggt_1b()
+    assert [nano.knows(height, 96) for height in (88, 96, 104)] == [False, True, False]
+    assert [official.knows(height, 518) for height in (154, 168, 518, 532)] == [False, True, True, False]
+    assert official.knows(112, 224) and not official.knows(224, 112)
+    assert "trained_heights" not in official.to_dict(), "configurations of earlier versions keep their digests"
+    wide = replace(nano, trained_heights=(48, 96))
+    assert wide.knows(56, 96) and VGGTConfig.from_json(json.loads(json.dumps(wide.to_dict()))) == wide
+
+
 def test_reads_the_official_arguments():
     config = VGGTConfig.from_json(FIXTURES / "vggt_small" / "config.json")
     assert (config.width, config.encoder.depth, config.aggregator.depth, config.camera.depth) == (64, 3, 5, 2)
@@ -80,6 +90,7 @@ def test_only_the_layers_that_existing_heads_read():
         ),
         ({"dtype": "float16"}, "dtype 'float16' is not one of float32, bfloat16"),
         ({"frames_chunk": 0}, "frames_chunk 0"),
+        ({"trained_heights": (518, 168)}, r"trained_heights \(518, 168\)"),
     ],
 )
 def test_contradictions_are_named(changes, message):

@@ -11,7 +11,8 @@ import trimesh
 from PIL import Image
 
 from experiments.reconstruction import overview, point_files, records
-from experiments.reconstruction.colmap import colmap_name, write_colmap
+from experiments.reconstruction.colmap import colmap_model
+from experiments.reconstruction.colmap_files import write_colmap
 from experiments.reconstruction.scene import FRUSTUM_EDGES
 from tests.experiments.analytic_scene import HALF, make_scene, render, ring
 
@@ -105,17 +106,22 @@ def test_frusta_are_the_corners_of_the_photos(case):
         np.testing.assert_allclose(np.stack([x / z, y / z], axis=-1), expected, atol=1e-6)
 
 
-def test_colmap_model(case, tmp_path):
+NAMES = [f"{i}.png" for i in range(len(SIZES))]
+
+
+@pytest.mark.parametrize("text", [False, True], ids=["binary", "text"])
+def test_colmap_model(case, tmp_path, text):
     cameras, scene = case
     cloud = scene.cloud(40.0).subsample(2000)
     assert len(cloud) == 2000
-    write_colmap(tmp_path / "sparse", scene, cloud)
+    write_colmap(tmp_path / "sparse", colmap_model(scene, cloud, NAMES), text=text)
+    assert {path.suffix for path in (tmp_path / "sparse").iterdir()} == {".txt" if text else ".bin"}
     model = pycolmap.Reconstruction(str(tmp_path / "sparse"))
     assert (model.num_cameras(), model.num_images(), model.num_points3D()) == (4, 4, 2000)
     observations = 0
     for view, expected in enumerate(cameras):
         image, camera = model.images[view + 1], model.cameras[model.images[view + 1].camera_id]
-        assert image.name == f"view_{view}.png" == colmap_name(scene.names[view])
+        assert image.name == NAMES[view]
         assert (camera.model.name, camera.width, camera.height) == ("PINHOLE", expected.width, expected.height)
         np.testing.assert_allclose(camera.calibration_matrix()[:2, 2], expected.intrinsics[:2, 2] + 0.5, rtol=1e-12)
         np.testing.assert_allclose(image.projection_center(), scene.centres[view], atol=1e-12)
@@ -142,17 +148,46 @@ def test_colmap_view_without_points(case, tmp_path):
     _, scene = case
     cloud = scene.cloud(99.9)
     assert len(np.unique(cloud.pixels[:, 0])) < 4
-    write_colmap(tmp_path / "sparse", scene, cloud)
+    write_colmap(tmp_path / "sparse", colmap_model(scene, cloud, NAMES))
     model = pycolmap.Reconstruction(str(tmp_path / "sparse"))
     assert model.num_images() == 4 and model.num_points3D() == len(cloud)
     assert model.compute_mean_reprojection_error() < PIXELS
+
+
+@pytest.mark.parametrize("camera", ["PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL"])
+@pytest.mark.parametrize("shared", [False, True], ids=["own", "shared"])
+def test_types_of_cameras(tmp_path, camera, shared):
+    """Focal lengths are what the type allows, and every point stays on its pixel."""
+    cameras = ring([(160, 120)] * 3)
+    scene = make_scene(tmp_path, cameras, "pad", 56, 14)
+    factors = np.array([0.9, 1.0, 1.2])  # the views' focal lengths differ
+    scene.intrinsics[:, [0, 1], [0, 1]] *= factors[:, None]
+    cloud = scene.cloud(70.0)
+    write_colmap(tmp_path / "0", colmap_model(scene, cloud, NAMES[:3], camera, shared=shared))
+    model = pycolmap.Reconstruction(str(tmp_path / "0"))
+    assert model.num_cameras() == (1 if shared else 3)
+    true = cameras[0].intrinsics
+    focal = true[[0, 1], [0, 1]]
+    if camera != "PINHOLE":
+        focal = np.sqrt(focal.prod())
+    for view, factor in enumerate([1.0] * 3 if shared else factors):
+        image = model.images[view + 1]
+        found = model.cameras[image.camera_id]
+        assert (found.model.name, found.width, found.height) == (camera, 160, 120)
+        middle = true[:2, 2] + 0.5
+        distortion = [0] if camera == "SIMPLE_RADIAL" else []
+        np.testing.assert_allclose(found.params, np.hstack([factor * focal, middle, distortion]), rtol=1e-9)
+        for seen in image.points2D:
+            projected = image.project_point(model.points3D[seen.point3D_id].xyz)
+            assert projected is not None and np.abs(projected - seen.xy).max() < PIXELS
+    assert model.num_points3D() == len(cloud)
 
 
 def test_depth_maps_and_cameras_json(case, tmp_path):
     cameras, scene = case
     stems = [f"folder/{name}" for name in "abcd"]
     unit = records.write_depth_maps(tmp_path / "depth", scene, stems)
-    records.write_cameras(tmp_path / "cameras.json", scene, stems, {"depth_png_unit": unit})
+    records.write_cameras(tmp_path / "cameras.json", scene, stems, NAMES, {"depth_png_unit": unit})
     content = json.loads((tmp_path / "cameras.json").read_text(encoding="utf-8"))
     assert content["depth_png_unit"] == unit
     assert set(content["conventions"]) >= {"world_to_camera", "intrinsics", "photo", "preprocessed", "depth_png"}

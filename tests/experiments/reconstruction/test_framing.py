@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.reconstruction.framing import frame_photos
+from experiments.reconstruction.framing import fitting_mode, frame_photos
+from vggt_jax import VGGTConfig
 from vggt_jax.preprocessing import load_images
 
 SIZES = [(120, 90), (90, 120), (100, 100), (203, 61), (61, 203), (41, 28), (517, 389)]
@@ -46,6 +47,29 @@ def test_pixels_come_from_where_the_map_says(tmp_path, mode):
         assert inside.sum() > 500
         found = (255 * image[row, column][inside][:, :2] - 8) / SLOPE
         assert np.abs(found - np.stack([x, y], axis=-1)[inside]).max() <= 0.26
+
+
+NANO, OFFICIAL = VGGTConfig.nano(), VGGTConfig.vggt_1b()
+
+
+@pytest.mark.parametrize(
+    ("config", "sizes", "mode"),
+    [
+        (NANO, [(400, 300)], "pad"),  # 96 × 72: it has seen squares only
+        (NANO, [(400, 399)], "crop"),
+        (NANO, [(300, 400)], "crop"),  # a square is cut out
+        (NANO, [(1600, 900)] * 3, "pad"),
+        (OFFICIAL, [(400, 300)], "crop"),
+        (OFFICIAL, [(1600, 900), (400, 300)], "crop"),
+        (OFFICIAL, [(3000, 1000)], "crop"),  # 168 high, the lowest that it has seen
+        (OFFICIAL, [(3400, 1000)], "pad"),
+        (OFFICIAL, [(300, 400)], "crop"),
+    ],
+)
+def test_the_mode_gives_pictures_of_a_shape_that_the_model_knows(config, sizes, mode):
+    assert fitting_mode(sizes, config, config.image_size) == mode
+    framing = frame_photos(sizes, mode, config.image_size, config.patch_size)[0]
+    assert config.knows(framing.height, framing.width)
 
 
 def test_identity_and_corners():

@@ -1,5 +1,6 @@
 """``python -m experiments.reconstruct`` from photos to files, and everything that can be wrong with its input."""
 
+import csv
 import json
 import os
 import subprocess
@@ -24,8 +25,9 @@ from experiments.reconstruction.pipeline import OUTPUTS
 from subspace.errors import InputError
 from tests import quick_compilation
 from tests.experiments.commands import call
+from tests.experiments.reconstruction.readers import READERS
 from vggt_jax.geometry import project_points, unproject_depth
-from vggt_jax.pixels import from_corner
+from vggt_jax.pixels import from_corner, to_corner
 from vggt_jax.pose_encoding import decode_pose
 from vggt_jax.preprocessing import load_images
 from weights_convert import load_vggt
@@ -130,12 +132,12 @@ def test_predictions_are_the_models(result, photos, tmp_path):
 def test_colmap_model_projects_onto_the_pixels(result):
     output, _ = result
     content = json.loads((output / "cameras.json").read_text(encoding="utf-8"))
-    model = pycolmap.Reconstruction(str(output / "sparse"))
+    model = pycolmap.Reconstruction(str(output / "sparse" / "0"))
     assert model.num_points3D() == content["points"]
     worst = 0.0
     for camera in content["cameras"]:
         image = model.images[camera["colmap_image_id"]]
-        assert image.name == camera["colmap_name"]
+        assert f"images/{image.name}" == camera["image"]
         np.testing.assert_allclose(image.projection_center(), camera["centre"], atol=1e-9)
         observed = np.array([point.xy for point in image.points2D])
         points = np.array([model.points3D[point.point3D_id].xyz for point in image.points2D])
@@ -146,6 +148,52 @@ def test_colmap_model_projects_onto_the_pixels(result):
         np.testing.assert_allclose(pixels + 0.5, observed, atol=1e-3)
         assert ((observed > 0) & (observed < [camera["photo"]["width"], camera["photo"]["height"]])).all()
     assert worst < 1e-6
+
+
+def test_images_are_the_upright_photos(result, photos):
+    output, _ = result
+    with (output / "photos.csv").open(encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [(row["image"], row["photo"], row["turned"]) for row in table] == [
+        ("images/0001.png", "img1.png", "no"),
+        ("images/0002.jpg", "img2.jpg", "no"),
+        ("images/0003.png", "img10.png", "no"),
+        ("images/0004.jpg", "img 11.jpg", "yes"),
+    ]
+    for row in table[:3]:
+        assert (output / row["image"]).read_bytes() == (photos / row["photo"]).read_bytes()
+    with Image.open(output / "images" / "0004.jpg") as image, Image.open(photos / "img 11.jpg") as stored:
+        assert image.size == (80, 100) and not image.getexif().get(ORIENTATION)
+        difference = np.asarray(image, int) - np.asarray(ImageOps.exif_transpose(stored), int)
+        assert np.abs(difference).mean() < 2
+
+
+@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)
+def test_trainers_read_it(result, reader):
+    output, _ = result
+    content = json.loads((output / "cameras.json").read_text(encoding="utf-8"))
+    scene = reader(output)
+    by_path = {view.path.relative_to(output).as_posix(): view for view in scene.views}
+    for camera in content["cameras"]:
+        view = by_path.pop(camera["image"])
+        np.testing.assert_allclose(view.extrinsics, camera["world_to_camera"], atol=1e-12)
+        np.testing.assert_allclose(view.intrinsics, to_corner(np.array(camera["photo"]["intrinsics"])), rtol=1e-12)
+    assert not by_path
+    cloud = load(output / "points.ply")
+    np.testing.assert_array_equal(scene.positions.astype(np.float32), cloud.vertices)
+    np.testing.assert_array_equal(scene.colours, cloud.colors[:, :3])
+
+
+def test_colmap_undistorts_it(result, tmp_path):
+    output, _ = result
+    pycolmap.undistort_images(tmp_path / "dense", output / "sparse" / "0", output / "images")
+    written = {path.name for path in (tmp_path / "dense" / "images").iterdir()}
+    assert written == {path.name for path in (output / "images").iterdir()} and len(written) == 4
+    model = pycolmap.Reconstruction(str(tmp_path / "dense" / "sparse"))
+    for image in model.images.values():
+        with Image.open(tmp_path / "dense" / "images" / image.name) as picture:
+            camera = model.cameras[image.camera_id]
+            assert picture.size == (camera.width, camera.height) and np.ptp(np.asarray(picture)) > 50
 
 
 @pytest.mark.parametrize(
@@ -233,6 +281,12 @@ def test_resolution_must_fit_the_patches(tmp_path, folder):
     assert "resolution=100" in refused(tmp_path, folder, resolution=100)
 
 
+def test_photos_of_two_sizes_share_no_camera(tmp_path, folder):
+    picture(50, 60).save(folder / "tall.jpg")
+    message = refused(tmp_path, folder, shared_camera=True, weights="not loaded")
+    assert "good.jpg has 60×50" in message and "tall.jpg 50×60" in message
+
+
 def test_missing_weights(tmp_path, folder):
     with pytest.raises(OSError, match="nothing_here"):
         reconstruct(Settings(str(folder), weights=str(tmp_path / "nothing_here"), output=tmp_path / "out"))
@@ -260,7 +314,12 @@ def test_existing_output_is_kept(tmp_path, folder):
 
 def test_other_results_are_replaced_only_if_asked_for(tmp_path, folder, monkeypatch):
     """The model and the writers are stood in for: what they do is checked above."""
-    scene = SimpleNamespace(cloud=lambda percentile: range(3), threshold=lambda percentile: 0.5, names=["good.jpg"])
+    scene = SimpleNamespace(
+        cloud=lambda percentile: range(3),
+        threshold=lambda percentile: 0.5,
+        names=["good.jpg"],
+        pixel_aspects=np.ones(1),
+    )
     monkeypatch.setattr(pipeline, "compile_forward", lambda *_: lambda pictures: None)
     monkeypatch.setattr(pipeline, "scene_of", lambda *_: scene)
     monkeypatch.setattr(
