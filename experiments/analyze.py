@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from absl import flags
@@ -40,28 +41,26 @@ def main(_: Sequence[str]) -> None:
     from experiments.analysis import Settings, analyze, headline
 
     reporter = console()
-    output = given.output and Path(os.path.abspath(given.output))
-    subspaces, controls, store = given.subspaces, given.controls, Path(os.path.abspath(given.store))
+    settings = Settings(
+        tuple(map(Path, given.subspaces)),
+        tuple(map(Path, given.controls)),
+        seed=given.seed,
+        store=Path(os.path.abspath(given.store)),
+        output=given.output and Path(os.path.abspath(given.output)),
+        overwrite=given.overwrite,
+    )
     if given.all:
         from experiments.analysis.extracted import CONTROLS, Control, find_or_extract
         from experiments.analysis.section import OUTPUTS
         from experiments.extraction import Settings as Extraction
-        from experiments.storage.results import check_replaceable
+        from experiments.storage.results import check_output
 
-        if output is not None:  # before hours of rendering and training
-            check_replaceable(output, None, ours=OUTPUTS, overwrite=True)
-        extraction = Extraction.of(given.preset, setting=given.setting, weights=given.weights, store=store)
+        check_output(settings, {"seed": given.seed}, OUTPUTS)  # before hours of rendering and training
+        extraction = Extraction.of(given.preset, setting=given.setting, weights=given.weights, store=settings.store)
         names: dict[str, Control] = {name: name for name in CONTROLS}
-        named: list[Control | Path] = [names.get(control) or Path(control) for control in controls]
+        named: list[Control | Path] = [names.get(control) or Path(control) for control in given.controls]
         subspaces, controls = find_or_extract(extraction, named, reporter)
-    settings = Settings(
-        tuple(map(Path, subspaces)),
-        tuple(map(Path, controls)),
-        seed=given.seed,
-        store=store,
-        output=output,
-        overwrite=given.overwrite,
-    )
+        settings = replace(settings, subspaces=tuple(subspaces), controls=tuple(controls))
     found = analyze(settings, reporter)
     print(headline(found.verdict))
     print(f"wrote {found.folder} in {found.seconds:.0f} s; open {found.folder}/report.html")

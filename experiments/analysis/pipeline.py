@@ -27,10 +27,9 @@ from experiments.analysis.verdict import Verdict, headline, judge, verdict_secti
 from experiments.mining.folder import SUBSPACE, Inputs, MinedAttribute, read_inputs
 from experiments.process.reporting import SILENT, Reporter
 from experiments.reports.drawings import Drawings
-from experiments.storage.disk_space import named_if_full
 from experiments.storage.files import sha256
 from experiments.storage.identity import NO_EFFECT
-from experiments.storage.results import check_replaceable, new_results, results_folder
+from experiments.storage.results import ResultsFolder, check_output
 
 _RECIPE = 1
 """To be raised where an analysis of the same folders comes to mean something else."""
@@ -92,11 +91,12 @@ def analyze(settings: Settings, reporter: Reporter = SILENT) -> Analysis:
         OSError: something that cannot be read or written.
     """
     start = time.perf_counter()
+    check_output(settings, {"seed": settings.seed}, OUTPUTS)
     inputs = read_inputs(settings.subspaces)
     controls = read_controls(settings.controls, inputs)
-    identity, label = _identity(inputs, controls, settings.seed), "_".join(inputs.names)
-    output = results_folder(settings.store, "analyze", label, identity) if settings.output is None else settings.output
-    check_replaceable(output, identity, ours=OUTPUTS, overwrite=settings.overwrite)
+    identity = _identity(inputs, controls, settings.seed)
+    results = ResultsFolder.of(settings, "analyze", "_".join(inputs.names), identity, OUTPUTS)
+    results.check()
     sections: list[Section] = []
     resampled = specificity = control_numbers = None
     with Drawings() as drawings:
@@ -124,14 +124,11 @@ def analyze(settings: Settings, reporter: Reporter = SILENT) -> Analysis:
             "seconds until the report": f"{time.perf_counter() - start:.0f}",
         }
         reporter.info("figures and report")
-        with (
-            named_if_full(output),
-            new_results(output, identity, label=label, ours=OUTPUTS, overwrite=settings.overwrite) as folder,
-        ):
+        with results.new() as folder:
             title = "Are the attributes disentangled?"
             write_report(folder, title, headline(verdict), [verdict_section(verdict), *sections], facts, drawings)
     return Analysis(
-        folder=output,
+        folder=results.path,
         verdict=verdict,
         spectra=spectra,
         magnitudes=magnitudes,

@@ -23,7 +23,7 @@ from experiments.evaluation.views import choose_views
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.files import hashes, sha256
 from experiments.storage.identity import digest, identity
-from experiments.storage.results import check_replaceable, new_results, results_folder
+from experiments.storage.results import ResultsFolder, check_output
 from subspace.errors import InputError
 
 
@@ -63,15 +63,13 @@ def evaluate(settings: Settings, reporter: Reporter = SILENT) -> Evaluation:
         OSError: a file that cannot be read or written.
     """
     start = time.perf_counter()
-    if settings.output is not None:
-        check_replaceable(settings.output, None, ours=OUTPUTS, overwrite=True)  # before the model is loaded
+    check_output(settings, {}, OUTPUTS)
     plan = _Plan.of(settings)
+    check_output(settings, plan.identity, OUTPUTS)  # before the model is loaded
     predictions = _predictions(settings, plan, reporter)
     depends_on = {**plan.identity, "predictions": predictions.identity}
-    folder = settings.output
-    if folder is None:
-        folder = results_folder(settings.store, "evaluate", predictions.label, depends_on)
-    with new_results(folder, depends_on, label=predictions.label, ours=OUTPUTS, overwrite=settings.overwrite) as new:
+    folder = ResultsFolder.of(settings, "evaluate", predictions.label, depends_on, OUTPUTS)
+    with folder.new() as new:
         results = plan.measure(
             predictions.predict, new / "predictions" if settings.save_predictions else None, reporter
         )
@@ -87,7 +85,7 @@ def evaluate(settings: Settings, reporter: Reporter = SILENT) -> Evaluation:
         }
         drawings = plan.drawings(predictions.predict, results)
         write_results(new, "How good is the reconstruction?", results, about, drawings)
-    return Evaluation(folder, results, time.perf_counter() - start)
+    return Evaluation(folder.path, results, time.perf_counter() - start)
 
 
 def compare(first: Path, second: Path) -> Comparison:

@@ -21,8 +21,8 @@ from experiments.mining.subspace_file import load_subspace
 from experiments.mining.summary import MatrixSummary, rows
 from experiments.models import load_base
 from experiments.process.reporting import SILENT, Reporter
-from experiments.storage.disk_space import named_if_full
-from experiments.storage.results import check_replaceable, holds_results, new_results, results_folder
+from experiments.storage.identity import identity
+from experiments.storage.results import ResultsFolder, check_output
 from subspace import SharedSubspace
 from subspace.errors import InputError
 from weights_convert import read_config
@@ -69,13 +69,10 @@ def extract(settings: Settings, reporter: Reporter = SILENT) -> Extracted:
         OSError: something that cannot be read or written.
     """
     start = time.perf_counter()
+    check_output(settings, {} if settings.adapters else identity(settings), OUTPUTS)
     content, find_adapters = _prepare(settings, reporter)
-    folder = (
-        results_folder(settings.store, "extract", settings.label, content)
-        if settings.output is None
-        else settings.output
-    )
-    check_replaceable(folder, content, ours=OUTPUTS, overwrite=settings.overwrite)
+    results = _results(settings, content)
+    results.check()
     source = find_adapters()
     stacks = stack_adapters(source.deltas)
     matrices = sum(stack.A[0, ..., 0, 0].size for stack in stacks.values())
@@ -83,13 +80,10 @@ def extract(settings: Settings, reporter: Reporter = SILENT) -> Extracted:
     mined = mine(stacks, settings.dim, exponent=settings.exponent)
     found = rows(mined)
     origin = _origin(settings, source)
-    with (
-        named_if_full(folder),
-        new_results(folder, content, label=settings.label, ours=OUTPUTS, overwrite=settings.overwrite) as new,
-    ):
+    with results.new() as new:
         write_results(new, settings, source, mined, found, origin, time.perf_counter() - start)
     return Extracted(
-        folder=folder,
+        folder=results.path,
         origin=origin,
         subspaces=mined.subspaces,
         matrices=found,
@@ -119,13 +113,13 @@ def extract_missing(wanted: Sequence[Settings], reporter: Reporter = SILENT) -> 
             base = load_base(weights, settings.resolution, settings.training)
             fingerprints[weights, settings.resolution] = base.identity.fingerprint
         content = identity_of_trained(settings, fingerprints[weights, settings.resolution])
-        folder = results_folder(settings.store, "extract", settings.label, content)
-        if holds_results(folder, content):
-            reporter.info(f"{number} of {len(wanted)}: found in {folder}")
+        results = _results(settings, content)
+        if results.complete:
+            reporter.info(f"{number} of {len(wanted)}: found in {results.path}")
         else:
-            reporter.info(f"{number} of {len(wanted)}: extracting {folder}")
+            reporter.info(f"{number} of {len(wanted)}: extracting {results.path}")
             extract(settings, reporter)
-        folders.append(folder)
+        folders.append(results.path)
     return folders
 
 
@@ -139,6 +133,10 @@ def _prepare(settings: Settings, reporter: Reporter) -> tuple[dict[str, Any], Ca
     base = load_base(_weights(settings), settings.resolution, settings.training)
     content = identity_of_trained(settings, base.identity.fingerprint)
     return content, lambda: train_adapters(settings, base, reporter)
+
+
+def _results(settings: Settings, content: dict[str, Any]) -> ResultsFolder:
+    return ResultsFolder.of(settings, "extract", settings.label, content, OUTPUTS)
 
 
 def _weights(settings: Settings) -> str:

@@ -7,10 +7,10 @@ from dataclasses import replace
 from experiments.finetuning.data import read_data
 from experiments.finetuning.results import OUTPUTS, write_results
 from experiments.finetuning.run import FineTuned, tune
-from experiments.finetuning.settings import Settings, depends_on
+from experiments.finetuning.settings import Settings, depends_on, known
 from experiments.models import read_base
 from experiments.process.reporting import SILENT, Reporter
-from experiments.storage.results import check_replaceable, new_results, results_folder
+from experiments.storage.results import ResultsFolder, check_output
 
 
 def finetune(settings: Settings, reporter: Reporter = SILENT) -> FineTuned:
@@ -28,12 +28,13 @@ def finetune(settings: Settings, reporter: Reporter = SILENT) -> FineTuned:
         OSError: a file that cannot be read or written.
     """
     data = read_data(settings.data, settings.held_out)
+    check_output(settings, known(settings, data), OUTPUTS)
     reporter.info(f"base model: {settings.weights}; {len(data.training)} scenes")
     base = read_base(settings.weights, settings.dtype, settings.remat)
-    identity, label = depends_on(settings, base, data), settings.method.name
-    folder = results_folder(settings.store, "finetune", label, identity) if settings.output is None else settings.output
-    check_replaceable(folder, identity, ours=OUTPUTS, overwrite=settings.overwrite)
+    identity = depends_on(settings, base, data)
+    results = ResultsFolder.of(settings, "finetune", settings.method.name, identity, OUTPUTS)
+    results.check()
     tuned = tune(settings, base, data, reporter)
-    with new_results(folder, identity, label=label, ours=OUTPUTS, overwrite=settings.overwrite) as new:
+    with results.new() as new:
         write_results(new, settings, identity, tuned, data)
-    return replace(tuned, output=folder)
+    return replace(tuned, output=results.path)

@@ -122,16 +122,23 @@ class Settings:
         )
 
 
+def known(settings: Settings, data: TuningData) -> dict[str, Any]:
+    """What :func:`depends_on` says without the model."""
+    return {
+        "recipe": RECIPE,
+        "method": settings.method.name,
+        "data": list(data.sha256.values()),
+        "settings": identity(settings),
+    }
+
+
 def depends_on(settings: Settings, base: Base, data: TuningData) -> dict[str, Any]:
     """Everything that the results depend on, as JSON can hold it: settings, and what the named files hold.
 
     Raises what :meth:`experiments.finetuning.method.Method.inputs` raises.
     """
     return {
-        "recipe": RECIPE,
-        "method": settings.method.name,
+        **known(settings, data),
         "base": {"name": base.identity.name, "fingerprint": base.identity.fingerprint},
-        "data": list(data.sha256.values()),
         "inputs": settings.method.inputs(base),
-        "settings": identity(settings),
     }

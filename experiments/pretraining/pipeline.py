@@ -16,7 +16,7 @@ from experiments.pretraining.scenes import open_source, read_source, source_name
 from experiments.pretraining.settings import Settings
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.identity import identity, stage_folder
-from experiments.storage.results import check_replaceable, new_results, results_folder
+from experiments.storage.results import ResultsFolder
 from subspace.errors import InputError
 
 
@@ -56,9 +56,9 @@ def pretrain(settings: Settings, reporter: Reporter = SILENT) -> PretrainedModel
 
     training = {"recipe": identity(plan), "data": _hashes(datasets)}
     depends_on = {**training, "without": settings.without, "also_evaluate": _hashes(others)}
-    folder = settings.output or results_folder(settings.store, "pretrain", settings.label, depends_on)
+    results = ResultsFolder.of(settings, "pretrain", settings.label, depends_on, OUTPUTS)
     run = settings.run or stage_folder(settings.store, "pretraining", settings.label, training)
-    check_replaceable(folder, depends_on, ours=OUTPUTS, overwrite=settings.overwrite)
+    results.check()
 
     sources, other_sources = (
         [read_source(path, size, reporter) for path in paths] for paths in (settings.data, settings.also_evaluate)
@@ -66,7 +66,7 @@ def pretrain(settings: Settings, reporter: Reporter = SILENT) -> PretrainedModel
     pretraining = Pretraining(plan, sources, run, settings.log, reporter)
     parameters, evaluations = pretraining()
     evaluations |= pretraining.evaluate_on(parameters, other_sources)
-    with new_results(folder, depends_on, label=settings.label, ours=OUTPUTS, overwrite=settings.overwrite) as new:
+    with results.new() as new:
         written = write_model(
             new,
             pretraining.model(parameters),
@@ -76,7 +76,7 @@ def pretrain(settings: Settings, reporter: Reporter = SILENT) -> PretrainedModel
             evaluations,
             settings.without,
         )
-    return PretrainedModel(folder, run, evaluations, written, time.perf_counter() - start)
+    return PretrainedModel(results.path, run, evaluations, written, time.perf_counter() - start)
 
 
 def check_names(data: Sequence[str], also_evaluate: Sequence[str]) -> None:

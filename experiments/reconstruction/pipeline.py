@@ -26,7 +26,7 @@ from experiments.reconstruction.scene import PointCloud, ReconstructedScene
 from experiments.reconstruction.settings import Mode, Settings
 from experiments.storage.files import sha256
 from experiments.storage.identity import digest, identity
-from experiments.storage.results import check_replaceable, new_results, results_folder
+from experiments.storage.results import ResultsFolder, check_output
 from subspace.errors import InputError
 from vggt_jax import VGGT, VGGTConfig
 from vggt_jax.matching import Matcher
@@ -69,9 +69,10 @@ def reconstruct(settings: Settings, reporter: Reporter = SILENT) -> Reconstructi
         OSError: a file that cannot be read or written.
     """
     start = time.perf_counter()
-    if settings.output is not None:
-        check_replaceable(settings.output, None, ours=OUTPUTS, overwrite=True)  # before the model is loaded
+    check_output(settings, {}, OUTPUTS)
     photos = _photos(settings.images, reporter)
+    known = _known(settings, photos)
+    check_output(settings, known, OUTPUTS)  # before the model is loaded
     names, sizes = [photo.name for photo in photos], [(photo.width, photo.height) for photo in photos]
     if settings.shared_camera:
         check_one_size(sizes, names)
@@ -88,11 +89,9 @@ def reconstruct(settings: Settings, reporter: Reporter = SILENT) -> Reconstructi
     mode = fitting_mode(sizes, model.config, size) if settings.mode is None else settings.mode
     framings = frame_photos(sizes, mode, size, patch_size)
     images = upright_images(photos)
-    depends_on = _depends_on(settings, mode, size, photos, model, matcher)
-    label, folder = _label(settings.images), settings.output
-    if folder is None:
-        folder = results_folder(settings.store, "reconstruct", label, depends_on)
-    with new_results(folder, depends_on, label=label, ours=OUTPUTS, overwrite=settings.overwrite) as new:
+    depends_on = {**known, **_model_of(model, matcher), "mode": mode, "resolution": size}
+    results = ResultsFolder.of(settings, "reconstruct", _label(settings.images), depends_on, OUTPUTS)
+    with results.new() as new:
         reporter.info(f"loading {len(photos)} photo(s)")
         pictures = load_photos(photos, mode, size, patch_size, new)
         reporter.info(f"compiling for {len(photos)} × {pictures.shape[2]}×{pictures.shape[1]} pixels")
@@ -107,7 +106,7 @@ def reconstruct(settings: Settings, reporter: Reporter = SILENT) -> Reconstructi
         cloud, threshold = scene.cloud(settings.confidence), scene.threshold(settings.confidence)
         reporter.info("writing depth maps, cameras, points and upright photos")
         _write(new, settings, mode, size, images, scene, cloud, threshold)
-    return ReconstructionResult(folder, scene, cloud, threshold, time.perf_counter() - start)
+    return ReconstructionResult(results.path, scene, cloud, threshold, time.perf_counter() - start)
 
 
 def _photos(images: str, reporter: Reporter) -> list[Photo]:
@@ -120,20 +119,23 @@ def _photos(images: str, reporter: Reporter) -> list[Photo]:
     return photos
 
 
-def _depends_on(
-    settings: Settings, mode: Mode, size: int, photos: Sequence[Photo], model: VGGT, matcher: Matcher | None
-) -> dict[str, Any]:
+def _known(settings: Settings, photos: Sequence[Photo]) -> dict[str, Any]:
+    """What the results depend on, besides the model, and the mode and the resolution where these are left to it."""
     described = identity(settings)
     counted = ("confidence", "colmap_points", "colmap_camera", "shared_camera", "colmap_text", "refine")
     return {
         "version": _VERSION,
         "photos": {photo.name: sha256(photo.path) for photo in photos},
+        **{name: described[name] for name in counted},
+        **{name: described[name] for name in ("mode", "resolution") if described[name] is not None},
+    }
+
+
+def _model_of(model: VGGT, matcher: Matcher | None) -> dict[str, Any]:
+    return {
         "parameters": parameters_digest(nnx.state(model)),
         "config": digest(identity(model.config)),
         "matcher": None if matcher is None else parameters_digest(matcher),
-        "resolution": size,
-        "mode": mode,
-        **{name: described[name] for name in counted},
     }
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 from experiments.storage.disk_space import named_if_full
 from experiments.storage.files import read_json, write_json
@@ -43,16 +44,113 @@ def results_folder(store: Path, command: str, label: str, identity: Any) -> Path
     return stage_folder(store, command, label, identity_of(identity))
 
 
-def holds_results(path: Path, identity: Any) -> bool:
-    """Whether ``path`` is a complete folder of results that were made from this ``identity``.
+class Placed(Protocol):
+    """Settings of a pipeline that say where its results go."""
 
-    Raises InputError for a ``results.json`` that is damaged, and OSError for one that cannot be read.
+    @property
+    def store(self) -> Path:
+        """Folder that commands share."""
+        ...
+
+    @property
+    def output(self) -> Path | None:
+        """Folder of the results; None for the one that :func:`results_folder` names."""
+        ...
+
+    @property
+    def overwrite(self) -> bool:
+        """Replace results in ``output`` that were made from other settings."""
+        ...
+
+
+@dataclass(frozen=True)
+class ResultsFolder:
+    """Where results go, and what they are made from."""
+
+    path: Path
+    """The folder; where it is a symbolic link, the link stays."""
+    label: str
+    """A few readable words about the settings."""
+    identity: Any
+    """Everything that the results depend on, as JSON can hold it."""
+    ours: Collection[str]
+    """Names of the files and folders that may be among such results. A folder that holds anything else is never replaced."""
+    overwrite: bool = False
+    """Replace results that were made from another identity too."""
+
+    @classmethod
+    def of(cls, settings: Placed, command: str, label: str, identity: Any, ours: Collection[str]) -> Self:
+        """The folder that settings ask for, or else the one that :func:`results_folder` names.
+
+        Args:
+            settings: of the pipeline.
+            command: its name, such as ``extract``.
+            label: a few readable words about the settings, which need not tell all settings apart.
+            identity: everything that the results depend on, as :func:`experiments.storage.identity.identity` takes it.
+            ours: names of the files and folders that may be among the results.
+        """
+        path = settings.output
+        if path is None:
+            path = results_folder(settings.store, command, label, identity)
+        return cls(path, label, identity_of(identity), ours, settings.overwrite)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the folder holds results that were made from this identity.
+
+        Raises InputError for a ``results.json`` that is damaged, and OSError for one that cannot be read.
+        """
+        return (self.path / RECORD).is_file() and _read_record(self.path)["digest"] == digest(self.identity)
+
+    def check(self) -> None:
+        """Raises what :meth:`new` would raise about what lies there; to be called before hours of work."""
+        _check(self.path, self.identity, self.ours, self.overwrite)
+
+    @contextmanager
+    def new(self) -> Iterator[Path]:
+        """A hidden folder to write results to, which becomes ``path`` at the end and is removed after an exception.
+
+        Missing parents are made. Results that were made from the same identity are replaced. The list and the links beside
+        ``path`` are brought up to date if it has the name that :func:`results_folder` gives it.
+
+        Raises:
+            InputError: what is at ``path`` may not be replaced, and why; it says so before anything is written, and again
+                at the end.
+            OSError: the folder cannot be written; :class:`~experiments.storage.disk_space.DiskFullError` if the disk is
+                full.
+        """
+
+        def check(target: Path) -> None:
+            _check(target, self.identity, self.ours, self.overwrite)
+
+        with named_if_full(self.path), new_path(self.path, check=check) as folder:
+            folder.mkdir()
+            yield folder
+            record = {
+                "version": _VERSION,
+                "label": self.label,
+                "digest": digest(self.identity),
+                "identity": self.identity,
+                "date": datetime.now(UTC).isoformat(timespec="microseconds"),
+            }
+            write_json(folder / RECORD, record)
+        if self.path.name == f"{self.label}-{digest(self.identity)}":
+            _update_index(self.path)
+
+
+def check_output(settings: Placed, known: Mapping[str, Any], ours: Collection[str]) -> None:
+    """Raises what :meth:`ResultsFolder.check` would raise, as far as that can be said before everything is known.
+
+    Args:
+        settings: of the pipeline.
+        known: those entries of the results' identity that do not need the model, say.
+        ours: names of the files and folders that may be among the results.
     """
-    return (path / RECORD).is_file() and _read_record(path)["digest"] == digest(identity_of(identity))
+    if settings.output is not None:
+        _check(settings.output, identity_of(known), ours, settings.overwrite, partly=True)
 
 
-def check_replaceable(path: Path, identity: Any, *, ours: Collection[str], overwrite: bool = False) -> None:
-    """Raises what :func:`new_results` would raise about what is at ``path``; to be called before hours of work."""
+def _check(path: Path, identity: Any, ours: Collection[str], overwrite: bool, *, partly: bool = False) -> None:
     if not os.path.lexists(path):
         return
     if path.exists() and not path.is_dir():
@@ -64,52 +162,10 @@ def check_replaceable(path: Path, identity: Any, *, ours: Collection[str], overw
             f"{path} holds {foreign[0]!r}{more}, which is not among the results that would be written there; nothing in it "
             "was changed, name another folder"
         )
-    if entries and not overwrite and (difference := _difference(path, identity_of(identity))):
+    if entries and not overwrite and (difference := _difference(path, identity, partly)):
         raise InputError(
             f"{path} holds results {difference}; name another folder, or ask to overwrite them", argument="overwrite"
         )
-
-
-@contextmanager
-def new_results(
-    path: Path, identity: Any, *, label: str, ours: Collection[str], overwrite: bool = False
-) -> Iterator[Path]:
-    """A hidden folder to write results to, which becomes ``path`` at the end and is removed after an exception.
-
-    Results that were made from the same ``identity`` are replaced. The list and the links in the folder of ``path`` are
-    brought up to date if ``path`` has the name that :func:`results_folder` gives it.
-
-    Args:
-        path: the folder to make; missing parents are made too. Where it is a symbolic link, the link stays.
-        identity: everything that the results depend on, as :func:`experiments.storage.identity.identity` takes it.
-        label: a few readable words about the settings.
-        ours: names of the files and folders that may be among such results. A folder that holds anything else is
-            never replaced.
-        overwrite: replace results that were made from another identity too.
-
-    Raises:
-        InputError: what is at ``path`` may not be replaced, and why; it says so before anything is written, and again at
-            the end.
-        OSError: the folder cannot be written; :class:`~experiments.storage.disk_space.DiskFullError` if the disk is full.
-    """
-    content = identity_of(identity)
-
-    def check(target: Path) -> None:
-        check_replaceable(target, content, ours=ours, overwrite=overwrite)
-
-    with named_if_full(path), new_path(path, check=check) as folder:
-        folder.mkdir()
-        yield folder
-        record = {
-            "version": _VERSION,
-            "label": label,
-            "digest": digest(content),
-            "identity": content,
-            "date": datetime.now(UTC).isoformat(timespec="microseconds"),
-        }
-        write_json(folder / RECORD, record)
-    if path.name == f"{label}-{digest(content)}":
-        _update_index(path)
 
 
 def _read_record(path: Path) -> dict[str, Any]:
@@ -119,17 +175,23 @@ def _read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def _difference(path: Path, wanted: Any) -> str | None:
-    """How the results at ``path`` differ from those that are to be made of ``wanted``; None where they do not."""
+def _difference(path: Path, wanted: Any, partly: bool) -> str | None:
+    """How the results at ``path`` differ from those that are to be made of ``wanted``; None where they do not.
+
+    With ``partly``, ``wanted`` need not have all entries, and the others count as equal.
+    """
     if not (path / RECORD).is_file():
         return "that do not say what they were made from"
     try:
         record = _read_record(path)
     except InputError:
         return f"whose {RECORD} is damaged"
-    if record["digest"] == digest(wanted):
+    made_from = record["identity"]
+    if partly:
+        made_from = {name: value for name, value in made_from.items() if name in wanted}
+    if made_from == wanted:
         return None
-    changes = _changes(record["identity"], wanted)
+    changes = _changes(made_from, wanted)
     return f"of other settings ({'; '.join(changes[:3])}{'; …' if len(changes) > 3 else ''})"
 
 

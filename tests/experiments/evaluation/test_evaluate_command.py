@@ -355,6 +355,8 @@ def test_other_results_are_replaced_only_if_asked_for(data, tmp_path, no_picture
     with pytest.raises(InputError, match="holds results of other settings") as error:
         evaluated([data], tmp_path / "out", predictions=predictions, mask="glass")
     assert error.value.argument == "overwrite" and (tmp_path / "out" / "scenes.csv").read_bytes() == before
+    with pytest.raises(InputError, match="other settings"):  # before a model is looked for
+        evaluated([data], tmp_path / "out", weights=str(tmp_path / "nowhere"), mask="glass")
     evaluated([data], tmp_path / "out", predictions=predictions, mask="glass", overwrite=True)
     assert (tmp_path / "out" / "scenes.csv").read_bytes() != before
     (tmp_path / "out" / "thesis.tex").touch()

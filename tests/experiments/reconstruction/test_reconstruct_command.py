@@ -334,7 +334,7 @@ def test_other_results_are_replaced_only_if_asked_for(tmp_path, folder, monkeypa
     assert reconstruct(plain).folder not in (first, second)  # other photos of the same name
 
     with pytest.raises(InputError, match="holds results of other settings") as error:
-        reconstruct(replace(other, output=first))
+        reconstruct(replace(other, output=first, weights=str(tmp_path / "nowhere")))  # before the model is looked for
     assert error.value.argument == "overwrite" and (first / "points.ply").read_text() == "50"
     assert reconstruct(replace(other, output=first, overwrite=True)).folder == first
     assert (first / "points.ply").read_text() == "70"

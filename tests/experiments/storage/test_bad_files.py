@@ -21,7 +21,7 @@ from experiments.reconstruction.photos import find_photos
 from experiments.reproduction.records import RateSearch, read
 from experiments.scenes import mesh_files
 from experiments.storage.files import read_json
-from experiments.storage.results import holds_results
+from experiments.storage.results import ResultsFolder
 from experiments.training.metrics_log import read_metrics
 from subspace.errors import InputError
 from vggt_jax.adapters import load_adapter
@@ -71,7 +71,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "picture": ("picture.png", lambda path: load_images([path], "crop", 14, 14)),
     "record of reproduce": ("record.json", lambda path: read(path, RateSearch)),
     **{f"mesh {kind}": (f"mesh.{kind}", mesh_files.read) for kind in ("obj", "ply", "glb")},
-    "results": ("results.json", lambda path: holds_results(path.parent, {})),
+    "results": ("results.json", lambda path: ResultsFolder(path.parent, "", {}, ()).complete),
     "JSON": ("any.json", lambda path: read_json(path, dict)),
     "metrics": ("metrics.jsonl", read_metrics),
     "adapter": ("adapter.safetensors", load_adapter),

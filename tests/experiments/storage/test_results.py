@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments.storage.disk_space import DiskFullError
-from experiments.storage.results import check_replaceable, holds_results, new_results, results_folder
+from experiments.storage.results import ResultsFolder, check_output, results_folder
 from subspace.errors import InputError
 
 OURS = frozenset({"summary.json", "figures"})
@@ -22,13 +22,26 @@ class Settings:
     alpha: float = 1.0
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What settings of every pipeline say of their results."""
+
+    output: Path | None
+    store: Path = Path("runs")
+    overwrite: bool = False
+
+
+def at(path: Path | None, identity, label: str = "", **options) -> ResultsFolder:
+    return ResultsFolder.of(Asked(path, **options), "extract", label, identity, OURS)
+
+
 def write(path: Path, settings: Settings, text: str = "", **options) -> None:
-    with new_results(path, settings, label=settings.attribute, ours=OURS, **options) as folder:
+    with at(path, settings, settings.attribute, **options).new() as folder:
         (folder / "summary.json").write_text(text)
 
 
 def default(store: Path, settings: Settings) -> Path:
-    return results_folder(store, "extract", settings.attribute, settings)
+    return at(None, settings, settings.attribute, store=store).path
 
 
 def names(folder: Path) -> list[str]:
@@ -44,9 +57,10 @@ def test_other_settings_have_another_folder(tmp_path):
 
 def test_results_are_found_by_what_they_were_made_from(tmp_path):
     path = default(tmp_path, Settings())
-    assert not holds_results(path, Settings())
+    assert path == results_folder(tmp_path, "extract", "geometry", Settings())
+    assert not at(path, Settings()).complete
     write(path, Settings())
-    assert holds_results(path, Settings()) and not holds_results(path, Settings(seed=1))
+    assert at(path, Settings()).complete and not at(path, Settings(seed=1)).complete
     assert names(path) == ["results.json", "summary.json"]
 
 
@@ -60,10 +74,27 @@ def test_the_same_settings_are_replaced_and_others_refused(tmp_path):
         write(path, other)
     assert error.value.argument == "overwrite"
     with pytest.raises(InputError, match="seed"):
-        check_replaceable(path, other, ours=OURS)
+        at(path, other).check()
     assert (path / "summary.json").read_text() == "second" and names(tmp_path) == ["mine"]
     write(path, other, "third", overwrite=True)
-    assert (path / "summary.json").read_text() == "third" and holds_results(path, other)
+    assert (path / "summary.json").read_text() == "third" and at(path, other).complete
+
+
+def test_other_settings_are_noticed_before_everything_is_known(tmp_path):
+    path = tmp_path / "mine"
+    check_output(Asked(None), {"seed": 1}, OURS)
+    check_output(Asked(path), {"seed": 1}, OURS)
+    write(path, Settings())
+    for known in ({}, {"seed": 0}, {"seed": 0, "alpha": 1.0}):
+        check_output(Asked(path), known, OURS)
+    for known in ({"seed": 1}, {"model": "nano"}):
+        with pytest.raises(InputError, match=next(iter(known))) as error:
+            check_output(Asked(path), known, OURS)
+        assert error.value.argument == "overwrite"
+        check_output(Asked(path, overwrite=True), known, OURS)
+    (path / "thesis.tex").touch()
+    with pytest.raises(InputError, match="thesis"):
+        check_output(Asked(path, overwrite=True), {}, OURS)
 
 
 def test_results_that_do_not_say_what_they_are_stay(tmp_path):
@@ -74,7 +105,7 @@ def test_results_that_do_not_say_what_they_are_stay(tmp_path):
     with pytest.raises(InputError, match="damaged"):
         write(tmp_path, Settings())
     with pytest.raises(InputError, match="damaged"):
-        holds_results(tmp_path, Settings())
+        _ = at(tmp_path, Settings()).complete
     assert (tmp_path / "summary.json").read_text() == "dear"
     write(tmp_path, Settings(), overwrite=True)
 
@@ -102,7 +133,7 @@ def test_empty_folders_and_those_that_somebody_looked_at_are_replaced(tmp_path):
 
 def test_what_appears_meanwhile_stays(tmp_path):
     path = tmp_path / "results"
-    with pytest.raises(InputError, match=r"notes.txt"), new_results(path, {}, label="", ours=OURS):
+    with pytest.raises(InputError, match=r"notes.txt"), at(path, {}).new():
         path.mkdir()
         (path / "notes.txt").write_text("dear")
     assert names(path) == ["notes.txt"] and names(tmp_path) == ["results"]
@@ -112,14 +143,14 @@ def test_what_appears_meanwhile_stays(tmp_path):
 def test_an_end_in_the_middle_leaves_what_was_there(tmp_path, error):
     path = tmp_path / "results"
     write(path, Settings(), "dear")
-    with pytest.raises(error), new_results(path, Settings(), label="", ours=OURS) as folder:
+    with pytest.raises(error), at(path, Settings()).new() as folder:
         (folder / "summary.json").write_text("half")
         raise error
     assert (path / "summary.json").read_text() == "dear" and names(tmp_path) == ["results"]
 
 
 def test_a_full_disk_is_named_and_nothing_half_written_is_left(tmp_path):
-    with pytest.raises(DiskFullError) as error, new_results(tmp_path / "it", {}, label="", ours=OURS):
+    with pytest.raises(DiskFullError) as error, at(tmp_path / "it", {}).new():
         raise OSError(errno.ENOSPC, "No space left on device")
     assert error.value.filename == str(tmp_path / "it") and names(tmp_path) == []
 
