@@ -1,6 +1,6 @@
-"""Image files to model input, byte for byte as the official VGGT loaders do it (Pillow, bicubic on uint8).
+"""Image files to model input, byte for byte as the official VGGT loader does it (Pillow, bicubic on uint8).
 
-Everything here runs on the host in NumPy. The pixels are compared exactly with the official loaders'
+Everything here runs on the host in NumPy. The pixels are compared exactly with the official loader's
 outputs in ``tests/fixtures/preprocess``.
 """
 
@@ -16,7 +16,6 @@ from subspace.errors import InputError
 Path = str | PathLike[str]
 
 WHITE = 255
-BLACK = 0
 
 _EIGHT_BIT_MODES = frozenset(
     {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
@@ -57,45 +56,13 @@ def load_images(
     def prepare(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
         resized = _resize_to_patches(image, size, patch_size, by_longer_side=mode == "pad")
         if mode == "pad":
-            return _pad_centred(resized, size, size, WHITE)
+            return _pad_centred(resized, size, size)
         return _crop_height(resized, size)
 
     frames = _load_each(paths, prepare)
     height = max(frame.shape[0] for frame in frames)
     width = max(frame.shape[1] for frame in frames)
-    return _to_unit_range([_pad_centred(frame, height, width, WHITE) for frame in frames])
-
-
-def load_images_square(
-    paths: Iterable[Path], size: int = 1024
-) -> tuple[Float[np.ndarray, "frames size size 3"], Float[np.ndarray, "frames 6"]]:
-    """Load image files as squares: filled with black around the centre, then resized to ``size`` × ``size``.
-
-    Args:
-        paths: image files, one per frame.
-        size: side of the square in pixels.
-
-    Returns:
-        The images, float32 in [0, 1]; and per frame (x1, y1, x2, y2, width, height) in float32: the rectangle
-        that the original covers in the square, in the square's pixels, and the original's size in its own.
-
-    Raises:
-        ValueError: no paths; a size below 1; a file that is missing, unreadable or deeper than 8 bits a channel.
-    """
-    _check_size(size, 1)
-    rectangles = []
-
-    def prepare(image: Image.Image) -> UInt8[np.ndarray, "size size 3"]:
-        side = max(image.size)
-        left, top = (side - image.width) // 2, (side - image.height) // 2
-        scale = size / side
-        corners = (left, top, left + image.width, top + image.height)
-        rectangles.append([corner * scale for corner in corners] + [image.width, image.height])
-        square = Image.fromarray(_pad_centred(np.asarray(image), side, side, BLACK))
-        return np.asarray(square.resize((size, size), Image.Resampling.BICUBIC))
-
-    frames = _load_each(paths, prepare)
-    return _to_unit_range(frames), np.array(rectangles, dtype=np.float32)
+    return _to_unit_range([_pad_centred(frame, height, width) for frame in frames])
 
 
 def _check_size(size: int, patch_size: int) -> None:
@@ -156,12 +123,12 @@ def _crop_height(frame: UInt8[np.ndarray, "height width 3"], size: int) -> UInt8
 
 
 def _pad_centred(
-    frame: UInt8[np.ndarray, "height width 3"], height: int, width: int, value: int
+    frame: UInt8[np.ndarray, "height width 3"], height: int, width: int
 ) -> UInt8[np.ndarray, "{height} {width} 3"]:
-    """Fill up to the given shape; of an odd difference, top and left get the smaller half."""
+    """Fill up to the given shape with white; of an odd difference, top and left get the smaller half."""
     rows, columns = height - frame.shape[0], width - frame.shape[1]
     margins = ((rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2), (0, 0))
-    return np.pad(frame, margins, constant_values=value)
+    return np.pad(frame, margins, constant_values=WHITE)
 
 
 def _to_unit_range(frames: Sequence[UInt8[np.ndarray, "height width 3"]]) -> Float[np.ndarray, "_ height width 3"]:

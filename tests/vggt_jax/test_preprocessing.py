@@ -1,4 +1,4 @@
-"""The image loaders against the official ones' outputs, pixel for pixel, and on files that cannot be used."""
+"""The image loader against the official one's outputs, pixel for pixel, and on files that cannot be used."""
 
 import hashlib
 import json
@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vggt_jax.preprocessing import load_images, load_images_square
+from vggt_jax.preprocessing import load_images
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "preprocess"
 CASES = json.loads((FIXTURES / "cases.json").read_text())["cases"]
-SQUARE_CASES = [case for case in CASES if case["function"].endswith("_square")]
-RECTANGLE_CASES = [case for case in CASES if not case["function"].endswith("_square")]
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +43,10 @@ def assert_pixels_equal(images, case, official):
     assert hashlib.sha256(pixels.tobytes()).hexdigest() == case["sha256_of_uint8_output"]
 
 
-@pytest.mark.parametrize("case", RECTANGLE_CASES, ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_crop_and_pad_equal_the_official_loader(case, official):
     images = load_images([FIXTURES / name for name in case["files"]], mode=case["mode"], size=case["target_size"])
     assert_pixels_equal(images, case, official)
-
-
-@pytest.mark.parametrize("case", SQUARE_CASES, ids=lambda case: case["name"])
-def test_square_loader_equals_the_official_one(case, official):
-    images, coordinates = load_images_square([FIXTURES / name for name in case["files"]], size=case["target_size"])
-    assert_pixels_equal(images, case, official)
-    np.testing.assert_array_equal(coordinates, official[f"{case['name']}__original_coords"])
-    assert coordinates.dtype == np.float32
 
 
 @pytest.mark.parametrize("mode", ["crop", "pad"])
@@ -76,12 +66,11 @@ def test_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", None], ids=["empty", "text", "truncated"])
-@pytest.mark.parametrize("loader", [load_images, load_images_square])
-def test_unreadable_file_is_named(loader, content, tmp_path):
+def test_unreadable_file_is_named(content, tmp_path):
     path = tmp_path / "damaged.png"
     path.write_bytes((FIXTURES / "land_rgb.png").read_bytes()[:3000] if content is None else content)
     with pytest.raises(ValueError, match=r"cannot load image .*damaged\.png"):
-        loader([path])
+        load_images([path])
 
 
 def test_folder_in_place_of_a_file_is_named(tmp_path):
