@@ -19,6 +19,7 @@ The bodies and faces need ``pip install -e '.[tasks]'``. Recorded data become su
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, get_args
 
@@ -31,8 +32,10 @@ from experiments.process.reporting import console
 from experiments.tasks import Prepared, Recording, Settings, prepare
 from experiments.tasks.preparation import check_split, splits_of
 from experiments.tasks.recordings import Layout
+from experiments.tasks.recordings.conventions import Axes, Conventions, Pose
 
 _NUMBERS = ("scenes", "views", "resolution", "samples")
+_CONVENTIONS = ("depth_scale", "pose", "axes", "pose_scale")
 _OF_RENDERED_SCENES = ("meshes", "scenes", "samples", "workers", "blender")
 
 
@@ -46,6 +49,9 @@ def main(_: Sequence[str]) -> None:
         raise InputError("--meshes=FOLDER goes with --task=humans and one --split, whose scans the folder holds")
     if given.source is None and given.layout is not None:
         raise InputError("--layout goes with --source")
+    for name in (*_CONVENTIONS, "intrinsics_size", "accept"):
+        if given.source is None and given[name].present:
+            raise InputError(f"--{name} goes with --source")
     reporter = console()
     for settings in [_recording()] if given.source is not None else _rendered():
         print(closing_line(settings, prepare(settings, reporter)))
@@ -94,9 +100,19 @@ def _recording() -> Recording:
         given.task,
         given.split,
         **_chosen(("views", "resolution")),
+        conventions=Conventions(**_chosen(_CONVENTIONS), intrinsics_size=_size(given.intrinsics_size)),
+        accept=given.accept,
         output=given.output,
         overwrite=given.overwrite,
     )
+
+
+def _size(given: str | None) -> tuple[int, int] | None:
+    if given is None:
+        return None
+    if not (match := re.fullmatch(r"(\d+)[x×](\d+)", given)):
+        raise InputError(f"--intrinsics_size={given} is no WIDTHxHEIGHT, such as 1920x1440")
+    return int(match[1]), int(match[2])
 
 
 def _chosen(names: Sequence[str]) -> dict[str, Any]:
@@ -109,6 +125,18 @@ if __name__ == "__main__":
     flags.DEFINE_enum("split", "all", [*get_args(Split), "all"], "which part; only humans have cross_domain")
     DEFINE_path("source", None, "folder of recorded scenes, converted in place of rendering any")
     flags.DEFINE_enum("layout", None, list(get_args(Layout)), "how --source lies on disk")
+    flags.DEFINE_float(
+        "depth_scale", None, "of --source: stored depths in a metre; by default 1000 for integers, else 1"
+    )
+    flags.DEFINE_enum("pose", None, list(get_args(Pose)), "of --source: what its poses are; by default camera_to_world")
+    flags.DEFINE_enum("axes", None, list(get_args(Axes)), "of --source: axes of the poses' cameras; by default opencv")
+    flags.DEFINE_float("pose_scale", None, "of --source: units of its poses in a metre; by default 1")
+    flags.DEFINE_string(
+        "intrinsics_size",
+        None,
+        "of --source: WIDTHxHEIGHT of the pictures that the intrinsics are of, by default the frames'; 1x1 if normalised",
+    )
+    flags.DEFINE_boolean("accept", False, "convert scenes of --source whose views disagree, too")
     DEFINE_path(
         "meshes",
         None,

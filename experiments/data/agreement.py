@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float, Integer
 from experiments.data.dataset import Views
 from experiments.data.geometry import normals_from_depth, project, unproject
 
-TOLERANCE = 0.01
-"""Largest relative difference of two depths that agree."""
+TOLERANCE, ROUGH = 0.01, 0.05
+"""Largest relative difference of two depths that agree, and of two that agree roughly, as those of a phone's LiDAR do."""
 ALL_PAIRS = 9
 """Up to so many views each is put into every other; of more, into those 1, 2, 4, 8, … places away."""
 POINTS = 4096
@@ -62,31 +62,34 @@ class Agreement:
     co_visible: int
     """Of these, pixels whose surface the other view sees too."""
     agreeing: int
-    """Of these, pixels whose unprojected point has the other view's depth."""
+    """Of the co-visible ones, pixels whose unprojected point has the other view's depth."""
+    roughly: int
+    """The same with the larger tolerance."""
 
     @property
     def share(self) -> float:
         """Of co-visible pixels that agree; NaN where there are none."""
         return self.agreeing / self.co_visible if self.co_visible else float("nan")
 
+    @property
+    def rough_share(self) -> float:
+        """Of co-visible pixels that agree roughly; NaN where there are none."""
+        return self.roughly / self.co_visible if self.co_visible else float("nan")
 
-def cross_view_agreement(scene: Geometry, tolerance: float = TOLERANCE) -> Agreement:
+
+def cross_view_agreement(scene: Geometry) -> Agreement:
     """Unproject the depth of each view into others and compare.
 
     A pixel is co-visible if its point falls between four pixels of the other view that show the same object with a normal
     less than 20° off: a criterion that does not look at depth. The other view's depth is interpolated as that of a plane,
     in 1/z, so that steep surfaces count too.
-
-    Args:
-        scene: its views.
-        tolerance: largest relative difference of depths.
     """
     count, height, width = scene.depths.shape
     step = max(1, int(np.ceil(np.sqrt(height * width / POINTS))))
     grid = np.zeros((height, width), bool)
     grid[step // 2 :: step, step // 2 :: step] = True
     normals = np.einsum("sji,shwj->shwi", scene.extrinsics[..., :3], scene.normals.astype(np.float32))
-    pixels = co_visible = agreeing = 0
+    pixels = co_visible = agreeing = roughly = 0
     for source in range(count):
         chosen = grid & (scene.depths[source] > 0)
         points = unproject(scene.depths[source], scene.extrinsics[source], scene.intrinsics[source])[chosen]
@@ -105,8 +108,9 @@ def cross_view_agreement(scene: Geometry, tolerance: float = TOLERANCE) -> Agree
             difference = np.abs(depth[inside][same] * (weights[same] / around[same]).sum(-1) - 1)
             pixels += len(points)
             co_visible += difference.size
-            agreeing += int((difference <= tolerance).sum())
-    return Agreement(pixels, co_visible, agreeing)
+            agreeing += int((difference <= TOLERANCE).sum())
+            roughly += int((difference <= ROUGH).sum())
+    return Agreement(pixels, co_visible, agreeing, roughly)
 
 
 def _others(source: int, count: int) -> Iterator[int]:

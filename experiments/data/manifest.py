@@ -94,6 +94,16 @@ class RecordedSettings(_Settings, frozen=True, kw_only=True, tag="recorded"):
     """Folders of the scenes in that of the recordings; ``scene_0000`` is made from the first."""
     poses: bool
     """Whether it is known where the cameras stood. Otherwise all stand at the origin, and only depth can be evaluated."""
+    depth_scale: float | msgspec.UnsetType = msgspec.UNSET
+    """Stored depths in a metre, where it is not what the layout says."""
+    pose: Literal["world_to_camera"] | msgspec.UnsetType = msgspec.UNSET
+    """What the recorded poses bring to what, where it is not the camera to the world."""
+    axes: Literal["opengl"] | msgspec.UnsetType = msgspec.UNSET
+    """Axes of the cameras in the recorded poses, where they are not OpenCV's."""
+    pose_scale: float | msgspec.UnsetType = msgspec.UNSET
+    """Units of the recorded poses in a metre, where it is not 1."""
+    intrinsics_size: tuple[int, int] | msgspec.UnsetType = msgspec.UNSET
+    """Width and height of the pictures that the recorded intrinsics are of, where they are not the frames'."""
 
     @property
     def title(self) -> str:

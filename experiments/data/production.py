@@ -20,6 +20,7 @@ from experiments.data.manifest import (
     MANIFEST,
     AnySettings,
     FailedScene,
+    RecordedSettings,
     read_manifest,
     scene_name,
     write_manifest,
@@ -215,7 +216,9 @@ def may_continue(output: Path, settings: AnySettings, overwrite: bool = False) -
     differing = [name for name in {**asked, **made} if name not in _FROM_SOURCE and made.get(name) != asked.get(name)]
     if not differing:
         return True
-    if overwrite or not any(output.glob("dataset_*/scene_*")):  # of a run that failed, nothing refuses the next one
+    # What a run left that failed refuses no other: no scene, or some of a recording that was never converted to its end.
+    kept = MANIFEST if isinstance(settings, RecordedSettings) else "scene_*"
+    if overwrite or not any(output.glob(f"dataset_*/{kept}")):
         return False
     name = differing[0]
     raise InputError(
@@ -225,7 +228,7 @@ def may_continue(output: Path, settings: AnySettings, overwrite: bool = False) -
 
 
 _FROM_SOURCE = ("scenes", "poses", _SOURCE)
-_WHERE_UNSET = {"up": "y"}
+_WHERE_UNSET = {"up": "y", "pose": "camera_to_world", "axes": "opencv", "pose_scale": 1}
 
 
 def _shown(name: str, settings: Mapping[str, object]) -> object:
@@ -279,7 +282,7 @@ def locked(output: Path) -> Iterator[None]:
 
     Raises OSError if it cannot be made, or another run is writing to it.
     """
-    is_new = not output.exists()
+    new = [folder for folder in (output, *output.parents) if not folder.exists()]
     output.mkdir(parents=True, exist_ok=True)
     folder = os.open(output, os.O_RDONLY)
     try:
@@ -289,9 +292,9 @@ def locked(output: Path) -> Iterator[None]:
         raise OSError(errno.EBUSY, "another run is writing there", str(output)) from None
     finally:
         os.close(folder)
-        if is_new:
-            with suppress(OSError):  # it is not empty, as it should be
-                output.rmdir()
+        with suppress(OSError):  # they are not empty, as they should be
+            for folder in new:
+                folder.rmdir()
 
 
 def _whole_record(folder: Path, everything: bool) -> SceneRecord | str:

@@ -54,8 +54,10 @@ class RecordedView:
     """Name of the frame in its source."""
     depth_file: Path
     """File of the depth map, which messages name."""
-    image: UInt8[np.ndarray, "h w 3"]
-    """The picture in sRGB."""
+    size: tuple[int, int]
+    """Width and height of the picture."""
+    read_image: Callable[[], UInt8[np.ndarray, "h w 3"]]
+    """The picture in sRGB. Raises InputError or OSError that names the file."""
     depth: Float[np.ndarray, "dh dw"]
     """Distance along the camera's z axis in metres; 0 where it is unknown."""
     intrinsics: Float[np.ndarray, "3 3"]
@@ -92,6 +94,7 @@ def write_recorded(
     source: Path,
     scenes: Sequence[RecordedScene],
     *,
+    check: Callable[[Sequence[int]], None] = lambda _: None,
     overwrite: bool = False,
     reporter: Reporter = SILENT,
 ) -> int:
@@ -104,6 +107,7 @@ def write_recorded(
         settings: of the data set, with the names of the scenes.
         source: the folder that the scenes are read from.
         scenes: in this order, all with the settings' number of views.
+        check: is called with the numbers of the scenes that are to be written, before anything is; may raise InputError.
         overwrite: replace a data set of other settings, from another folder, or of more scenes.
         reporter: is told what is damaged or has changed, and of progress.
 
@@ -130,6 +134,7 @@ def write_recorded(
             write_settings(output, settings, source)  # the same recordings have moved
         missing = dataset.missing(len(scenes))
         if missing:
+            check(missing)
             if not keep:
                 remove_datasets(output)
             begin(output, settings, [dataset], source)
@@ -156,8 +161,9 @@ def _write_scene(
         make_folders(folder)
         for number in range(scene.num_views):
             view = scene.read(number)
-            image, arrays, camera = convert_view(view, settings.resolution)
+            arrays, camera = convert_maps(view, settings.resolution)
             picture, maps = view_files(number)
+            image = CentredSquare(*view.size, settings.resolution).picture(view.read_image())
             Image.fromarray(image).save(folder / picture)
             write_arrays(folder / maps, arrays)
             cameras.append({**camera, "frame": view.name})
@@ -177,26 +183,23 @@ def _write_scene(
         )
 
 
-def convert_view(
-    view: RecordedView, resolution: int
-) -> tuple[UInt8[np.ndarray, "r r 3"], dict[str, np.ndarray], dict[str, list]]:
-    """Crop the largest centred square and resize it: the picture with a filter, maps to the nearest pixel.
+def convert_maps(view: RecordedView, resolution: int) -> tuple[dict[str, np.ndarray], dict[str, list]]:
+    """Crop the largest centred square and resize it to the nearest pixel; the picture, which has a filter, is not read.
 
     Args:
         view: as it was recorded.
         resolution: width and height, pixels.
 
     Returns:
-        The picture, the arrays of ``arrays/*.npz`` and the intrinsics and extrinsics of ``cameras.json``, which are the
-        identity where they are not known.
+        The arrays of ``arrays/*.npz`` and the intrinsics and extrinsics of ``cameras.json``, which are the identity where they
+        are not known.
 
     Raises:
         InputError: a map of another shape than the picture's, a depth that is not finite or negative, or no camera.
     """
     if not (np.isfinite(view.depth) & (view.depth >= 0)).all():
         raise InputError(f"{view.depth_file} has a depth that is not finite or negative")
-    height, width = view.image.shape[:2]
-    square = CentredSquare(width, height, resolution)
+    square = CentredSquare(*view.size, resolution)
     given = {"depth": view.depth, "object_id": view.object_ids, "glass": view.glass, "mask": view.mask}
     maps: dict[str, np.ndarray] = {}
     for name, values in given.items():
@@ -221,7 +224,7 @@ def convert_view(
     if "mask" in maps:
         arrays["mask"] = valid & maps["mask"]
     camera = {"intrinsics": intrinsics.tolist(), "world_to_camera": extrinsics.tolist()}
-    return square.picture(view.image), arrays, camera
+    return arrays, camera
 
 
 def _check_camera(view: RecordedView) -> None:

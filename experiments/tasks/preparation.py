@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,11 +21,13 @@ from experiments.rendering.blender_command import worker_command
 from experiments.scenes.schema import Scene
 from experiments.storage.identity import NO_EFFECT
 from experiments.tasks.recordings import Layout
+from experiments.tasks.recordings.conventions import Conventions
 from subspace.errors import InputError
 
 if TYPE_CHECKING:
     from experiments.rendering import runs
     from experiments.rendering.pool import LocalPool
+    from experiments.tasks.recordings.checking import Check
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +136,10 @@ class Recording:
     """Folder that commands share; without an ``output`` the data set is written to its folder ``tasks``."""
     output: Path | None = field(default=None, metadata=NO_EFFECT)
     """Folder of the task's splits, made or completed; by default below the store, named by the task."""
+    conventions: Conventions = field(default_factory=Conventions)
+    """What the numbers of captures mean."""
+    accept: bool = field(default=False, metadata=NO_EFFECT)
+    """Convert captures whose views disagree, too."""
     overwrite: bool = field(default=False, metadata=NO_EFFECT)
     """Replace a data set that was made with other settings or from another folder, or of more scenes."""
 
@@ -176,6 +182,8 @@ class Prepared:
     """Whether it is known where the cameras stood. Otherwise only depth can be evaluated."""
     seconds: float
     """Duration of this call."""
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    """Of recorded scenes that were converted now, by name: how far their views agree."""
 
 
 def splits_of(preset: PresetName, task: Task) -> list[Split]:
@@ -218,6 +226,8 @@ def _convert(settings: Recording, reporter: Reporter) -> Prepared:
         settings.task_folder / settings.split,
         settings.resolution,
         settings.views,
+        settings.conventions,
+        accept=settings.accept,
         overwrite=settings.overwrite,
         reporter=reporter,
     )
@@ -228,6 +238,7 @@ def _convert(settings: Recording, reporter: Reporter) -> Prepared:
         written=converted.written,
         has_poses=converted.has_poses,
         seconds=0.0,
+        checks=converted.checks,
     )
 
 

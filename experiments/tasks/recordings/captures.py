@@ -12,9 +12,13 @@
         mask/NAME.png           optional: not 0 where a pixel counts in the task's evaluation
         confidence/NAME.png     optional: depth is unknown where it is 0
 
-Depth 0 is unknown. Depth maps, masks and confidences may have fewer pixels than the frames (256 × 192), if they have their
-shape. The centre of the upper left pixel is (0, 0). Frames are used as they are stored, whatever their metadata says about
-the phone's orientation.
+Depth 0 is unknown, and so is the largest number of 16 bits, 65,535. Depth maps, masks and confidences may have fewer pixels
+than the frames (256 × 192), if they have their shape. The centre of the upper left pixel is (0, 0). Frames are used as they
+are stored, whatever their metadata says about the phone's orientation.
+
+Numbers that mean something else are converted by :class:`~experiments.tasks.recordings.conventions.Conventions`: another unit,
+poses from the world to the camera, OpenGL's axes, intrinsics of pictures of another size. Views that then disagree about what
+they see are refused (:mod:`~experiments.tasks.recordings.checking`).
 
 A recording of Stray Scanner (github.com/strayrobots/scanner, ``docs/format.md``) is of this layout once its video is
 unpacked: ``camera_matrix.csv`` (3×3, pixels of the video) is taken for the intrinsics, and ``odometry.csv`` for the poses:
@@ -29,15 +33,17 @@ from __future__ import annotations
 import csv
 import json
 import zipfile
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Shaped
 from scipy.spatial.transform import Rotation
 
 from experiments.data.recorded import RecordedScene, RecordedView
-from experiments.tasks.recordings.source_files import evenly, read_color, read_map
+from experiments.tasks.recordings.conventions import Conventions
+from experiments.tasks.recordings.source_files import evenly, picture_size, read_color, read_map
 from subspace.errors import InputError
 
 _PICTURES = (".png", ".jpg", ".jpeg")
@@ -55,7 +61,87 @@ _SCENE_INTRINSICS = ("intrinsics.txt", "intrinsics.json", "camera_matrix.csv")
 _Matrix = Float[np.ndarray, "_ _"]
 
 
-def capture_scenes(source: Path, views: int) -> list[RecordedScene]:
+@dataclass(frozen=True)
+class Stored:
+    """A frame as it lies on disk, its picture not read."""
+
+    picture: Path
+    """File of the picture."""
+    size: tuple[int, int]
+    """Width and height of the picture."""
+    depth_file: Path
+    """File of the depth map."""
+    depth: Shaped[np.ndarray, "dh dw"]
+    """Numbers of the depth map; 0 where there is no confidence."""
+    intrinsics: Float[np.ndarray, "3 3"]
+    """The matrix that is stored, or made of fx, fy, cx and cy."""
+    pose: Float[np.ndarray, "3 4"] | None
+    """The matrix that is stored; None if there is none."""
+    mask: Bool[np.ndarray, "mh mw"] | None
+    """Pixels that count in the task's evaluation."""
+
+    def view(self, conventions: Conventions) -> RecordedView:
+        """What the numbers mean."""
+        return RecordedView(
+            name=self.picture.stem,
+            depth_file=self.depth_file,
+            size=self.size,
+            read_image=lambda: read_color(self.picture),
+            depth=conventions.metres(self.depth),
+            intrinsics=conventions.intrinsics(self.intrinsics, self.size),
+            world_to_camera=None if self.pose is None else conventions.world_to_camera(self.pose),
+            mask=self.mask,
+        )
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A scene whose frames are read one at a time."""
+
+    folder: Path
+    """Folder of the scene."""
+    chosen: Sequence[Path]
+    """Pictures of the frames that are taken."""
+    intrinsics: Callable[[str], _Matrix]
+    """Frame → the intrinsics that are stored."""
+    pose: Callable[[str], _Matrix] | None
+    """Frame → the pose that is stored; None if there are none."""
+
+    def read(self, view: int) -> Stored:
+        """A frame; raises InputError that names the file."""
+        picture, folder = self.chosen[view], self.folder
+        name = picture.stem
+        depth_file, depth = _read_depth(folder / "depth", name)
+        mask, confidence = (
+            read_map(folder / kind / f"{name}.png") > 0 if (folder / kind).is_dir() else None
+            for kind in ("mask", "confidence")
+        )
+        if confidence is not None:
+            if confidence.shape != depth.shape:
+                raise InputError(f"{folder / 'confidence'}: {name} has {confidence.shape} pixels, depth {depth.shape}")
+            depth = np.where(confidence, depth, 0)
+        return Stored(
+            picture=picture,
+            size=picture_size(picture),
+            depth_file=depth_file,
+            depth=depth,
+            intrinsics=self.intrinsics(name),
+            pose=None if self.pose is None else self.pose(name),
+            mask=mask,
+        )
+
+    def scene(self, conventions: Conventions) -> RecordedScene:
+        """What its numbers mean."""
+        return RecordedScene(
+            name=self.folder.name,
+            num_views=len(self.chosen),
+            has_poses=self.pose is not None,
+            read=lambda view: self.read(view).view(conventions),
+            files=_files(self.folder, {path.stem for path in self.chosen}),
+        )
+
+
+def find_captures(source: Path, views: int) -> list[Capture]:
     """All scenes of a folder, by name.
 
     Args:
@@ -70,10 +156,10 @@ def capture_scenes(source: Path, views: int) -> list[RecordedScene]:
         raise InputError(f"{source} is one scene: give the folder with all scenes' folders")
     if not folders:
         raise InputError(f"{source} has no folders of scenes")
-    return [_scene(folder, views) for folder in folders]
+    return [_capture(folder, views) for folder in folders]
 
 
-def _scene(folder: Path, views: int) -> RecordedScene:
+def _capture(folder: Path, views: int) -> Capture:
     for pattern, why in _FOREIGN.items():
         for path in folder.glob(pattern):
             raise InputError(
@@ -81,41 +167,16 @@ def _scene(folder: Path, views: int) -> RecordedScene:
             )
     if (folder / "rgb.mp4").exists() and not (folder / "rgb").is_dir():
         raise InputError(f"{folder}/rgb.mp4 is a video: make the folder rgb in {folder} and run there: {_UNPACK}")
-    frames = {path.stem: path for path in sorted((folder / "rgb").glob("*")) if path.suffix.lower() in _PICTURES}
+    frames = {path.stem: path for path in sorted((folder / "rgb").glob("*")) if _is_picture(path)}
     chosen = evenly(list(frames.values()), views, folder / "rgb")
     if not (folder / "depth").is_dir():
         raise InputError(f"{folder} has no depth")
-    intrinsics = _intrinsics_reader(folder)
-    poses = _pose_reader(folder)
+    return Capture(folder, chosen, _intrinsics_reader(folder), _pose_reader(folder))
 
-    def read(view: int) -> RecordedView:
-        name = chosen[view].stem
-        depth_file, depth = _read_depth(folder / "depth", name)
-        mask, confidence = (
-            read_map(folder / kind / f"{name}.png") > 0 if (folder / kind).is_dir() else None
-            for kind in ("mask", "confidence")
-        )
-        if confidence is not None:
-            if confidence.shape != depth.shape:
-                raise InputError(f"{folder / 'confidence'}: {name} has {confidence.shape} pixels, depth {depth.shape}")
-            depth = np.where(confidence, depth, 0)
-        return RecordedView(
-            name=name,
-            depth_file=depth_file,
-            image=read_color(chosen[view]),
-            depth=depth,
-            intrinsics=intrinsics(name),
-            world_to_camera=None if poses is None else _inverse(poses(name)),
-            mask=mask,
-        )
 
-    return RecordedScene(
-        name=folder.name,
-        num_views=views,
-        has_poses=poses is not None,
-        read=read,
-        files=_files(folder, {path.stem for path in chosen}),
-    )
+def _is_picture(path: Path) -> bool:
+    """Hidden files are what file managers leave, such as ``._x.jpg``."""
+    return path.suffix.lower() in _PICTURES and not path.name.startswith(".")
 
 
 def _files(folder: Path, frames: Set[str]) -> list[Path]:
@@ -125,11 +186,11 @@ def _files(folder: Path, frames: Set[str]) -> list[Path]:
     return [path for path in of_frames if path.stem in frames] + [path for path in of_scene if path.is_file()]
 
 
-def _read_depth(folder: Path, name: str) -> tuple[Path, Float[np.ndarray, "h w"]]:
-    """The depth of a frame in metres, and its file."""
+def _read_depth(folder: Path, name: str) -> tuple[Path, Shaped[np.ndarray, "h w"]]:
+    """The depth map of a frame, and its file."""
     path = _one_of(folder, name, (".png", ".npy", ".npz"))
     if path.suffix == ".png":
-        return path, read_map(path, sixteen_bits=True) / 1000
+        return path, read_map(path, sixteen_bits=True)
     try:
         stored = np.load(path)
         if isinstance(stored, np.lib.npyio.NpzFile):
@@ -139,7 +200,7 @@ def _read_depth(folder: Path, name: str) -> tuple[Path, Float[np.ndarray, "h w"]
         raise InputError(f"{path} holds no single array: {' '.join(str(error).split())}") from None
     if stored.ndim != 2 or stored.dtype.kind not in "fui":
         raise InputError(f"{path} holds no depth map, but {stored.dtype} of shape {stored.shape}")
-    return path, stored / 1000 if stored.dtype.kind in "ui" else stored.astype(np.float64)
+    return path, stored if stored.dtype.kind in "ui" else stored.astype(np.float64)
 
 
 def _intrinsics_reader(folder: Path) -> Callable[[str], _Matrix]:
@@ -167,7 +228,7 @@ def _intrinsics(path: Path) -> _Matrix:
 
 
 def _pose_reader(folder: Path) -> Callable[[str], _Matrix] | None:
-    """Frame → camera to world (3, 4); None if the scene has no poses."""
+    """Frame → its pose (3, 4); None if the scene has no poses."""
     if (folder / "poses").is_dir():
         return lambda name: _pose(_one_of(folder / "poses", name, (".txt", ".json")))
     if not (path := folder / _ODOMETRY).is_file():
@@ -200,12 +261,6 @@ def _odometry(path: Path) -> Mapping[str, _Matrix]:
         return dict(zip((row["frame"].strip() for row in rows), poses, strict=True))
     except (OSError, KeyError, TypeError, ValueError, AttributeError, csv.Error) as error:
         raise InputError(f"{path} is no odometry.csv of Stray Scanner: {' '.join(str(error).split())}") from None
-
-
-def _inverse(pose: _Matrix) -> _Matrix:
-    """Of a rotation and translation (3, 4)."""
-    rotation, centre = pose[:, :3], pose[:, 3:]
-    return np.concatenate([rotation.T, -rotation.T @ centre], axis=1)
 
 
 def _numbers(path: Path) -> Float[np.ndarray, "..."]:

@@ -37,7 +37,7 @@ from scipy.io.matlab import MatReadError
 
 from experiments.data.manifest import Split
 from experiments.data.recorded import RecordedScene, RecordedView
-from experiments.tasks.recordings.source_files import evenly, read_color, read_map
+from experiments.tasks.recordings.source_files import evenly, picture_size, read_color, read_map
 from subspace.errors import InputError
 
 TRAINING = frozenset(
@@ -101,10 +101,12 @@ def _read(folder: Path, frame: str) -> RecordedView:
     depth_file = folder / f"{frame}-depth_true.png"
     labels = read_map(folder / f"{frame}-label.png")
     rotation, centre = np.split(facts["rotation_translation_matrix"], [3], axis=1)
+    picture = folder / f"{frame}-color.png"
     return RecordedView(
         name=frame,
         depth_file=depth_file,
-        image=read_color(folder / f"{frame}-color.png"),
+        size=picture_size(picture),
+        read_image=lambda: read_color(picture),
         depth=read_map(depth_file, sixteen_bits=True) / facts["factor_depth"].item(),
         intrinsics=facts["intrinsic_matrix"],
         world_to_camera=np.concatenate([rotation.T, -rotation.T @ centre], axis=1),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from experiments.data.manifest import RecordedSettings, Split, Task
 from experiments.data.production import dataset_name
 from experiments.data.recorded import RecordedScene, write_recorded
 from experiments.process.reporting import SILENT, Reporter
 from experiments.tasks.recordings import Layout
-from experiments.tasks.recordings.captures import capture_scenes
+from experiments.tasks.recordings.captures import Capture, find_captures
+from experiments.tasks.recordings.checking import Check, check, likeliest, some_views
 from experiments.tasks.recordings.clearpose import clearpose_scenes
+from experiments.tasks.recordings.conventions import Conventions, shown
 from subspace.errors import InputError
 
 
@@ -28,6 +31,8 @@ class Converted:
     """Number of scenes that were converted now."""
     has_poses: bool
     """Whether it is known where the cameras stood."""
+    checks: Mapping[str, Check] = field(default_factory=dict, compare=False)
+    """What the scenes that were converted now say about their conventions, by name."""
 
 
 def convert(
@@ -38,7 +43,9 @@ def convert(
     output: Path,
     resolution: int,
     views: int,
+    conventions: Conventions | None = None,
     *,
+    accept: bool = False,
     overwrite: bool = False,
     reporter: Reporter = SILENT,
 ) -> Converted:
@@ -53,24 +60,32 @@ def convert(
         output: folder to make or to complete.
         resolution: width and height, pixels.
         views: of each scene, evenly spread over its frames.
+        conventions: what the numbers of captures mean; the usual ones by default. ClearPose's files say it themselves.
+        accept: convert captures whose views disagree, too.
         overwrite: replace a data set of other settings, from another folder, or of more scenes.
-        reporter: is told what is damaged or has changed, and of progress.
+        reporter: is told how far the views of each scene agree, what is damaged or has changed, and of progress.
 
     Raises:
-        InputError: unusable settings, a source of another layout, or one that is damaged, with the file's name; an output
-            that holds something else. Scenes that are finished stay, and are not converted again.
+        InputError: unusable settings, a source of another layout, or one that is damaged, with the file's name; captures whose
+            views disagree; an output that holds something else. Scenes that are finished stay, and are not converted again.
         OSError: something cannot be read or written.
     """
     if layout not in get_args(Layout):
         raise InputError(f"layout={layout} is none of {', '.join(get_args(Layout))}")
     if not source.is_dir():
         raise InputError(f"{source} is no folder")
+    conventions = Conventions() if conventions is None else conventions
+    captures: list[Capture] = []
     if layout == "clearpose":
         if task != "glass":
             raise InputError(f"ClearPose shows transparent objects: its task is glass, not {task}")
+        if conventions.unusual:
+            raise InputError(f"{shown(conventions.unusual)}: ClearPose's files say what their numbers mean")
         scenes = clearpose_scenes(source, split, views)
     else:
-        scenes = capture_scenes(source, views)
+        captures = find_captures(source, views)
+        scenes = [capture.scene(conventions) for capture in captures]
+    unusual: dict[str, Any] = conventions.unusual
     settings = RecordedSettings(
         task=task,
         split=split,
@@ -80,9 +95,108 @@ def convert(
         resolution=resolution,
         scenes=tuple(scene.name for scene in scenes),
         poses=_have_poses(scenes, source),
+        **unusual,
     )
-    written = write_recorded(output, settings, source, scenes, overwrite=overwrite, reporter=reporter)
-    return Converted(output / dataset_name(0), len(scenes), written, settings.poses)
+    examination = _Examination(source, scenes, captures, conventions, resolution, accept, reporter)
+    written = write_recorded(
+        output, settings, source, scenes, check=examination, overwrite=overwrite, reporter=reporter
+    )
+    return Converted(output / dataset_name(0), len(scenes), written, settings.poses, examination.checks)
+
+
+@dataclass(frozen=True)
+class _Examination:
+    """Looks at scenes before they are converted."""
+
+    source: Path
+    scenes: Sequence[RecordedScene]
+    captures: Sequence[Capture]
+    """The same scenes as they lie on disk; none if what their numbers mean is not in doubt."""
+    conventions: Conventions
+    resolution: int
+    accept: bool
+    reporter: Reporter
+    checks: dict[str, Check] = field(default_factory=dict)
+    """What was found, by scene."""
+
+    def __call__(self, numbers: Sequence[int]) -> None:
+        """InputError if one is wrong, and that is not accepted."""
+        for number in numbers:
+            scene = self.scenes[number]
+            found = check([scene.read(view) for view in some_views(scene.num_views)], self.resolution)
+            self.checks[scene.name] = found
+            self.reporter.info(f"{scene.name}: {_described(found)}")
+        if not self.captures:
+            return
+        doubtful = [number for number in numbers if self.checks[self.scenes[number].name].is_doubtful]
+        for number in doubtful:
+            self._judge(number)
+            if self.accept:
+                break  # one is told of, as all are likely to be wrong in the same way
+
+    def _judge(self, number: int) -> None:
+        """InputError or a warning if a scene is wrong; a warning if there is too little to tell."""
+        name = self.scenes[number].name
+        found, better = self.checks[name], self._likeliest(number)
+        if better is None and not found.disagrees and found.is_centred:
+            self.reporter.warning(
+                f"{name}: too few pixels are seen by two views to tell whether its conventions are right"
+            )
+            return
+        remedy = better[0].differing(self.conventions) if better else {}
+        words = f"{self.source / name}: {_complaint(found)}"
+        words += f"; {_promise(remedy, better[1])}" if better else "; no usual mistake explains it"
+        if not self.accept:
+            raise InputError(
+                f"{words}; set what is wrong, or accept=True to convert it as it is",
+                argument=next(iter(remedy), "accept"),
+            )
+        self.reporter.warning(words)
+
+    def _likeliest(self, number: int) -> tuple[Conventions, Check] | None:
+        capture, found = self.captures[number], self.checks[self.scenes[number].name]
+        frames = [capture.read(view) for view in some_views(len(capture.chosen))]
+        height, width = frames[0].depth.shape
+        return likeliest(
+            found,
+            lambda other: [frame.view(other) for frame in frames],
+            self.conventions,
+            (width, height),
+            self.resolution,
+        )
+
+
+def _described(found: Check) -> str:
+    depth = f"median depth {found.median_depth:.3g} m"
+    if found.agreement is None:
+        return depth
+    seen = found.agreement
+    return (
+        f"{seen.share:.1%} of the {seen.co_visible:,} pixels that two views see agree within 1%, {seen.rough_share:.1%} "
+        f"within 5% ({seen.pixels:,} were compared); {depth}"
+    )
+
+
+def _complaint(found: Check) -> str:
+    """What is wrong with a scene."""
+    words, seen = [], found.agreement
+    if seen is not None and found.disagrees:
+        words.append(f"its views disagree ({seen.rough_share:.0%} of {seen.co_visible:,} pixels agree within 5%)")
+    elif seen is not None and found.says_little:
+        words.append(f"its views see little of each other ({seen.co_visible:,} of {seen.pixels:,} pixels)")
+    if not found.is_centred:
+        x, y = found.principal_point
+        words.append(f"its principal point lies at {x:.0%} of the width and {y:.0%} of the height")
+    return " and ".join(words)
+
+
+def _promise(remedy: Mapping[str, Any], found: Check) -> str:
+    """What other conventions would bring."""
+    if found.agreement is None:
+        return f"{shown(remedy)} would bring it to the middle"
+    return (
+        f"with {shown(remedy)} {found.agreement.rough_share:.0%} of {found.agreement.co_visible:,} pixels would agree"
+    )
 
 
 def _have_poses(scenes: list[RecordedScene], source: Path) -> bool:

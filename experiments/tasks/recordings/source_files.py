@@ -13,6 +13,7 @@ from PIL import Image
 from subspace.errors import InputError
 
 _Frame = TypeVar("_Frame")
+_Found = TypeVar("_Found")
 
 
 def read_color(path: Path) -> UInt8[np.ndarray, "h w 3"]:
@@ -22,6 +23,15 @@ def read_color(path: Path) -> UInt8[np.ndarray, "h w 3"]:
         InputError: the file is missing or damaged.
     """
     return _read(path, lambda picture: np.asarray(picture.convert("RGB")))
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height of what :func:`read_color` would read, without reading it.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    return _read(path, lambda picture: picture.size)
 
 
 def read_map(path: Path, sixteen_bits: bool = False) -> Integer[np.ndarray, "h w"]:
@@ -56,7 +66,7 @@ def evenly(frames: Sequence[_Frame], count: int, where: Path) -> list[_Frame]:
     return [frames[place] for place in np.linspace(0, len(frames) - 1, count).round().astype(int)]
 
 
-def _read(path: Path, decode: Callable[[Image.Image], np.ndarray]) -> np.ndarray:
+def _read(path: Path, decode: Callable[[Image.Image], _Found]) -> _Found:
     if not path.is_file():
         raise InputError(f"{path} is missing")
     try:

@@ -10,7 +10,7 @@ from experiments.data.dataset import Dataset
 from experiments.data.manifest import RecordedSettings
 from experiments.tasks import Recording, prepare
 from subspace.errors import InputError
-from tests.experiments.tasks.recordings.written import HEIGHT, write_capture
+from tests.experiments.tasks.recordings.written import HEIGHT, camera_to_world, cameras, write_capture
 
 FRAMES = 2
 
@@ -81,8 +81,8 @@ def test_files_that_join_a_scene_change_it(converted):
     assert again(converted)[0] == []  # the scene of before is still there, and right
     for name in "ab":
         (converted / "faces" / name / "poses").mkdir()
-        for path in (converted / "faces" / name / "rgb").iterdir():
-            np.savetxt(converted / "faces" / name / "poses" / f"{path.stem}.txt", np.eye(4))
+        for camera, path in zip(cameras(FRAMES), sorted((converted / "faces" / name / "rgb").iterdir()), strict=True):
+            np.savetxt(converted / "faces" / name / "poses" / f"{path.stem}.txt", camera_to_world(camera))
     written, made = again(converted)
     assert written == ["scene_0000", "scene_0001"] and made.has_poses
     assert Dataset(made.folder).manifest.has_poses

@@ -1,0 +1,230 @@
+"""Captures with a wrong convention: their views disagree, the mistake is named, and its remedy gives the truth."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments.data.dataset import Dataset
+from experiments.data.manifest import RecordedSettings
+from experiments.process.reporting import Reporter
+from experiments.tasks import Recording, prepare
+from experiments.tasks.recordings.conventions import Conventions
+from subspace.errors import InputError
+from tests.experiments.tasks.recordings.written import (
+    HEIGHT,
+    WIDTH,
+    camera_to_world,
+    cameras,
+    centred,
+    distance_to_surface,
+    measure,
+    write_capture,
+)
+
+FRAMES = 4
+FARTHEST = 13.0
+"""Metres that fit into 16 bits of a fifth of a millimetre."""
+TURNED = np.diag([1.0, -1, -1, 1])
+
+
+def homogeneous(camera):
+    return np.vstack([camera_to_world(camera), [0, 0, 0, 1]])
+
+
+def rewrite_depths(scene, stored, suffix=".png"):
+    for camera, path in zip(cameras(FRAMES), sorted((scene / "depth").iterdir()), strict=True):
+        path.unlink()
+        values = stored(measure(*camera)[1])
+        if suffix == ".png":
+            Image.fromarray(np.rint(values).astype(np.uint16)).save(path)
+        else:
+            np.save(path.with_suffix(suffix), values)
+
+
+def rewrite_poses(scene, stored):
+    for camera, path in zip(cameras(FRAMES), sorted((scene / "poses").iterdir()), strict=True):
+        np.savetxt(path, stored(homogeneous(camera)))
+
+
+def rewrite_intrinsics(scene, factor, corner=0.5):
+    path = scene / "intrinsics.json"
+    stored = json.loads(path.read_text())
+    shifted = {name: factor * (stored[name] + 0.5) - corner for name in ("cx", "cy")}
+    if factor == 0:  # normalised
+        shifted = {"cx": (stored["cx"] + 0.5) / WIDTH, "cy": (stored["cy"] + 0.5) / HEIGHT}
+        path.write_text(json.dumps({"fx": stored["fx"] / WIDTH, "fy": stored["fy"] / HEIGHT, **shifted}))
+    else:
+        path.write_text(json.dumps({"fx": factor * stored["fx"], "fy": factor * stored["fy"], **shifted}))
+
+
+def in_fifths(depth):
+    """Of a millimetre; the far end of the floor does not fit into 16 bits."""
+    return np.where(depth < FARTHEST, 5000 * depth, 0)
+
+
+def in_millimetres(pose):
+    return pose * np.array([1, 1, 1, 1000])
+
+
+MISTAKES = {
+    "5000 a metre": (lambda s: rewrite_depths(s, in_fifths), {"depth_scale": 5000.0}),
+    "float millimetres": (lambda s: rewrite_depths(s, lambda d: 1000 * d, ".npy"), {"depth_scale": 1000.0}),
+    "world to camera": (lambda s: rewrite_poses(s, np.linalg.inv), {"pose": "world_to_camera"}),
+    "OpenGL": (lambda s: rewrite_poses(s, lambda pose: pose @ TURNED), {"axes": "opengl"}),
+    "OpenGL's world to camera": (
+        lambda s: rewrite_poses(s, lambda pose: np.linalg.inv(pose @ TURNED)),
+        {"pose": "world_to_camera", "axes": "opengl"},
+    ),
+    "poses in millimetres": (lambda s: rewrite_poses(s, in_millimetres), {"pose_scale": 1000.0}),
+    "twice the size": (lambda s: rewrite_intrinsics(s, 2), {"intrinsics_size": (2 * WIDTH, 2 * HEIGHT)}),
+    "a quarter of the size": (lambda s: rewrite_intrinsics(s, 1 / 4), {"intrinsics_size": (WIDTH // 4, HEIGHT // 4)}),
+    "normalised": (lambda s: rewrite_intrinsics(s, 0), {"intrinsics_size": (1, 1)}),
+    "two mistakes": (
+        lambda s: (rewrite_depths(s, in_fifths), rewrite_poses(s, np.linalg.inv)),
+        {"depth_scale": 5000.0, "pose": "world_to_camera"},
+    ),
+}
+
+
+class Lines(Reporter):
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def info(self, line):
+        self.lines.append(line)
+
+    warning = info
+
+
+def convert(folder, reporter=None, poses=True, **changes):
+    numbers = {"views": FRAMES, "resolution": HEIGHT, **changes}
+    settings = Recording.of("nano", "captures", folder / "faces", "faces", "test", output=folder / "out", **numbers)
+    return prepare(settings, reporter or Lines())
+
+
+def check_truth(made):
+    views = Dataset(made.folder)[0].load()
+    for place, camera in enumerate(cameras(FRAMES)):
+        depth = measure(camera.extrinsics, centred(camera), HEIGHT, HEIGHT)[1]
+        near = depth < FARTHEST
+        np.testing.assert_allclose(views.depths[place][near], depth[near], atol=0.00051)
+        np.testing.assert_allclose(views.intrinsics[place], centred(camera), rtol=1e-5)
+        np.testing.assert_allclose(views.extrinsics[place], camera.extrinsics, atol=1e-5)
+    assert distance_to_surface(views.world_points[views.valid]).max() < 0.002
+
+
+def test_right_captures_agree_and_say_so(tmp_path):
+    for name in "ab":
+        write_capture(tmp_path / "faces" / name, FRAMES)
+    reporter = Lines()
+    made = convert(tmp_path, reporter)
+    check_truth(made)
+    assert list(made.checks) == ["a", "b"]
+    seen = made.checks["a"].agreement
+    assert seen is not None and seen.share > 0.93 and seen.co_visible > 0.1 * seen.pixels
+    assert [line.split(":")[0] for line in reporter.lines] == ["a", "b"]
+    assert convert(tmp_path).checks == {}  # nothing to do
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_wrong_convention_is_refused_and_named_and_its_remedy_gives_the_truth(mistake, tmp_path):
+    spoil, remedy = MISTAKES[mistake]
+    write_capture(tmp_path / "faces" / "scene", FRAMES)
+    spoil(tmp_path / "faces" / "scene")
+    with pytest.raises(InputError) as error:
+        convert(tmp_path)
+    assert error.value.argument == next(iter(remedy)) and "\n" not in str(error.value)
+    for name, value in remedy.items():
+        assert f"{name}={'x'.join(map(str, value)) if isinstance(value, tuple) else value}".removesuffix(".0") in str(
+            error.value
+        )
+    assert not (tmp_path / "out").exists()  # nothing refuses other settings
+    conventions = Conventions(**remedy)
+    made = convert(tmp_path, conventions=conventions)
+    check_truth(made)
+    settings = Dataset(made.folder).manifest.settings
+    assert isinstance(settings, RecordedSettings) and all(
+        getattr(settings, name) == value for name, value in remedy.items()
+    )
+    assert convert(tmp_path, conventions=conventions).written == 0
+    with pytest.raises(InputError, match="was made with"):
+        convert(tmp_path)
+
+
+@pytest.mark.parametrize("mistake", ["5000 a metre", "world to camera", "twice the size"])
+def test_the_shares_of_wrong_conventions_are_low_and_what_is_accepted_is_converted(mistake, tmp_path):
+    write_capture(tmp_path / "faces" / "scene", FRAMES)
+    MISTAKES[mistake][0](tmp_path / "faces" / "scene")
+    reporter = Lines()
+    made = convert(tmp_path, reporter, accept=True)
+    seen = made.checks["scene"].agreement
+    assert made.written == 1 and seen is not None
+    assert seen.co_visible < 0.05 * seen.pixels or seen.share < 0.55
+    assert any(next(iter(MISTAKES[mistake][1])) in line for line in reporter.lines)
+
+
+def test_the_largest_number_of_16_bits_is_no_depth(tmp_path):
+    write_capture(tmp_path / "faces" / "scene", FRAMES)
+    rewrite_depths(tmp_path / "faces" / "scene", lambda d: np.where(d > 0, 1000 * d, 65535))
+    check_truth(convert(tmp_path))
+
+
+def test_without_poses_the_principal_point_tells(tmp_path):
+    write_capture(tmp_path / "faces" / "scene", FRAMES, poses=False)
+    rewrite_intrinsics(tmp_path / "faces" / "scene", 2)
+    with pytest.raises(InputError, match=f"intrinsics_size={2 * WIDTH}x{2 * HEIGHT}") as error:
+        convert(tmp_path)
+    assert error.value.argument == "intrinsics_size"
+    made = convert(tmp_path, conventions=Conventions(intrinsics_size=(2 * WIDTH, 2 * HEIGHT)))
+    np.testing.assert_allclose(Dataset(made.folder)[0].load().intrinsics[0], centred(cameras(FRAMES)[0]), rtol=1e-5)
+
+
+def test_disagreement_that_nothing_explains_is_refused_too(tmp_path):
+    write_capture(tmp_path / "faces" / "scene", FRAMES)
+    poses = [homogeneous(camera) for camera in cameras(FRAMES)]
+    for pose, path in zip(poses[::-1], sorted((tmp_path / "faces" / "scene" / "poses").iterdir()), strict=True):
+        np.savetxt(path, pose)  # those of other frames
+    with pytest.raises(InputError, match="no usual mistake explains it") as error:
+        convert(tmp_path)
+    assert error.value.argument == "accept"
+
+
+def test_views_that_see_nothing_in_common_are_converted_with_a_warning(tmp_path):
+    write_capture(tmp_path / "faces" / "scene", 2)
+    (tmp_path / "faces" / "scene" / "poses" / "frame_001.txt").write_text("1 0 0 50 0 1 0 50 0 0 1 50")
+    reporter = Lines()
+    assert convert(tmp_path, reporter, views=2).written == 1
+    assert any("too few pixels" in line for line in reporter.lines)
+
+
+def test_a_recording_that_was_never_finished_refuses_no_other_settings(tmp_path):
+    for name in "ab":
+        write_capture(tmp_path / "faces" / name, FRAMES)
+    picture = tmp_path / "faces" / "b" / "rgb" / "frame_001.png"
+    content = picture.read_bytes()
+    picture.write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=r"b/rgb/frame_001\.png"):
+        convert(tmp_path)
+    assert (tmp_path / "out" / "test" / "dataset_00" / "scene_0000").is_dir()
+    picture.write_bytes(content)
+    assert convert(tmp_path, resolution=24).written == 2
+    with pytest.raises(InputError, match="was made with resolution=24"):
+        convert(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "argument"),
+    [
+        ({"depth_scale": 0.0}, "depth_scale"),
+        ({"depth_scale": float("nan")}, "depth_scale"),
+        ({"pose_scale": -1.0}, "pose_scale"),
+        ({"intrinsics_size": (0, 4)}, "intrinsics_size"),
+    ],
+)
+def test_numbers_that_mean_nothing(fields, argument):
+    with pytest.raises(InputError) as error:
+        Conventions(**fields)
+    assert error.value.argument == argument
