@@ -13,7 +13,7 @@ from absl import flags
 from experiments.__main__ import COMMANDS
 
 ROOT = Path(__file__).parents[3]
-NO_PATHS = {"dtype", "log", "matrices", "plain", "seeds", "views"}
+NO_PATHS = {"dtype", "intrinsics_size", "log", "matrices", "plain", "seeds", "views"}
 """Flags of text that are no paths."""
 TYPES_WITHOUT_PATHS = (flags.EnumParser, flags.IntegerParser, flags.FloatParser, flags.BooleanParser)
 
