@@ -43,8 +43,8 @@ def upright_images(photos: Sequence[Photo]) -> list[UprightImage]:
     """An image for each photo.
 
     Photos keep their names, if all of these are plain: letters from A to Z, digits, ``-`` and ``_``, and no folders. Other
-    ones are numbered, ``0001.jpg`` for the first. A photo that is stored upright, as JPEG or PNG, is copied; others are
-    written anew.
+    ones are numbered, ``0001.jpg`` for the first. A photo that is stored upright, as JPEG or PNG in RGB, is copied; others are
+    written anew, as JPEG or PNG in colour.
     """
     plain = all(_PLAIN.fullmatch(photo.stem) for photo in photos)
     digits = max(4, len(str(len(photos))))
@@ -95,6 +95,8 @@ def _kind(photo: Photo) -> tuple[str, bool]:
     """The format of a photo's image, and whether the photo's file has it already."""
     with Image.open(photo.path) as image:
         lossy = image.format in _LOSSY and not image.has_transparency_data
-        common = image.mode in ("L", "RGB") or (image.mode == "RGBA" and image.format == "PNG")
+        common = image.mode == "RGB" or (
+            image.mode == "RGBA" and image.format == "PNG"
+        )  # some readers want three channels
         as_stored = photo.orientation == UPRIGHT and common and image.format in ("JPEG", "MPO", "PNG")
     return "JPEG" if lossy else "PNG", as_stored

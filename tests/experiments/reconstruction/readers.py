@@ -39,7 +39,7 @@ def graphdeco(folder: Path) -> Scene:
         kind, width, height, parameters = cameras[camera]
         assert kind in ("SIMPLE_PINHOLE", "PINHOLE"), f"{kind} is not handled"
         path = folder / "images" / Path(name).name
-        assert Image.open(path).size == (width, height)
+        check_picture(path, width, height)
         shorts.add(path.name.split(".")[0])
         K = matrix(kind, parameters)
         np.testing.assert_allclose(K[:2, 2], [width / 2, height / 2], atol=1e-6)
@@ -60,7 +60,8 @@ def gsplat(folder: Path) -> Scene:
     for name, camera, pose in sorted(images, key=lambda image: image[0]):
         kind, width, height, parameters = cameras[camera]
         path = folder / "images" / matched[name]
-        assert Image.open(path).size == (width, height) and path.name == name
+        check_picture(path, width, height)
+        assert path.name == name
         assert kind != "SIMPLE_RADIAL" or parameters[3] == 0
         views.append(View(path, pose, matrix(kind, parameters)))
     return Scene(views, positions, colours)
@@ -73,13 +74,19 @@ def nerfstudio(folder: Path) -> Scene:
     views = []
     for name, camera, pose in images:
         kind, width, height, parameters = cameras[camera]
-        assert Image.open(folder / "images" / name).size == (width, height)
+        check_picture(folder / "images" / name, width, height)
         views.append(View(folder / "images" / name, pose, matrix(kind, parameters)))
     assert len(positions)
     return Scene(views, positions, colours)
 
 
 READERS = (graphdeco, gsplat, nerfstudio)
+
+
+def check_picture(path, width, height):
+    """Three or four channels, as the readers slice them, of the camera's size without a turn."""
+    with Image.open(path) as image:
+        assert image.size == (width, height) and image.mode in ("RGB", "RGBA")
 
 
 def matrix(kind, parameters):
