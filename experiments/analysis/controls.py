@@ -18,7 +18,7 @@ import numpy as np
 from experiments.analysis.angles import Angles
 from experiments.analysis.conditions import Condition, Controls, condition_of
 from experiments.analysis.matrices import Matrix, MatrixRow, over_matrices
-from experiments.analysis.overlap import SIDES, overlaps_of_pairs
+from experiments.analysis.overlap import SIDES, excess, overlaps_of_pairs
 from experiments.analysis.specificity import captured_shares, energy
 from experiments.mining.folder import Inputs, MinedAttribute
 from subspace import spectral_pattern
@@ -224,6 +224,7 @@ def overlap_rows(numbers: ControlNumbers) -> list[OverlapRow]:
                 chance = float(numbers.chance[side][i])
                 for j, (first, second) in enumerate(found.pairs):
                     main, control = float(found.main[side][i, j]), float(found.controls[side][i, j])
+                    above_chance = float(excess(main, chance))
                     rows.append(
                         OverlapRow(
                             path=matrix.path,
@@ -235,7 +236,7 @@ def overlap_rows(numbers: ControlNumbers) -> list[OverlapRow]:
                             overlap=main,
                             control_overlap=control,
                             chance=chance,
-                            remains=(control - chance) / (main - chance) if main > chance else None,
+                            remains=(control - chance) / above_chance if above_chance > 0 else None,
                         )
                     )
     return rows
@@ -312,7 +313,7 @@ def overlap_summary(numbers: ControlNumbers) -> list[OverlapSummary]:
     for condition, found in numbers.overlaps.items():
         for side in SIDES:
             chance = numbers.chance[side][:, None]
-            excess, remaining = (float(np.sum(each[side] - chance)) for each in (found.main, found.controls))
+            beyond, remaining = (float(np.sum(excess(each[side], chance))) for each in (found.main, found.controls))
             rows.append(
                 OverlapSummary(
                     condition=condition,
@@ -320,7 +321,7 @@ def overlap_summary(numbers: ControlNumbers) -> list[OverlapSummary]:
                     pairs=len(found.pairs),
                     times_chance=float(np.median(found.main[side] / chance)),
                     control_times_chance=float(np.median(found.controls[side] / chance)),
-                    remains=remaining / excess if excess > 0 else None,
+                    remains=remaining / beyond if beyond > 0 else None,
                 )
             )
     return rows

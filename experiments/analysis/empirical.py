@@ -19,7 +19,7 @@ import numpy as np
 
 from experiments.analysis.angles import Angles
 from experiments.analysis.matrices import Matrix, MatrixRow
-from experiments.analysis.overlap import SIDES, overlaps_of_pairs
+from experiments.analysis.overlap import SIDES, excess, overlaps_of_pairs
 from experiments.analysis.resampling import adapter_counts, deal, halves, mine_members, room
 from experiments.mining.folder import Inputs
 from experiments.process.reporting import SILENT, Reporter
@@ -246,10 +246,10 @@ def comparison_summary(resampled: Resampled) -> list[ComparisonSummary]:
                 same=float(np.median(same.mean(axis=0))),
                 different=float(np.median(different.mean(axis=0))),
                 half_chance=float(np.median(found.half_chance)),
-                same_above_different=float(np.mean((same > different).all(axis=0))),
+                same_above_different=float(np.mean((excess(same, different) > 0).all(axis=0))),
                 actual=float(np.median(actual)),
                 shuffled=None if shuffled is None else float(np.median(shuffled)),
-                below_shuffled=None if shuffled is None else float(np.mean(actual < shuffled)),
+                below_shuffled=None if shuffled is None else float(np.mean(excess(actual, shuffled) < 0)),
                 chance=float(np.median(found.chance)),
             )
         )

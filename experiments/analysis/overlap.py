@@ -65,6 +65,12 @@ def overlap_of(eigenvalues: np.ndarray) -> np.ndarray:
     return np.mean((np.asarray(eigenvalues, np.float64) - 1) ** 2, axis=-1)
 
 
+def excess(overlap: np.ndarray | float, other: np.ndarray | float) -> np.ndarray:
+    """``overlap`` − ``other``, and exactly 0 where rounding alone tells them apart: a tie is neither more nor less."""
+    difference = np.asarray(overlap) - other
+    return np.where(np.abs(difference) < _ROUNDING, 0, difference)
+
+
 def overlaps_of_pairs(subspaces: Sequence[Mapping[str, LowRank]]) -> dict[Side, np.ndarray]:
     """side → (matrices, pairs): overlaps of all pairs, as :func:`eigenvalues_of_pairs` takes and orders them."""
     return {

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiments.analysis.matrices import Matrix, MatrixRow, matrices_of, over_matrices
+from experiments.analysis.overlap import excess
 from experiments.analysis.resampling import Member, adapter_counts, mine_members, room
 from experiments.mining.folder import Inputs
 from experiments.mining.summary import by_group
@@ -140,7 +141,9 @@ def _over(found: Specificity, members: np.ndarray) -> Shares:
         mean.append(shares.mean(axis=0))
         spread.append(shares.std(axis=0))
         chance.append(np.einsum("km,mc->c", weights, found.chance[members]) / len(weights))
-        largest.append(int((shares[:, :, Inside.BOTH].argmax(axis=1) == own).sum()))
+        inside = shares[:, :, Inside.BOTH]
+        others = np.delete(inside, own, axis=1).max(axis=1)
+        largest.append(int((excess(inside[:, own], others) > 0).sum()))
     count = np.array([len(found.energies[name]) for name in found.names])
     return Shares(np.stack(mean), np.stack(spread), np.stack(chance), np.array(largest), count)
 

@@ -94,6 +94,19 @@ def test_overlap_on_the_input_side_does_not_survive(numbers):
     assert rows[i].remains == pytest.approx(expected)
 
 
+def test_where_every_subspace_is_the_whole_space_there_is_nothing_to_remain(numbers):
+    found = numbers.overlaps[INDEPENDENT]
+    whole = replace(
+        numbers,
+        chance={side: np.ones(5) for side in numbers.chance},
+        overlaps={
+            INDEPENDENT: replace(found, main={side: np.ones((5, 1)) + 1e-7 for side in found.main}),
+        },
+    )
+    assert [row.remains for row in overlap_summary(whole)] == [None, None]
+    assert {row.remains for row in overlap_rows(whole)} == {None}
+
+
 def test_drops_are_those_of_the_pattern(folders):
     mined = read_folder(folders["geometry_independent"])
     found = drops_at_rank(mined)

@@ -1,5 +1,7 @@
 """Halves, shuffled labels and held-out adapters, on adapters whose common part is planted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -98,6 +100,23 @@ def test_summary_and_rows_of_the_comparison(compared):
     )
 
 
+@pytest.mark.parametrize("rounding", [1e-7, -1e-7])
+def test_a_tie_is_neither_more_nor_less(compared, rounding):
+    """With two outputs every subspace is the whole plane: all overlaps are 1, and rounding must not choose."""
+    found = compared["own"]
+    ones = {
+        name: np.ones_like(getattr(found.sides["output"], name)) for name in ("same", "different", "shuffled", "actual")
+    }
+    tied = replace(
+        found.sides["output"], **{**ones, "same": ones["same"] + rounding, "actual": ones["actual"] - rounding}
+    )
+    row = comparison_summary(replace(found, sides={"output": tied}))[0]
+    assert (row.same_above_different, row.below_shuffled) == (0, 0)
+    less = replace(tied, different=ones["different"] - 0.01, actual=ones["actual"] - 0.01)
+    row = comparison_summary(replace(found, sides={"output": less}))[0]
+    assert (row.same_above_different, row.below_shuffled) == (1, 1)
+
+
 def test_a_seed_repeats_itself(inputs, compared):
     again = compare_empirically(inputs["own"], measure_angles(inputs["own"], 0), seed=1)
     np.testing.assert_array_equal(again.sides["output"].same, compared["own"].sides["output"].same)
@@ -161,6 +180,15 @@ def test_held_out_adapters_lie_in_their_own_subspace(specific):
         assert none.mean[i, i, 0] < 0.05
     np.testing.assert_array_equal(own.own_largest, K)
     assert none.own_largest.sum() < 3 * K
+
+
+@pytest.mark.parametrize("rounding", [1e-8, -1e-8])
+def test_an_adapter_that_lies_everywhere_lies_most_in_none(specific, rounding):
+    found = specific["own"]
+    everywhere = {name: np.ones_like(shares) for name, shares in found.shares.items()}
+    for number, name in enumerate(NAMES):
+        everywhere[name][:, :, number] += rounding
+    np.testing.assert_array_equal(whole_shares(replace(found, shares=everywhere)).own_largest, 0)
 
 
 def test_an_adapter_has_no_say_in_what_it_is_measured_by(specific, inputs):
