@@ -9,6 +9,7 @@ A run is described (:class:`AdapterRun`), done (:func:`run`) and read back (:fun
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, get_args
@@ -36,7 +37,7 @@ from experiments.training.losses import Objective
 from experiments.training.optimizer import OptimizerSettings, make_optimizer
 from experiments.training.sampling import BatchSampler, Encode, view_counts
 from experiments.training.sharding import Placement, make_mesh
-from experiments.training.step import AdaptedBase, adapter_loss, start, training_step
+from experiments.training.step import AdaptedBase, Step, TrainingState, adapter_loss, start, training_step
 from subspace.errors import InputError
 from vggt_jax.adaptable import adaptable
 from vggt_jax.adapters import Adapter, BaseModel, LoRA, initialize, load_adapter, save_adapter
@@ -109,8 +110,7 @@ class AdapterRun:
     @property
     def maker(self) -> LoRA:
         """What makes updates of the base model's matrices from the numbers that are trained."""
-        training = self.recipe.training
-        return LoRA(adaptable(abstract_model(self.base.config)), training.rank, training.alpha)
+        return _maker(self.base, self.recipe)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -149,7 +149,53 @@ class Adapters:
     """What training was towards; ``before`` and ``after`` are of true pairs in any case."""
 
 
-def run(job: AdapterRun, folder: Path, store: Path, reporter: Reporter = SILENT) -> None:
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What a run has before it sees a picture."""
+
+    frozen: AdaptedBase
+    """The base model, and what makes updates of it."""
+    first: TrainingState
+    """The state before the first step."""
+    placement: Placement
+    """Where the arrays live."""
+    step: Step
+    """The training step."""
+    compiled: Step
+    """The same as a program; it is compiled when it is called, or before by :func:`compile_for`."""
+    held_out: HeldOutLoss
+    """The loss on held-out scenes."""
+
+
+def prepare(base: Base, recipe: Recipe, settings: AttributeSettings, k: int) -> Prepared:
+    """The start of k adapters and their programs, which are not compiled yet.
+
+    Args:
+        base: the model that is adapted.
+        recipe: how they are trained.
+        settings: what is rendered.
+        k: number of adapters.
+    """
+    loss = adapter_loss(base.graphdef, recipe.objective)
+    optimizer = make_optimizer(recipe.optimizer)
+    maker = _maker(base, recipe)
+    frozen = AdaptedBase(base.parameters, maker)
+    draw = first_draw(recipe.seed, recipe.init, settings, recipe.targets)
+    first = jax.jit(lambda key: start(initialize(maker, key, k, recipe.init), optimizer))(draw)
+    placement, step = Placement(make_mesh()), training_step(loss, optimizer)
+    return Prepared(frozen, first, placement, step, placement.compile(step, first), HeldOutLoss(loss, frozen))
+
+
+def compile_for(prepared: Prepared, training: Iterable[TrainingBatch], held_out: TrainingBatch) -> None:
+    """Compile the programs for batches of these shapes, whatever is in them."""
+    prepared.held_out.prepare(prepared.first, held_out)
+    for batch in training:
+        prepared.placement.prepare(prepared.compiled, prepared.first, prepared.frozen, batch)
+
+
+def run(
+    job: AdapterRun, folder: Path, store: Path, reporter: Reporter = SILENT, prepared: Prepared | None = None
+) -> None:
     """Train the adapters, or go on where an earlier run in ``folder`` stopped.
 
     Args:
@@ -157,6 +203,7 @@ def run(job: AdapterRun, folder: Path, store: Path, reporter: Reporter = SILENT)
         folder: gets the adapters and everything that :func:`experiments.training.loop.train` writes.
         store: folder that commands share; keeps the frozen encoder's tokens, if the recipe wants them.
         reporter: is told of progress.
+        prepared: what :func:`prepare` makes of the same base, recipe and number of adapters, if that was done before.
 
     Raises:
         InputError: training diverged, or ``folder`` holds another run.
@@ -165,27 +212,23 @@ def run(job: AdapterRun, folder: Path, store: Path, reporter: Reporter = SILENT)
     recipe, base = job.recipe, job.base
     cached = recipe.training.cache_tokens
     encode = token_cache(store, base.graphdef, base.config, base.parameters) if cached else None
-    frozen = AdaptedBase(base.parameters, job.maker)
-    loss = adapter_loss(base.graphdef, recipe.objective)
-    held_out = HeldOutLoss(loss, frozen, held_out_batches(job, encode))
-    optimizer = make_optimizer(recipe.optimizer)
-    draw = first_draw(recipe.seed, recipe.init, job.data.settings, recipe.targets)
-    first = jax.jit(lambda key: start(initialize(job.maker, key, len(job.names), recipe.init), optimizer))(draw)
-    placement = Placement(make_mesh())
-    before = held_out(first)
+    own = prepared or prepare(base, recipe, job.data.settings, len(job.names))
+    scenes = held_out_batches(job, encode)
+    before = own.held_out(own.first, scenes)
     last = train(
-        training_step(loss, optimizer),
-        first,
-        frozen,
-        training_batches(job, placement.mesh.shape["data"], encode),
-        placement,
+        own.step,
+        own.first,
+        own.frozen,
+        training_batches(job, own.placement.mesh.shape["data"], encode),
+        own.placement,
         recipe.loop,
         folder,
         job.identity,
-        validate=lambda state: {name: value.mean(axis=1) for name, value in held_out(state).items()},
+        compiled=own.compiled,
+        validate=lambda state: {name: value.mean(axis=1) for name, value in own.held_out(state, scenes).items()},
         reporter=reporter,
     )
-    after = held_out(last)
+    after = own.held_out(last, scenes)
     _save_adapters(job, folder, last.params)
     losses = {
         when: {name: value.tolist() for name, value in values.items()}
@@ -266,6 +309,10 @@ def first_draw(seed: int, init: Init, settings: AttributeSettings, targets: Targ
     for place in places:
         key = jax.random.fold_in(key, place)
     return key
+
+
+def _maker(base: Base, recipe: Recipe) -> LoRA:
+    return LoRA(adaptable(abstract_model(base.config)), recipe.training.rank, recipe.training.alpha)
 
 
 def _save_adapters(job: AdapterRun, folder: Path, params: Any) -> None:

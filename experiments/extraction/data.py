@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,14 +36,16 @@ class Data:
         return self.folder / dataset_name(dataset) / "contact_sheet.png"
 
 
-def make_data(settings: Settings, reporter: Reporter = SILENT) -> Data:
+def make_data(settings: Settings, reporter: Reporter = SILENT, meanwhile: Callable[[], object] = lambda: None) -> Data:
     """Render what is missing of the k data sets, and open them.
+
+    ``meanwhile`` is called as in :func:`experiments.rendering.generate`.
 
     The last ``settings.training.held_out`` scenes of each are held out. Raises what
     :func:`experiments.rendering.generate` raises, and InputError if so many scenes failed that a data set is too small.
     """
     rendering = rendering_of(settings)
-    made = generate(rendering, reporter)
+    made = generate(rendering, reporter, meanwhile)
     sets = {number: Dataset(folder) for number, folder in enumerate(made.datasets)}
     held_out = settings.training.held_out
     for dataset in sets.values():

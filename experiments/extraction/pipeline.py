@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from experiments.extraction.imported import import_adapters
 from experiments.extraction.results import OUTPUTS, identity_of_imported, identity_of_trained, write_results
+from experiments.extraction.schedule import MINING, expected_seconds, schedule
 from experiments.extraction.settings import Settings
 from experiments.extraction.source import Source, train_adapters
 from experiments.mining.mine import mine, stack_adapters
@@ -20,7 +21,9 @@ from experiments.mining.origin import Origin
 from experiments.mining.subspace_file import load_subspace
 from experiments.mining.summary import MatrixSummary, rows
 from experiments.models import load_base
+from experiments.process.compilation_cache import count_programs
 from experiments.process.reporting import SILENT, Reporter
+from experiments.process.stages import StageTime
 from experiments.storage.identity import identity
 from experiments.storage.results import ResultsFolder, check_output
 from subspace import SharedSubspace
@@ -52,6 +55,8 @@ class Extracted:
     """Folder of the trained adapters, below the store; None for imported ones."""
     seconds: float
     """Duration of this call."""
+    stages: list[StageTime]
+    """What each stage of this call took; of those whose results were found there is none."""
 
 
 def extract(settings: Settings, reporter: Reporter = SILENT) -> Extracted:
@@ -70,6 +75,8 @@ def extract(settings: Settings, reporter: Reporter = SILENT) -> Extracted:
     """
     start = time.perf_counter()
     check_output(settings, {} if settings.adapters else identity(settings), OUTPUTS)
+    count_programs()
+    reporter = reporter.planned(schedule(settings))
     content, find_adapters = _prepare(settings, reporter)
     results = _results(settings, content)
     results.check()
@@ -77,11 +84,12 @@ def extract(settings: Settings, reporter: Reporter = SILENT) -> Extracted:
     stacks = stack_adapters(source.deltas)
     matrices = sum(stack.A[0, ..., 0, 0].size for stack in stacks.values())
     reporter.info(f"mining {matrices} matrices of {len(source.deltas)} adapters")
-    mined = mine(stacks, settings.dim, exponent=settings.exponent)
-    found = rows(mined)
+    with reporter.stage(MINING):
+        mined = mine(stacks, settings.dim, exponent=settings.exponent)
+        found = rows(mined)
     origin = _origin(settings, source)
     with results.new() as new:
-        write_results(new, settings, source, mined, found, origin, time.perf_counter() - start)
+        write_results(new, settings, source, mined, found, origin, time.perf_counter() - start, reporter)
     return Extracted(
         folder=results.path,
         origin=origin,
@@ -92,6 +100,7 @@ def extract(settings: Settings, reporter: Reporter = SILENT) -> Extracted:
         data=None if source.data is None else source.data.folder,
         adapters=None if source.trained is None else source.trained.folder,
         seconds=time.perf_counter() - start,
+        stages=reporter.times,
     )
 
 
@@ -105,22 +114,26 @@ def extract_missing(wanted: Sequence[Settings], reporter: Reporter = SILENT) -> 
     Returns:
         The folders of results, in the same order; raises as :func:`extract`.
     """
-    folders = []
     fingerprints: dict[tuple[str, int], str] = {}
-    for number, settings in enumerate(wanted, start=1):
+    found = []
+    for settings in wanted:
         weights = _weights(settings)
         if (weights, settings.resolution) not in fingerprints:
             base = load_base(weights, settings.resolution, settings.training)
             fingerprints[weights, settings.resolution] = base.identity.fingerprint
         content = identity_of_trained(settings, fingerprints[weights, settings.resolution])
-        results = _results(settings, content)
+        found.append(_results(settings, content))
+    later = [
+        expected_seconds(settings) for settings, results in zip(wanted, found, strict=True) if not results.complete
+    ]
+    for number, (settings, results) in enumerate(zip(wanted, found, strict=True), start=1):
         if results.complete:
             reporter.info(f"{number} of {len(wanted)}: found in {results.path}")
         else:
             reporter.info(f"{number} of {len(wanted)}: extracting {results.path}")
-            extract(settings, reporter)
-        folders.append(results.path)
-    return folders
+            later.pop(0)
+            extract(settings, reporter.before(sum(later)))
+    return [results.path for results in found]
 
 
 def _prepare(settings: Settings, reporter: Reporter) -> tuple[dict[str, Any], Callable[[], Source]]:

@@ -11,6 +11,7 @@ from typing import Any
 from experiments.extraction.adapters import METRICS, Recipe
 from experiments.extraction.imported import hashes_of
 from experiments.extraction.report import facts, sections, title, training_verdict
+from experiments.extraction.schedule import REPORT as REPORT_STAGE
 from experiments.extraction.settings import Settings
 from experiments.extraction.source import Source
 from experiments.mining.folder import ADAPTERS, SUBSPACE, SUMMARY, write_folder
@@ -18,12 +19,15 @@ from experiments.mining.mine import Mined
 from experiments.mining.origin import Origin
 from experiments.mining.report import compose, draw_figures, verdict
 from experiments.mining.summary import MatrixSummary
+from experiments.process.reporting import SILENT, Reporter
 from experiments.reports.drawings import save_drawings
 from experiments.reports.page import plot
 from experiments.storage.identity import identity
 from vggt_jax import VGGTConfig
 
 REPORT = "report.html"
+STAGES = "stages"
+"""The entry of the summary with the fields of :class:`experiments.process.stages.StageTime` of every stage."""
 OUTPUTS = frozenset({SUBSPACE, ADAPTERS, METRICS, SUMMARY, "figures", REPORT})
 """What the folder may hold."""
 _VERSION = 1
@@ -72,6 +76,7 @@ def write_results(
     matrices: Sequence[MatrixSummary],
     origin: Origin,
     seconds: float,
+    reporter: Reporter = SILENT,
 ) -> None:
     """Fill the folder of results.
 
@@ -83,6 +88,7 @@ def write_results(
         matrices: what was found as a row for each matrix (:func:`experiments.mining.summary.rows`).
         origin: the subspace file's header.
         seconds: how long it took up to here.
+        reporter: has the stages' times.
 
     Raises OSError if something cannot be written.
     """
@@ -92,10 +98,12 @@ def write_results(
     about: dict[str, Any] = {"settings": identity(settings), "facts": shown_facts, "verdict": verdict(matrices)}
     if source.trained is not None:
         about["learned"] = training_verdict(source.trained)
+    with reporter.stage(REPORT_STAGE):
+        (folder / "figures").mkdir()
+        figures = draw_figures(list(source.deltas), mined, matrices)
+        svgs = save_drawings(folder / "figures", {name: drawing for name, (drawing, _) in figures.items()})
+        shown = {name: plot(svgs[name], caption) for name, (_, caption) in figures.items()}
+        html = compose(title(settings, origin), matrices, shown, sections(source), shown_facts)
+        (folder / REPORT).write_text(html, encoding="utf-8")
+    about[STAGES] = [asdict(stage) for stage in reporter.times]
     write_folder(folder, mined.subspaces, origin, [asdict(row) for row in matrices], source.files, about)
-    (folder / "figures").mkdir()
-    figures = draw_figures(list(source.deltas), mined, matrices)
-    svgs = save_drawings(folder / "figures", {name: drawing for name, (drawing, _) in figures.items()})
-    shown = {name: plot(svgs[name], caption) for name, (_, caption) in figures.items()}
-    html = compose(title(settings, origin), matrices, shown, sections(source), shown_facts)
-    (folder / REPORT).write_text(html, encoding="utf-8")

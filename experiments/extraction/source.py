@@ -8,6 +8,8 @@ from pathlib import Path
 
 from experiments.extraction.adapters import METRICS, AdapterRun, Adapters, Recipe, is_done, load, run
 from experiments.extraction.data import Data, make_data
+from experiments.extraction.preparation import Preparation
+from experiments.extraction.schedule import COMPILING, RENDERING, TRAINING
 from experiments.extraction.settings import Settings
 from experiments.models import Base
 from experiments.process.reporting import SILENT, Reporter
@@ -51,15 +53,20 @@ def train_adapters(settings: Settings, base: Base, reporter: Reporter = SILENT) 
         OSError: something that cannot be read or written.
     """
     reporter.info(f"data: {settings.k} data sets in which the {settings.attribute} varies")
-    data = make_data(settings, reporter)
+    preparation = Preparation(settings, base)
+    with reporter.stage(RENDERING):
+        data = make_data(settings, reporter, preparation.begin)
     job = AdapterRun(base, data, Recipe.of(settings))
     folder = job.folder(settings.store)
     if is_done(folder):
         reporter.info(f"{len(job.names)} trained adapters found in {folder}")
     else:
         steps, images = settings.training.steps, settings.training.images
+        with reporter.stage(COMPILING):
+            prepared = preparation.result()
         reporter.info(f"training {len(job.names)} adapters at once, {steps} steps of {images} images each")
-        run(job, folder, settings.store, reporter)
+        with reporter.stage(TRAINING):
+            run(job, folder, settings.store, reporter, prepared)
     trained = load(folder, base.identity)
     return Source(
         deltas={name: low_rank_only(adapter.deltas, name) for name, adapter in trained.adapters.items()},

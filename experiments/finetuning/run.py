@@ -168,8 +168,8 @@ class _HeldOut:
     """State of training → loss and terms on each validation scene, (scenes,); nothing without any."""
 
     def __init__(self, trainable: Trainable, data: TuningData, views: int, encode: Encode | None):
-        batches = [evenly_spaced([scene], min(views, scene.num_views), encode) for scene in data.validation]
-        self._loss = HeldOutLoss(trainable.measured, trainable.frozen, batches) if batches else None
+        self._batches = [evenly_spaced([scene], min(views, scene.num_views), encode) for scene in data.validation]
+        self._loss = HeldOutLoss(trainable.measured, trainable.frozen)
 
     def __call__(self, state: Any) -> dict[str, np.ndarray]:
-        return {} if self._loss is None else {name: values[0] for name, values in self._loss(state).items()}
+        return {name: values[0] for name, values in self._loss(state, self._batches).items()} if self._batches else {}

@@ -3,10 +3,46 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 """Where JAX keeps them if the environment says so."""
+
+
+@dataclass
+class Programs:
+    """Programs that JAX has needed so far."""
+
+    compiled: int = 0
+    """Number of those that were compiled."""
+    found: int = 0
+    """Number of those that were found in the cache."""
+
+
+PROGRAMS = Programs()
+"""Those of this process since :func:`count_programs`."""
+_COUNTING: list[bool] = []
+
+
+def count_programs() -> None:
+    """From now on count in :data:`PROGRAMS`; to be called any number of times."""
+    if _COUNTING:
+        return
+    _COUNTING.append(True)
+    from jax import monitoring
+
+    def finished(event: str, _: float, **__: str | int) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":  # looking in the cache counts as compiling
+            PROGRAMS.compiled += 1
+
+    def happened(event: str, **_: str | int) -> None:
+        if event == "/jax/compilation_cache/cache_hits":
+            PROGRAMS.found += 1
+            PROGRAMS.compiled -= 1
+
+    monitoring.register_event_duration_secs_listener(finished)
+    monitoring.register_event_listener(happened)
 
 
 def keep_compiled() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,7 +121,9 @@ class Generated:
     """Duration of this call."""
 
 
-def generate(settings: Settings, reporter: Reporter = SILENT) -> Generated:
+def generate(
+    settings: Settings, reporter: Reporter = SILENT, meanwhile: Callable[[], object] = lambda: None
+) -> Generated:
     """Make data sets, or what is missing of them.
 
     A run that was interrupted goes on where it stopped. Where the user's textures have changed, the scenes that show them are
@@ -130,6 +133,8 @@ def generate(settings: Settings, reporter: Reporter = SILENT) -> Generated:
     Args:
         settings: what is rendered, and where.
         reporter: is told of scenes that fail and of progress.
+        meanwhile: begins what can be done beside: called once or twice where there is something to render and Blender, or
+            what makes its environment, was found.
 
     Raises:
         InputError: textures that cannot be used, a folder with something else, or a data set of which no scene can be
@@ -166,7 +171,9 @@ def generate(settings: Settings, reporter: Reporter = SILENT) -> Generated:
 
     def executor() -> LocalPool:
         workers = len(available_cores()) if settings.workers is None else settings.workers
-        return LocalPool(worker_command(settings.blender, reporter), workers)
+        command = worker_command(settings.blender, reporter, meanwhile)
+        meanwhile()
+        return LocalPool(command, workers)
 
     assets = None
     if settings.textures is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from experiments.process.reporting import SILENT, Reporter
@@ -14,19 +15,22 @@ WORKER = Path(__file__).with_name("blender") / "worker.py"
 _VERSION_SECONDS = 60
 
 
-def worker_command(blender: str | None, reporter: Reporter = SILENT) -> list[str]:
+def worker_command(
+    blender: str | None, reporter: Reporter = SILENT, meanwhile: Callable[[], object] = lambda: None
+) -> list[str]:
     """The command that starts a worker.
 
     Args:
         blender: an installed Blender, or a Python that has bpy: a path or a name on PATH. By default uv makes the
             environment that the worker's script asks for, the first time from the package index (about 0.4 GB).
-        reporter: is told before something is downloaded.
+        reporter: is told before something is downloaded; on a terminal uv's own bars follow.
+        meanwhile: is called before something is downloaded, to begin other work.
 
     Raises:
         InputError: ``blender`` is neither or cannot be run, or uv is missing or cannot make the environment.
     """
     if blender is None:
-        return [_uv_python(reporter), str(WORKER)]
+        return [_uv_python(reporter, meanwhile), str(WORKER)]
     program = shutil.which(blender)
     if program is None:
         raise InputError(f"blender={blender} is no program that can be run", argument="blender")
@@ -44,7 +48,7 @@ def worker_command(blender: str | None, reporter: Reporter = SILENT) -> list[str
     )
 
 
-def _uv_python(reporter: Reporter) -> str:
+def _uv_python(reporter: Reporter, meanwhile: Callable[[], object]) -> str:
     """The Python of the worker's environment. Not ``uv run``, which would stand between us and the worker."""
     try:
         from uv import find_uv_bin
@@ -59,13 +63,13 @@ def _uv_python(reporter: Reporter) -> str:
     python = _find_python(uv)
     if python is None:
         reporter.info("making Blender's environment with uv, once: about 0.4 GB to download …")
-        synced = _uv(uv, "sync", "--script", str(WORKER))
+        meanwhile()
+        command, seen = [uv, "sync", "--script", str(WORKER)], reporter.on_terminal
+        synced = subprocess.run(command, stdout=subprocess.DEVNULL) if seen else _uv(*command)
         python = _find_python(uv)
         if synced.returncode or python is None:
-            raise InputError(
-                f"uv cannot make Blender's environment: {_last_line(synced.stderr)}; or name a Blender",
-                argument="blender",
-            )
+            reason = "as it says above" if seen else _last_line(synced.stderr)
+            raise InputError(f"uv cannot make Blender's environment: {reason}; or name a Blender", argument="blender")
     return python
 
 
@@ -82,8 +86,8 @@ def _find_python(uv: str) -> str | None:
     return python if bpy.stdout.decode().strip() == required[1] else None
 
 
-def _uv(uv: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([uv, *arguments], capture_output=True, text=True)
+def _uv(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def _last_line(text: str) -> str:

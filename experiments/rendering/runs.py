@@ -11,7 +11,7 @@ import msgspec
 from tqdm import tqdm
 
 from experiments.data.inputs import Assets, InputFile, Inputs, Sources, write_inputs
-from experiments.data.manifest import AnySettings, FailedScene, scene_name
+from experiments.data.manifest import CONTACT_SHEET, AnySettings, FailedScene, scene_name
 from experiments.data.production import (
     Production,
     begin,
@@ -155,6 +155,8 @@ class _Rendering:
     bar: tqdm
     inputs: dict[_Place, _Inputs] = field(default_factory=dict)
     """What scenes are made from, read once for all attempts."""
+    seen: list[Path] = field(default_factory=list)
+    """The contact sheet that was told of."""
 
     def run(self) -> int:
         """Returns how many scenes were rendered; the others are recorded as failed."""
@@ -188,6 +190,9 @@ class _Rendering:
         self.bar.update(self.settings.views)
         if not dataset.missing(self.scenes):
             dataset.finish(self.settings)
+            if not self.seen:
+                self.seen.append(dataset.folder / CONTACT_SHEET)
+                self.reporter.info(f"pictures of the first data set: {self.seen[0]}")
 
     def _jobs(self, attempt: int, errors: _Errors) -> Iterator[RenderJob | Failed]:
         renderers = {record.renderer for dataset in self.sets for record in dataset.scenes.values()}

@@ -16,16 +16,15 @@ from experiments.training.step import Frozen, LossFunction, TrainingState
 
 
 class HeldOutLoss:
-    """State of training → loss and its terms of every adapter on each of its batches, (k, batches).
+    """State of training and batches → loss and its terms of every adapter on each of the batches, (k, batches).
 
     Args:
         loss: of one adapter; it is compiled once for each shape of the batches.
         frozen: what the adapters share.
-        batches: each for all adapters (k, B, S, ...), as :func:`evenly_spaced` makes them.
     """
 
-    def __init__(self, loss: LossFunction, frozen: Frozen, batches: Sequence[TrainingBatch]):
-        self._frozen, self._batches = frozen, list(batches)
+    def __init__(self, loss: LossFunction, frozen: Frozen):
+        self._frozen = frozen
 
         @jax.jit
         def measure(params: Any, frozen: Frozen, batch: TrainingBatch) -> dict[str, jax.Array]:
@@ -34,10 +33,20 @@ class HeldOutLoss:
 
         self._measure = measure
 
-    def __call__(self, state: TrainingState) -> dict[str, np.ndarray]:
-        params = jax.device_put(state.params, jax.devices()[0])
-        each = [jax.device_get(self._measure(params, self._frozen, batch)) for batch in self._batches]
+    def prepare(self, state: TrainingState, batch: TrainingBatch) -> None:
+        """Compile what a call with arrays of these shapes needs."""
+        self._measure.lower(_on_one_device(state), self._frozen, batch).compile()
+
+    def __call__(self, state: TrainingState, batches: Sequence[TrainingBatch]) -> dict[str, np.ndarray]:
+        """``batches`` are each for all adapters (k, B, S, ...), as :func:`evenly_spaced` makes them; at least one."""
+        params = _on_one_device(state)
+        each = [jax.device_get(self._measure(params, self._frozen, batch)) for batch in batches]
         return {name: np.stack([values[name] for values in each], axis=1) for name in each[0]}
+
+
+def _on_one_device(state: TrainingState) -> Any:
+    """What is trained, where the held-out loss is computed."""
+    return jax.device_put(state.params, jax.devices()[0])
 
 
 def evenly_spaced(scenes: Sequence[Any], views: int, encode: Encode | None) -> TrainingBatch:

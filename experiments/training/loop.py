@@ -74,6 +74,7 @@ def train(
     folder: Path,
     identity: Mapping[str, Any],
     *,
+    compiled: Step | None = None,
     validate: Callable[[TrainingState], Mapping[str, Any]] | None = None,
     reporter: Reporter = SILENT,
 ) -> TrainingState:
@@ -88,6 +89,7 @@ def train(
         settings: how long the run is, and how often it looks up.
         folder: gets ``run.json``, ``metrics.jsonl``, ``checkpoints/`` and what ``settings.log`` asks for.
         identity: what determines the run (settings, seeds, hashes), as JSON can hold it.
+        compiled: what ``placement.compile(step, state)`` returned, if that was done before.
         validate: state → what to log, called every ``validate_every`` steps and after the last; by every process of a
             job with several, of which the first writes.
         reporter: gets a bar of the steps with loss and speed, in the first process of a job.
@@ -105,7 +107,7 @@ def train(
     if writes:
         _check_identity(folder / "run.json", identity)
     state, frozen = placement.state(state), placement.frozen(frozen)
-    compiled = placement.compile(step, state)
+    compiled = compiled or placement.compile(step, state)
     with named_if_full(folder), ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints", keep=settings.keep))
         state = checkpoints.restore(state) or state

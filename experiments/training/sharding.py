@@ -127,6 +127,14 @@ class Placement:
         metrics = NamedSharding(self.mesh, shared)
         return jax.jit(of_each, donate_argnums=0, out_shardings=(self.of_state(state), metrics), **options)
 
+    def prepare(self, compiled: Any, state: TrainingState, frozen: Frozen, batch: TrainingBatch) -> None:
+        """Compile what :meth:`compile` returned for arrays of these shapes, so that its first call need not."""
+        arguments = self.state(state), self.frozen(frozen), self.batch(batch)
+        if isinstance(compiled, SideBySide):
+            compiled.prepare(*arguments)
+        else:
+            compiled.lower(*arguments).compile()
+
     def _weight(self, path: Any, shape: Sequence[int]) -> NamedSharding:
         return NamedSharding(self.mesh, weight_spec(dotted(path), shape, self.mesh.shape["model"]))
 

@@ -35,15 +35,23 @@ class SideBySide:
 
     def __call__(self, state: TrainingState, frozen: Frozen, batch: TrainingBatch) -> tuple[TrainingState, Metrics]:
         states, batches = self._split_state(state), self._split_batch(batch)
-        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(batch))
-        if shapes not in self._compiled:  # once, which threads that call a jitted function together would not care for
-            self._compiled[shapes] = self._step.lower(states[0], frozen, batches[0]).compile()
-        compiled = self._compiled[shapes]
+        compiled = self._program(states[0], frozen, batches[0])
 
         def one(state: TrainingState, batch: TrainingBatch) -> tuple[TrainingState, Metrics]:
             return jax.block_until_ready(compiled(state, frozen, batch))
 
         return self._join(list(self._threads.map(one, states, batches)))
+
+    def prepare(self, state: TrainingState, frozen: Frozen, batch: TrainingBatch) -> None:
+        """Compile what a call with arrays of these shapes needs."""
+        self._program(self._split_state(state)[0], frozen, self._split_batch(batch)[0])
+
+    def _program(self, state: TrainingState, frozen: Frozen, batch: TrainingBatch) -> Any:
+        """Of one adapter: compiled once, which threads that call a jitted function together would not care for."""
+        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(batch))
+        if shapes not in self._compiled:
+            self._compiled[shapes] = self._step.lower(state, frozen, batch).compile()
+        return self._compiled[shapes]
 
 
 def _part(tree: Any, i: int) -> Any:

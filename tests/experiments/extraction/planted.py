@@ -38,7 +38,7 @@ def plant(monkeypatch, folder: Path, *, drawn=False):
             save_adapter(file, Adapter(deltas[name], base.identity))
         return Source(deltas, base.identity.name, base.identity.fingerprint, files)
 
-    def write_results(folder, settings, source, mined, matrices, origin, seconds):
+    def write_results(folder, settings, source, mined, matrices, origin, seconds, reporter):
         write_folder(folder, mined.subspaces, origin, [asdict(row) for row in matrices], source.files)
 
     if not drawn:

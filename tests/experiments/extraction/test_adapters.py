@@ -11,10 +11,22 @@ import pytest
 
 from experiments.data.manifest import AttributeSettings
 from experiments.extraction import Settings
-from experiments.extraction.adapters import DONE, AdapterRun, Recipe, is_done, load, run
+from experiments.extraction.adapters import (
+    DONE,
+    AdapterRun,
+    Recipe,
+    compile_for,
+    held_out_batches,
+    is_done,
+    load,
+    prepare,
+    run,
+    training_batches,
+)
 from experiments.extraction.data import Data
 from experiments.models import Base
 from experiments.presets import PRESETS
+from experiments.process.compilation_cache import PROGRAMS, count_programs
 from experiments.storage.identity import digest
 from experiments.training.losses import CameraLoss, Objective
 from experiments.training.metrics_log import read_metrics
@@ -126,7 +138,12 @@ def test_a_run_leaves_what_is_read_back(tmp_path):
     try:
         wanted = job()
         folder = wanted.folder(tmp_path)
-        run(wanted, folder, tmp_path)
+        prepared = prepare(wanted.base, wanted.recipe, wanted.data.settings, 2)
+        compile_for(prepared, [training_batches(wanted, 1, None)(0)], held_out_batches(wanted, None)[0])
+        count_programs()
+        before = PROGRAMS.compiled
+        run(wanted, folder, tmp_path, prepared=prepared)
+        assert PROGRAMS.compiled - before < 9  # neither the step nor the loss, only what puts results together
     finally:
         jax.config.update("jax_disable_most_optimizations", False)
     found = load(folder, wanted.base.identity)

@@ -55,6 +55,10 @@ def test_what_it_writes(first):
     assert [adapter.about["dataset"] for adapter in adapters] == [0, 1]
     summary = json.loads((output / "summary.json").read_text())
     assert summary["settings"]["init"] == "independent" and len(summary["matrices"]) >= 40
+    stages = {stage["name"]: stage for stage in summary["stages"]}
+    assert list(stages) == ["rendering", "compiling", "training", "mining", "report"]
+    assert all(stage["seconds"] >= 0 and stage["cpu_seconds"] >= 0 for stage in stages.values())
+    assert stages["training"]["compiled"] + stages["training"]["found"] < 5  # the step is there before its first batch
     steps = [event["step"] for event in read_metrics(output / "metrics.jsonl") if event["kind"] == "training"]
     assert steps == [1, 2, 3]
     page = (output / "report.html").read_text()

@@ -1,0 +1,113 @@
+"""What training needs and no picture decides, the compiled programs above all: made while Blender renders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from experiments.data.dataset import Views
+from experiments.extraction.adapters import (
+    AdapterRun,
+    Prepared,
+    Recipe,
+    compile_for,
+    held_out_batches,
+    prepare,
+    training_batches,
+)
+from experiments.extraction.data import Data, rendering_of
+from experiments.extraction.settings import Settings
+from experiments.models import Base
+from experiments.training.sampling import Encode
+
+
+class Preparation:
+    """Prepares a run of adapters in a thread, from :meth:`begin` on; what has begun ends before the process does.
+
+    Args:
+        settings: what is asked for.
+        base: the model that is adapted.
+    """
+
+    def __init__(self, settings: Settings, base: Base):
+        self._prepare: Callable[[], Prepared] = lambda: prepare_compiled(settings, base)
+        self._thread = ThreadPoolExecutor(1, "preparation")
+        self._future: Future[Prepared] | None = None
+
+    def begin(self) -> None:
+        """Begin, unless that was done before."""
+        if self._future is None:
+            self._future = self._thread.submit(self._prepare)
+
+    def result(self) -> Prepared:
+        """What was prepared, once that is done; raises what doing it raised."""
+        self.begin()
+        assert self._future is not None
+        return self._future.result()
+
+
+def prepare_compiled(settings: Settings, base: Base) -> Prepared:
+    """The adapters' start and their programs, compiled with blank pictures in the place of those to be rendered.
+
+    Args:
+        settings: what is asked for.
+        base: the model that is adapted.
+    """
+    recipe = Recipe.of(settings)
+    job = AdapterRun(base, _blank_data(settings), recipe)
+    prepared = prepare(base, recipe, job.data.settings, settings.k)
+    encode = _blank_encoder(base) if recipe.training.cache_tokens else None
+    sampler = training_batches(job, prepared.placement.mesh.shape["data"], encode)
+    training = (replace(sampler, counts=(count,))(0) for count in sampler.counts)
+    compile_for(prepared, training, held_out_batches(job, encode)[0])
+    return prepared
+
+
+@dataclass(frozen=True)
+class _BlankScene:
+    """Nothing is seen; shapes and types are a scene's."""
+
+    num_views: int
+    side: int
+
+    def load(self, view_indices: Sequence[int]) -> Views:
+        views = len(view_indices)
+        pixels = (views, self.side, self.side)
+        return Views(
+            images=np.zeros((*pixels, 3), np.uint8),
+            depths=np.zeros(pixels, np.float32),
+            valid=np.zeros(pixels, bool),
+            normals=np.zeros((*pixels, 3), np.float16),
+            object_ids=np.zeros(pixels, np.uint16),
+            glass=np.zeros(pixels, bool),
+            mask=np.zeros(pixels, bool),
+            intrinsics=np.tile(np.eye(3, dtype=np.float32), (views, 1, 1)),
+            extrinsics=np.tile(np.eye(3, 4, dtype=np.float32), (views, 1, 1)),
+        )
+
+
+def _blank_data(settings: Settings) -> Data:
+    scene = _BlankScene(settings.views, settings.resolution)
+    numbers = range(settings.k)
+    held_out = settings.training.held_out
+    return Data(
+        folder=Path(),
+        settings=rendering_of(settings).stored,
+        training={number: [scene] * (settings.scenes - held_out) for number in numbers},
+        held_out={number: [scene] * held_out for number in numbers},
+    )
+
+
+def _blank_encoder(base: Base) -> Encode:
+    """Tokens of zeros, in the encoder's shape."""
+    config = base.config
+
+    def encode(images: np.ndarray) -> np.ndarray:
+        tokens = (images.shape[1] // config.patch_size) * (images.shape[2] // config.patch_size)
+        return np.zeros((len(images), tokens, config.width), np.float32)
+
+    return encode

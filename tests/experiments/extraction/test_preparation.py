@@ -1,0 +1,70 @@
+"""What is prepared while Blender renders must be what training then needs."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from experiments.extraction import Settings, preparation
+from experiments.extraction.adapters import AdapterRun, Recipe, held_out_batches, training_batches
+from experiments.extraction.data import Data, rendering_of
+from experiments.extraction.preparation import Preparation
+from tests.experiments.finetuning.small import BoxScene
+
+SETTINGS = Settings.of("nano", k=2, rank=1, dim=1, images=4, fewest_views=2, most_views=4, held_out=1, held_out_views=2)
+SETTINGS = replace(SETTINGS, scenes=3, views=4, resolution=16)
+
+
+@pytest.mark.parametrize("targets", ["true", "shuffled"])
+def test_blank_batches_are_like_those_of_scenes(targets):
+    recipe = Recipe.of(replace(SETTINGS, targets=targets))
+    scenes = {number: [BoxScene(3 * number), BoxScene(3 * number + 1)] for number in range(2)}
+    held_out = {number: [BoxScene(3 * number + 2)] for number in range(2)}
+    data = Data(Path("data"), rendering_of(SETTINGS).stored, scenes, held_out)
+    blank = preparation._blank_data(SETTINGS)
+    assert blank.settings == data.settings
+    assert {number: len(sets) for number, sets in blank.training.items()} == {0: 2, 1: 2}
+    for count in (2, 4):
+        found, expected = (
+            replace(training_batches(AdapterRun(None, each, recipe), 1, None), counts=(count,))(0)
+            for each in (blank, data)
+        )
+        assert_alike(found, expected)
+    assert_alike(*(held_out_batches(AdapterRun(None, each, recipe), None)[0] for each in (blank, data)))
+
+
+def assert_alike(found, expected):
+    for each in fields(expected):
+        one, other = getattr(found, each.name), getattr(expected, each.name)
+        assert (one is None) == (other is None)
+        if one is not None:
+            assert (one.shape, one.dtype) == (other.shape, other.dtype), each.name
+
+
+def test_it_is_prepared_once_and_beside(monkeypatch):
+    go, calls = Event(), []
+
+    def slow(settings, base):
+        assert go.wait(60)
+        calls.append(settings)
+        return base
+
+    monkeypatch.setattr(preparation, "prepare_compiled", slow)
+    work = Preparation(SETTINGS, "base")
+    work.begin()
+    work.begin()
+    assert calls == []
+    go.set()
+    assert work.result() == "base" == work.result() and calls == [SETTINGS]
+
+
+def test_what_goes_wrong_beside_is_raised_where_it_is_needed(monkeypatch):
+    def fail(settings, base):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(preparation, "prepare_compiled", fail)
+    work = Preparation(SETTINGS, "base")
+    work.begin()
+    with pytest.raises(ZeroDivisionError):
+        work.result()
