@@ -1,13 +1,12 @@
-"""Options of XLA that compile in a third of the time, and run slowly: for tiny models whose properties are tested."""
+"""How XLA compiles in tests: in a quarter of the time, into programs that run slowly. Models of tests are tiny."""
 
 from importlib.metadata import version
 
 _HAS_FUSION_EMITTERS = tuple(int(part) for part in version("jaxlib").split(".")[:2]) < (0, 12)
 """jax 0.12 refuses the option, which it no longer has."""
+_LEVEL, _EMITTERS = "xla_backend_optimization_level", "xla_cpu_use_fusion_emitters"
 
-OPTIONS: dict[str, int | bool] = {"xla_backend_optimization_level": 0}
-"""For ``jax.jit(compiler_options=…)`` on any device."""
-CPU_OPTIONS = OPTIONS | ({"xla_cpu_use_fusion_emitters": False} if _HAS_FUSION_EMITTERS else {})
-"""For programs that are compiled for CPUs."""
-FLAGS = " ".join(f"--{name}={str(value).lower()}" for name, value in CPU_OPTIONS.items())
-"""For XLA_FLAGS of a process."""
+FLAGS = f"--{_LEVEL}=0" + (f" --{_EMITTERS}=false" if _HAS_FUSION_EMITTERS else "")
+"""For XLA_FLAGS of the tests' process and of those it starts."""
+AS_USERS: dict[str, int | bool] = {_LEVEL: 3} | ({_EMITTERS: True} if _HAS_FUSION_EMITTERS else {})
+"""XLA's defaults, for ``jax.jit(compiler_options=…)`` of a test that compares what users get."""

@@ -101,8 +101,8 @@ class Placement:
         sharding = NamedSharding(self.mesh, PartitionSpec("adapter", "data"))
         return jax.tree.map(lambda leaf: _put(leaf, sharding), batch)
 
-    def compile(self, step: Step, state: TrainingState, **options: Any) -> Step:
-        """``step`` under ``jit``: results stay where the state is, whose memory is reused; ``options`` are those of jit.
+    def compile(self, step: Step, state: TrainingState) -> Step:
+        """``step`` under ``jit``: results stay where the state is, whose memory is reused.
 
         Several adapters on a CPU that is one device are not one program, but one each.
 
@@ -112,7 +112,7 @@ class Placement:
         """
         k = state.skipped.shape[0]
         if k > 1 and self.mesh.size == 1 and self.mesh.devices.item().platform == "cpu":
-            return SideBySide(jax.jit(step, **options), k)
+            return SideBySide(jax.jit(step), k)
         adapters, shared = PartitionSpec("adapter"), PartitionSpec()
         of_state: Any = jax.tree.map(lambda _: adapters, state)
         of_state = replace(of_state, step=shared)
@@ -125,7 +125,7 @@ class Placement:
             check_vma=False,
         )
         metrics = NamedSharding(self.mesh, shared)
-        return jax.jit(of_each, donate_argnums=0, out_shardings=(self.of_state(state), metrics), **options)
+        return jax.jit(of_each, donate_argnums=0, out_shardings=(self.of_state(state), metrics))
 
     def prepare(self, compiled: Any, state: TrainingState, frozen: Frozen, batch: TrainingBatch) -> None:
         """Compile what :meth:`compile` returned for arrays of these shapes, so that its first call need not."""

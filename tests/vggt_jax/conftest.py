@@ -64,13 +64,9 @@ def error_of():
 
 
 @pytest.fixture(scope="session")
-def quick_jit():
-    """``jax.jit`` that compiles in a third of the time and runs slowly: for tiny models whose properties are tested.
-
-    One comparison with the official model of each kind (outputs, gradients) is compiled as users do.
-    """
-    on_cpu = jax.default_backend() == "cpu"
-    return partial(jax.jit, compiler_options=quick_compilation.CPU_OPTIONS if on_cpu else quick_compilation.OPTIONS)
+def as_users_jit():
+    """``jax.jit`` with XLA's own settings: one comparison with the official model of each kind (outputs, gradients)."""
+    return partial(jax.jit, compiler_options=quick_compilation.AS_USERS if jax.default_backend() == "cpu" else None)
 
 
 @pytest.fixture(scope="session")

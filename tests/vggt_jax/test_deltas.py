@@ -50,15 +50,15 @@ def loss(setup, tiny_images):
 
 
 @pytest.fixture(scope="module")
-def gradients_of(loss, quick_jit):
+def gradients_of(loss):
     """The loss, and its gradients by parameters and updates."""
-    return quick_jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
 
 
 @pytest.fixture(scope="module")
-def predict(setup, tiny_images, quick_jit):
+def predict(setup, tiny_images):
     graphdef, _, _ = setup
-    return quick_jit(lambda params, deltas: nnx.merge(graphdef, params)(tiny_images, deltas=deltas))
+    return jax.jit(lambda params, deltas: nnx.merge(graphdef, params)(tiny_images, deltas=deltas))
 
 
 def close(one, other, tolerance=1e-5):
@@ -125,13 +125,13 @@ def test_merged_convolution_has_pytorch_order(setup):
 
 
 @pytest.mark.slow
-def test_adapters_together_on_one_base_equal_adapters_in_turn(setup, loss, gradients_of, tiny_images, quick_jit):
+def test_adapters_together_on_one_base_equal_adapters_in_turn(setup, loss, gradients_of, tiny_images):
     _, params, matrices = setup
     several = [draw(matrices, seed) for seed in (4, 5, 6)]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *several)
     images = jnp.stack([tiny_images, tiny_images[:, ::-1], tiny_images**2])
     gradient = jax.value_and_grad(loss, argnums=1)
-    together = quick_jit(jax.vmap(gradient, in_axes=(None, 0, 0)))(params, stacked, images)
+    together = jax.jit(jax.vmap(gradient, in_axes=(None, 0, 0)))(params, stacked, images)
     for i, deltas in enumerate(several):
         value, (_, gradients) = gradients_of(params, deltas, images[i])
         np.testing.assert_allclose(together[0][i], value, rtol=1e-5, atol=1e-6)

@@ -1,7 +1,5 @@
 """What depends on what: every output on all that it should see, and on nothing else."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,16 +9,11 @@ from flax import nnx
 FRAMES, SPECIAL, PATCHES = 3, 2, 16
 
 
-@pytest.fixture
-def influence(quick_jit):
-    return partial(influence_of, quick_jit)
-
-
-def influence_of(jit, function, x):
+def influence(function, x):
     """|∂ output token / ∂ input token| of a function from tokens (*lead, c) to tokens (*lead2, c2), as a matrix."""
     outputs = jax.eval_shape(function, x)
     direction = jax.random.normal(jax.random.key(1), outputs.shape[-1:])
-    jacobian = jit(jax.jacrev(lambda x: (function(x) @ direction).ravel()))(x)
+    jacobian = jax.jit(jax.jacrev(lambda x: (function(x) @ direction).ravel()))(x)
     return np.linalg.norm(jacobian.reshape(jacobian.shape[0], -1, x.shape[-1]), axis=-1)
 
 
@@ -30,15 +23,15 @@ def tiny_model(tiny, random_model_of):
 
 
 @pytest.fixture(scope="module")
-def patch_tokens(tiny_model, tiny_images, quick_jit):
-    return quick_jit(tiny_model.aggregator.encode)(tiny_images)
+def patch_tokens(tiny_model, tiny_images):
+    return jax.jit(tiny_model.aggregator.encode)(tiny_images)
 
 
 def frame_of(tokens_per_frame):
     return np.repeat(np.arange(FRAMES), tokens_per_frame)
 
 
-def test_encoder_sees_its_own_frame_and_all_of_it(tiny_model, tiny_images, influence):
+def test_encoder_sees_its_own_frame_and_all_of_it(tiny_model, tiny_images):
     patches = tiny_images.reshape(FRAMES, 4, 4, 4, 4, 3).transpose(0, 1, 3, 2, 4, 5).reshape(FRAMES * PATCHES, 48)
 
     def encode(patches):
@@ -49,7 +42,7 @@ def test_encoder_sees_its_own_frame_and_all_of_it(tiny_model, tiny_images, influ
     np.testing.assert_array_equal(influence(encode, patches) > 0, own)
 
 
-def test_frame_attention_sees_its_own_frame_global_attention_every_frame(tiny_model, patch_tokens, influence):
+def test_frame_attention_sees_its_own_frame_global_attention_every_frame(tiny_model, patch_tokens):
     def first_layer(half):
         def run(patch_tokens):
             return tiny_model.aggregator(patch_tokens, (16, 16), layers=[0])[0][..., half]
@@ -61,7 +54,7 @@ def test_frame_attention_sees_its_own_frame_global_attention_every_frame(tiny_mo
     assert (influence(first_layer(slice(16, 32)), patch_tokens) > 0).all()
 
 
-def test_attention_is_over_tokens_not_heads(tiny_model, influence):
+def test_attention_is_over_tokens_not_heads(tiny_model):
     """Two heads over tokens: with one head's output cut off, the other head's still sees every token."""
     x = jax.random.normal(jax.random.key(2), (1, 7, 16))
     attention = tiny_model.aggregator.global_blocks[0].attn
@@ -71,17 +64,17 @@ def test_attention_is_over_tokens_not_heads(tiny_model, influence):
         assert (influence(lambda x: attention(x)[0], x[0][None]) > 0).all()
 
 
-def test_first_frame_is_special_and_the_others_are_alike(tiny_model, patch_tokens, quick_jit):
+def test_first_frame_is_special_and_the_others_are_alike(tiny_model, patch_tokens):
     """Without the reference frame's own tokens, permuting the other frames permutes their outputs."""
-    run = quick_jit(lambda tokens: tiny_model.aggregator(tokens, (16, 16), layers=[3])[0])
+    run = jax.jit(lambda tokens: tiny_model.aggregator(tokens, (16, 16), layers=[3])[0])
     plain, swapped, rotated = (run(patch_tokens[:, order]) for order in ([0, 1, 2], [0, 2, 1], [1, 2, 0]))
     np.testing.assert_allclose(swapped, plain[:, [0, 2, 1]], atol=1e-5)
     assert np.abs(rotated - plain[:, [1, 2, 0]]).max() > 1e-2
 
 
-def test_sequences_of_a_batch_are_independent(tiny_model, tiny_images, quick_jit):
+def test_sequences_of_a_batch_are_independent(tiny_model, tiny_images):
     graphdef, params = nnx.split(tiny_model)
-    run = quick_jit(lambda params, images: nnx.merge(graphdef, params)(images))
+    run = jax.jit(lambda params, images: nnx.merge(graphdef, params)(images))
     one, other = tiny_images, tiny_images[:, ::-1] ** 2
     both = run(params, jnp.concatenate([one, other]))
     for i, alone in enumerate((run(params, one), run(params, other))):
@@ -91,9 +84,7 @@ def test_sequences_of_a_batch_are_independent(tiny_model, tiny_images, quick_jit
                 np.testing.assert_allclose(np.take(getattr(both, name), [i], axis), value, rtol=1e-4, atol=1e-5)
 
 
-def test_every_pose_depends_on_every_frame_and_depth_maps_on_their_own_tokens(
-    tiny_model, patch_tokens, influence, quick_jit
-):
+def test_every_pose_depends_on_every_frame_and_depth_maps_on_their_own_tokens(tiny_model, patch_tokens):
     tokens = jax.random.normal(jax.random.key(3), (4, 1, FRAMES, SPECIAL + PATCHES, 32))
     last = tokens[-1]
 
@@ -102,7 +93,7 @@ def test_every_pose_depends_on_every_frame_and_depth_maps_on_their_own_tokens(
 
     assert (influence(poses, last[:, :, 0]) > 0).all()
 
-    @quick_jit
+    @jax.jit
     def depth(first_frame):
         return tiny_model.depth_head(tokens.at[:, :, 0].set(first_frame), (16, 16))[0].reshape(FRAMES, -1, 2)
 
@@ -111,9 +102,9 @@ def test_every_pose_depends_on_every_frame_and_depth_maps_on_their_own_tokens(
     assert (change[0] != 0).any(-1).mean() > 0.9 and (change[1:] == 0).all()
 
 
-def test_layers_that_nobody_reads_change_nothing(tiny_model, patch_tokens, quick_jit):
+def test_layers_that_nobody_reads_change_nothing(tiny_model, patch_tokens):
     def run(layers):
-        return quick_jit(lambda tokens: tiny_model.aggregator(tokens, (16, 16), layers=layers))(patch_tokens)
+        return jax.jit(lambda tokens: tiny_model.aggregator(tokens, (16, 16), layers=layers))(patch_tokens)
 
     every = run([0, 1, 2, 3])
     np.testing.assert_allclose(run([1, 3]), every[np.asarray([1, 3])], rtol=1e-5, atol=1e-6)

@@ -45,18 +45,18 @@ def assert_official(found, reference, error_of, loss, tolerance):
 
 
 @pytest.mark.slow
-def test_poses_depth_and_points(small, reference, error_of):
-    found = loss_and_gradients(small, reference, MAIN, jax.jit)
+def test_poses_depth_and_points(small, reference, error_of, as_users_jit):
+    found = loss_and_gradients(small, reference, MAIN, as_users_jit)
     assert_official(found, reference, error_of, "main", 2e-5)
 
 
 @pytest.mark.slow
-def test_rematerialisation_and_chunks_of_frames(small, reference, error_of, quick_jit):
-    found = loss_and_gradients(small, reference, MAIN, quick_jit, remat=True, frames_chunk=2)
+def test_rematerialisation_and_chunks_of_frames(small, reference, error_of):
+    found = loss_and_gradients(small, reference, MAIN, jax.jit, remat=True, frames_chunk=2)
     assert_official(found, reference, error_of, "main", 2e-5)
 
 
 @pytest.mark.slow
-def test_tracks(small, reference, error_of, quick_jit):
-    found = loss_and_gradients(small, reference, TRACK, quick_jit)
+def test_tracks(small, reference, error_of):
+    found = loss_and_gradients(small, reference, TRACK, jax.jit)
     assert_official(found, reference, error_of, "track", 2e-4)

@@ -49,41 +49,41 @@ def test_initial_model_is_reasonable(tiny, tiny_images):
 
 
 @pytest.fixture
-def predict(tiny, random_model_of, tiny_images, quick_jit):
+def predict(tiny, random_model_of, tiny_images):
     """The predictions of the tiny model with other choices, and handed-over features if any."""
 
     def run(patch_tokens=None, **choices):
         graphdef, params = nnx.split(random_model_of(replace(tiny, **choices), 0))
-        return quick_jit(lambda params: nnx.merge(graphdef, params)(tiny_images, patch_tokens=patch_tokens))(params)
+        return jax.jit(lambda params: nnx.merge(graphdef, params)(tiny_images, patch_tokens=patch_tokens))(params)
 
     return run
 
 
-def test_heads_left_out_change_nothing_for_the_others(tiny_model, predict, tiny_images, quick_jit):
+def test_heads_left_out_change_nothing_for_the_others(tiny_model, predict, tiny_images):
     both = predict()
     params = nnx.state(tiny_model)
     config = replace(tiny_model.config, heads=("depth",))
     fewer = nnx.State({name: part for name, part in params.items() if name != "camera_head"})
     graphdef = nnx.graphdef(abstract_model(config))
-    alone = quick_jit(lambda params: nnx.merge(graphdef, params)(tiny_images))(fewer)
+    alone = jax.jit(lambda params: nnx.merge(graphdef, params)(tiny_images))(fewer)
     assert alone.pose_enc is None and alone.world_points is None and alone.track is None
     np.testing.assert_allclose(alone.depth, both.depth, rtol=1e-5)
 
 
-def test_chunks_of_frames_change_nothing(tiny, random_model_of, quick_jit):
+def test_chunks_of_frames_change_nothing(tiny, random_model_of):
     tokens = jax.random.normal(jax.random.key(3), (4, 1, 5, 18, 32))
 
     def depth(size):
         graphdef, params = nnx.split(random_model_of(replace(tiny, frames_chunk=size), 0))
-        return quick_jit(lambda params: nnx.merge(graphdef, params).depth_head(tokens, (16, 16)))(params)
+        return jax.jit(lambda params: nnx.merge(graphdef, params).depth_head(tokens, (16, 16)))(params)
 
     whole = depth(8)
     for size in (1, 2, 4):  # 5 frames: one by one; in twos with one of padding; in threes, two chunks being enough
         np.testing.assert_allclose(depth(size), whole, rtol=1e-5, atol=1e-6)
 
 
-def test_encoder_features_can_be_handed_over(tiny_model, predict, tiny_images, quick_jit):
-    features = quick_jit(tiny_model.aggregator.encode)(tiny_images)
+def test_encoder_features_can_be_handed_over(tiny_model, predict, tiny_images):
+    features = jax.jit(tiny_model.aggregator.encode)(tiny_images)
     assert features.shape == (1, 3, 16, 16)
     handed, computed = predict(features), predict()
     np.testing.assert_allclose(handed.depth, computed.depth, rtol=1e-5)
@@ -100,11 +100,11 @@ def test_bfloat16_stays_near_float32(predict):
 
 
 @pytest.mark.slow
-def test_weights_stored_in_bfloat16_are_rounded_and_nothing_else(small, reference, quick_jit):
+def test_weights_stored_in_bfloat16_are_rounded_and_nothing_else(small, reference):
     """All heads: the same predictions as from the rounded weights in float32."""
     case = reference("case_b")
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), small.params)
-    run = quick_jit(
+    run = jax.jit(
         lambda params: nnx.merge(small.graphdef, params)(jnp.asarray(case["images"]), jnp.asarray(case["query_points"]))
     )
     found, expected = run(half), run(jax.tree.map(lambda leaf: leaf.astype(jnp.float32), half))
@@ -114,8 +114,8 @@ def test_weights_stored_in_bfloat16_are_rounded_and_nothing_else(small, referenc
 
 
 @pytest.mark.slow
-def test_cached_features_may_be_bfloat16(tiny_model, predict, tiny_images, quick_jit):
-    features = quick_jit(tiny_model.aggregator.encode)(tiny_images)
+def test_cached_features_may_be_bfloat16(tiny_model, predict, tiny_images):
+    features = jax.jit(tiny_model.aggregator.encode)(tiny_images)
     found, exact = predict(features.astype(jnp.bfloat16)), predict()
     assert found.depth.dtype == jnp.float32
     assert np.abs(found.depth - exact.depth).max() < 0.05 * np.abs(exact.depth).max()

@@ -100,11 +100,8 @@ def intermediate(model, images, query_points):
 
 
 @pytest.fixture(scope="module")
-def computed(small, reference, quick_jit):
-    """``computed(case)``: everything this model says about a case's inputs, one compilation for each case.
-
-    The case with several sequences and frames is compiled as users do, the others in less time.
-    """
+def computed(small, reference):
+    """``computed(case)``: everything this model says about a case's inputs, one compilation for each case."""
 
     def run(params, images, query_points):
         model = nnx.merge(small.graphdef, params)
@@ -118,8 +115,7 @@ def computed(small, reference, quick_jit):
         }
 
     @cache
-    def compute(case):
-        jit = jax.jit if case == "case_b" else quick_jit
+    def compute(case, jit=jax.jit):
         return jit(run)(small.params, *(jnp.asarray(reference(case)[name]) for name in INPUTS))
 
     return compute
@@ -127,7 +123,19 @@ def computed(small, reference, quick_jit):
 
 @pytest.mark.parametrize(("case", "name"), [(case, name) for case in CASES for name in stored_names(case)])
 def test_equals_the_official_model(computed, reference, error_of, case, name):
-    found, expected = computed(case)[name], reference(case)[name]
+    assert_official(computed(case), reference(case), error_of, name)
+
+
+@pytest.mark.slow
+def test_as_users_compile_it_equals_the_official_model(computed, reference, error_of, as_users_jit):
+    """The case with several sequences and frames."""
+    found = computed("case_b", as_users_jit)
+    for name in stored_names("case_b"):
+        assert_official(found, reference("case_b"), error_of, name)
+
+
+def assert_official(found, reference, error_of, name):
+    found, expected = found[name], reference[name]
     if name.endswith("_list"):  # every iteration by its own size
         for one, other in zip(found, expected, strict=True):
             assert error_of(one, other) <= tolerance(name)

@@ -5,7 +5,6 @@ from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -134,18 +133,15 @@ def test_a_folder_that_is_not_finished_is_refused(tmp_path):
 
 @pytest.mark.slow  # a training of the tiny model: a minute, nearly all compilation
 def test_a_run_leaves_what_is_read_back(tmp_path):
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        wanted = job()
-        folder = wanted.folder(tmp_path)
-        prepared = prepare(wanted.base, wanted.recipe, wanted.data.settings, 2)
-        compile_for(prepared, [training_batches(wanted, 1, None)(0)], held_out_batches(wanted, None)[0])
-        count_programs()
-        before = PROGRAMS.compiled
-        run(wanted, folder, tmp_path, prepared=prepared)
-        assert PROGRAMS.compiled - before < 9  # neither the step nor the loss, only what puts results together
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
+    wanted = job()
+    folder = wanted.folder(tmp_path)
+    prepared = prepare(wanted.base, wanted.recipe, wanted.data.settings, 2)
+    compile_for(prepared, [training_batches(wanted, 1, None)(0)], held_out_batches(wanted, None)[0])
+    count_programs()
+    before = PROGRAMS.compiled
+    run(wanted, folder, tmp_path, prepared=prepared)
+    assert PROGRAMS.compiled - before < 9  # neither the step nor the loss, only what puts results together
+    jax.config.update("jax_disable_most_optimizations", False)
     found = load(folder, wanted.base.identity)
     assert is_done(folder) and list(found.adapters) == ["lighting_00", "lighting_01"] and found.targets == "true"
     assert found.before["loss"].shape == found.after["loss"].shape == (2, 1)

@@ -24,13 +24,6 @@ from weights_convert import load_vggt
 pytestmark = pytest.mark.slow  # three trainings of a tiny model: two minutes, nearly all compilation
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quickly_compiled():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return tmp_path_factory.mktemp("store")

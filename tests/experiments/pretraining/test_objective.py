@@ -26,12 +26,12 @@ def problem():
     return graphdef, dict(state), initial_helpers(config, 0), jax.tree.map(jnp.asarray, batch)
 
 
-def test_helpers_teach_the_trunk_and_frozen_parts_get_no_gradient(problem, quick_jit):
+def test_helpers_teach_the_trunk_and_frozen_parts_get_no_gradient(problem):
     graphdef, parts, helpers, batch = problem
     loss = pretraining_loss(graphdef, MATCHING, patch=4)
     trained = {"model": {"aggregator": parts["aggregator"]}, "helpers": helpers}
     frozen = {name: part for name, part in parts.items() if name != "aggregator"}
-    (value, terms), gradients = quick_jit(jax.value_and_grad(loss, has_aux=True))(trained, frozen, batch)
+    (value, terms), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(trained, frozen, batch)
     total = terms["loss_match"] + terms["loss_match_encoder"] + terms["loss_token_points"]
     np.testing.assert_allclose(value, total, rtol=1e-5)
     assert 0 < terms["matched_in_place"] < 1
@@ -43,9 +43,9 @@ def test_helpers_teach_the_trunk_and_frozen_parts_get_no_gradient(problem, quick
         assert (np.abs(block["mlp"]["fc1"]["kernel"][...]).max(axis=(1, 2)) > 0).all()
 
 
-def test_the_unit_and_the_world_of_the_data_do_not_matter(problem, quick_jit):
+def test_the_unit_and_the_world_of_the_data_do_not_matter(problem):
     graphdef, parts, helpers, batch = problem
-    loss = quick_jit(pretraining_loss(graphdef, MATCHING, patch=4))
+    loss = jax.jit(pretraining_loss(graphdef, MATCHING, patch=4))
     params = {"model": parts, "helpers": helpers}
     turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
     turn *= np.linalg.det(turn)

@@ -1,11 +1,7 @@
-from functools import partial
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
-
-from tests import quick_compilation
 
 FIXTURES = Path(__file__).parents[2] / "fixtures" / "losses"
 
@@ -19,10 +15,3 @@ def golden():
             return dict(stored)
 
     return read
-
-
-@pytest.fixture(scope="session")
-def quick_jit():
-    """``jax.jit`` that compiles quickly and runs slowly, for tiny shapes."""
-    on_cpu = jax.default_backend() == "cpu"
-    return partial(jax.jit, compiler_options=quick_compilation.CPU_OPTIONS if on_cpu else quick_compilation.OPTIONS)

@@ -21,7 +21,7 @@ def steps_on(sizes, devices):
         traced.append(1)
         return step(*arguments)
 
-    compiled, metrics = placement.compile(counted, state, compiler_options=tiny.QUICK), None
+    compiled, metrics = placement.compile(counted, state), None
     for seed in range(2):
         state, metrics = compiled(state, frozen, placement.batch(tiny.draw_batch(seed, 4, 2, 2)))
     qkv = frozen.base["aggregator"]["frame_blocks"]["attn"]["qkv"]["kernel"][...]

@@ -132,11 +132,11 @@ def model():
     return tiny.draw_base()
 
 
-def test_chunks_of_the_models_own_encoder(model, quick_jit):
+def test_chunks_of_the_models_own_encoder(model):
     graphdef, base = model
     images = draw(5, size=16)
     found = frozen_encoder(graphdef, base, chunk=2)(images)
-    expected = quick_jit(lambda x: nnx.merge(graphdef, base).aggregator.encode(x[None])[0])(images / np.float32(255))
+    expected = jax.jit(lambda x: nnx.merge(graphdef, base).aggregator.encode(x[None])[0])(images / np.float32(255))
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert found.shape == (5, 16, 8) and found.dtype == np.float32
 

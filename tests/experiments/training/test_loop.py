@@ -173,7 +173,7 @@ def test_two_processes_with_four_devices_each_equal_one_with_one(tmp_path, whole
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4",
     }
     command = [sys.executable, "-m", "tests.experiments.training.two_processes", str(port)]
     job = [

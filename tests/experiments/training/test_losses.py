@@ -97,11 +97,11 @@ def every_value(predictions, batch):
     ("dtype", "prefix", "tolerance"),
     [("float32", "value", 2e-6), pytest.param("float64", "value64", 1e-12, marks=pytest.mark.slow)],
 )
-def test_values(golden, quick_jit, dtype, prefix, tolerance):
+def test_values(golden, dtype, prefix, tolerance):
     case = golden("loss_case")
     with jax.enable_x64(dtype == "float64"):
         predictions, batch = inputs(case, dtype)
-        found = quick_jit(every_value)(predictions, batch)
+        found = jax.jit(every_value)(predictions, batch)
     expected = {name.removeprefix(prefix + "__"): x for name, x in case.items() if name.startswith(prefix + "__")}
     assert found.keys() == expected.keys()
     for name, value in expected.items():
@@ -115,8 +115,8 @@ def total_loss(predictions, batch):
 
 
 @pytest.fixture(scope="module")
-def gradients_of(quick_jit):
-    return quick_jit(jax.grad(total_loss))
+def gradients_of():
+    return jax.jit(jax.grad(total_loss))
 
 
 def test_gradients(golden, gradients_of):
@@ -129,25 +129,25 @@ def test_gradients(golden, gradients_of):
 
 
 @pytest.mark.slow
-def test_vmap_equals_one_after_the_other(golden, gradients_of, quick_jit):
+def test_vmap_equals_one_after_the_other(golden, gradients_of):
     case = golden("loss_case")
     predictions, batch = inputs(case)
     other_masks = batch.point_masks & (jnp.arange(batch.image_size[1]) % 3 > 0)
     others = [(predictions, batch), (predictions, replace(batch, point_masks=other_masks))]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *others)
-    together = quick_jit(jax.vmap(jax.grad(total_loss)))(*stacked)
+    together = jax.jit(jax.vmap(jax.grad(total_loss)))(*stacked)
     for i, pair in enumerate(others):
         alone = gradients_of(*pair)
         for found, expected in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
             np.testing.assert_allclose(found[i], expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
 
 
-def test_perfect_predictions_have_finite_gradients(golden, quick_jit):
+def test_perfect_predictions_have_finite_gradients(golden):
     """A norm has no slope at 0 in JAX; the official loss has gradient 0 there."""
     predictions, batch = inputs(golden("loss_case"))
     batch = replace(batch, depths=jnp.minimum(batch.depths, 100), world_points=jnp.clip(batch.world_points, -100, 100))
 
-    @quick_jit
+    @jax.jit
     @jax.grad
     def gradients_at_the_truth(change):
         truth = encode_pose(batch.extrinsics, batch.intrinsics, batch.image_size)
@@ -189,9 +189,9 @@ def test_objective_names_the_missing_head(golden):
         Objective(camera=None, depth=None, point=RegressionLoss())(replace(predictions, world_points=None), batch)
 
 
-def test_parts_of_the_objective_can_be_left_out(golden, quick_jit):
+def test_parts_of_the_objective_can_be_left_out(golden):
     objective = Objective(camera=CameraLoss(weight=2, norm="l2"), depth=None)
-    total, terms = quick_jit(lambda predictions, batch: objective(predictions, batch))(*inputs(golden("loss_case")))
+    total, terms = jax.jit(lambda predictions, batch: objective(predictions, batch))(*inputs(golden("loss_case")))
     np.testing.assert_allclose(total, 2 * golden("loss_case")["value__camera_l2__loss_camera"], rtol=2e-6)
     assert set(terms) == {"loss_camera", "loss_T", "loss_R", "loss_FL"}
 

@@ -14,10 +14,10 @@ K = 3
 
 
 @pytest.fixture(scope="module")
-def together(quick_jit):
+def together():
     """(compiled step of three adapters, their first state, what they share)"""
     step, state, frozen = tiny.setup(K)
-    return quick_jit(step), state, frozen
+    return jax.jit(step), state, frozen
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +47,16 @@ def assert_close(found, expected, tolerance):
 
 
 @pytest.fixture(scope="module")
-def alone_step(quick_jit):
+def alone_step():
     """The step of one adapter, compiled once for both tests that take it."""
-    return quick_jit(tiny.setup(1)[0])
+    return jax.jit(tiny.setup(1)[0])
 
 
 @pytest.fixture(scope="module")
-def with_tokens(together, batches, quick_jit):
+def with_tokens(together, batches):
     """The batches with the encoder's tokens."""
     _, _, frozen = together
-    encode = quick_jit(lambda images: nnx.merge(tiny.draw_base()[0], frozen.base).aggregator.encode(images))
+    encode = jax.jit(lambda images: nnx.merge(tiny.draw_base()[0], frozen.base).aggregator.encode(images))
     return [
         replace(
             batch,

@@ -9,7 +9,6 @@ from experiments.training.batch import TrainingBatch
 from experiments.training.losses import Objective
 from experiments.training.optimizer import OptimizerSettings, make_optimizer
 from experiments.training.step import AdaptedBase, adapter_loss, start, training_step
-from tests import quick_compilation
 from vggt_jax import VGGTConfig
 from vggt_jax.adaptable import adaptable
 from vggt_jax.adapters import LoRA
@@ -35,8 +34,6 @@ CONVOLUTIONS = (
 )
 """A plain one, one with a stride, one at low and one at full resolution."""
 OPTIMIZER = OptimizerSettings(steps=20, peak_rate=1e-2, end_rate=1e-4)
-QUICK = quick_compilation.CPU_OPTIONS
-"""Compiler options for tiny shapes on a CPU."""
 
 
 def draw_base(seed=0):

@@ -1,1 +1,0 @@
-from tests.experiments.training.conftest import quick_jit  # noqa: F401
