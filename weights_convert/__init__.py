@@ -7,9 +7,9 @@ import lazy_loader
 if TYPE_CHECKING:
     from weights_convert.checkpoint import load_vggt, read_config
     from weights_convert.names import from_official, to_official
-    from weights_convert.peft import read_peft, write_peft
+    from weights_convert.peft import read_peft, read_peft_deltas, write_peft
 
-__all__ = ["from_official", "load_vggt", "read_config", "read_peft", "to_official", "write_peft"]
+__all__ = ["from_official", "load_vggt", "read_config", "read_peft", "read_peft_deltas", "to_official", "write_peft"]
 
 # what only asks for a file's name should not wait for JAX
 __getattr__, __dir__, _ = lazy_loader.attach(
@@ -17,6 +17,6 @@ __getattr__, __dir__, _ = lazy_loader.attach(
     submod_attrs={
         "checkpoint": ["load_vggt", "read_config"],
         "names": ["from_official", "to_official"],
-        "peft": ["read_peft", "write_peft"],
+        "peft": ["read_peft", "read_peft_deltas", "write_peft"],
     },
 )

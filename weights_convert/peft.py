@@ -1,4 +1,4 @@
-"""PEFT's LoRA folders (``adapter_config.json`` and ``adapter_model.safetensors``) in and out.
+"""PEFT's folders of LoRAs and DoRAs (``adapter_config.json`` and ``adapter_model.safetensors``) in and out.
 
 A LoRA that was trained in PyTorch on the official VGGT becomes updates of this project's model, and any update of that
 model becomes a LoRA for the official one. In PEFT's names dW = scale · lora_B · lora_A, so A is ``scale · lora_B`` and B
@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +26,7 @@ from subspace import LowRank
 from subspace.errors import InputError
 from vggt_jax.atomic import check_absent, new_path
 from vggt_jax.config import VGGTConfig
-from vggt_jax.deltas import Deltas, WeightDecomposed
+from vggt_jax.deltas import Deltas, Update, WeightDecomposed, low_rank_only
 from vggt_jax.parameters import parameter_shapes
 from weights_convert.names import CONV, LINEAR, OFFICIAL
 from weights_convert.peft_config import CONFIG, PeftConfig
@@ -34,7 +35,7 @@ from weights_convert.table import report
 
 WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
-_NAME = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
+_NAME = re.compile(r"base_model\.model\.(.+)\.(?:lora_([AB])\.weight|lora_(magnitude)_vector)")
 
 
 class Module(NamedTuple):
@@ -46,7 +47,18 @@ class Module(NamedTuple):
 
 
 def read_peft(folder: str | Path, config: VGGTConfig | None = None) -> dict[str, LowRank]:
+    """The low-rank updates in a folder that PEFT's ``save_pretrained`` wrote: those of a LoRA.
+
+    Arguments and errors are those of :func:`read_peft_deltas`. Raises InputError for a DoRA as well, whose updates are of no
+    low rank.
+    """
+    return low_rank_only(read_peft_deltas(folder, config), str(folder))
+
+
+def read_peft_deltas(folder: str | Path, config: VGGTConfig | None = None) -> dict[str, Update]:
     """The updates in a folder that PEFT's ``save_pretrained`` wrote, scale included, in float32.
+
+    A LoRA's are low-rank, a DoRA's weight-decomposed.
 
     Args:
         folder: holds ``adapter_config.json`` and ``adapter_model.safetensors``.
@@ -56,21 +68,30 @@ def read_peft(folder: str | Path, config: VGGTConfig | None = None) -> dict[str,
             (n, r), (m, r) for each module, under the module's own name.
 
     Raises:
-        InputError: a file that is corrupt or of another kind; another method than LoRA, or options that do more than to
-            add scale · lora_B · lora_A to weights (DoRA, trained biases, ``modules_to_save``, …); modules that the model
-            does not have, tensors that are missing, unexpected or wrongly shaped (all of them in one message).
+        InputError: a file that is corrupt or of another kind; another method than LoRA and DoRA, or options that do
+            more than to add scale · lora_B · lora_A to weights (trained biases, ``modules_to_save``, …); modules that the
+            model does not have, tensors that are missing, unexpected or wrongly shaped (all of them in one message); a DoRA
+            of some layers of a stack only, since the others would need the lengths of the base's rows.
         OSError: a file that is missing or cannot be read.
     """
     folder = Path(folder)
     settings = PeftConfig.read(folder / CONFIG)
     file = SafetensorsFile(folder / WEIGHTS)
     modules = None if config is None else _modules(config)
-    updates = {}
+    updates: dict[str, Update] = {}
     for module in _checked_modules(file, settings, modules):
         lora_A, lora_B = (file.read(_tensor(module, side)).astype(np.float32) for side in "AB")
         A = np.float32(settings.scale(module)) * lora_B.reshape(lora_B.shape[:2])
-        updates[module] = LowRank(jnp.asarray(A), jnp.asarray(lora_A.reshape(len(lora_A), -1).T))
-    return updates if modules is None else _stack(updates, modules)
+        update = LowRank(jnp.asarray(A), jnp.asarray(lora_A.reshape(len(lora_A), -1).T))
+        updates[module] = update
+        if settings.use_dora:
+            magnitude = file.read(_magnitude(module)).astype(np.float32).reshape(-1)
+            updates[module] = WeightDecomposed(update, jnp.asarray(magnitude))
+    if modules is None:
+        return updates
+    if settings.use_dora:
+        _check_whole_stacks(file, updates, modules)
+    return _stack(updates, modules)
 
 
 def write_peft(folder: str | Path, deltas: Deltas, config: VGGTConfig, *, scale: float = 1.0) -> None:
@@ -101,8 +122,8 @@ def write_peft(folder: str | Path, deltas: Deltas, config: VGGTConfig, *, scale:
             continue
         update = deltas[path] if layer is None else jax.tree.map(lambda leaf, i=layer: leaf[i], deltas[path])
         if isinstance(update, WeightDecomposed):
-            shape = (1, -1, 1, 1) if weight[2:] else (-1,)
-            tensors[f"{_PREFIX}{name}.lora_magnitude_vector"] = np.asarray(update.magnitude, np.float32).reshape(shape)
+            shape = _magnitude_shape(weight)
+            tensors[_magnitude(name)] = np.asarray(update.magnitude, np.float32).reshape(shape)
         low_rank = update.direction if isinstance(update, WeightDecomposed) else update
         A, B = np.asarray(low_rank.A, np.float32) / np.float32(scale), np.asarray(low_rank.B, np.float32)
         used = (A != 0).any(0) | (B != 0).any(0)
@@ -113,7 +134,7 @@ def write_peft(folder: str | Path, deltas: Deltas, config: VGGTConfig, *, scale:
             tensors[_tensor(name, "B")] = A[:, used].reshape(weight[0], rank, *(1,) * len(weight[2:]))
     if not ranks:
         raise InputError("deltas: all of them are zero, there is nothing to write")
-    text = PeftConfig.of(ranks, scale).to_json(list(ranks), use_dora=True in kinds)
+    text = PeftConfig.of(ranks, scale, use_dora=True in kinds).to_json(list(ranks))
     contiguous = {
         name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()
     }  # save takes the bytes as they lie
@@ -130,6 +151,15 @@ def write_peft(folder: str | Path, deltas: Deltas, config: VGGTConfig, *, scale:
 def _tensor(module: str, side: str) -> str:
     """The name of ``lora_A`` or ``lora_B`` of a module in PEFT's file."""
     return f"{_PREFIX}{module}.lora_{side}.weight"
+
+
+def _magnitude(module: str) -> str:
+    """The name of the lengths of a module's rows in PEFT's file."""
+    return f"{_PREFIX}{module}.lora_magnitude_vector"
+
+
+def _magnitude_shape(weight: Shape) -> Shape:
+    return (1, weight[0], 1, 1) if weight[2:] else weight[:1]
 
 
 def _modules(config: VGGTConfig) -> dict[str, Module]:
@@ -149,40 +179,64 @@ def _checked_modules(file: SafetensorsFile, settings: PeftConfig, modules: Mappi
     problems = [f"given twice: {name}" for name in file.repeated]
     found: defaultdict[str, dict[str, Shape]] = defaultdict(dict)
     for name, tensor in file.tensors.items():
-        if match := _NAME.fullmatch(name):
-            found[match[1]][match[2]] = tensor.shape
+        match = _NAME.fullmatch(name)
+        if match is not None and (match[2] or settings.use_dora):
+            found[match[1]][match[2] or match[3]] = tensor.shape
         else:
             problems.append(f"unexpected: {name} {tensor.shape}")
+    needed: dict[str, Callable[[str], str]] = {side: partial(_tensor, side=side) for side in "AB"}
+    if settings.use_dora:
+        needed["magnitude"] = _magnitude
     for module, shapes in found.items():
         if modules is not None and module not in modules:
             problems.append(f"unknown module: {module}")
-        elif absent := {"A", "B"} - shapes.keys():
-            problems.append(f"missing: {_tensor(module, absent.pop())}")
+        elif absent := needed.keys() - shapes.keys():
+            problems += [f"missing: {needed[part](module)}" for part in sorted(absent)]
         else:
             rank = settings.rank(module)
             outputs = shapes["B"][0] if shapes["B"] else 0
             weight = (outputs, *shapes["A"][1:]) if modules is None else modules[module].weight
-            right = {"A": (rank, *weight[1:]), "B": (weight[0], rank, *(1,) * len(weight[2:]))}
+            right = {
+                "A": (rank, *weight[1:]),
+                "B": (weight[0], rank, *(1,) * len(weight[2:])),
+                "magnitude": _magnitude_shape(weight),
+            }
             problems += [
-                f"wrong shape: {_tensor(module, side)} {shapes[side]}, rank {rank} needs {shape}"
-                for side, shape in right.items()
-                if shapes[side] != shape
+                f"wrong shape: {name(module)} {shapes[part]}, rank {rank} needs {right[part]}"
+                for part, name in needed.items()
+                if shapes[part] != right[part]
             ]
     if problems or not found:
         raise InputError(f"{file.path}: {report(problems, 'the LoRA cannot be read') if problems else 'holds no LoRA'}")
     return list(found)
 
 
-def _stack(updates: Mapping[str, LowRank], modules: Mapping[str, Module]) -> dict[str, LowRank]:
+def _check_whole_stacks(file: SafetensorsFile, updates: Mapping[str, Update], modules: Mapping[str, Module]) -> None:
+    """Raises InputError that lists the layers that a stack of weight-decomposed updates lacks."""
+    touched = {modules[name].path for name in updates}
+    if absent := [name for name, module in modules.items() if module.path in touched and name not in updates]:
+        problems = [f"missing: {name}" for name in absent]
+        raise InputError(f"{file.path}: {report(problems, 'a DoRA can be read if it is on all layers of a stack')}")
+
+
+def _stack(updates: Mapping[str, Update], modules: Mapping[str, Module]) -> dict[str, Update]:
     """The updates by path, those of a stack with zeros in the place of missing layers and columns."""
-    by_path: defaultdict[str, dict[int | None, LowRank]] = defaultdict(dict)
+    by_path: defaultdict[str, dict[int | None, Update]] = defaultdict(dict)
     for name, update in updates.items():
         by_path[modules[name].path][modules[name].layer] = update
     depths = Counter(module.path for module in modules.values())
     return {
-        path: layers[None] if None in layers else LowRank(*(_padded(layers, depths[path], side) for side in "AB"))
-        for path, layers in by_path.items()
+        path: layers[None] if None in layers else _stacked(layers, depths[path]) for path, layers in by_path.items()
     }
+
+
+def _stacked(layers: Mapping[int | None, Update], depth: int) -> Update:
+    low_rank = {i: layer.direction if isinstance(layer, WeightDecomposed) else layer for i, layer in layers.items()}
+    stack = LowRank(*(_padded(low_rank, depth, side) for side in "AB"))
+    magnitudes = {i: layer.magnitude for i, layer in layers.items() if isinstance(layer, WeightDecomposed)}
+    if not magnitudes:
+        return stack
+    return WeightDecomposed(stack, jnp.stack([magnitudes[i] for i in range(depth)]))
 
 
 def _padded(layers: Mapping[int | None, LowRank], depth: int, side: str) -> Array:

@@ -15,7 +15,7 @@ from subspace.errors import InputError
 
 CONFIG = "adapter_config.json"
 
-_READ = {"peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "init_lora_weights"}
+_READ = {"peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "use_dora", "init_lora_weights"}
 _WITHOUT_EFFECT = {
     "auto_mapping",
     "base_model_name_or_path",
@@ -48,12 +48,13 @@ class PeftConfig:
     rank_pattern: Mapping[str, int] = field(default_factory=dict)
     alpha_pattern: Mapping[str, float] = field(default_factory=dict)
     use_rslora: bool = False
+    use_dora: bool = False
 
     @classmethod
     def read(cls, path: Path) -> PeftConfig:
         """The settings in the file ``path``.
 
-        Raises InputError for a file that is no ordinary LoRA's, OSError for one that cannot be read.
+        Raises InputError for a file that is no ordinary LoRA's or DoRA's, OSError for one that cannot be read.
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -62,7 +63,7 @@ class PeftConfig:
         except ValueError as error:
             raise InputError(f"{path}: not the configuration of a PEFT adapter ({error})") from None
         if refused := _refused(content):
-            raise InputError(f"{path}: only ordinary LoRAs can be read, this one has {', '.join(refused)}")
+            raise InputError(f"{path}: only ordinary LoRAs and DoRAs can be read, this one has {', '.join(refused)}")
         try:
             settings = cls(
                 int(content["r"]),
@@ -70,6 +71,7 @@ class PeftConfig:
                 {str(key): int(rank) for key, rank in (content.get("rank_pattern") or {}).items()},
                 {str(key): float(alpha) for key, alpha in (content.get("alpha_pattern") or {}).items()},
                 bool(content.get("use_rslora", False)),
+                bool(content.get("use_dora", False)),
             )
             for pattern in (*settings.rank_pattern, *settings.alpha_pattern):
                 re.compile(pattern)
@@ -80,11 +82,12 @@ class PeftConfig:
         return settings
 
     @classmethod
-    def of(cls, ranks: Mapping[str, int], scale: float) -> PeftConfig:
+    def of(cls, ranks: Mapping[str, int], scale: float, *, use_dora: bool = False) -> PeftConfig:
         """The settings of modules (name → rank) that have the same scale: the most frequent rank is ``r``."""
         r = Counter(ranks.values()).most_common(1)[0][0]
         others = {re.escape(name): rank for name, rank in ranks.items() if rank != r}
-        return cls(r, scale * r, others, {pattern: scale * rank for pattern, rank in others.items()})
+        alphas = {pattern: scale * rank for pattern, rank in others.items()}
+        return cls(r, scale * r, others, alphas, use_dora=use_dora)
 
     def rank(self, module: str) -> int:
         return int(_first_match(self.rank_pattern, module, self.r))
@@ -94,7 +97,7 @@ class PeftConfig:
         rank = self.rank(module)
         return _first_match(self.alpha_pattern, module, self.lora_alpha) / (sqrt(rank) if self.use_rslora else rank)
 
-    def to_json(self, modules: list[str], *, use_dora: bool = False) -> str:
+    def to_json(self, modules: list[str]) -> str:
         """The text of an ``adapter_config.json`` for a LoRA, or a DoRA, on exactly these modules."""
         content = {
             "peft_type": "LORA",
@@ -103,7 +106,7 @@ class PeftConfig:
             "rank_pattern": dict(self.rank_pattern),
             "alpha_pattern": {key: _integer_if_whole(alpha) for key, alpha in self.alpha_pattern.items()},
             "use_rslora": self.use_rslora,
-            **({"use_dora": True} if use_dora else {}),
+            **({"use_dora": True} if self.use_dora else {}),
             "target_modules": modules,
             "lora_dropout": 0.0,
             "bias": "none",

@@ -19,7 +19,7 @@ from subspace.errors import InputError
 from vggt_jax.adapters import load_adapter
 from vggt_jax.deltas import Deltas
 from vggt_jax.pose_encoding import decode_pose
-from weights_convert import read_peft
+from weights_convert import read_peft_deltas
 
 Predictor = Callable[[SceneKey, Sequence[int], UInt8[np.ndarray, "s h w 3"]], Reconstruction]
 """A scene, the numbers of its views and their pictures → what is predicted of them."""
@@ -44,7 +44,7 @@ class Model:
         """Twelve digits that tell the base's parameters from any others, those of its heads included."""
         self._deltas: Deltas = {}
         if adapter is not None and adapter.is_dir():
-            self._deltas = read_peft(adapter, base.config)
+            self._deltas = read_peft_deltas(adapter, base.config)
         elif adapter is not None:
             self._deltas = load_adapter(adapter, self.identity).deltas
 

@@ -17,10 +17,10 @@ from tests.vggt_jax.conftest import random_model
 from vggt_jax import VGGTConfig, merge
 from vggt_jax.adaptable import adaptable
 from vggt_jax.adapters import Adapter, BaseModel, Decomposed, LoRA, PiSSA, initialize, save_adapter, select
-from vggt_jax.deltas import linear_delta
+from vggt_jax.deltas import WeightDecomposed, linear_delta
 from vggt_jax.layers import Conv
 from weights_convert.names import from_official, to_official
-from weights_convert.peft import read_peft, write_peft
+from weights_convert.peft import read_peft, read_peft_deltas, write_peft
 
 torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
@@ -384,6 +384,58 @@ def test_dora_is_written_as_pefts(base, config, matrices, tmp_path):
     assert np.abs(merged[name] - to_official(base[1])[name]).max() > 1e-2
     with pytest.raises(ValueError, match="in all modules or in none"):
         write_peft(tmp_path / "mixed", deltas | draw(select(matrices, ["*.projects.1"]), 1, 0), config)
+    back = read_peft_deltas(tmp_path / "dora", config)
+    assert back.keys() == deltas.keys()
+    for path, delta in deltas.items():
+        found = back[path]
+        assert isinstance(found, WeightDecomposed)
+        np.testing.assert_array_equal(found.magnitude, delta.magnitude)
+        np.testing.assert_allclose(found.direction.to_dense(), delta.direction.to_dense(), atol=1e-6)
+
+
+@pytest.mark.parametrize("layers", [r"\d", "[02]"])
+def test_a_dora_that_peft_made_acts_like_merged_weights(layers, base, config, tmp_path):
+    """On all layers of a stack, of one rank or several; of the layers that it leaves out nobody knows the rows' lengths."""
+    settings = peft.LoraConfig(
+        r=3,
+        lora_alpha=4,
+        use_dora=True,
+        target_modules=rf".*frame_blocks\.{layers}\.attn\.qkv|camera_head\.embed_pose|depth_head\..*(projects\.0|resize_layers\.3)",
+        rank_pattern={r"frame_blocks\.0\..*": 2},
+    )
+    model = peft.get_peft_model(official_copy(base[1]), settings)
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data += torch.rand(parameter.shape, generator=generator) / 2
+    model.save_pretrained(tmp_path)
+    if layers == "[02]":
+        with pytest.raises(ValueError, match="all layers of a stack") as raised:
+            read_peft_deltas(tmp_path, config)
+        assert str(raised.value).splitlines()[1:] == [
+            f"  missing: aggregator.frame_blocks.{i}.attn.qkv" for i in (1, 3)
+        ]
+        return
+    deltas = read_peft_deltas(tmp_path, config)
+    merged = merged_by_peft(model, base[1])
+    assert_same_weights(to_official(merge(base[1], deltas)), merged, 1e-5)
+    name = "aggregator.frame_blocks.0.attn.qkv"
+    assert np.abs(merged[f"{name}.weight"] - to_official(base[1])[f"{name}.weight"]).max() > 0.1
+    with pytest.raises(ValueError, match="no low-rank matrix") as raised:
+        read_peft(tmp_path, config)
+    assert str(raised.value).startswith(f"{tmp_path}: ")
+    of_any_model = read_peft_deltas(tmp_path)[name]
+    assert isinstance(of_any_model, WeightDecomposed) and of_any_model.shape == (48, 16)
+    path = tmp_path / "adapter_model.safetensors"
+    tensors = load_file(path)
+    magnitude = f"base_model.model.{name}.lora_magnitude_vector"
+    np.testing.assert_array_equal(of_any_model.magnitude, tensors[magnitude])
+    save_file({key: tensor for key, tensor in tensors.items() if key != magnitude}, path)
+    with pytest.raises(ValueError, match=f"missing: {re.escape(magnitude)}"):
+        read_peft_deltas(tmp_path, config)
+    save_file(tensors | {magnitude: tensors[magnitude][:-1]}, path)
+    with pytest.raises(ValueError, match=rf"wrong shape: {re.escape(magnitude)} \(47,\)"):
+        read_peft_deltas(tmp_path, config)
 
 
 def test_encoder_and_other_heads_are_read_and_merged(base, config, tmp_path):
@@ -419,8 +471,8 @@ def change_config(folder, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"peft_type": "ADALORA"}, "only ordinary LoRAs can be read, this one has peft_type ADALORA"),
-        ({"use_dora": True, "lora_bias": True}, "has lora_bias true, use_dora true"),
+        ({"peft_type": "ADALORA"}, "only ordinary LoRAs and DoRAs can be read, this one has peft_type ADALORA"),
+        ({"use_dora": True, "lora_bias": True}, "has lora_bias true"),
         ({"bias": "all"}, 'has bias "all"'),
         ({"modules_to_save": ["camera_head"]}, r'has modules_to_save \["camera_head"\]'),
         ({"init_lora_weights": "olora"}, 'has init_lora_weights "olora", which may change'),
