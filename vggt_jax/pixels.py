@@ -8,7 +8,8 @@ Others count from the picture's **corner**, which puts the first centre at (0.5,
 what reads its models, scene descriptions for Blender, and VGGT's camera head. Its fields of view reach from edge to edge, and
 :func:`vggt_jax.pose_encoding.decode_pose` returns the principal point (W/2, H/2) as the official code does. That code then
 takes such intrinsics for the coordinates 0, 1, 2 … of pixels, which moves every ray half a pixel to the upper left; where the
-official values are not asked for, :func:`from_corner` stands between ``decode_pose`` and whatever uses pixels.
+official values are not asked for, :func:`from_corner` stands between ``decode_pose`` and whatever uses pixels. Evaluation and
+pre-training ask for them, as VGGT's own evaluation does: what they measure counts those half pixels as the model's.
 """
 
 from __future__ import annotations
