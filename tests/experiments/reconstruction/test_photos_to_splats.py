@@ -82,10 +82,10 @@ def test_the_page_runs(tmp_path, photos):
                 difference = np.asarray(image.convert("RGB"), int) - np.asarray(expected, int)
             assert image.size == (400, 300) and np.abs(difference).mean() < 8
 
-    undistorted = pycolmap.Reconstruction(scene / "undistorted" / "sparse")
+    undistorted = pycolmap.Reconstruction(tmp_path / "undistorted" / "sparse")
     assert undistorted.num_images() == 5
     for image in undistorted.images.values():
-        with Image.open(scene / "undistorted" / "images" / image.name) as picture:
+        with Image.open(tmp_path / "undistorted" / "images" / image.name) as picture:
             camera = undistorted.cameras[image.camera_id]
             assert picture.size == (camera.width, camera.height) and np.ptp(np.asarray(picture)) > 100
     cameras = json.loads((scene / "cameras.json").read_text(encoding="utf-8"))["cameras"]

@@ -1,15 +1,14 @@
 """From the model's numbers to pixels: with true depth and true poses, views must not miss each other."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
+from experiments.data.geometry import unproject
 from experiments.reconstruction.framing import frame_photos
 from experiments.reconstruction.inference import ModelOutputs, scene_of
 from tests.experiments.analytic_scene import render, ring
-from vggt_jax.geometry import unproject_depth
 from vggt_jax.pixels import cut_and_scaled, from_corner, to_corner
-from vggt_jax.pose_encoding import decode_pose, encode_pose
 
 SIZE, PATCH = 112, 14
 SIZES = [(640, 480), (640, 480), (480, 640), (500, 500)]
@@ -32,7 +31,10 @@ def case(request):
     height, width = framings[0].height, framings[0].width
     seen = [render(E, K, width, height) for E, K in zip(extrinsics, intrinsics, strict=True)]
     colours, depth, confidence = (np.stack(arrays) for arrays in zip(*seen, strict=True))
-    encoded = np.asarray(encode_pose(jnp.asarray(extrinsics), jnp.asarray(intrinsics), (height, width)))
+    # what a camera head says: translation, rotation, and the angles between the picture's edges
+    turns = Rotation.from_matrix(extrinsics[:, :, :3]).as_quat()
+    fields = 2 * np.arctan(np.array([height, width]) / 2 / intrinsics[:, [1, 0], [1, 0]])
+    encoded = np.concatenate([extrinsics[:, :, 3], turns, fields], axis=1).astype(np.float32)
     outputs = ModelOutputs(encoded, depth.astype(np.float32), confidence.astype(np.float32))
     scene = scene_of([f"{i}.png" for i in range(4)], framings, (colours / 255).astype(np.float32), outputs)
     return extrinsics, intrinsics, depth, scene
@@ -67,11 +69,10 @@ def test_views_do_not_miss_each_other(case):
 
 
 def test_the_official_unprojection_misses(case):
-    """What :mod:`vggt_jax.pixels` says about the official code, which parity tests keep as it is."""
-    extrinsics, _, depth, scene = case
-    encoded = encode_pose(jnp.asarray(extrinsics), jnp.asarray(scene.intrinsics), depth.shape[1:])
-    E, K = decode_pose(encoded, depth.shape[1:])
-    assert np.median(misses(case, np.asarray(unproject_depth(jnp.asarray(depth), E, K)), np.asarray(K))) > 0.2
+    """The official code takes a principal point that is counted from the corner for one counted from a pixel's centre."""
+    extrinsics, intrinsics, depth, _ = case
+    official = to_corner(intrinsics)
+    assert np.median(misses(case, unproject(depth, extrinsics, official), official)) > 0.2
 
 
 def test_cameras_are_the_true_ones(case):
