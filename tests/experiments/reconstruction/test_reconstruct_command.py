@@ -208,6 +208,24 @@ def test_bad_arguments_are_one_line_and_status_two(arguments, message):
     assert message in done.stderr and done.stderr.count("\n") == 1
 
 
+def test_flags_are_the_settings(monkeypatch):
+    asked = []
+
+    def stand_in(settings, reporter):
+        asked.append(settings)
+        raise InputError("enough")
+
+    monkeypatch.setattr("experiments.reconstruction.reconstruct", stand_in)
+    flags = ("--colmap_camera=SIMPLE_RADIAL", "--shared_camera", "--colmap_text", "--mode=pad", "--colmap_points=7")
+    for given in ((), flags):
+        assert call("experiments.reconstruct", "--images=photos", *given).status == 2
+    plain, chosen = asked
+    assert plain == Settings("photos")
+    assert chosen == replace(
+        plain, colmap_camera="SIMPLE_RADIAL", shared_camera=True, colmap_text=True, mode="pad", colmap_points=7
+    )
+
+
 def test_help_names_units():
     done = call("experiments.reconstruct", "--help")
     assert done.status == 0
