@@ -3,11 +3,13 @@
 ``python -m experiments.evaluate --weights=nano --adapter=adapter.safetensors --data=geometry/dataset_00``
 runs the model on the scenes of data sets and writes
 
-- ``scenes.csv``: accuracy, completeness, normal consistency (means and medians), AbsRel and δ < 1.25 of every scene;
+- ``scenes.csv``: accuracy, completeness, normal consistency (means and medians), AbsRel and δ < 1.25 of every scene; of its
+  cameras RRA, RTA and AUC at 5, 10 and 30 degrees, ATE and RPE;
 - ``summary.json``: their means, settings and views, and the scenes that were left out;
 - ``report.html``, ``pictures/``: predicted against true clouds and error maps of the best, median and worst scene.
 
-``--predictions=FOLDER`` evaluates stored depth maps and cameras in place of a model. Of recorded data sets without poses,
+``--predictions=FOLDER`` evaluates stored depth maps and cameras in place of a model, and says what in them looks like another
+convention; depths that are NaN, infinite or 0 are left out. Of recorded data sets without poses,
 only depth is evaluated. ``--compare=first,second`` tells two results apart by a paired bootstrap over their scenes. A scene
 of 8 × 518² points takes seconds, beside the model.
 """

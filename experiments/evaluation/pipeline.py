@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 
 from experiments.data.dataset import Dataset, StoredScene
 from experiments.evaluation.bootstrap import Difference, compare_results
-from experiments.evaluation.cloud import NEIGHBOURS
 from experiments.evaluation.pictures import draw
 from experiments.evaluation.predictions import Model, Predictor, from_folder, from_model, prediction_file
 from experiments.evaluation.report import OUTPUTS, extremes, write_results
@@ -74,7 +73,8 @@ def evaluate(settings: Settings, reporter: Reporter = SILENT) -> Evaluation:
             predictions.predict, new / "predictions" if settings.save_predictions else None, reporter
         )
         if not results.scenes:
-            raise InputError(f"no scene has {NEIGHBOURS} pixels that count with mask={settings.mask}")
+            first, why = next(iter(results.skipped.items()))
+            raise InputError(f"no scene can be evaluated with mask={settings.mask}, such as {'/'.join(first)}: {why}")
         about = {
             "model": settings.weights if settings.predictions is None else str(settings.predictions),
             "adapter": "none" if settings.adapter is None else settings.adapter.name,
@@ -162,6 +162,7 @@ class _Plan:
                 name=name,
                 exact=self.settings.exact,
                 keep=keep,
+                doubt=self.settings.predictions is not None,
                 reporter=reporter,
             )
             for name, dataset in self.datasets.items()

@@ -21,6 +21,9 @@ from vggt_jax.deltas import Deltas
 from vggt_jax.pose_encoding import decode_pose
 from weights_convert import read_peft_deltas
 
+_NO_ROTATION = 1e-2
+"""Largest error of a product of rows of a predicted rotation."""
+
 Predictor = Callable[[SceneKey, Sequence[int], UInt8[np.ndarray, "s h w 3"]], Reconstruction]
 """A scene, the numbers of its views and their pictures → what is predicted of them."""
 
@@ -84,11 +87,16 @@ def from_folder(folder: Path) -> Predictor:
     return lambda key, views, images: load_prediction(prediction_file(folder, *key), views, images.shape[1:3])
 
 
-def check_cameras(predicted: Reconstruction) -> None:
-    """InputError if the cameras are none, as those of an untrained model can be."""
+def check_cameras(predicted: Reconstruction, has_poses: bool = True) -> None:
+    """InputError if the cameras are none, as those of an untrained model can be; without poses, only the intrinsics count."""
     focal = predicted.intrinsics[:, [0, 1], [0, 1]]
     if not (np.isfinite(predicted.extrinsics).all() and np.isfinite(predicted.intrinsics).all() and (focal > 0).all()):
         raise InputError("the predicted cameras are no pinhole cameras; are these weights trained?")
+    rotation = predicted.extrinsics[..., :3].astype(np.float64)
+    skew = np.abs(rotation @ np.swapaxes(rotation, 1, 2) - np.eye(3)).max(axis=(1, 2))
+    wrong = (skew > _NO_ROTATION) | (np.linalg.det(rotation) < 0)
+    if has_poses and wrong.any():
+        raise InputError(f"extrinsics of predicted view {int(wrong.argmax())} (in the order of views) hold no rotation")
 
 
 def prediction_file(folder: Path, dataset: str, scene: str) -> Path:
@@ -109,7 +117,7 @@ def save_prediction(path: Path, predicted: Reconstruction, views: Sequence[int])
 
 
 def load_prediction(path: Path, views: Sequence[int], size: tuple[int, int]) -> Reconstruction:
-    """What :func:`save_prediction` wrote, by this program or another.
+    """What :func:`save_prediction` wrote, by this program or another: depths that are NaN, infinite or 0 are no prediction.
 
     Raises:
         InputError: the file is damaged, lacks an array, or is of other views or another size than ``views`` and ``size``.
@@ -126,4 +134,5 @@ def load_prediction(path: Path, views: Sequence[int], size: tuple[int, int]) -> 
             raise InputError(f"{path}: {name} must have shape {shape}, got {array.shape}")
         if array.dtype.kind not in "fiu":
             raise InputError(f"{path}: {name} must be real numbers, got {array.dtype}")
-    return Reconstruction(depths, extrinsics, intrinsics)
+    known = np.isfinite(depths) & (depths != 0)
+    return Reconstruction(np.where(known, depths, 0), extrinsics, intrinsics, known)

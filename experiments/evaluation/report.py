@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.evaluation.bootstrap import Difference
+from experiments.evaluation.remarks import facts, remarks
 from experiments.evaluation.results import ALL_METRICS, METRICS, POSE_METRICS, Metric, Results, SceneKey, csv_of, means
 from experiments.evaluation.scene import SceneMetrics
 from experiments.reports.page import Section, Table, photograph, render
@@ -27,6 +28,8 @@ def summary(results: Results, about: Mapping[str, Any]) -> dict[str, Any]:
         "mean": means(list(rows.values())),
         "by_dataset": {name: means([row for key, row in rows.items() if key[0] == name]) for name in datasets},
         "only_depth": list(results.without_poses),
+        "without_prediction": sum(metrics.missing for metrics in results.scenes.values()),
+        "plausibility": {"/".join(key): facts(found) for key, found in results.plausible.items()},
         "not_converged": sum(not metrics.icp_converged for metrics in results.scenes.values()),
         "skipped": {"/".join(key): reason for key, reason in results.skipped.items()},
         "views": {name: list(views) for name, views in results.views.items()},
@@ -38,7 +41,7 @@ def table(results: Results) -> str:
     """Means over scenes for the terminal."""
     found = means([metrics.row() for metrics in results.scenes.values()])
     lines = [f"{metric.title:<28} {found[metric.name]:>10.5f}" for metric in ALL_METRICS if metric.name in found]
-    return "\n".join([*lines, *_missing(results.without_poses)])
+    return "\n".join([*lines, *remarks(results)])
 
 
 def extremes(scenes: Mapping[SceneKey, SceneMetrics]) -> dict[SceneKey, str]:
@@ -99,11 +102,12 @@ def write_results(
         file = folder / "pictures" / f"{'_'.join(key)}.png"
         drawing.savefig(file, dpi=110)
         shown.append(photograph(file, f"{'/'.join(key)}, {names[key]}: {_caption(results.scenes[key])}"))
-    html = render(title, _words(numbers), [*_tables(results, numbers), Section("Pictures", shown)], _metadata(numbers))
+    words, sections = _words(numbers, remarks(results)), [*_tables(results, numbers), Section("Pictures", shown)]
+    html = render(title, words, sections, _metadata(numbers))
     (folder / "report.html").write_text(html, encoding="utf-8")
 
 
-def _words(numbers: Mapping[str, Any]) -> str:
+def _words(numbers: Mapping[str, Any], remarked: Sequence[str]) -> str:
     mean = numbers["mean"]
     clouds = ""
     if "accuracy" in mean:
@@ -112,16 +116,10 @@ def _words(numbers: Mapping[str, Any]) -> str:
             f"consistency {mean['normal_consistency']:.3f}; "
         )
     depths = f"AbsRel {mean['abs_rel']:.4f}, {mean['delta']:.1%} of depths within 1.25."
-    words = " ".join([f"Over {numbers['scenes']} scene(s): {clouds}{depths}", *_missing(numbers["only_depth"])])
+    words = " ".join([f"Over {numbers['scenes']} scene(s): {clouds}{depths}", *remarked])
     if numbers["skipped"]:
         words += f" {len(numbers['skipped'])} scene(s) were left out."
     return words
-
-
-def _missing(without_poses: Sequence[str]) -> list[str]:
-    if not without_poses:
-        return []
-    return [f"Only depth was evaluated of {', '.join(without_poses)}: it is not known where the cameras stood."]
 
 
 def _caption(metrics: SceneMetrics) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from experiments.evaluation.plausibility import Plausibility
 from experiments.evaluation.scene import SceneMetrics
 from subspace.errors import InputError
 
@@ -73,6 +74,8 @@ class Results:
     """Views that were evaluated, by data set."""
     without_poses: Sequence[str] = ()
     """Data sets of which only depth was evaluated."""
+    plausible: Mapping[SceneKey, Plausibility] = field(default_factory=dict)
+    """What stored predictions say about their conventions."""
 
 
 def joined(parts: Sequence[Results]) -> Results:
@@ -82,6 +85,7 @@ def joined(parts: Sequence[Results]) -> Results:
         {key: why for part in parts for key, why in part.skipped.items()},
         {name: views for part in parts for name, views in part.views.items()},
         [name for part in parts for name in part.without_poses],
+        {key: found for part in parts for key, found in part.plausible.items()},
     )
 
 

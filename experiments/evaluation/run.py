@@ -10,9 +10,17 @@ from jaxtyping import Bool
 
 from experiments.data.dataset import Dataset, StoredScene, Views
 from experiments.evaluation.cloud import NEIGHBOURS
+from experiments.evaluation.plausibility import Plausibility, plausibility
 from experiments.evaluation.predictions import Predictor, check_cameras, prediction_file, save_prediction
 from experiments.evaluation.results import Results, SceneKey
-from experiments.evaluation.scene import Evaluated, Reconstruction, SceneMetrics, evaluate_depth, evaluate_scene
+from experiments.evaluation.scene import (
+    Evaluated,
+    Reconstruction,
+    SceneMetrics,
+    TooFewPixels,
+    evaluate_depth,
+    evaluate_scene,
+)
 from experiments.evaluation.settings import Mask
 from experiments.process.reporting import SILENT, Reporter
 from subspace.errors import InputError
@@ -28,6 +36,7 @@ def evaluate_dataset(
     name: str | None = None,
     exact: bool = False,
     keep: Path | None = None,
+    doubt: bool = False,
     reporter: Reporter = SILENT,
 ) -> Results:
     """The metrics of every scene; scenes with too few pixels in the mask are listed as skipped.
@@ -44,6 +53,7 @@ def evaluate_dataset(
         name: of the data set in results; its folder's by default.
         exact: see :func:`~experiments.evaluation.scene.evaluate_scene`.
         keep: a folder to store the predictions in, in the form that ``from_folder`` takes; by default they are dropped.
+        doubt: ask whether predictions mean what they should, see :mod:`experiments.evaluation.plausibility`.
         reporter: gets a bar of the scenes.
 
     Raises:
@@ -53,6 +63,7 @@ def evaluate_dataset(
     name = dataset.folder.name if name is None else name
     measured: dict[SceneKey, SceneMetrics] = {}
     skipped: dict[SceneKey, str] = {}
+    plausible: dict[SceneKey, Plausibility] = {}
     has_poses = dataset.manifest.has_poses
     scenes = last_scenes(dataset, held_out)
     with reporter.progress(len(scenes), "scene", name) as bar:
@@ -62,10 +73,18 @@ def evaluate_dataset(
             if pixels < NEIGHBOURS:
                 skipped[key] = f"{pixels} pixels to evaluate"
             else:
-                found = evaluate_views(predict, key, loaded, views, mask, has_poses=has_poses, exact=exact, keep=keep)
-                measured[key] = found.metrics
+                try:
+                    found = evaluate_views(
+                        predict, key, loaded, views, mask, has_poses=has_poses, exact=exact, keep=keep
+                    )
+                except TooFewPixels as error:
+                    skipped[key] = str(error)
+                else:
+                    measured[key] = found.metrics
+                    if doubt and has_poses:
+                        plausible[key] = plausibility(found.predicted, found.truth)
             bar.update()
-    return Results(measured, skipped, {name: views}, without_poses=[] if has_poses else [name])
+    return Results(measured, skipped, {name: views}, [] if has_poses else [name], plausible)
 
 
 def evaluate_views(
@@ -89,6 +108,7 @@ def evaluate_views(
         has_poses: whether it is known where the cameras stood.
 
     Raises:
+        TooFewPixels: too little to measure.
         InputError: what is wrong with the prediction or the truth, naming scene and view.
         OSError: a file that cannot be read or written.
     """
@@ -96,12 +116,14 @@ def evaluate_views(
         predicted = predict(key, views, loaded.images)
         if keep is not None:
             save_prediction(prediction_file(keep, *key), predicted, views)
-        check_cameras(predicted)
+        check_cameras(predicted, has_poses)
         truth = Reconstruction(loaded.depths, loaded.extrinsics, loaded.intrinsics)
         counted = mask_of(loaded, mask)
         if not has_poses:
             return evaluate_depth(predicted, truth, counted, views)
         return evaluate_scene(predicted, truth, counted, exact, views=views)
+    except TooFewPixels:
+        raise
     except InputError as error:
         raise InputError(f"{'/'.join(key)}: {error}") from None
 

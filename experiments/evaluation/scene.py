@@ -26,6 +26,10 @@ FEWEST = 3
 """Pixels that a view needs for metrics of its depth."""
 
 
+class TooFewPixels(InputError):
+    """There is too little to measure in a scene."""
+
+
 @dataclass(frozen=True)
 class Reconstruction:
     """Depth maps and cameras (OpenCV; the centre of the upper left pixel is (0, 0)) of S views."""
@@ -36,6 +40,8 @@ class Reconstruction:
     """World to camera, whatever the world and its unit."""
     intrinsics: Float[np.ndarray, "s 3 3"]
     """In pixels of the depth maps."""
+    known: Bool[np.ndarray, "s h w"] | None = None
+    """Pixels that have a depth; None for all. Others have the depth 0."""
 
     @property
     def points(self) -> Float[np.ndarray, "s h w 3"]:
@@ -67,7 +73,7 @@ class SceneMetrics:
     delta_optimal: float
     """Share of depths within a factor of 1.25 after the best alignment that there is by the same loss."""
     pixels: int
-    """Number of pixels in the mask, over all views."""
+    """Number of pixels in the mask with a prediction, over all views."""
     queries: int
     """Number of points of each cloud that were looked up: all of the pixels, or a sample."""
     scale: float
@@ -78,6 +84,8 @@ class SceneMetrics:
     """Iterations that ICP took."""
     icp_converged: bool
     """Whether ICP stopped by itself."""
+    missing: int
+    """Number of pixels in the mask that were left out, over all views, as there is no prediction of them."""
     poses: PoseMetrics
     """How well the cameras were found."""
 
@@ -99,7 +107,7 @@ class Evaluated:
     truth: Reconstruction
     """True depth maps and cameras."""
     mask: Bool[np.ndarray, "s h w"]
-    """Pixels that count."""
+    """Pixels that count and have a prediction."""
     alignment: Similarity | None
     """Similarity from the prediction onto the truth; None where only depth was measured."""
 
@@ -117,7 +125,7 @@ def evaluate_scene(
     seed: int = 0,
     views: Sequence[int] | None = None,
 ) -> Evaluated:
-    """Align and measure the pixels of ``mask``, nothing else.
+    """Align and measure the pixels of ``mask`` that have a prediction, nothing else.
 
     Args:
         predicted: in any world and unit.
@@ -130,10 +138,10 @@ def evaluate_scene(
         views: what errors call the views; their places by default.
 
     Raises:
-        InputError: shapes that differ, fewer than 30 pixels in the mask, a depth in it that is no positive number, or points
-            that determine no alignment.
+        TooFewPixels: fewer than 30 to measure.
+        InputError: shapes that differ, a depth in the mask that is no positive number, or points that determine no alignment.
     """
-    pixels = _count(predicted, truth, mask, views)
+    mask, pixels, missing = _count(predicted, truth, mask, views)
     rng = np.random.default_rng(seed)
     most = None if exact or pixels <= EXACT else QUERIES
     from_predicted, from_truth = (choose(pixels, most, rng) for _ in range(2))
@@ -156,6 +164,7 @@ def evaluate_scene(
             icp_fitness=registration.fitness,
             icp_iterations=registration.iterations,
             icp_converged=registration.converged,
+            missing=missing,
             poses=pose_metrics(predicted.extrinsics, truth.extrinsics),
         ),
         predicted,
@@ -182,7 +191,7 @@ def evaluate_depth(
     Raises:
         InputError: as :func:`evaluate_scene`.
     """
-    pixels = _count(predicted, truth, mask, views)
+    mask, pixels, missing = _count(predicted, truth, mask, views)
     abs_rel, delta, abs_rel_optimal, delta_optimal = _depth_errors(predicted, truth, mask)
     unknown = float("nan")
     metrics = SceneMetrics(
@@ -197,6 +206,7 @@ def evaluate_depth(
         icp_fitness=unknown,
         icp_iterations=0,
         icp_converged=True,
+        missing=missing,
         poses=PoseMetrics.unknown(),
     )
     return Evaluated(metrics, predicted, truth, mask, None)
@@ -219,14 +229,18 @@ def _count(
     truth: Reconstruction,
     mask: Bool[np.ndarray, "s h w"],
     views: Sequence[int] | None,
-) -> int:
-    """Pixels of the mask; InputError if they cannot be evaluated."""
+) -> tuple[Bool[np.ndarray, "s h w"], int, int]:
+    """The pixels that are measured, their number, and that of those without a prediction; InputError if they cannot be."""
     shapes = {predicted.depths.shape, truth.depths.shape, mask.shape}
     if len(shapes) != 1:
         raise InputError(f"prediction, truth and mask must be of the same views, got {sorted(shapes)}")
+    asked = int(mask.sum())
+    if predicted.known is not None:
+        mask = mask & predicted.known
     pixels = int(mask.sum())
     if pixels < NEIGHBOURS:
-        raise InputError(f"only {pixels} pixels to evaluate, {NEIGHBOURS} are needed")
+        without = f" ({asked - pixels} have no prediction)" if pixels < asked else ""
+        raise TooFewPixels(f"only {pixels} pixels to evaluate{without}, {NEIGHBOURS} are needed")
     for name, of in (("predicted", predicted), ("true", truth)):
         wrong = mask & ~((of.depths > 0) & np.isfinite(of.depths))
         if wrong.any():
@@ -235,7 +249,7 @@ def _count(
                 f"view {view if views is None else views[view]}: {np.count_nonzero(wrong[view])} {name} depth(s) in the mask "
                 f"are no positive numbers, such as {of.depths[view][wrong[view]][0]}"
             )
-    return pixels
+    return mask, pixels, asked - pixels
 
 
 def _depth_errors(predicted: Reconstruction, truth: Reconstruction, mask: Bool[np.ndarray, "s h w"]) -> list[float]:

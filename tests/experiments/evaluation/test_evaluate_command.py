@@ -295,7 +295,10 @@ def test_bad_predictions_are_named(data, tmp_path):
     assert "not [0, 2]" in refused(data, tmp_path, predictions=predictions, views="0,2")
     for changed, message in (
         ({"depths": arrays["depths"][:, 1:]}, "depths must have shape (3, 20, 20), got (3, 19, 20)"),
-        ({"depths": np.full_like(arrays["depths"], np.nan)}, "dataset_00/scene_0001: view 0:"),
+        (
+            {"extrinsics": 2 * arrays["extrinsics"]},
+            "extrinsics of predicted view 0 (in the order of views) hold no rotation",
+        ),
         ({"depths": -arrays["depths"]}, "predicted depth(s) in the mask are no positive numbers, such as -"),
         ({"depths": arrays["depths"].astype(str)}, "depths must be real numbers"),
         ({"intrinsics": -arrays["intrinsics"]}, "no pinhole cameras"),
@@ -307,6 +310,31 @@ def test_bad_predictions_are_named(data, tmp_path):
     assert "holds no prediction" in refused(data, tmp_path, predictions=predictions)
     path.unlink()
     assert "scene_0001.npz" in refused(data, tmp_path, predictions=predictions)
+
+
+def test_pixels_without_a_prediction_are_counted_and_left_out(data, tmp_path, no_pictures):
+    predictions = perfect(tmp_path / "of", data)
+    holes, missing = np.zeros((VIEWS, SIZE, SIZE), bool), {}
+    holes[1, :, ::3] = True
+    for value, scene in zip((np.nan, np.inf, 0), Dataset(data), strict=True):
+        path = prediction_file(predictions, data.name, scene.folder.name)
+        with np.load(path) as stored:
+            arrays = dict(stored)
+        np.savez(path, **{**arrays, "depths": np.where(holes, value, arrays["depths"])})
+        missing[data.name, scene.folder.name] = int((holes & scene.load().valid).sum())
+    found = evaluated([data], tmp_path / "out", predictions=predictions)
+    assert {key: scene.missing for key, scene in found.results.scenes.items()} == missing
+    for (_, name), scene in found.results.scenes.items():
+        assert scene.pixels + scene.missing == Dataset(data)[int(name[-1])].load().valid.sum()
+    assert found.mean["abs_rel"] < 1e-5
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["without_prediction"] == sum(missing.values())
+    assert f"{sum(missing.values()):,} of" in table(found.results)
+
+    np.savez(path, **{**arrays, "depths": np.full_like(arrays["depths"], np.nan)})  # one scene without any
+    found = evaluated([data], tmp_path / "fewer", predictions=predictions)
+    assert list(found.results.scenes) == list(missing)[:2] and list(found.results.skipped) == list(missing)[2:]
+    assert "scene_0002: only 0 pixels" in refused(data, tmp_path, predictions=predictions, held_out=1)
 
 
 def test_results_that_cannot_be_compared(results, tmp_path):

@@ -1,0 +1,90 @@
+"""Predictions with another convention: what it is, is said; right ones, in any world and unit, and bad ones, raise no doubt."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from experiments.evaluation.plausibility import STATED, plausibility
+from experiments.evaluation.remarks import facts, remarks
+from experiments.evaluation.results import Results
+from experiments.evaluation.scene import Reconstruction, evaluate_scene
+from tests.experiments import analytic_scene
+from tests.experiments.evaluation.test_poses import elsewhere, inverse
+from tests.experiments.evaluation.test_similarity import drawn
+
+SIZE, VIEWS = 48, 4
+FLIP = np.diag([1.0, -1, -1])
+
+
+@pytest.fixture(scope="module")
+def truth():
+    cameras = analytic_scene.ring([(SIZE, SIZE)] * VIEWS)
+    depths = np.stack([analytic_scene.render(*camera)[1] for camera in cameras])
+    depths = np.where(depths < analytic_scene.SKY_DEPTH, depths, 0)
+    return Reconstruction(depths, np.stack([c.extrinsics for c in cameras]), np.stack([c.intrinsics for c in cameras]))
+
+
+def said(predicted, truth):
+    """What is found, and the sentences about it."""
+    found = plausibility(predicted, truth)
+    return found, remarks(Results({}, {}, {}, plausible={("set", "scene"): found}))
+
+
+def scaled(intrinsics, factor):
+    return intrinsics * np.array([[factor], [factor], [1]])
+
+
+def test_right_predictions_in_any_world_and_unit_raise_no_doubt(truth):
+    similarity = drawn(0)
+    moved = Reconstruction(similarity.scale * truth.depths, elsewhere(truth.extrinsics, similarity), truth.intrinsics)
+    for predicted in (truth, moved):
+        found, sentences = said(predicted, truth)
+        assert not sentences and found.likely is None and found.poses.auc_30 == 1
+        assert found.check.agreement is not None and found.check.agreement.share > 0.93
+        assert found.unit_ratio == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("stored", "how"),
+    [
+        (inverse, {"pose": "camera_to_world"}),
+        (lambda e: FLIP @ e, {"axes": "opengl"}),
+        (lambda e: inverse(FLIP @ e), {"pose": "camera_to_world", "axes": "opengl"}),
+    ],
+)
+def test_other_poses_are_named(stored, how, truth):
+    similarity = drawn(0)
+    moved = Reconstruction(similarity.scale * truth.depths, elsewhere(truth.extrinsics, similarity), truth.intrinsics)
+    found, (sentence,) = said(replace(moved, extrinsics=stored(moved.extrinsics)), truth)
+    assert found.likely is not None and found.likely.differing(STATED) == how == facts(found)["fits_better"]
+    assert found.poses.auc_30 < 0.5 and found.likely_poses.auc_30 == 1
+    assert all(f"{name}={value}" in sentence for name, value in how.items())
+    assert found.check.agreement is not None
+    assert found.check.says_little or found.check.agreement.share < 0.55
+
+
+@pytest.mark.parametrize("factor", [1 / SIZE, 2, 0.5])
+def test_other_intrinsics_are_named(factor, truth):
+    found, sentences = said(replace(truth, intrinsics=scaled(truth.intrinsics, factor)), truth)
+    assert not found.check.is_centred and any("in pixels of the depth maps" in sentence for sentence in sentences)
+
+
+def test_two_units_are_named(truth):
+    found, sentences = said(replace(truth, extrinsics=truth.extrinsics * np.array([1, 1, 1, 1000])), truth)
+    assert found.has_two_units and found.unit_ratio == pytest.approx(1e-3)
+    assert any("different units" in sentence for sentence in sentences)
+
+
+def test_depths_that_do_not_fit_the_cameras_are_told_of(truth):
+    views = np.array([1, 1.3, 0.8, 1.2])[:, None, None]
+    found, (sentence,) = said(replace(truth, depths=truth.depths * views), truth)
+    assert found.check.disagrees and "do not fit each other" in sentence
+
+
+def test_clouds_that_do_not_meet_are_told_of(truth):
+    rng = np.random.default_rng(0)
+    wrong = replace(truth, depths=truth.depths * np.exp(rng.normal(size=truth.depths.shape)))
+    metrics = evaluate_scene(wrong, truth, truth.depths > 0).metrics
+    assert metrics.icp_fitness < 0.3
+    assert any("icp_fitness" in sentence for sentence in remarks(Results({("set", "scene"): metrics}, {}, {})))
