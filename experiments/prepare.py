@@ -14,7 +14,8 @@ made from them are made again; data sets of other settings or folders are replac
 
 The bodies and faces need ``pip install -e '.[tasks]'``. Recorded data become such data sets by ``--source=FOLDER``:
 ``--layout=clearpose`` reads ClearPose as its owners distribute it, ``--layout=captures`` your own pictures with depth
-(:mod:`experiments.tasks.recordings`).
+(:mod:`experiments.tasks.recordings`). How far the views of each scene agree is printed; captures whose views disagree are not
+converted, and the likeliest of ``--depth_scale``, ``--pose``, ``--axes``, ``--pose_scale`` and ``--intrinsics_size`` is named.
 """
 
 from __future__ import annotations
