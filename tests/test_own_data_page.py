@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
+from trimesh.visual import TextureVisuals
 
 from experiments.data.dataset import Dataset
 from experiments.evaluation.predictions import prediction_file, save_prediction
@@ -48,7 +49,7 @@ def write_scan(path):
     box = trimesh.creation.box((0.5, 1.7, 0.3))
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (16, 16, 3), dtype=np.uint8))
     uv = np.random.default_rng(1).uniform(size=(len(box.vertices), 2))
-    box.visual = trimesh.visual.TextureVisuals(uv, image=picture)
+    box.visual = TextureVisuals(uv, image=picture)
     path.parent.mkdir(exist_ok=True)
     box.export(path)
 

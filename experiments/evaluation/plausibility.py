@@ -51,13 +51,17 @@ class Plausibility:
         return doubtful and not 1 / _SAME_UNIT <= np.nan_to_num(self.unit_ratio, nan=1.0) <= _SAME_UNIT
 
 
-def plausibility(predicted: Reconstruction, truth: Reconstruction) -> Plausibility:
+def plausibility(predicted: Reconstruction, truth: Reconstruction, has_poses: bool = True) -> Plausibility:
     """Of a scene's prediction, whose depths are 0 where there is none.
 
     Args:
         predicted: in any world and unit.
         truth: of the same views.
+        has_poses: whether it is known where the true cameras stood; otherwise the predicted poses do not matter.
     """
+    if not has_poses:
+        unknown = PoseMetrics.unknown()
+        return Plausibility(_check(predicted, has_poses=False), unknown, None, unknown, float("nan"))
     poses = pose_metrics(predicted.extrinsics, truth.extrinsics)
     likely, likely_poses = None, poses
     for pose, axes in product(get_args(Pose), get_args(Axes)):
@@ -66,19 +70,21 @@ def plausibility(predicted: Reconstruction, truth: Reconstruction) -> Plausibili
         found = pose_metrics(read, truth.extrinsics)
         if found.auc_30 > likely_poses.auc_30 and found.auc_30 >= max(_FITS, poses.auc_30 + _BETTER):
             likely, likely_poses = other, found
+    can_be_told = likely is None and poses.auc_30 >= _FITS
     return Plausibility(
         check=_check(predicted),
         poses=poses,
         likely=likely,
         likely_poses=likely_poses,
-        unit_ratio=_unit_ratio(predicted, truth) if likely is None and poses.auc_30 >= _FITS else float("nan"),
+        unit_ratio=_unit_ratio(predicted, truth) if can_be_told else float("nan"),
     )
 
 
-def _check(predicted: Reconstruction) -> Check:
-    depths = predicted.depths
+def _check(predicted: Reconstruction, has_poses: bool = True) -> Check:
+    depths, seen = predicted.depths, None
     size = np.array(depths.shape[:0:-1])
-    seen = cross_view_agreement(Geometry.of_depths(depths, predicted.extrinsics, predicted.intrinsics))
+    if has_poses:
+        seen = cross_view_agreement(Geometry.of_depths(depths, predicted.extrinsics, predicted.intrinsics))
     principal = np.median((predicted.intrinsics[:, :2, 2] + 0.5) / size, axis=0)
     known = depths[depths > 0]
     return Check(

@@ -81,8 +81,8 @@ def evaluate_dataset(
                     skipped[key] = str(error)
                 else:
                     measured[key] = found.metrics
-                    if doubt and has_poses:
-                        plausible[key] = plausibility(found.predicted, found.truth)
+                    if doubt:
+                        plausible[key] = plausibility(found.predicted, found.truth, has_poses)
             bar.update()
     return Results(measured, skipped, {name: views}, [] if has_poses else [name], plausible)
 

@@ -70,9 +70,9 @@ class Check:
         return found is not None and found.co_visible < max(_FEWEST, _LITTLE_OVERLAP * found.pixels)
 
     @property
-    def is_doubtful(self) -> bool:
-        """Whether other conventions should be tried."""
-        return self.disagrees or self.says_little or not self.is_centred
+    def is_wrong(self) -> bool:
+        """Whether a convention is wrong, whichever it is."""
+        return self.disagrees or not self.is_centred
 
     def is_explained_by(self, other: Check) -> bool:
         """Whether ``other``, of the same scene with other conventions, is right beyond doubt, and this one is not."""

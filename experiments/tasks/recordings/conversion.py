@@ -18,6 +18,9 @@ from experiments.tasks.recordings.clearpose import clearpose_scenes
 from experiments.tasks.recordings.conventions import Conventions, shown
 from subspace.errors import InputError
 
+_TRIED = 3
+"""Scenes whose views see little of each other that are tried with other conventions, which takes seconds for each."""
+
 
 @dataclass(frozen=True)
 class Converted:
@@ -128,17 +131,21 @@ class _Examination:
             self.reporter.info(f"{scene.name}: {_described(found)}")
         if not self.captures:
             return
-        doubtful = [number for number in numbers if self.checks[self.scenes[number].name].is_doubtful]
-        for number in doubtful:
+        wrong = [number for number in numbers if self._check(number).is_wrong]
+        unsure = [number for number in numbers if self._check(number).says_little and number not in wrong]
+        for number in [
+            *wrong[: 1 if self.accept else None],
+            *unsure[:_TRIED],
+        ]:  # all are likely to be wrong in the same way
             self._judge(number)
-            if self.accept:
-                break  # one is told of, as all are likely to be wrong in the same way
+
+    def _check(self, number: int) -> Check:
+        return self.checks[self.scenes[number].name]
 
     def _judge(self, number: int) -> None:
         """InputError or a warning if a scene is wrong; a warning if there is too little to tell."""
-        name = self.scenes[number].name
-        found, better = self.checks[name], self._likeliest(number)
-        if better is None and not found.disagrees and found.is_centred:
+        name, found, better = self.scenes[number].name, self._check(number), self._likeliest(number)
+        if better is None and not found.is_wrong:
             self.reporter.warning(
                 f"{name}: too few pixels are seen by two views to tell whether its conventions are right"
             )
@@ -154,7 +161,7 @@ class _Examination:
         self.reporter.warning(words)
 
     def _likeliest(self, number: int) -> tuple[Conventions, Check] | None:
-        capture, found = self.captures[number], self.checks[self.scenes[number].name]
+        capture, found = self.captures[number], self._check(number)
         frames = [capture.read(view) for view in some_views(len(capture.chosen))]
         height, width = frames[0].depth.shape
         return likeliest(

@@ -312,15 +312,18 @@ def test_bad_predictions_are_named(data, tmp_path):
     assert "scene_0001.npz" in refused(data, tmp_path, predictions=predictions)
 
 
+def spoil(path, where, value):
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    np.savez(path, **{**arrays, "depths": np.where(where, value, arrays["depths"])})
+
+
 def test_pixels_without_a_prediction_are_counted_and_left_out(data, tmp_path, no_pictures):
     predictions = perfect(tmp_path / "of", data)
     holes, missing = np.zeros((VIEWS, SIZE, SIZE), bool), {}
     holes[1, :, ::3] = True
     for value, scene in zip((np.nan, np.inf, 0), Dataset(data), strict=True):
-        path = prediction_file(predictions, data.name, scene.folder.name)
-        with np.load(path) as stored:
-            arrays = dict(stored)
-        np.savez(path, **{**arrays, "depths": np.where(holes, value, arrays["depths"])})
+        spoil(prediction_file(predictions, data.name, scene.folder.name), holes, value)
         missing[data.name, scene.folder.name] = int((holes & scene.load().valid).sum())
     found = evaluated([data], tmp_path / "out", predictions=predictions)
     assert {key: scene.missing for key, scene in found.results.scenes.items()} == missing
@@ -331,7 +334,7 @@ def test_pixels_without_a_prediction_are_counted_and_left_out(data, tmp_path, no
     assert summary["without_prediction"] == sum(missing.values())
     assert f"{sum(missing.values()):,} of" in table(found.results)
 
-    np.savez(path, **{**arrays, "depths": np.full_like(arrays["depths"], np.nan)})  # one scene without any
+    spoil(prediction_file(predictions, data.name, "scene_0002"), np.ones_like(holes), np.nan)  # one scene without any
     found = evaluated([data], tmp_path / "fewer", predictions=predictions)
     assert list(found.results.scenes) == list(missing)[:2] and list(found.results.skipped) == list(missing)[2:]
     assert "scene_0002: only 0 pixels" in refused(data, tmp_path, predictions=predictions, held_out=1)

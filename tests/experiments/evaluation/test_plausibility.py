@@ -70,6 +70,16 @@ def test_other_intrinsics_are_named(factor, truth):
     assert not found.check.is_centred and any("in pixels of the depth maps" in sentence for sentence in sentences)
 
 
+def test_without_poses_only_the_intrinsics_can_be_wrong(truth):
+    elsewhere = replace(truth, extrinsics=truth.extrinsics + np.arange(12).reshape(3, 4))
+    assert (
+        remarks(Results({}, {}, {}, plausible={("set", "scene"): plausibility(elsewhere, truth, has_poses=False)}))
+        == []
+    )
+    normalised = replace(elsewhere, intrinsics=scaled(truth.intrinsics, 1 / SIZE))
+    assert not plausibility(normalised, truth, has_poses=False).check.is_centred
+
+
 def test_two_units_are_named(truth):
     found, sentences = said(replace(truth, extrinsics=truth.extrinsics * np.array([1, 1, 1, 1000])), truth)
     assert found.has_two_units and found.unit_ratio == pytest.approx(1e-3)

@@ -129,6 +129,23 @@ def test_right_captures_agree_and_say_so(tmp_path):
     assert convert(tmp_path).checks == {}  # nothing to do
 
 
+def test_right_captures_of_a_phone_are_converted(tmp_path):
+    """Depth is off by 1.5 % in patches, places by a centimetre."""
+    rng = np.random.default_rng(0)
+    write_capture(tmp_path / "faces" / "scene", FRAMES)
+
+    def measured(depth):
+        patches = np.kron(rng.normal(size=(HEIGHT // 8, WIDTH // 8)), np.ones((8, 8)))
+        return 1000 * depth * (1 + 0.015 * patches)
+
+    rewrite_depths(tmp_path / "faces" / "scene", measured)
+    rewrite_poses(
+        tmp_path / "faces" / "scene", lambda pose: pose + 0.01 * np.pad(rng.normal(size=(3, 1)), ((0, 1), (3, 0)))
+    )
+    seen = convert(tmp_path).checks["scene"].agreement
+    assert seen is not None and seen.share < 0.55 and seen.rough_share > 0.8
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_wrong_convention_is_refused_and_named_and_its_remedy_gives_the_truth(mistake, tmp_path):
     spoil, remedy = MISTAKES[mistake]
