@@ -66,8 +66,8 @@ def test_other_poses_are_named(stored, how, truth):
 
 @pytest.mark.parametrize("factor", [1 / SIZE, 2, 0.5])
 def test_other_intrinsics_are_named(factor, truth):
-    found, sentences = said(replace(truth, intrinsics=scaled(truth.intrinsics, factor)), truth)
-    assert not found.check.is_centred and any("in pixels of the depth maps" in sentence for sentence in sentences)
+    found, (sentence,) = said(replace(truth, intrinsics=scaled(truth.intrinsics, factor)), truth)
+    assert not found.check.is_centred and "in pixels of the depth maps" in sentence
 
 
 def test_without_poses_only_the_intrinsics_can_be_wrong(truth):
@@ -81,9 +81,10 @@ def test_without_poses_only_the_intrinsics_can_be_wrong(truth):
 
 
 def test_two_units_are_named(truth):
-    found, sentences = said(replace(truth, extrinsics=truth.extrinsics * np.array([1, 1, 1, 1000])), truth)
-    assert found.has_two_units and found.unit_ratio == pytest.approx(1e-3)
-    assert any("different units" in sentence for sentence in sentences)
+    found, (sentence,) = said(replace(truth, extrinsics=truth.extrinsics * np.array([1, 1, 1, 1000])), truth)
+    assert found.has_two_units and found.unit_ratio == pytest.approx(1e-3) and "different units" in sentence
+    found, (sentence,) = said(replace(truth, extrinsics=truth.extrinsics * np.array([1, 1, 1, 1.7])), truth)
+    assert found.check.disagrees and found.unit_ratio == pytest.approx(1 / 1.7) and "different units" in sentence
 
 
 def test_depths_that_do_not_fit_the_cameras_are_told_of(truth):

@@ -90,6 +90,12 @@ def test_wrong_conventions_show_at_once():
     assert pose_metrics(flip @ cameras(), cameras()).auc_30 < 0.2
 
 
+def test_opposite_directions_count_as_the_same():
+    """As in VGGT's evaluation."""
+    opposite = cameras()[:2] * np.array([1, 1, 1, -1])
+    assert pose_metrics(opposite, cameras()[:2]).rta_5 == 1
+
+
 def test_what_cannot_be_known():
     assert all(np.isnan(value) for value in vars(pose_metrics(cameras()[:1], cameras()[:1])).values())
     two = pose_metrics(cameras()[:2], cameras()[:2])
