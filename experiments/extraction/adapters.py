@@ -214,7 +214,17 @@ def run(
     encode = token_cache(store, base.graphdef, base.config, base.parameters) if cached else None
     own = prepared or prepare(base, recipe, job.data.settings, len(job.names))
     scenes = held_out_batches(job, encode)
-    before = own.held_out(own.first, scenes)
+    measured: dict[int, dict[str, np.ndarray]] = {}
+
+    def held_out(state: TrainingState) -> dict[str, np.ndarray]:
+        """Measured once for each step: the last validation is also the loss with the adapters."""
+        step = int(state.step)
+        if step not in measured:
+            measured.clear()
+            measured[step] = own.held_out(state, scenes)
+        return measured[step]
+
+    before = held_out(own.first)
     last = train(
         own.step,
         own.first,
@@ -225,10 +235,10 @@ def run(
         folder,
         job.identity,
         compiled=own.compiled,
-        validate=lambda state: {name: value.mean(axis=1) for name, value in own.held_out(state, scenes).items()},
+        validate=lambda state: {name: value.mean(axis=1) for name, value in held_out(state).items()},
         reporter=reporter,
     )
-    after = own.held_out(last, scenes)
+    after = held_out(last)
     _save_adapters(job, folder, last.params)
     losses = {
         when: {name: value.tolist() for name, value in values.items()}

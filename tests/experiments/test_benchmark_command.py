@@ -9,7 +9,10 @@ from tests.experiments.commands import call
 def test_one_of_its_words_is_asked_for(words):
     found = call("experiments.benchmark", *words)
     assert found.status == 2 and not found.stdout
-    assert "one of: subspace, model, memory, training, finetuning, analysis, evaluation, rendering" in found.stderr
+    assert (
+        "one of: subspace, model, memory, training, finetuning, analysis, evaluation, rendering, first_command"
+        in found.stderr
+    )
 
 
 def test_lines_are_printed_as_they_come(monkeypatch):
