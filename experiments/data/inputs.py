@@ -76,6 +76,8 @@ class Assets:
     """Folder that the user named."""
     files: Sequence[Path]
     """All that may be chosen."""
+    show: Callable[[], None] = lambda: None
+    """Called when the data sets' folder is begun, before the first scene: draws the files there."""
 
     def are_current(self, dataset: Path) -> bool:
         """Whether a data set's folder has on record that it is made from these files, as they are now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Callable
@@ -16,11 +17,18 @@ from experiments.process.cores import available_cores
 from experiments.process.reporting import SILENT, Reporter
 from experiments.rendering.blender_command import worker_command
 from experiments.scenes.schema import Attribute, Scene, Setting
+from experiments.storage import files
 from experiments.storage.identity import NO_EFFECT
 
 if TYPE_CHECKING:
     from experiments.rendering import runs
     from experiments.rendering.pool import LocalPool
+    from experiments.synthetic.textures import Library
+
+TEXTURE_SHEET = "textures.png"
+"""Contact sheet of the user's textures, beside the data sets."""
+TEXTURE_COPIES = ".texture_copies"
+"""Folder beside the data sets of maps that are not used as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,12 +153,15 @@ def generate(
     from experiments.rendering.pool import LocalPool
 
     start = time.perf_counter()
+    library: Library | None = None
 
     def scene_maker() -> runs.SceneMaker:
         from experiments.synthetic.generator import make_scene
-        from experiments.synthetic.textures import find_textures
 
-        textures = () if settings.textures is None else tuple(find_textures(settings.textures, reporter))
+        nonlocal library
+        if settings.textures is not None:
+            library = _read_textures(settings, settings.textures, reporter)
+        textures = () if library is None else library.textures
 
         def make(dataset: int, scene: int, attempt: int) -> Scene:
             return make_scene(
@@ -175,11 +186,15 @@ def generate(
         meanwhile()
         return LocalPool(command, workers)
 
+    def show_textures() -> None:
+        if library is not None:
+            _write_sheet(library, settings.folder / TEXTURE_SHEET)
+
     assets = None
     if settings.textures is not None:
         from experiments.synthetic.textures import texture_files
 
-        assets = Assets(settings.textures, texture_files(settings.textures))
+        assets = Assets(settings.textures, texture_files(settings.textures), show_textures)
     outcome = runs.generate(
         settings.folder,
         settings.stored,
@@ -200,3 +215,17 @@ def generate(
         rendered=outcome.rendered,
         seconds=time.perf_counter() - start,
     )
+
+
+def _read_textures(settings: Settings, folder: Path, reporter: Reporter) -> Library:
+    from experiments.synthetic.textures import read_library
+
+    return read_library(folder, settings.folder / TEXTURE_COPIES, settings.resolution, reporter)
+
+
+def _write_sheet(library: Library, path: Path) -> None:
+    from experiments.synthetic.texture_sheet import draw_library
+
+    content = io.BytesIO()
+    draw_library(library).save(content, "PNG")
+    files.write_bytes(path, content.getvalue())

@@ -121,6 +121,8 @@ def generate(
                     if not keep:
                         remove_datasets(output)
                     begin(output, settings, sets)
+                    if assets is not None:
+                        assets.show()
                     with reporter.progress(missing * settings.views, " images") as bar:
                         run = _Rendering(sets, settings, scenes, make_scene, pool, sources, reporter, bar)
                         rendered = run.run()

@@ -8,7 +8,6 @@ order of the paths. The body stands with its feet on z = 0 about the origin, in 
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,6 +18,7 @@ from scipy.spatial import ConvexHull
 
 from experiments.data.manifest import TaskSettings
 from experiments.scenes import mesh_files, schema
+from experiments.storage.walking import files_below
 from experiments.synthetic.cameras import from_poses, look_at
 from experiments.synthetic.draws import Range, uniform
 from experiments.synthetic.generator import rounded
@@ -51,19 +51,10 @@ def find_meshes(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder")
-    found = sorted(
-        Path(parent, name)
-        for parent, _, names in os.walk(folder, onerror=_raise, followlinks=True)
-        for name in names
-        if Path(name).suffix.lower() in mesh_files.SUFFIXES and not name.startswith(".")
-    )
+    found = files_below(folder, mesh_files.SUFFIXES)
     if not found:
         raise InputError(f"{folder} holds no meshes ({', '.join(sorted(mesh_files.SUFFIXES))})")
     return found
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def standing(parts: list[mesh_files.Part], up: Axis = "y") -> list[mesh_files.Part]:

@@ -8,6 +8,9 @@ from typing import Any
 
 import bpy  # pyright: ignore[reportMissingImports]
 
+_LOADED_FROM = "loaded_from"
+"""Custom property of an image."""
+
 
 def link(tree: Any, value: Any, socket: Any) -> None:
     """Connect an output to an input, or set the input to a constant."""
@@ -55,7 +58,13 @@ def ramp(tree: Any, value: Any, stops: Sequence[tuple[float, Sequence[float]]], 
 
 
 def load_image(path: Path, colorspace: str) -> Any:
-    """An image file. Raises ValueError naming a file that is missing or no picture."""
+    """An image file, which a scene loads once for all its materials.
+
+    Raises ValueError naming a file that is missing or no picture.
+    """
+    for image in bpy.data.images:
+        if image.get(_LOADED_FROM) == str(path) and image.colorspace_settings.name == colorspace:
+            return image
     try:
         image = bpy.data.images.load(str(path), check_existing=False)
     except RuntimeError:
@@ -63,4 +72,5 @@ def load_image(path: Path, colorspace: str) -> Any:
     if 0 in image.size:
         raise ValueError(f"cannot read the picture {path}")
     image.colorspace_settings.name = colorspace
+    image[_LOADED_FROM] = str(path)
     return image

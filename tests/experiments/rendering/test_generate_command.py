@@ -135,6 +135,22 @@ def test_bad_input_is_one_clear_line(undisturbed, tmp_path):
     assert not list(tmp_path.glob("[0-9]*/*"))  # no settings that would refuse the next try
 
 
+def test_textures_are_told_of_and_shown_and_a_failed_run_refuses_no_other(tmp_path):
+    (tmp_path / "lib").mkdir()
+    for name in ("wood_color.png", "wood_gloss.png", "wood_ao.png"):
+        Image.new("RGB", (1200, 600), (90, 80, 70)).save(tmp_path / "lib" / name)
+    where = (f"--textures={tmp_path / 'lib'}", f"--output={tmp_path / 'out'}")
+    done = call("experiments.generate", *SMALL, *where, "--blender=/no/blender")
+    assert done.status == 2 and not [path for path in (tmp_path / "out").glob("*") if not path.name.startswith(".")]
+    done = call("experiments.generate", *SMALL[:-1], "--seed=4", *where, f"--blender={STAND_IN}")
+    assert done.status == 0, done.stderr
+    assert "1 material(s) (1 with roughness); left out: 1 occlusion" in done.stderr
+    assert Image.open(tmp_path / "out" / "textures.png").width > 56
+    before = content(tmp_path / "out")
+    assert call("experiments.generate", *SMALL[:-1], "--seed=4", *where).stdout.startswith("nothing to do")
+    assert content(tmp_path / "out") == before
+
+
 def test_a_python_without_bpy_is_one_clear_line(tmp_path):
     done = call("experiments.generate", *SMALL, f"--blender={sys.executable}", f"--output={tmp_path / 'out'}")
     assert done.status == 2 and "cannot import bpy" in done.stderr.splitlines()[-1]
