@@ -56,12 +56,14 @@ setup(
         "tpu": [f"jax[tpu]{JAX}"],
         "tensorboard": ["tensorboard>=2.19,<3", "tensorboardX>=2.6.4,<3"],
         "wandb": ["wandb>=0.19,<1"],
+        "heic": ["pillow-heif>=0.21"],
         # oracles of tests, which pin what they are compared with
         "torch": ["peft==0.21.2", "torch==2.13.0"],
         "tasks": ["anny==0.6.2", "scikit-image>=0.26,<0.27", "torch==2.13.0"],
         "test": [
             "beartype>=0.20",
             "hypothesis>=6.130",
+            "pillow-heif>=0.21",
             "pycolmap>=3.11",
             "pytest>=8.3",
             "pytest-xdist>=3.6",

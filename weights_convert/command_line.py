@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +38,8 @@ def run(
         flag_of: argument that an InputError names → the flag for it, where that has another name.
     """
     app.define_help_flags()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold what the terminal's encoding does not
+        sys.stdout.reconfigure(errors="backslashreplace")
     program = _program_name()
     try:
         arguments = flags.FLAGS(sys.argv)[1:]
@@ -91,8 +95,13 @@ def _first_line(error: Exception) -> str:
 
 
 def _fail(program: str, line: str, status: int = 2) -> NoReturn:
-    print(f"{program}: {line}", file=sys.stderr)
+    print(f"{program}: {_printable(line)}", file=sys.stderr)
     raise SystemExit(status)
+
+
+def _printable(text: str) -> str:
+    """``text`` with control characters, which names of files may hold, escaped; the indented lines of a list stay lines."""
+    return re.sub(r"\n(?!  )|[\x00-\x09\x0b-\x1f\x7f]", lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def called_as(name: str) -> None:

@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageOps
-
-from experiments.reconstruction.photos import UPRIGHT, Photo
+from experiments.reconstruction.photos import Photo
 from experiments.storage.files import reading
+from vggt_jax import pictures
+from vggt_jax.pictures import UPRIGHT
 
 FOLDER, TABLE = "images", "photos.csv"
 """Where the images lie, and the table that says which photo each of them is."""
@@ -22,6 +22,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _SUFFIXES = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",)}
 _LOSSY = frozenset({"JPEG", "MPO", "WEBP", "HEIF", "AVIF", "JPEG2000"})
 """Pillow's names of formats whose photos are large as PNG and lose nothing that is seen as JPEG."""
+_COLOURS_AS_STORED = frozenset({"P", "PA", "RGB", "RGBA", "RGBX", "RGBa"})
+"""Modes whose colour profile still holds once the photo is RGB."""
 _QUALITY = 95
 _AT_ONCE = 2
 """Photos that are turned at the same time: more would need much memory."""
@@ -82,18 +84,21 @@ def _write(path: Path, image: UprightImage) -> None:
     if image.as_stored:
         shutil.copyfile(image.photo.path, path)
         return
-    with reading(image.photo.path, "holds no photo"), Image.open(image.photo.path) as stored:
-        profile = stored.info.get("icc_profile") if stored.mode != "CMYK" else None
-        upright = ImageOps.exif_transpose(stored)
+    with reading(image.photo.path, "holds no photo"):
+        with pictures.opened(image.photo.path) as stored:
+            profile = stored.info.get("icc_profile") if stored.mode in _COLOURS_AS_STORED else None
+        picture = pictures.read_picture(image.photo.path, upright=True)
         if path.suffix.lower() in _SUFFIXES["JPEG"]:
-            upright.convert("RGB").save(path, quality=_QUALITY, subsampling=0, icc_profile=profile)
+            picture.colours.save(path, quality=_QUALITY, subsampling=0, icc_profile=profile)
         else:
-            upright.convert("RGBA" if upright.has_transparency_data else "RGB").save(path, icc_profile=profile)
+            if picture.opacity is not None:
+                picture.colours.putalpha(picture.opacity)
+            picture.colours.save(path, icc_profile=profile)
 
 
 def _kind(photo: Photo) -> tuple[str, bool]:
     """The format of a photo's image, and whether the photo's file has it already."""
-    with Image.open(photo.path) as image:
+    with pictures.opened(photo.path) as image:
         lossy = image.format in _LOSSY and not image.has_transparency_data
         common = image.mode == "RGB" or (
             image.mode == "RGBA" and image.format == "PNG"

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
-from PIL import Image, ImageOps
+from jaxtyping import Array, Bool, Float
 
 from experiments.reconstruction.framing import PhotoFraming
 from experiments.reconstruction.matched_pose import solve_views
-from experiments.reconstruction.photos import UPRIGHT, Photo
+from experiments.reconstruction.photos import Photo
 from experiments.reconstruction.scene import ReconstructedScene
 from subspace.errors import InputError
 from vggt_jax import VGGT
 from vggt_jax.matching import Matcher, directed_pairs
 from vggt_jax.pixels import from_corner
 from vggt_jax.pose_encoding import decode_pose
-from vggt_jax.preprocessing import load_images
+from vggt_jax.preprocessing import load_images_and_masks
 
 Forward = Callable[[nnx.State, Float[Array, "1 views height width 3"]], tuple[Array, ...]]
 
@@ -58,30 +56,16 @@ class Compiled:
 
 
 def load_photos(
-    photos: Sequence[Photo], mode: str, size: int, patch_size: int, scratch: Path
-) -> Float[np.ndarray, "photos height width 3"]:
-    """The photos as the model's input; see :func:`vggt_jax.preprocessing.load_images`.
+    photos: Sequence[Photo], mode: str, size: int, patch_size: int
+) -> tuple[Float[np.ndarray, "photos height width 3"], Bool[np.ndarray, "photos height width"]]:
+    """The photos as the model's input, upright, and where it shows their opaque pixels.
 
-    The loader takes pixels as they are stored. Photos that their camera stored on the side are written upright into
-    the folder ``scratch`` first, and removed afterwards.
+    See :func:`vggt_jax.preprocessing.load_images_and_masks`.
 
     Raises:
-        InputError: a file that cannot be loaded, or a photo so narrow that nothing would be left of it.
+        InputError: a file that cannot be decoded, or a photo so narrow that nothing would be left of it.
     """
-    upright = []
-    for photo in photos:
-        path = photo.path
-        if photo.orientation != UPRIGHT:
-            path = scratch / f"{len(upright)} {path.stem}.tif"
-            with Image.open(photo.path) as image:
-                ImageOps.exif_transpose(image).save(path)
-        upright.append(path)
-    try:
-        return load_images(upright, mode, size, patch_size)
-    finally:
-        for photo, path in zip(photos, upright, strict=True):
-            if path != photo.path:
-                path.unlink()
+    return load_images_and_masks((photo.path for photo in photos), mode, size, patch_size, upright=True)
 
 
 def compile_forward(model: VGGT, shape: tuple[int, int, int, int], matcher: Matcher | None = None) -> Compiled:
@@ -107,8 +91,9 @@ def scene_of(
     framings: Sequence[PhotoFraming],
     images: Float[np.ndarray, "views height width 3"],
     outputs: ModelOutputs,
+    opaque: Bool[np.ndarray, "views height width"] | None = None,
 ) -> ReconstructedScene:
-    """The scene that the model's predictions describe.
+    """The scene that the model's predictions describe; ``opaque`` says which pixels of the photos are not transparent.
 
     Raises:
         InputError: predictions that are not finite, or a field of view that no pinhole camera has.
@@ -128,7 +113,9 @@ def scene_of(
     extrinsics, intrinsics = (np.asarray(array) for array in cameras)
     intrinsics = from_corner(intrinsics)
     pictures = np.rint(images * 255).astype(np.uint8)
-    return ReconstructedScene(tuple(names), tuple(framings), pictures, depth, confidence, extrinsics, intrinsics)
+    return ReconstructedScene(
+        tuple(names), tuple(framings), pictures, depth, confidence, extrinsics, intrinsics, opaque
+    )
 
 
 def refined(scene: ReconstructedScene, outputs: ModelOutputs, patch_size: int) -> ReconstructedScene:

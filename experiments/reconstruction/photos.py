@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import enum
 import glob
+import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import ExifTags, Image
-
 from subspace.errors import InputError
+from vggt_jax import pictures
 
-UPRIGHT = 1
-"""The EXIF orientation of a photo that is stored as it should be seen."""
+_VIDEOS = frozenset(
+    {".3gp", ".avi", ".flv", ".insv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm", ".wmv"}
+)
+_RAW = frozenset(
+    {".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".sr2", ".srw", ".x3f"}
+)
+_STILL = frozenset({"HEIF", "ICO", "MPO"})
+"""Formats whose further pictures are previews or other views, not what follows."""
+_INNER = "images"
+"""The folder of photos in a scene as COLMAP, nerfstudio and 3DGS lay it out."""
+_LONGEST_NAME = 240
+"""Bytes of a name to which outputs can add a suffix."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +37,15 @@ class Photo:
     """The photo's file."""
     name: str
     """Path below the folder that all photos share, with ``/`` between folders. No other photo's differs from it in the
-    suffix, in capitals or in the kind of white space only."""
+    suffix, in capitals or in the kind of white space only. Bytes that are no UTF-8 are written as ``%FF``."""
     width: int
     """Width in pixels when held upright: after the rotation that the EXIF orientation asks for."""
     height: int
     """Size in pixels when held upright: after the rotation that the EXIF orientation asks for."""
     orientation: int
     """EXIF orientation; 1 is upright as stored."""
+    animated: bool = False
+    """Whether the file has more frames than the first, which is the photo."""
 
     @property
     def stem(self) -> str:
@@ -39,42 +53,140 @@ class Photo:
         return os.path.splitext(self.name)[0]
 
 
-def find_photos(images: str) -> tuple[list[Photo], list[Path]]:
-    """Find and read photos, in the natural order of their names (2 before 10).
+class Kind(enum.Enum):
+    """What a file is that is no photo of the reconstruction; the value says it of several files."""
+
+    FOREIGN = "file(s) that are no images"
+    VIDEO = "video(s), of which frames would have to be taken first"
+    RAW = "raw photo(s), which would have to be developed first"
+    BROKEN_LINK = "broken link(s)"
+    SPECIAL = "pipe(s), socket(s) or device(s)"
+    FOLDER = "folder(s) with images of their own"
+    REPEATED = "further name(s) of files that are photos already"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is at a place that should hold photos."""
+
+    photos: Sequence[Photo]
+    """In the natural order of their names."""
+    folder: Path
+    """The folder that all of them share."""
+    passed_over: Sequence[tuple[Kind, Path]]
+    """What else is there and was not hidden."""
+
+    def remarks(self) -> list[str]:
+        """What the user should know of what was passed over, one line for each kind."""
+        return [f"passed over {line}" for line in _listed_by_kind(self.passed_over)]
+
+
+def find_photos(images: str) -> Found:
+    """Find photos, and read the beginning of each.
 
     Args:
         images: a folder, of which every file with the suffix of an image format is taken (not those of subfolders,
-            and no hidden files), or a glob pattern (``**`` for any depth), of which every match must be an image.
-
-    Returns:
-        The photos; and the files of the folder that are no images, which were passed over.
+            and no hidden files; if it has none, those of its subfolder ``images``), the file of one photo, or a glob
+            pattern (``**`` for any depth), of which every file that is not hidden must be an image.
 
     Raises:
-        InputError: no photos, a file that cannot be decoded, or two whose outputs would get the same name.
+        InputError: no photos, a file that is none or needs a library that is missing, or two whose outputs would get the
+            same name.
     """
-    paths, others = _files(images)
-    if not paths:
-        seen = f"; found only {_listed(others)}" if others else ""
-        raise InputError(f"no images at {images}{seen}")
-    shared = Path(os.path.commonpath([path.parent for path in paths]))
-    photos = [_read(path, path.relative_to(shared).as_posix()) for path in paths]
+    files, passed_over = _files(images)
+    if not files:
+        seen = "; ".join(_listed_by_kind(passed_over))
+        raise InputError(f"no images at {images}{f': found only {seen}' if seen else ''}")
+    folder = Path(os.path.commonpath([path.parent for path in files]))
+    photos = [_inspected(path, path.relative_to(folder)) for path in files]
     stems: dict[str, Photo] = {}
     for photo in photos:
         twin = stems.setdefault(re.sub(r"\s", "_", photo.stem.casefold()), photo)
         if twin is not photo:
             raise InputError(f"{twin.path} and {photo.path} would get outputs of the same name; rename one of them")
-    return photos, others
+    return Found(photos, folder, passed_over)
 
 
-def _files(images: str) -> tuple[list[Path], list[Path]]:
-    if not os.path.isdir(images):
-        matches = [Path(match) for match in glob.glob(images, recursive=True)]
-        return sorted((match for match in matches if match.is_file()), key=_natural), []
-    files = sorted((path for path in Path(images).iterdir() if path.is_file()), key=_natural)
-    visible = [path for path in files if not path.name.startswith(".")]
-    suffixes = Image.registered_extensions()
-    paths = [path for path in visible if path.suffix.lower() in suffixes]
-    return paths, [path for path in visible if path not in paths]
+def _files(images: str) -> tuple[list[Path], list[tuple[Kind, Path]]]:
+    """The files that should be photos, and the rest."""
+    if os.path.isdir(images):
+        files, others = _split(Path(images), sorted(Path(images).iterdir(), key=_natural))
+        if not files and os.path.isdir(inner := os.path.join(images, _INNER)):
+            files, others = _split(Path(inner), sorted(Path(inner).iterdir(), key=_natural))
+    elif os.path.lexists(images):  # also a name that happens to be a pattern
+        files, others = _split(None, [Path(images)])
+    else:
+        matches = [Path(match) for match in _matches("", images) if not os.path.isdir(match)]
+        files, others = _split(None, sorted(matches, key=_natural))
+    return _once(files, others)
+
+
+def _matches(folder: str, pattern: str) -> Iterator[str]:
+    """What :func:`glob.glob` finds below ``folder``, except that ``**`` enters no folder by two of its names."""
+    before, deep, after = (f"{pattern}/*" if pattern.endswith("**") else pattern).partition("**/")
+    if not deep:
+        yield from glob.glob(os.path.join(glob.escape(folder), pattern))
+        return
+    for start in glob.glob(os.path.join(glob.escape(folder), before)) if before else [folder]:
+        seen: set[str] = set()
+        level = [start]
+        while level:  # the nearest names first, links last, so that files keep their own
+            below: list[str] = []
+            for place in sorted(level, key=os.path.islink):
+                if (real := os.path.realpath(place)) not in seen:
+                    seen.add(real)
+                    yield from _matches(place, after)
+                    below += filter(os.path.isdir, glob.glob(os.path.join(glob.escape(place), "*")))
+            level = below
+
+
+def _split(folder: Path | None, paths: Iterable[Path]) -> tuple[list[Path], list[tuple[Kind, Path]]]:
+    """Files that should be photos, and the rest by kind; without a ``folder``, every file was asked for by name."""
+    files: list[Path] = []
+    others: list[tuple[Kind, Path]] = []
+    for path in paths:
+        if folder is not None and path.name.startswith("."):
+            continue
+        kind = _kind(path, asked_for=folder is None)
+        if kind is None:
+            files.append(path)
+        elif kind is not Kind.FOLDER or _has_images(path):
+            others.append((kind, path))
+    return files, others
+
+
+def _kind(path: Path, *, asked_for: bool) -> Kind | None:
+    """What ``path`` is if it should be no photo."""
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        return Kind.FOLDER
+    if not path.is_file():
+        return Kind.BROKEN_LINK if path.is_symlink() else Kind.SPECIAL
+    if suffix in _VIDEOS:
+        return Kind.VIDEO
+    if suffix in _RAW:
+        return Kind.RAW
+    return None if asked_for or suffix in pictures.suffixes() else Kind.FOREIGN
+
+
+def _has_images(folder: Path) -> bool:
+    try:
+        return any(
+            os.path.splitext(name)[1].lower() in pictures.suffixes() and not name.startswith(".")
+            for name in os.listdir(folder)
+        )
+    except OSError:
+        return False
+
+
+def _once(files: Sequence[Path], others: list[tuple[Kind, Path]]) -> tuple[list[Path], list[tuple[Kind, Path]]]:
+    """Each file under one of its names; links that lead round in circles give a file many."""
+    places = {path: os.path.realpath(path) for path in files}
+    taken: dict[str, Path] = {}
+    for path in sorted(files, key=lambda path: (len(path.parts), path.is_symlink())):
+        taken.setdefault(places[path], path)
+    kept = [path for path in files if taken[places[path]] is path]
+    return kept, others + [(Kind.REPEATED, path) for path in files if taken[places[path]] is not path]
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
@@ -85,23 +197,43 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     return [*key, (0, str(path))]
 
 
-def _read(path: Path, name: str) -> Photo:
-    """Decode once, so that a damaged file is found before the model is loaded."""
+def _inspected(path: Path, below: Path) -> Photo:
+    """What the beginning of the file says; its pixels are decoded when they are loaded."""
     try:
-        with Image.open(path) as image:
-            image.load()
-            orientation = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT)
-            if orientation not in range(1, 9):
-                orientation = UPRIGHT
+        with pictures.opened(path) as image:
+            orientation = pictures.orientation(image)
             width, height = image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # Pillow reports damaged files as any of these, and its messages often leave out the name
-        raise InputError(f"cannot read image {path}: {' '.join(str(error).split())}") from error
+            animated = image.format not in _STILL and getattr(image, "is_animated", False)
+    except InputError as error:
+        raise InputError(f"cannot read image {path}: {error}") from error
     if orientation >= 5:  # these four turn it by a quarter
         width, height = height, width
-    return Photo(path, name, width, height, orientation)
+    return Photo(path, _writable_name(below), width, height, orientation, animated)
 
 
-def _listed(paths: Iterable[Path], most: int = 3) -> str:
+def _writable_name(path: Path) -> str:
+    """The path as text that every file format can hold, short enough for outputs to add a suffix."""
+    valid = re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", path.as_posix())
+    return "/".join(_shortened(part) for part in valid.split("/"))
+
+
+def _shortened(name: str) -> str:
+    if len(name.encode()) <= _LONGEST_NAME:
+        return name
+    stem, suffix = os.path.splitext(name)
+    end = f"~{hashlib.sha256(name.encode()).hexdigest()[:8]}{suffix}"
+    return stem.encode()[: _LONGEST_NAME - len(end.encode())].decode(errors="ignore") + end
+
+
+def _listed_by_kind(files: Iterable[tuple[Kind, Path]]) -> list[str]:
+    files = list(files)
+    counts = Counter(kind for kind, _ in files)
+    return [
+        f"{count} {kind.value}: {_listed([path for other, path in files if other is kind])}"
+        for kind, count in counts.items()
+    ]
+
+
+def _listed(paths: Sequence[Path], most: int = 5) -> str:
     names = [path.name for path in paths]
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

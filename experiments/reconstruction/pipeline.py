@@ -21,7 +21,7 @@ from experiments.reconstruction.colmap_files import write_colmap
 from experiments.reconstruction.framing import fitting_mode, frame_photos
 from experiments.reconstruction.images import FOLDER, UprightImage, upright_images, write_images
 from experiments.reconstruction.inference import compile_forward, load_photos, refined, scene_of
-from experiments.reconstruction.photos import UPRIGHT, Photo, find_photos
+from experiments.reconstruction.photos import Photo, find_photos
 from experiments.reconstruction.scene import PointCloud, ReconstructedScene
 from experiments.reconstruction.settings import Mode, Settings
 from experiments.storage.files import sha256
@@ -30,7 +30,8 @@ from experiments.storage.results import ResultsFolder, check_output
 from subspace.errors import InputError
 from vggt_jax import VGGT, VGGTConfig
 from vggt_jax.matching import Matcher
-from weights_convert import load_vggt
+from vggt_jax.pictures import UPRIGHT
+from weights_convert import load_vggt, read_config
 from weights_convert.matcher import load_matcher
 
 OUTPUTS = frozenset(
@@ -74,31 +75,36 @@ def reconstruct(settings: Settings, reporter: Reporter = SILENT) -> Reconstructi
     known = _known(settings, photos)
     check_output(settings, known, OUTPUTS)  # before the model is loaded
     names, sizes = [photo.name for photo in photos], [(photo.width, photo.height) for photo in photos]
+    if settings.refine and len(photos) == 1:
+        raise InputError(f"refine compares photos, and {settings.images} has one", argument="refine")
     if settings.shared_camera:
         check_one_size(sizes, names)
+    config = read_config(settings.weights)
     matcher = load_matcher(settings.weights) if settings.refine else None
-    reporter.info(f"loading weights from {settings.weights}")
-    model = load_vggt(settings.weights, heads=("camera", "depth"))
-    patch_size = model.config.patch_size
-    size = model.config.image_size if settings.resolution is None else settings.resolution
+    patch_size = config.patch_size
+    size = config.image_size if settings.resolution is None else settings.resolution
     if size % patch_size:
         raise InputError(
             f"resolution={size} is no multiple of the model's patches of {patch_size} pixels", argument="resolution"
         )
-
-    mode = fitting_mode(sizes, model.config, size) if settings.mode is None else settings.mode
+    mode = fitting_mode(sizes, config, size) if settings.mode is None else settings.mode
     framings = frame_photos(sizes, mode, size, patch_size)
     images = upright_images(photos)
+    reporter.info(f"loading {len(photos)} photo(s)")
+    pictures, opaque = load_photos(photos, mode, size, patch_size)
+    if not opaque.any():
+        raise InputError(f"all photos of {settings.images} are transparent, there is nothing to see")
+    reporter.info(f"loading weights from {settings.weights}")
+    model = load_vggt(settings.weights, heads=("camera", "depth"))
+
     depends_on = {**known, **_model_of(model, matcher), "mode": mode, "resolution": size}
     results = ResultsFolder.of(settings, "reconstruct", _label(settings.images), depends_on, OUTPUTS)
     with results.new() as new:
-        reporter.info(f"loading {len(photos)} photo(s)")
-        pictures = load_photos(photos, mode, size, patch_size, new)
         reporter.info(f"compiling for {len(photos)} × {pictures.shape[2]}×{pictures.shape[1]} pixels")
         forward = compile_forward(model, pictures.shape, matcher)
         reporter.info("running the model")
         outputs = forward(pictures)
-        scene = scene_of(names, framings, pictures, outputs)
+        scene = scene_of(names, framings, pictures, outputs, opaque)
         if settings.refine:
             reporter.info("refining the cameras")
             scene = refined(scene, outputs, patch_size)
@@ -109,14 +115,17 @@ def reconstruct(settings: Settings, reporter: Reporter = SILENT) -> Reconstructi
     return ReconstructionResult(results.path, scene, cloud, threshold, time.perf_counter() - start)
 
 
-def _photos(images: str, reporter: Reporter) -> list[Photo]:
-    photos, others = find_photos(images)
-    if others:
-        some = ", ".join(path.name for path in others[:5])
-        reporter.warning(f"passed over {len(others)} file(s) that are no images: {some}")
-    if turned := [photo.name for photo in photos if photo.orientation != UPRIGHT]:
+def _photos(images: str, reporter: Reporter) -> Sequence[Photo]:
+    found = find_photos(images)
+    if os.path.isdir(images) and not os.path.samefile(images, found.folder):
+        reporter.info(f"taking the photos in {found.folder}")
+    for remark in found.remarks():
+        reporter.warning(remark)
+    if turned := [photo.name for photo in found.photos if photo.orientation != UPRIGHT]:
         reporter.info(f"turned upright by their EXIF orientation: {', '.join(turned)}")
-    return photos
+    if animated := [photo.name for photo in found.photos if photo.animated]:
+        reporter.warning(f"only the first frame is taken of {', '.join(animated)}")
+    return found.photos
 
 
 def _known(settings: Settings, photos: Sequence[Photo]) -> dict[str, Any]:

@@ -24,8 +24,9 @@ CONVENTIONS = {
     "photo": "the photo as it should be seen, turned upright if its EXIF orientation asks for it",
     "preprocessed": "the picture that the model sees and that depth maps and confidences cover",
     "to_photo": "3x3, from homogeneous pixels of the preprocessed picture to those of the photo",
-    "depth_png": "16 bits: z in the camera = value * depth_png_unit; 0 where there is no photo",
-    "depth_npz": "depth, confidence (both HxW), points (HxWx3, world), is_photo (HxW, false in the frame of a photo)",
+    "depth_png": "16 bits: z in the camera = value * depth_png_unit; 0 where there is no photo or it is transparent",
+    "depth_npz": "depth, confidence (both HxW), points (HxWx3, world), is_photo (HxW, false in the frame of a photo and "
+    "where it is transparent)",
     "length": "all lengths are in the scene's own unit",
 }
 """What the entries of ``cameras.json`` mean; written into the file."""

@@ -65,6 +65,8 @@ class ReconstructedScene:
     """World to camera, float64."""
     intrinsics: Float[np.ndarray, "views 3 3"]
     """In pixels of the model's picture, float64."""
+    opaque: Bool[np.ndarray, "views height width"] | None = None
+    """False where a photo is transparent; None if none is."""
 
     @cached_property
     def points(self) -> Float[np.ndarray, "views height width 3"]:
@@ -78,8 +80,9 @@ class ReconstructedScene:
 
     @cached_property
     def is_photo(self) -> Bool[np.ndarray, "views height width"]:
-        """False in the frame that preprocessing adds around a photo."""
-        return np.stack([framing.covered for framing in self.framings])
+        """False in the frame that preprocessing adds around a photo, and where the photo is transparent."""
+        covered = np.stack([framing.covered for framing in self.framings])
+        return covered if self.opaque is None else covered & self.opaque
 
     @property
     def photo_intrinsics(self) -> Float[np.ndarray, "views 3 3"]:
