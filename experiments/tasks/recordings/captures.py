@@ -47,6 +47,8 @@ from experiments.tasks.recordings.source_files import evenly, picture_size, read
 from subspace.errors import InputError
 
 _PICTURES = (".png", ".jpg", ".jpeg")
+_OF_OTHERS = (".", "__MACOSX")
+"""Beginnings of names that archives and file managers leave."""
 _UNPACK = "ffmpeg -noautorotate -i rgb.mp4 -start_number 0 rgb/%06d.png"
 _FOREIGN = {
     "frame_bundle.npz": "stores Python objects, which can run programs when they are read",
@@ -151,7 +153,7 @@ def find_captures(source: Path, views: int) -> list[Capture]:
     Raises:
         InputError: there are none, one is of another layout or has fewer frames.
     """
-    folders = sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith(_OF_OTHERS))
     if (source / "rgb").is_dir():
         raise InputError(f"{source} is one scene: give the folder with all scenes' folders")
     if not folders:
@@ -167,6 +169,10 @@ def _capture(folder: Path, views: int) -> Capture:
             )
     if (folder / "rgb.mp4").exists() and not (folder / "rgb").is_dir():
         raise InputError(f"{folder}/rgb.mp4 is a video: make the folder rgb in {folder} and run there: {_UNPACK}")
+    if not (folder / "rgb").is_dir():
+        raise InputError(
+            f"{folder} has no rgb: it must hold a scene's frames, and {folder.parent} nothing but such folders"
+        )
     frames = {path.stem: path for path in sorted((folder / "rgb").glob("*")) if _is_picture(path)}
     chosen = evenly(list(frames.values()), views, folder / "rgb")
     if not (folder / "depth").is_dir():
@@ -175,8 +181,7 @@ def _capture(folder: Path, views: int) -> Capture:
 
 
 def _is_picture(path: Path) -> bool:
-    """Hidden files are what file managers leave, such as ``._x.jpg``."""
-    return path.suffix.lower() in _PICTURES and not path.name.startswith(".")
+    return path.suffix.lower() in _PICTURES and not path.name.startswith(_OF_OTHERS)
 
 
 def _files(folder: Path, frames: Set[str]) -> list[Path]:

@@ -154,6 +154,7 @@ def delete(name):
         (lambda scene: change_depth(scene, np.inf), "frame_001.npy has a depth that is not finite or negative"),
         (lambda scene: change_depth(scene, -0.5), "frame_001.npy has a depth that is not finite or negative"),
         (delete("depth"), "scene has no depth"),
+        (delete("rgb"), "scene has no rgb"),
         (delete("depth/frame_001.png"), "depth must have one of frame_001.png, frame_001.npy, frame_001.npz, it has 0"),
         (write("depth/frame_001.npy", b""), "it has 2"),
         (delete("intrinsics.json"), "needs one of intrinsics.txt, intrinsics.json, camera_matrix.csv"),
@@ -205,6 +206,14 @@ def test_what_a_video_needs(tmp_path):
     shutil.rmtree(scene / "rgb")
     with pytest.raises(ValueError, match="ffmpeg -noautorotate"):
         convert_it(tmp_path / "faces", tmp_path / "out")
+
+
+def test_what_archives_and_file_managers_leave_is_no_part_of_a_scene(tmp_path):
+    write_capture(tmp_path / "faces" / "scene", FRAMES)
+    for name in ("__MACOSX/scene", ".Trash"):
+        (tmp_path / "faces" / name).mkdir(parents=True)
+    (tmp_path / "faces" / "scene" / "rgb" / "._frame_000.png").write_bytes(b"nothing")
+    check_truth(converted(tmp_path / "faces", tmp_path)[0].load())
 
 
 def test_folders_that_are_none_of_scenes(tmp_path):
