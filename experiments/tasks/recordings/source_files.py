@@ -11,18 +11,21 @@ from jaxtyping import Integer, UInt8
 from PIL import Image
 
 from subspace.errors import InputError
+from vggt_jax.pictures import opened, to_rgb, unlimited
 
 _Frame = TypeVar("_Frame")
 _Found = TypeVar("_Found")
 
 
 def read_color(path: Path) -> UInt8[np.ndarray, "h w 3"]:
-    """Pixels as they are stored: an orientation in the file's metadata is left alone, as depth maps do not have one.
+    """Pixels as they are stored, in 8-bit RGB whatever their mode.
+
+    An orientation in the file's metadata is left alone, as depth maps do not have one.
 
     Raises:
         InputError: the file is missing or damaged.
     """
-    return _read(path, lambda picture: np.asarray(picture.convert("RGB")))
+    return _read(path, lambda picture: np.asarray(to_rgb(picture).colours))
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -70,7 +73,7 @@ def _read(path: Path, decode: Callable[[Image.Image], _Found]) -> _Found:
     if not path.is_file():
         raise InputError(f"{path} is missing")
     try:
-        with Image.open(path) as picture:
+        with opened(path) as picture, unlimited():
             return decode(picture)
     except (OSError, ValueError, SyntaxError, EOFError) as error:
         raise InputError(f"{path} cannot be used: {' '.join(str(error).split())}") from None

@@ -130,6 +130,10 @@ def change_depth(scene, value):
     (scene / "depth" / "frame_001.png").unlink()
 
 
+def store_eight_bits(scene):
+    Image.fromarray(np.ones((HEIGHT, WIDTH), np.uint8)).save(scene / "depth" / "frame_001.png")
+
+
 def write(name, content):
     def change(scene):
         path = scene / name
@@ -155,6 +159,7 @@ def delete(name):
         (lambda scene: change_depth(scene, -0.5), "frame_001.npy has a depth that is not finite or negative"),
         (delete("depth"), "scene has no depth"),
         (delete("rgb"), "scene has no rgb"),
+        (store_eight_bits, "frame_001.png cannot be used: it has 8 bits, depth needs 16"),
         (delete("depth/frame_001.png"), "depth must have one of frame_001.png, frame_001.npy, frame_001.npz, it has 0"),
         (write("depth/frame_001.npy", b""), "it has 2"),
         (delete("intrinsics.json"), "needs one of intrinsics.txt, intrinsics.json, camera_matrix.csv"),
@@ -206,6 +211,20 @@ def test_what_a_video_needs(tmp_path):
     shutil.rmtree(scene / "rgb")
     with pytest.raises(ValueError, match="ffmpeg -noautorotate"):
         convert_it(tmp_path / "faces", tmp_path / "out")
+
+
+def test_frames_of_every_colour_mode_are_the_same_pictures(tmp_path):
+    for name, mode in (("a", "L"), ("b", "I;16"), ("c", "RGBA"), ("d", "P")):
+        write_capture(tmp_path / "faces" / name, FRAMES)
+        for path in (tmp_path / "faces" / name / "rgb").iterdir():
+            grey = np.asarray(Image.open(path).convert("L"))
+            if mode == "I;16":
+                Image.fromarray(grey.astype(np.uint16) * 257).save(path)
+            else:
+                Image.fromarray(grey).convert(mode).save(path)
+    images = [scene.load().images for scene in converted(tmp_path / "faces", tmp_path)]
+    for other in images[1:]:
+        np.testing.assert_array_equal(other, images[0])
 
 
 def test_what_archives_and_file_managers_leave_is_no_part_of_a_scene(tmp_path):
