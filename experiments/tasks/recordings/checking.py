@@ -22,6 +22,8 @@ MOST_VIEWS = 12
 """Views of a scene that are compared, evenly spread over it."""
 _RESOLUTION = 192
 """Largest width of the maps that are compared; they do not have more pixels than what was recorded."""
+TRIED_VIEWS, _TRIED_RESOLUTION = 6, 96
+"""The same where other conventions are tried, of which there are dozens."""
 _FEWEST = 50
 """Co-visible pixels below which nothing can be said."""
 _LITTLE_OVERLAP = 0.05
@@ -86,9 +88,9 @@ class Check:
         )
 
 
-def some_views(count: int) -> list[int]:
-    """The numbers of the views that are compared."""
-    return sorted({int(view) for view in np.linspace(0, count - 1, min(count, MOST_VIEWS)).round()})
+def some_views(count: int, most: int = MOST_VIEWS) -> list[int]:
+    """The numbers of the views that are compared, of ``count``."""
+    return sorted({int(view) for view in np.linspace(0, count - 1, min(count, most)).round()})
 
 
 def check(views: Sequence[RecordedView], resolution: int) -> Check:
@@ -111,37 +113,35 @@ def check(views: Sequence[RecordedView], resolution: int) -> Check:
 
 
 def likeliest(
-    found: Check,
     views: Callable[[Conventions], Sequence[RecordedView]],
     present: Conventions,
     depth_size: tuple[int, int],
     resolution: int,
-) -> tuple[Conventions, Check] | None:
-    """Other conventions with which a scene would agree with itself beyond doubt, those nearest to the present ones; and the
-    scene with them.
+) -> Conventions | None:
+    """Other conventions with which a scene would agree with itself beyond doubt, those nearest to the present ones.
 
     Args:
-        found: the scene with the present conventions.
-        views: the scene's views by conventions.
+        views: some of the scene's views by conventions; :data:`TRIED_VIEWS` are enough.
         present: that it was read with.
         depth_size: width and height of the depth maps.
         resolution: as in :func:`check`.
     """
-    size = views(present)[0].size
-    intrinsics = {present.intrinsics_size, *_sizes(found, size, present.intrinsics_size, depth_size)}
+    resolution = min(resolution, _TRIED_RESOLUTION)
+    as_it_is = views(present)
+    found = check(as_it_is, resolution)
     everything = product(
         dict.fromkeys([present.depth_scale, *_DEPTH_SCALES]),
         get_args(Pose),
         get_args(Axes),
         dict.fromkeys([present.pose_scale, *_POSE_SCALES]),
-        intrinsics,
+        {present.intrinsics_size, *_sizes(found, as_it_is[0].size, present.intrinsics_size, depth_size)},
     )
     others = [Conventions(*each) for each in everything]
     for changes in (1, 2):
         tried = [(other, check(views(other), resolution)) for other in others if _changes(present, other) == changes]
         right = [each for each in tried if found.is_explained_by(each[1])]
         if right:
-            return max(right, key=lambda each: each[1].agreement.roughly if each[1].agreement else 0)
+            return max(right, key=lambda each: each[1].agreement.roughly if each[1].agreement else 0)[0]
     return None
 
 

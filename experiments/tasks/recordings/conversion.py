@@ -13,7 +13,7 @@ from experiments.data.recorded import RecordedScene, write_recorded
 from experiments.process.reporting import SILENT, Reporter
 from experiments.tasks.recordings import Layout
 from experiments.tasks.recordings.captures import Capture, find_captures
-from experiments.tasks.recordings.checking import Check, check, likeliest, some_views
+from experiments.tasks.recordings.checking import TRIED_VIEWS, Check, check, likeliest, some_views
 from experiments.tasks.recordings.clearpose import clearpose_scenes
 from experiments.tasks.recordings.conventions import Conventions, shown
 from subspace.errors import InputError
@@ -161,16 +161,20 @@ class _Examination:
         self.reporter.warning(words)
 
     def _likeliest(self, number: int) -> tuple[Conventions, Check] | None:
-        capture, found = self.captures[number], self._check(number)
-        frames = [capture.read(view) for view in some_views(len(capture.chosen))]
+        """Conventions that would make a scene right, and the scene with them."""
+        capture = self.captures[number]
+        frames = [capture.read(view) for view in some_views(len(capture.chosen), TRIED_VIEWS)]
         height, width = frames[0].depth.shape
-        return likeliest(
-            found,
+        other = likeliest(
             lambda other: [frame.view(other) for frame in frames],
             self.conventions,
             (width, height),
             self.resolution,
         )
+        if other is None:
+            return None
+        scene = capture.scene(other)
+        return other, check([scene.read(view) for view in some_views(scene.num_views)], self.resolution)
 
 
 def _described(found: Check) -> str:
