@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.reconstruction.photos import Photo
-from experiments.storage.files import reading
+from subspace.errors import InputError
 from vggt_jax import pictures
 from vggt_jax.pictures import UPRIGHT
 
@@ -84,24 +84,28 @@ def _write(path: Path, image: UprightImage) -> None:
     if image.as_stored:
         shutil.copyfile(image.photo.path, path)
         return
-    with reading(image.photo.path, "holds no photo"):
+    try:
         with pictures.opened(image.photo.path) as stored:
             profile = stored.info.get("icc_profile") if stored.mode in _COLOURS_AS_STORED else None
         picture = pictures.read_picture(image.photo.path, upright=True)
-        if path.suffix.lower() in _SUFFIXES["JPEG"]:
-            picture.colours.save(path, quality=_QUALITY, subsampling=0, icc_profile=profile)
-        else:
-            if picture.opacity is not None:
-                picture.colours.putalpha(picture.opacity)
-            picture.colours.save(path, icc_profile=profile)
+    except InputError as error:  # it has changed since it was loaded
+        raise InputError(f"cannot read image {image.photo.path}: {error}") from error
+    if path.suffix.lower() in _SUFFIXES["JPEG"]:
+        picture.colours.save(path, quality=_QUALITY, subsampling=0, icc_profile=profile)
+        return
+    if picture.opacity is not None:
+        picture.colours.putalpha(picture.opacity)
+    picture.colours.save(path, icc_profile=profile)
 
 
 def _kind(photo: Photo) -> tuple[str, bool]:
     """The format of a photo's image, and whether the photo's file has it already."""
     with pictures.opened(photo.path) as image:
         lossy = image.format in _LOSSY and not image.has_transparency_data
-        common = image.mode == "RGB" or (
-            image.mode == "RGBA" and image.format == "PNG"
-        )  # some readers want three channels
-        as_stored = photo.orientation == UPRIGHT and common and image.format in ("JPEG", "MPO", "PNG")
+        # some readers want at least three channels
+        common = (image.mode == "RGB" and image.format in ("JPEG", "MPO", "PNG")) or (image.mode, image.format) == (
+            "RGBA",
+            "PNG",
+        )
+        as_stored = photo.orientation == UPRIGHT and common
     return "JPEG" if lossy else "PNG", as_stored
