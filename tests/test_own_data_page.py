@@ -92,6 +92,11 @@ def test_every_command_of_the_page_runs(tmp_path):
         assert done.returncode == 0, (command, done.stderr)
         said[" ".join(command)] = done.stdout + done.stderr
     assert len(said) == 7
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", block], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 3, done.stderr
     assert sum("pixels that two views see agree" in words for words in said.values()) == 2
     for made in (
         "tuned/adapter.safetensors",

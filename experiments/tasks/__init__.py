@@ -18,7 +18,14 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from experiments.tasks.preparation import Prepared, Recording, Settings, prepare
+    from experiments.tasks.recordings.conventions import Conventions
 
-__all__ = ["Prepared", "Recording", "Settings", "prepare"]
+__all__ = ["Conventions", "Prepared", "Recording", "Settings", "prepare"]
 
-__getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs={"preparation": __all__})
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "preparation": ["Prepared", "Recording", "Settings", "prepare"],
+        "recordings.conventions": ["Conventions"],
+    },
+)
