@@ -71,6 +71,8 @@ class Failed:
     """Number of the scene in it."""
     error: str
     """What was wrong, in one line."""
+    final: bool = False
+    """No other specification of the scene would be better."""
 
 
 class Executor(Protocol):

@@ -166,21 +166,27 @@ class _Rendering:
             (dataset.number, scene): () for dataset in self.sets for scene in dataset.missing(self.scenes)
         }
         wanted = len(errors)
+        given_up: _Errors = {}
         for attempt in range(ATTEMPTS):
-            errors = self._round(attempt, errors)
+            errors = self._round(attempt, errors, given_up)
+        errors = dict(sorted({**errors, **given_up}.items()))
         for (dataset, scene), reasons in errors.items():
             inputs = self._inputs((dataset, scene))
             self.sets[dataset].failed[scene] = FailedScene(scene=scene, errors=reasons, inputs=inputs)
         return wanted - len(errors)
 
-    def _round(self, attempt: int, errors: _Errors) -> _Errors:
-        """Render the scenes with earlier errors; returns those that failed again, in the order of their places."""
+    def _round(self, attempt: int, errors: _Errors, given_up: _Errors) -> _Errors:
+        """Render the scenes with earlier errors; returns those that failed again, in the order of their places.
+
+        Those that no further attempt could help are put into ``given_up``.
+        """
         failed: _Errors = {}
         for result in self.pool.render(self._jobs(attempt, errors)):
             if isinstance(result, Failed):
                 place = result.dataset, result.scene
-                failed[place] = (*errors[place], result.error)
-                self.reporter.warning(f"{self._folder(place)}, attempt {attempt + 1} of {ATTEMPTS}: {result.error}")
+                (given_up if result.final else failed)[place] = (*errors[place], result.error)
+                which = "" if result.final else f", attempt {attempt + 1} of {ATTEMPTS}"
+                self.reporter.warning(f"{self._folder(place)}{which}: {result.error}")
             else:
                 self._finish(result)
         return dict(sorted(failed.items()))
@@ -204,7 +210,7 @@ class _Rendering:
             try:
                 scene = self.make_scene(*place, attempt)
             except InputError as error:
-                yield Failed(*place, str(error))
+                yield Failed(*place, str(error), final=self.sources is not None)  # the user's file is what it is
             else:
                 yield RenderJob(scene, self._folder(place), earlier, renderer, inputs)
 

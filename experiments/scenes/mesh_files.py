@@ -1,38 +1,46 @@
-"""Textured meshes of other programs, read with trimesh, as the renderer takes them.
+"""Meshes of other programs with their colours, read with trimesh, as the renderer takes them.
+
+What a file says about colour is rendered or named (:class:`experiments.scenes.looks.LeftOut`): pictures, factors, colours of
+vertices and of faces, alpha of glTF.
 
 The worker has no trimesh: a mesh reaches it as ``NAME.npz`` (``vertices`` (n, 3) float32 that fill the cube [-1, 1]³,
-``faces`` (m, 3) int32, and ``uv`` (m, 3, 2) float32 of the triangles' corners or ``colors`` (n, 3) float32, linear RGB) and,
-with UV coordinates, a picture ``NAME.png``.
+``faces`` (m, 3) int32, and ``uv`` (m, 3, 2) float32 of the triangles' corners, ``colors`` (n, 3) float32, linear RGB, or both)
+and, with UV coordinates, a picture ``NAME.png``.
 """
 
 from __future__ import annotations
 
 import io
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import trimesh
 from jaxtyping import Float, Float32, Int
 from PIL import Image
-from trimesh.resolvers import FilePathResolver
 
-from experiments.scenes import schema
+from experiments.scenes import gltf_files, loose_files, schema
+from experiments.scenes.looks import LeftOut, Look
+from experiments.scenes.mesh_references import References, silent
+from experiments.scenes.pictures import eight_bits
 from experiments.storage import files
 from subspace.errors import InputError
 
-SUFFIXES = frozenset({".obj", ".glb", ".gltf", ".ply"})
+SUFFIXES = frozenset({".obj", ".ply"}) | gltf_files.SUFFIXES
 SMALLEST = 1e-6
 """Metres; the extent of something flat."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Triangles with one picture, or with colours of their vertices. No two vertices are at the same place."""
+    """Triangles with a picture, with colours of their vertices, or with both, multiplied.
+
+    No two vertices are at the same place, and each is a corner of a triangle.
+    """
 
     vertices: Float[np.ndarray, "n 3"]
     """In the file's units and axes."""
@@ -40,28 +48,38 @@ class Part:
     uv: Float32[np.ndarray, "m 3 2"] | None
     """Of the triangles' corners; (0, 0) is the picture's lower left corner."""
     picture: Image.Image | None
+    """RGBA where transparent places are no surface."""
     colors: Float32[np.ndarray, "n 3"] | None
     """Linear RGB."""
+    left_out: frozenset[LeftOut] = frozenset()
+    """What the file says about the part's colour that is not rendered."""
 
 
 def read(path: Path) -> list[Part]:
-    """The parts of a file, in its order: one for each material.
+    """The parts of a file, in its order: one for each material. Points, lines and what cannot be seen are none.
 
     Raises:
-        InputError: the file cannot be read, holds no triangles, or a part has neither a texture nor colours of its vertices.
+        InputError: the file cannot be read, holds no triangles, or a part has no colour that can be used.
     """
-    with files.reading(path, "cannot be read"):
-        scene = trimesh.load_scene(path, process=False)
+    references = References(path)
+    gltf = None
+    if path.suffix.lower() in gltf_files.SUFFIXES:
+        gltf = gltf_files.read(path, references)
+        scene = gltf.scene
+    else:
+        with files.reading(path, "cannot be read"), silent():
+            scene = trimesh.load_scene(path, process=False, resolver=references)
     parts = []
     for node in scene.graph.nodes_geometry:
         transform, name = scene.graph[node]
         found = scene.geometry[name]
-        if isinstance(found, trimesh.Trimesh) and len(found.faces):
-            vertices = trimesh.transformations.transform_points(found.vertices, transform)
-            with files.reading(
-                path, "cannot be used"
-            ):  # pictures are decoded, and normals computed, as they are asked for
-                parts.append(_part(path, vertices, found))
+        if not isinstance(found, trimesh.Trimesh) or not len(found.faces):
+            continue
+        vertices = trimesh.transformations.transform_points(found.vertices, transform)
+        with files.reading(path, "cannot be used"):  # pictures are decoded as they are asked for
+            look = gltf.look(path, found) if gltf is not None else loose_files.look(path, found, references)
+        if look is not None and (part := _part(path, vertices, found.faces, look)) is not None:
+            parts.append(part)
     if not parts:
         raise InputError(f"{path} holds no triangles")
     return parts
@@ -72,23 +90,10 @@ def files_of(path: Path) -> list[Path]:
 
     Raises nothing for a file that cannot be read.
     """
-    resolver = _Noting(path)
-    with suppress(Exception):  # trimesh's readers raise anything, whatever is wrong with the file
-        trimesh.load_scene(path, process=False, resolver=resolver)
-    return [path, *(named for named in dict.fromkeys(resolver.noted) if named != path)]
-
-
-class _Noting(FilePathResolver):
-    """Reads the files that a mesh file names, and notes where they are looked for."""
-
-    def __init__(self, path: Path):
-        super().__init__(str(path))
-        self.noted: list[Path] = []
-
-    def get(self, name: str) -> Any:
-        folder, name = Path(self.parent), name.strip()
-        self.noted += [Path(os.path.normpath(folder / name)), folder / Path(name).name]
-        return super().get(name)
+    references = References(path)
+    with suppress(Exception), silent():  # trimesh's readers raise anything, whatever is wrong with the file
+        trimesh.load_scene(path, process=False, resolver=references)
+    return [path, *(named for named in dict.fromkeys(references.looked_for) if named != path)]
 
 
 def write(part: Part, folder: Path, name: str) -> schema.Mesh:
@@ -114,9 +119,20 @@ def write_picture(picture: Image.Image, path: Path) -> schema.Wrapped:
     Raises OSError if it cannot be written.
     """
     content = io.BytesIO()
-    picture.convert("RGB").save(content, "PNG")
+    transparent = picture.mode == "RGBA"
+    (picture if transparent else eight_bits(picture).convert("RGB")).save(content, "PNG")
     files.write_bytes(path, content.getvalue())
-    return schema.Wrapped(str(path.absolute()), sha256(content.getvalue()).hexdigest())
+    return schema.Wrapped(
+        str(path.absolute()), sha256(content.getvalue()).hexdigest(), alpha=True if transparent else msgspec.UNSET
+    )
+
+
+def write_look(part: Part, path: Path) -> schema.Wrapped | schema.VertexColors:
+    """The texture of a part, its picture written; raises OSError if it cannot be written."""
+    if part.picture is None:
+        return schema.VertexColors()
+    wrapped = write_picture(part.picture, path)
+    return wrapped if part.colors is None else msgspec.structs.replace(wrapped, vertex_colors=True)
 
 
 def box(vertices: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
@@ -125,42 +141,25 @@ def box(vertices: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "3"], Flo
     return np.maximum(high - low, SMALLEST), (low + high) / 2
 
 
-def _part(path: Path, vertices: np.ndarray, mesh: trimesh.Trimesh) -> Part:
-    if not np.isfinite(vertices).all():
+def _part(path: Path, vertices: np.ndarray, faces: np.ndarray, look: Look) -> Part | None:
+    """What takes part in the surface; None if there is none."""
+    used = np.unique(faces)
+    if not np.isfinite(vertices[used]).all():
         raise InputError(f"{path} has vertices that are not finite")
-    visual: Any = mesh.visual
-    uv = picture = colors = None
-    if visual.kind == "texture":
-        uv, picture = visual.uv, _picture(visual.material)
-    elif visual.kind == "vertex":
-        colors = _linear(visual.vertex_colors[:, :3] / 255)
-    if colors is None and (uv is None or picture is None):
-        lacking = (
-            "no texture that can be read" if uv is not None else "neither UV coordinates nor colours of its vertices"
-        )
-        raise InputError(f"{path} has {lacking}")
     # Readers cut a surface along its seams in the picture; joined again, it is shaded as one.
-    places, first, inverse = np.unique(vertices + 0.0, axis=0, return_index=True, return_inverse=True)
-    faces = inverse.reshape(-1)[mesh.faces]
-    whole = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
+    places, first, inverse = np.unique(vertices[used] + 0.0, axis=0, return_index=True, return_inverse=True)
+    joined = np.zeros(len(vertices), np.int64)
+    joined[used] = inverse.reshape(-1)
+    corners = joined[faces]
+    whole = (corners[:, 0] != corners[:, 1]) & (corners[:, 1] != corners[:, 2]) & (corners[:, 2] != corners[:, 0])
+    if not whole.any():
+        return None
+    kept, compact = np.unique(corners[whole], return_inverse=True)
     return Part(
-        places,
-        faces[whole],
-        None if colors is not None else np.asarray(uv)[mesh.faces[whole]].astype(np.float32),
-        picture,
-        None if colors is None else colors[first].astype(np.float32),
+        places[kept],
+        compact.reshape(-1, 3),
+        None if look.uv is None else (look.uv[faces] if look.uv.ndim == 2 else look.uv)[whole].astype(np.float32),
+        look.picture,
+        None if look.colors is None else look.colors[used[first[kept]]].astype(np.float32),
+        look.left_out,
     )
-
-
-def _picture(material: Any) -> Image.Image | None:
-    """Of a simple material, or the base colour of a PBR one. trimesh puts 2 × 2 grey pixels in place of a missing one."""
-    found = [getattr(material, name, None) for name in ("image", "baseColorTexture")]
-    picture = next((picture for picture in found if picture is not None and min(picture.size) > 2), None)
-    if picture is not None:
-        picture.load()
-    return picture
-
-
-def _linear(srgb: np.ndarray) -> np.ndarray:
-    """IEC 61966-2-1, values in 0…1."""
-    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)

@@ -126,21 +126,8 @@ class Mesh(_Kind, frozen=True):
     """SHA-256 of the file's bytes, so that a changed mesh is a changed scene."""
 
 
-Shape = (
-    Ellipsoid
-    | Superellipsoid
-    | Box
-    | Cylinder
-    | Cone
-    | Torus
-    | Lathe
-    | Prism
-    | HeightField
-    | Rectangle
-    | WireBox
-    | Tube
-    | Mesh
-)
+_Solid = Ellipsoid | Superellipsoid | Box | Cylinder | Cone | Torus | Lathe | Prism
+Shape = _Solid | HeightField | Rectangle | WireBox | Tube | Mesh
 
 
 class Object(_Part, frozen=True):
@@ -223,6 +210,10 @@ class Wrapped(_Kind, frozen=True):
     """File of the base colour, sRGB."""
     sha256: str
     """SHA-256 of the file's bytes."""
+    alpha: bool | msgspec.UnsetType = msgspec.UNSET
+    """There is a surface only where the picture is opaque."""
+    vertex_colors: bool | msgspec.UnsetType = msgspec.UNSET
+    """It is multiplied by the colours that a Mesh brings with its vertices."""
 
 
 class VertexColors(_Kind, frozen=True):

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from experiments.data.tone_mapping import to_srgb
+from experiments.scenes.pictures import eight_bits
 from subspace.errors import InputError
 
 _BLENDER_READS = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B"})
@@ -49,19 +50,6 @@ def read_map(path: Path, content: bytes, limit: int, *, color: bool, as_it_is: b
         raise
     except Exception as error:  # Pillow raises many kinds, struct.error and SyntaxError among them
         raise InputError(f"{path} cannot be decoded: {' '.join(str(error).split())}") from None
-
-
-def eight_bits(picture: Image.Image) -> Image.Image:
-    """Grey or RGB of 8 bits, of any mode; alpha is left out, not laid on anything."""
-    if picture.mode in ("L", "RGB"):
-        return picture
-    if picture.mode.startswith("I") or picture.mode == "F":
-        values = np.asarray(picture, np.float64)
-        white = 65535 if values.max(initial=0) > 255 else 255 if values.max(initial=0) > 1 or picture.mode != "F" else 1
-        return Image.fromarray(np.clip(values / white * 255, 0, 255).round().astype(np.uint8))
-    if picture.mode in ("LA", "La", "1"):
-        return picture.convert("LA").getchannel("L") if picture.mode != "1" else picture.convert("L")
-    return picture.convert("RGBA").convert("RGB") if picture.mode in ("P", "PA", "RGBa") else picture.convert("RGB")
 
 
 def is_normal_map(path: Path) -> bool:

@@ -56,13 +56,15 @@ _PARTS = (
     (clothing.FOOT, r"foot|toe"),
 )
 """By the beginnings of the bones' names; the first that fits."""
+_MADE_OF = "made_of.json"
+"""Beside the bodies: what they were made of."""
 _ROUNDING = 1e-4
 """Between the vertices of a body that was made on two machines, metres; OBJ files have five digits."""
 _FORWARD, _DOWN = np.array([0.0, -1.0, 0.0]), np.array([0.0, 0.0, -1.0])
 
 
 def make_bodies(folder: Path, kind: Kind, number: int, seed: int, reporter: Reporter = SILENT) -> list[Path]:
-    """Write bodies, or those that are missing.
+    """Write bodies, or those that are missing; bodies of another seed are replaced.
 
     Args:
         folder: made if need be.
@@ -78,12 +80,17 @@ def make_bodies(folder: Path, kind: Kind, number: int, seed: int, reporter: Repo
         InputError: the bodies that are there are not those that would be made now, or anny is missing.
         OSError: the folder cannot be written.
     """
+    made_of = {"kind": kind, "seed": seed}
+    if (folder / _MADE_OF).exists() and files.read_json(folder / _MADE_OF) != made_of:
+        files.remove(folder)  # of a run that went no further, or is being replaced
     paths = [folder / f"{i:04d}" / f"{i:04d}.obj" for i in range(number)]
     missing = [i for i, path in enumerate(paths) if not path.exists()]
     if missing:
         body = _load()
         folder.mkdir(parents=True, exist_ok=True)
         files.remove_partial(folder)
+        if not any(path.exists() for path in paths):
+            files.write_json(folder / _MADE_OF, made_of)
         there = [i for i in range(number) if i not in missing]
         for i in there[-1:]:  # standing for all
             _check(paths[i], _make(body, kind, i, seed))

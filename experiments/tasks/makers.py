@@ -50,7 +50,7 @@ def task_scenes(
             from experiments.tasks.bodies import make_bodies
 
             found = make_bodies(assets / "meshes", settings.split, scenes, settings.seed, reporter)
-        return scans.MeshScenes(found[:scenes], assets / "parts", up)
+        return scans.MeshScenes(found[:scenes], assets / "parts", up, reporter)
     if settings.split == "train":
         return _room
     from experiments.tasks import face_pictures, faces

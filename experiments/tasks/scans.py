@@ -8,7 +8,7 @@ order of the paths. The body stands with its feet on z = 0 about the origin, in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,7 @@ from jaxtyping import Float
 from scipy.spatial import ConvexHull
 
 from experiments.data.manifest import TaskSettings
+from experiments.process.reporting import SILENT, Reporter
 from experiments.scenes import mesh_files, schema
 from experiments.storage.walking import files_below
 from experiments.synthetic.cameras import from_poses, look_at
@@ -32,6 +33,8 @@ HEIGHT: Range = (0.45, 2.6)
 """Metres, of people, arms raised or not. A height that is within it in none of the units belongs to a scan that was
 normalised, and is made :data:`NORMALISED`."""
 NORMALISED = 1.7
+LYING = 1.5
+"""Times its height that something is wide or deep which hardly stands; with arms spread a person is as wide as high."""
 ELEVATION: Range = (-5.0, 25.0)
 """Degrees above the horizon."""
 FIELD_OF_VIEW: Range = (38.0, 55.0)
@@ -78,11 +81,15 @@ class MeshScenes:
         paths: of the meshes.
         folder: where what the renderer takes is written; made if need be.
         up: the files' up axis.
+        reporter: is told of bodies that seem to lie, and of what meshes say about colour that is not rendered.
     """
 
     paths: list[Path]
     folder: Path
     up: Axis = "y"
+    reporter: Reporter = SILENT
+    told: set[mesh_files.LeftOut | None] = field(default_factory=set)
+    """What the reporter was told of: each kind of thing once, of the first mesh; None stands for lying."""
 
     def __call__(self, name: Name) -> schema.Scene:
         """The scene of a name.
@@ -93,6 +100,7 @@ class MeshScenes:
         """
         path = self.paths[name.scene]
         parts = standing(mesh_files.read(path), self.up)
+        self._tell(path, parts)
         self.folder.mkdir(parents=True, exist_ok=True)
         objects, materials = [], []
         for i, part in enumerate(parts):
@@ -100,10 +108,7 @@ class MeshScenes:
             size, middle = mesh_files.box(part.vertices)
             shape = mesh_files.write(part, self.folder, stem)
             objects.append(solid(path.stem, shape, size, i, middle))
-            if part.picture is None:
-                base: schema.Wrapped | schema.VertexColors = schema.VertexColors()
-            else:
-                base = mesh_files.write_picture(part.picture, self.folder / f"{stem}.png")
+            base = mesh_files.write_look(part, self.folder / f"{stem}.png")
             materials.append(schema.Material(base=base, roughness=(0.8, 0.8), specular=0.25))
         rng = name.stream()
         settings: TaskSettings = name.settings
@@ -118,6 +123,20 @@ class MeshScenes:
                 render=schema.RenderSettings(samples=settings.samples),
             )
         )
+
+    def _tell(self, path: Path, parts: list[mesh_files.Part]) -> None:
+        left_out = frozenset().union(*(part.left_out for part in parts)) - self.told
+        if left_out:
+            self.reporter.info(f"{path}, and others like it: not rendered are {', '.join(sorted(left_out))}")
+        self.told.update(left_out)
+        width, depth, height = mesh_files.box(np.concatenate([part.vertices for part in parts]))[0]
+        if max(width, depth) > LYING * height and None not in self.told:
+            self.told.add(None)
+            other = f"; with up={'z' if self.up == 'y' else 'y'} it would be {depth:.1f} high" if depth >= width else ""
+            self.reporter.warning(
+                f"{path}, and maybe others: a body {width:.1f} m wide, {depth:.1f} m deep and {height:.1f} m high; "
+                f"is it lying{other}?"
+            )
 
 
 def round_about(rng: np.random.Generator, points: Float[np.ndarray, "n 3"], settings: TaskSettings) -> schema.Cameras:

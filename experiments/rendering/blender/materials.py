@@ -35,6 +35,7 @@ class Texture(NamedTuple):
     roughness: Any = None
     metallic: Any = None
     normal: Any = None
+    alpha: Any = None
 
 
 def make(material: Json, name: str) -> Any:
@@ -59,6 +60,7 @@ def make(material: Json, name: str) -> Any:
         "Transmission Weight": material["transmission"],
         "IOR": material["ior"],
         "Normal": _relief(tree, texture, material["bump"]),
+        "Alpha": texture.alpha,
     }
     for socket, value in inputs.items():
         if value is not None:
@@ -106,9 +108,13 @@ def _texture(tree: Any, base: Json) -> Texture:
         image.image = load_image(Path(base["color"]), "sRGB")
         link(tree, node(tree, "UVMap", uv_map=OWN_UV).outputs["UV"], image.inputs["Vector"])
         color = image.outputs["Color"]
-        return Texture(color, node(tree, "RGBToBW", {0: color}).outputs[0])
+        if base.get("vertex_colors"):
+            inputs = {"Factor_Float": 1, "A_Color": color, "B_Color": _vertex_colors(tree)}
+            color = node(tree, "Mix", inputs, data_type="RGBA", blend_type="MULTIPLY").outputs[2]
+        alpha = image.outputs["Alpha"] if base.get("alpha") else None
+        return Texture(color, node(tree, "RGBToBW", {0: color}).outputs[0], alpha=alpha)
     if kind == "vertex_colors":
-        color = node(tree, "VertexColor", layer_name=VERTEX_COLORS).outputs["Color"]
+        color = _vertex_colors(tree)
         return Texture(color, node(tree, "RGBToBW", {0: color}).outputs[0])
     if kind == "layered":
         mask = node(tree, "RGBToBW", {0: _pattern(tree, base["mask"]).color}).outputs[0]
@@ -119,6 +125,10 @@ def _texture(tree: Any, base: Json) -> Texture:
         }
         return Texture(node(tree, "Mix", inputs, data_type="RGBA").outputs[2], mask)
     raise ValueError(f"unknown texture {kind!r}")
+
+
+def _vertex_colors(tree: Any) -> Any:
+    return node(tree, "VertexColor", layer_name=VERTEX_COLORS).outputs["Color"]
 
 
 def _pattern(tree: Any, pattern: Json) -> Texture:

@@ -64,11 +64,11 @@ def test_each_material_is_a_part(tmp_path):
         ("a.obj", "", "holds no triangles"),
         ("a.glb", "nonsense", "cannot be read"),
         ("a.ply", "ply\nnonsense", "cannot be read"),
-        ("a.obj", "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "neither UV coordinates nor colours"),
+        ("a.obj", "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "neither a picture nor colours"),
         (
             "a.obj",
             "mtllib no.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 0 1\nusemtl no\nf 1/1 2/2 3/3\n",
-            "no texture that can be read",
+            "its material file no.mtl is not there",
         ),
     ],
 )

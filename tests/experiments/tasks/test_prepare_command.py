@@ -46,7 +46,8 @@ def test_a_folder_of_scans_is_rendered_and_a_bad_one_is_named(tmp_path):
     code, said, errors = run(*arguments, f"--output={tmp_path / 'out'}")
     assert code == 0, errors
     assert said.startswith("wrote 1 scenes × 2 views") and "1 scene(s) could not be rendered" in said
-    assert "0001.obj has neither UV coordinates nor colours of its vertices" in errors
+    [line] = [line for line in errors.splitlines() if "0001.obj" in line]
+    assert "0001.obj has neither a picture nor colours" in line
     dataset = Dataset(tmp_path / "out" / "test" / "dataset_00")
     assert dataset.manifest.settings == TaskSettings(
         task="humans", split="test", seed=3, views=2, resolution=20, samples=16, turn=90.0,
@@ -90,6 +91,25 @@ def test_recordings_are_converted_and_say_what_they_lack(tmp_path):
         assert (code, said) == (2, "") and extra.partition("=")[0] in errors and len(errors.splitlines()) == 1
     code, said, errors = run(*where)
     assert (code, said) == (2, "") and "--source=FOLDER goes with --layout and one --split" in errors
+
+
+def test_bodies_of_another_seed_that_a_failed_run_left_are_replaced(monkeypatch, tmp_path):
+    from experiments.tasks import bodies
+
+    def write(path, made, _):
+        path.parent.mkdir(parents=True)
+        path.write_text(made)
+
+    def check(path, made):
+        assert path.read_text() == made
+
+    monkeypatch.setattr(bodies, "_load", lambda: None)
+    monkeypatch.setattr(bodies, "_make", lambda _, kind, number, seed: f"{kind} {number} {seed}")
+    monkeypatch.setattr(bodies, "_write", write)
+    monkeypatch.setattr(bodies, "_check", check)
+    for seed in (0, 1, 1):
+        paths = bodies.make_bodies(tmp_path / "meshes", "train", 2 + seed, seed)
+        assert [path.read_text() for path in paths] == [f"train {number} {seed}" for number in range(2 + seed)]
 
 
 def test_a_missing_extra_is_one_clear_line(monkeypatch, tmp_path):

@@ -5,10 +5,12 @@ import pytest
 import trimesh
 
 from experiments.data.manifest import TaskSettings
+from experiments.process.reporting import Reporter
 from experiments.rendering.export import object_mesh
 from experiments.scenes import mesh_files, schema
 from experiments.tasks import scans
 from experiments.tasks.naming import Name
+from tests.experiments.scenes.written_meshes import UV, base, plain_picture, write_gltf
 
 SETTINGS = TaskSettings(task="humans", split="train", seed=1, samples=1, views=12, resolution=64, turn=360.0)
 
@@ -101,3 +103,58 @@ def test_the_same_name_gives_the_same_scene(made):
     make, scenes = made
     assert schema.to_json(make(Name(SETTINGS, 0, 1, 0))) == schema.to_json(scenes[1])
     assert scenes[0].cameras != scenes[1].cameras
+
+
+class Lines(Reporter):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.infos, self.warnings = [], []
+
+    def info(self, line):
+        self.infos.append(line)
+
+    def warning(self, line):
+        self.warnings.append(line)
+
+
+def block(path, size):
+    box = trimesh.creation.box(size)
+    box.visual = trimesh.visual.ColorVisuals(box, vertex_colors=np.full((8, 4), 200, np.uint8))
+    box.export(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("size", "up", "words"),
+    [
+        ((1.0, 0.34, 1.7), "y", ["5.0 m wide", "8.5 m deep", "1.7 m high", "with up=z"]),
+        ((0.5, 1.7, 0.3), "z", ["with up=y"]),
+        ((1.7, 0.5, 0.3), "y", ["is it lying?"]),
+        ((1.8, 1.75, 0.4), "y", []),
+        ((0.5, 1.7, 0.3), "y", []),
+    ],
+)
+def test_bodies_that_seem_to_lie_are_said_once(tmp_path, size, up, words):
+    reporter = Lines()
+    paths = [block(tmp_path / f"{name}.ply", size) for name in "ab"]
+    make = scans.MeshScenes(paths, tmp_path / "parts", up, reporter)
+    for number in (0, 1, 0):
+        make(Name(SETTINGS, 0, number, 0))
+    assert len(reporter.warnings) == (1 if words else 0)
+    assert all(word in reporter.warnings[0] and str(paths[0]) in reporter.warnings[0] for word in words)
+
+
+def test_what_is_not_rendered_is_said_once_of_each_kind(tmp_path):
+    attributes, normal = {"TEXCOORD_0": UV}, {**base(), "normalTexture": {"index": 0}}
+    paths = [
+        write_gltf(tmp_path / f"{i}.glb", attributes=attributes, material=material, picture=plain_picture())
+        for i, material in enumerate([base(), normal, {**normal, "occlusionTexture": {"index": 0}}])
+    ]
+    reporter = Lines()
+    make = scans.MeshScenes(paths, tmp_path / "parts", "y", reporter)
+    for number in range(3):
+        make(Name(SETTINGS, 0, number, 0))
+    assert [[str(path) in line for path in paths[1:]] for line in reporter.infos] == [[True, False], [False, True]]
+    assert "normal maps" in reporter.infos[0] and "normal maps" not in reporter.infos[1]
