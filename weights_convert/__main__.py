@@ -40,13 +40,15 @@ def main(_: Sequence[str]) -> None:
     started = time.perf_counter()
     output = options.output
     check_output(output, options.to)  # before anything is downloaded
-    checkpoint = open_checkpoint(options.input)
+    checkpoint = open_checkpoint(options.input, dtype=options.dtype)
     config = checkpoint.config
     print(
         f"read {checkpoint.path} ({checkpoint.form}): width {config.width}, {config.aggregator.depth} layers, "
         f"images {config.image_size}×{config.image_size}, patches of {config.patch_size}, "
         f"heads {', '.join(config.heads) or 'none'}; {checkpoint.size:,} parameters"
     )
+    for remark in checkpoint.remarks:
+        print(remark)
     with tqdm(desc="convert", unit="B", unit_scale=True, unit_divisor=1024, disable=None, leave=False) as bar:
 
         def show(written: int, total: int) -> None:
@@ -79,7 +81,8 @@ if __name__ == "__main__":
     DEFINE_path_or_name(
         "input",
         None,
-        "weights to read: a .safetensors file, its .index.json where it is split, a .pt file (needs PyTorch), a folder "
+        "weights to read: a .safetensors file, its .index.json where it is split, a .pt, .pth, .ckpt or .bin file (needs "
+        "PyTorch), a folder "
         "with one of these, or hf:facebook/VGGT-1B, which is downloaded; with --to=peft an adapter's file",
     )
     DEFINE_path("output", None, "what to write: a new folder, or with --to=official a new .safetensors file")

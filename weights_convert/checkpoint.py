@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -24,6 +25,9 @@ from weights_convert.names import OFFICIAL, leaf_shapes, without_absent_heads
 from weights_convert.safetensors_file import TYPES, Shape
 from weights_convert.sources import CONFIG, Source, Tensors, open_source
 from weights_convert.table import Piece, Rule, Table
+from weights_convert.trained_names import foreign
+
+_LOGGER = logging.getLogger("attribute_subspaces")
 
 CONVERTED = Table([Rule("{path}", "{path}")], {"path": ".+"})
 """This project's own files: every tensor is a whole leaf under the leaf's path."""
@@ -42,7 +46,9 @@ class Checkpoint:
     leaves: Mapping[str, Shape]
     """Dotted path → shape of every parameter."""
     types: Mapping[str, np.dtype]
-    """Dotted path → stored type."""
+    """Dotted path → stored type; of layers that differ, one that holds them all."""
+    remarks: tuple[str, ...]
+    """What the user should know of how the weights were found."""
     _tensors: Tensors
     _pieces: Mapping[tuple[str, int | None], Piece]
 
@@ -94,7 +100,9 @@ def load_vggt(
     """
     if dtype not in get_args(DType):
         raise InputError(f"dtype {dtype!r} is not one of {', '.join(get_args(DType))}")
-    checkpoint = open_checkpoint(source, config=config, heads=heads)
+    checkpoint = open_checkpoint(source, config=config, heads=heads, dtype=dtype)
+    for remark in checkpoint.remarks:
+        _LOGGER.warning("%s: %s", checkpoint.path, remark)
     graphdef, params = _abstract(checkpoint.config)
     return nnx.merge(
         graphdef,
@@ -110,14 +118,24 @@ def read_config(source: str | Path) -> VGGTConfig:
 
     Raises as :func:`load_vggt` does; only the tensors' fit is not checked.
     """
-    return _config(open_source(source))
+    opened = open_source(source)
+    _check_is_vggt(opened)
+    return _config(opened)
 
 
 def open_checkpoint(
-    source: str | Path, *, config: VGGTConfig | None = None, heads: Sequence[Head] | None = None
+    source: str | Path,
+    *,
+    config: VGGTConfig | None = None,
+    heads: Sequence[Head] | None = None,
+    dtype: DType | None = None,
 ) -> Checkpoint:
-    """Opens the weights at ``source`` and compares them with ``config``; arguments and errors as in :func:`load_vggt`."""
+    """Opens the weights at ``source`` and compares them with ``config``; arguments and errors as in :func:`load_vggt`.
+
+    With a ``dtype``, to which the caller converts them, the layers of a stack may have several types.
+    """
     opened = open_source(source)
+    _check_is_vggt(opened)
     config = _config(opened) if config is None else config
     if heads is not None:
         if absent := [head for head in heads if head not in config.heads]:
@@ -127,17 +145,22 @@ def open_checkpoint(
         config = replace(config, heads=tuple(heads))
     tensors, leaves = opened.tensors, leaf_shapes(_abstract(config)[1])
     table = CONVERTED if _is_converted(tensors) else OFFICIAL
+    problems = _type_problems(tensors, leaves, table, may_differ=dtype is not None)
     try:
-        plan = table.plan(without_absent_heads(tensors.shapes, config), leaves, _type_problems(tensors, leaves, table))
+        plan = table.plan(without_absent_heads(tensors.shapes, config), leaves, problems)
     except InputError as error:
         raise InputError(f"{opened.path}: {error}") from None
-    types: dict[str, np.dtype] = {piece.path: TYPES[tensors.types[piece.name]] for piece in plan}
+    types: dict[str, np.dtype] = {}
+    for piece in plan:
+        stored = TYPES[tensors.types[piece.name]]
+        types[piece.path] = _common(types.get(piece.path, stored), stored)
     return Checkpoint(
         config,
         opened.path,
         "converted" if table is CONVERTED else "official",
         leaves,
         types,
+        tuple(tensors.remarks),
         tensors,
         {(piece.path, piece.layer): piece for piece in plan},
     )
@@ -154,7 +177,14 @@ def _is_converted(tensors: Tensors) -> bool:
     return any(name.endswith(".kernel") for name in tensors.shapes)
 
 
-def _type_problems(tensors: Tensors, leaves: Mapping[str, Shape], table: Table) -> list[str]:
+def _common(first: np.dtype, second: np.dtype) -> np.dtype:
+    """A type that holds the numbers of both exactly."""
+    if first == second:
+        return first
+    return TYPES["F64"] if TYPES["F64"] in (first, second) else TYPES["F32"]
+
+
+def _type_problems(tensors: Tensors, leaves: Mapping[str, Shape], table: Table, *, may_differ: bool) -> list[str]:
     """The source's own problems and those with the types of the tensors that will be read."""
     problems = list(tensors.problems)
     by_path: dict[str, set[str]] = {}
@@ -163,11 +193,18 @@ def _type_problems(tensors: Tensors, leaves: Mapping[str, Shape], table: Table) 
             if tensors.types[name] not in TYPES:
                 problems.append(f"wrong type: {name} {tensors.types[name]}, weights are {', '.join(TYPES)}")
             by_path.setdefault(piece.path, set()).add(tensors.types[name])
+    if may_differ:
+        return problems
     return problems + [
-        f"several types: the layers of {path} are {', '.join(sorted(types))}"
+        f"several types: the layers of {path} are {', '.join(sorted(types))}; name a dtype to convert them to"
         for path, types in by_path.items()
         if len(types) > 1
     ]
+
+
+def _check_is_vggt(source: Source) -> None:
+    if (model := foreign(source.tensors.shapes)) is not None:
+        raise InputError(f"{source.path}: no VGGT: looks like {model}")
 
 
 def _config(source: Source) -> VGGTConfig:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,9 @@ import numpy as np
 
 import vggt_jax
 from subspace.errors import InputError
-from weights_convert.safetensors_file import TYPES, SafetensorsFile, Shape
+from weights_convert.safetensors_file import SafetensorsFile, Shape
+from weights_convert.torch_file import SUFFIXES, TorchFile
+from weights_convert.trained_names import Renaming, plain_names
 
 HUB = "hf:"
 SHIPPED = Path(vggt_jax.__file__).parent / "weights"
@@ -23,7 +24,11 @@ CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
 _IN_FOLDERS = ("model.safetensors", INDEX, "weights.safetensors", "model.pt")
 """What a folder's weights may be called, the first one found is taken."""
-_TORCH_SUFFIXES = (".pt", ".pth")
+_NO_MODEL = frozenset(
+    {"matcher.safetensors", "adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "training_args.bin"}
+)
+"""Files beside weights that hold none of a model."""
+_WEIGHTS = (".safetensors", *SUFFIXES)
 
 
 class Tensors(Protocol):
@@ -35,6 +40,8 @@ class Tensors(Protocol):
     problems: list[str]
     """Contradictions found on opening, such as a tensor that two files hold ("kind: which")."""
     metadata: dict[str, str]
+    remarks: list[str]
+    """What the user should know of how they were found."""
 
     def read(self, name: str, row: int | None = None) -> np.ndarray:
         """One tensor in its stored type, or the slice ``row`` of its leading axis."""
@@ -54,10 +61,11 @@ def open_source(source: str | Path) -> Source:
     """Opens the weights at ``source`` without reading them.
 
     Args:
-        source: a safetensors file, an index of several (``model.safetensors.index.json``), a PyTorch file (.pt or .pth),
-            a folder with one of these, ``nano`` for the model that is shipped, or ``hf:owner/name`` or
+        source: a safetensors file, an index of several (``model.safetensors.index.json``), a PyTorch file (.pt, .pth, .ckpt or
+            .bin), a folder with one of these, ``nano`` for the model that is shipped, or ``hf:owner/name`` or
             ``hf:owner/name@revision``, which is downloaded into Hugging Face's cache. A ``config.json`` beside the weights
-            is read with them. A file or folder of one's own called ``nano`` is ``./nano``.
+            is read with them. Words that a training script put before all names are left out. A file or folder of one's
+            own called ``nano`` is ``./nano``.
 
     Raises:
         InputError: files that are cut off, corrupt or of another kind, and PyTorch files where PyTorch is missing.
@@ -65,17 +73,29 @@ def open_source(source: str | Path) -> Source:
     """
     path = _located(str(source))
     if path.is_dir():
-        folder = path
-        path = next((folder / name for name in _IN_FOLDERS if (folder / name).is_file()), folder)
-        if path == folder:
-            holds_none = f"holds none of {', '.join(_IN_FOLDERS)}; name the file itself"
-            raise FileNotFoundError(errno.ENOENT, holds_none, str(folder))
+        path = _in_folder(path)
     elif not path.exists():
         raise FileNotFoundError(errno.ENOENT, "no such file or folder", str(path))
     config = None
     if (path.parent / CONFIG).is_file():
         config = _json(path.parent / CONFIG)
-    return Source(path, _open_tensors(path), config)
+    tensors = _open_tensors(path)
+    renaming = plain_names(tensors.shapes)
+    return Source(path, tensors if renaming is None else _Renamed(tensors, renaming), config)
+
+
+def _in_folder(folder: Path) -> Path:
+    """The file with the weights of a folder: the first of the usual names, or the only one there is."""
+    usual = next((folder / name for name in _IN_FOLDERS if (folder / name).is_file()), None)
+    if usual is not None:
+        return usual
+    others = sorted(path for path in folder.iterdir() if path.suffix in _WEIGHTS and path.name not in _NO_MODEL)
+    if len(others) == 1:
+        return others[0]
+    reason = f"holds none of {', '.join(_IN_FOLDERS)}"
+    if others:
+        reason += f", and several others: {', '.join(path.name for path in others[:5])}"
+    raise FileNotFoundError(errno.ENOENT, f"{reason}; name the file itself", str(folder))
 
 
 def _located(source: str) -> Path:
@@ -92,13 +112,11 @@ def shipped_models() -> list[str]:
 def _open_tensors(path: Path) -> Tensors:
     if path.name.endswith(".safetensors.index.json"):
         return _Shards.from_index(path)
-    if path.suffix in _TORCH_SUFFIXES:
-        return _TorchFile(path)
+    if path.suffix in SUFFIXES:
+        return TorchFile(path)
     if path.suffix == ".safetensors":
         return _Shards([SafetensorsFile(path)])
-    raise InputError(
-        f"{path}: the name must end in .safetensors, .safetensors.index.json, {', '.join(_TORCH_SUFFIXES)}"
-    )
+    raise InputError(f"{path}: the name must end in .safetensors, .safetensors.index.json, {', '.join(SUFFIXES)}")
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -112,19 +130,39 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _fetch(repository: str) -> Path:
-    """The folder in Hugging Face's cache with the weights of ``owner/name`` or ``owner/name@revision``."""
+    """The folder in Hugging Face's cache with the weights of ``owner/name`` or ``owner/name@revision``.
+
+    PyTorch files are fetched only where there is no safetensors file.
+    """
     import huggingface_hub
 
     name, _, revision = repository.partition("@")
-    try:
-        folder = huggingface_hub.snapshot_download(
-            name, revision=revision or None, allow_patterns=["*.safetensors", "*.safetensors.index.json", CONFIG]
-        )
-    except Exception as error:  # the errors of the hub and of the network below it have no common base
-        first = str(error).strip().partition("\n")[0]
-        reason = f"cannot be fetched ({type(error).__name__}: {first})"
-        raise OSError(errno.EIO, reason, f"{HUB}{repository}") from error
-    return Path(folder)
+    for suffixes in ((".safetensors", ".safetensors.index.json"), SUFFIXES):
+        patterns = [*(f"*{suffix}" for suffix in suffixes), CONFIG]
+        try:
+            folder = huggingface_hub.snapshot_download(name, revision=revision or None, allow_patterns=patterns)
+        except Exception as error:  # the errors of the hub and of the network below it have no common base
+            first = str(error).strip().partition("\n")[0]
+            reason = f"cannot be fetched ({type(error).__name__}: {first})"
+            raise OSError(errno.EIO, reason, f"{HUB}{repository}") from error
+        if any(file for suffix in suffixes for file in Path(folder).glob(f"*{suffix}")):
+            return Path(folder)
+    without = f"holds no file that ends in .safetensors, {', '.join(SUFFIXES)}"
+    raise FileNotFoundError(errno.ENOENT, without, f"{HUB}{repository}")
+
+
+class _Renamed:
+    """Tensors under other names."""
+
+    def __init__(self, tensors: Tensors, renaming: Renaming):
+        self._tensors, self._original = tensors, renaming.original
+        self.shapes = {name: tensors.shapes[original] for name, original in renaming.original.items()}
+        self.types = {name: tensors.types[original] for name, original in renaming.original.items()}
+        self.problems, self.metadata = tensors.problems, tensors.metadata
+        self.remarks = [*tensors.remarks, *renaming.remarks()]
+
+    def read(self, name: str, row: int | None = None) -> np.ndarray:
+        return self._tensors.read(self._original[name], row)
 
 
 class _Shards:
@@ -134,6 +172,7 @@ class _Shards:
         self._holders: dict[str, SafetensorsFile] = {}
         self.problems = []
         self.metadata = files[0].metadata if len(files) == 1 else {}
+        self.remarks: list[str] = []
         for file in files:
             self.problems += [f"given twice: {name} by {file.path.name}" for name in file.repeated]
             for name in file.tensors:
@@ -165,44 +204,3 @@ class _Shards:
 
     def read(self, name: str, row: int | None = None) -> np.ndarray:
         return self._holders[name].read(name, row)
-
-
-class _TorchFile:
-    """The tensors of a PyTorch checkpoint, mapped into memory: a tensor's pages are read when it is."""
-
-    def __init__(self, path: Path):
-        try:
-            import torch
-        except ModuleNotFoundError:
-            raise InputError(
-                f"{path}: reading PyTorch files needs PyTorch, which is not installed: "
-                'pip install "attribute-subspaces[torch]", or use the safetensors file'
-            ) from None
-        if not zipfile.is_zipfile(path):
-            raise InputError(f"{path}: not a PyTorch file of version 1.6 or later, or cut off")
-        try:
-            content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-        except Exception as error:  # PyTorch raises its own, pickle's and zip's errors here
-            first = str(error).strip().partition("\n")[0]
-            raise InputError(f"{path}: PyTorch cannot read it ({first})") from error
-        # Training scripts put the weights beside the optimizer's state.
-        for key in ("model", "state_dict"):
-            if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-                content = content[key]
-        if not isinstance(content, Mapping) or not all(isinstance(x, torch.Tensor) for x in content.values()):
-            held = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
-            raise InputError(f"{path}: holds no dictionary of tensors but {held}")
-        self._tensors = dict(content)
-        self._bfloat16, self._as_int16 = torch.bfloat16, torch.int16
-        names = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-        self.shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
-        self.types = {name: names.get(tensor.dtype, str(tensor.dtype)) for name, tensor in self._tensors.items()}
-        self.problems: list[str] = []
-        self.metadata: dict[str, str] = {}
-
-    def read(self, name: str, row: int | None = None) -> np.ndarray:
-        # Copied, since JAX may keep the array itself, which would then lie in the file.
-        tensor = (self._tensors[name] if row is None else self._tensors[name][row]).detach().contiguous().clone()
-        if tensor.dtype == self._bfloat16:  # which NumPy does not know
-            return tensor.view(self._as_int16).numpy().view(TYPES["BF16"])
-        return tensor.numpy()

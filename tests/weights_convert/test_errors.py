@@ -66,7 +66,7 @@ def test_misfits_of_converted_weights(converted, tmp_path):
 def test_another_model_altogether_does_not_fill_pages(tmp_path):
     save_file({f"bert.layer.{i}.weight": np.zeros(3, np.float32) for i in range(200)}, tmp_path / "bert.safetensors")
     text = message_of(tmp_path / "bert.safetensors")
-    assert "200 unexpected" in text and "unexpected: … and 160 more" in text and text.count("\n") < 90
+    assert "no VGGT: looks like a language model" in text and "\n" not in text
 
 
 def test_a_tensor_matched_by_two_rules():
@@ -216,13 +216,13 @@ def test_pytorch_files(official, tmp_path, monkeypatch):
     torch.save({"epoch": 3, "loss": 0.5}, official / "model.pt")
     assert "holds no dictionary of tensors but epoch, loss" in message_of(official / "model.pt")
     torch.save({"weights": np.float64}, official / "model.pt")  # a pickle that names code
-    assert "PyTorch cannot read it" in message_of(official / "model.pt")
+    assert "numpy.float64" in message_of(official / "model.pt")
     torch.save({"a": torch.zeros(10000)}, official / "model.pt")
     data = (official / "model.pt").read_bytes()
     (official / "model.pt").write_bytes(data[:-5000])
     assert "cut off" in message_of(official / "model.pt")
     torch.save({"step": torch.zeros(3, dtype=torch.int64)}, official / "model.pt")
-    assert "unexpected: step (3,)" in message_of(official / "model.pt")
+    assert "no VGGT" in message_of(official / "model.pt")
 
 
 def test_hub_that_does_not_answer(monkeypatch):
