@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.data.dataset import training_arrays
+from experiments.process.cores import available_cores
 from experiments.training.batch import TrainingBatch
 from experiments.training.sampling import Encode
 from experiments.training.step import Frozen, LossFunction, TrainingState
@@ -18,6 +20,8 @@ from experiments.training.step import Frozen, LossFunction, TrainingState
 class HeldOutLoss:
     """State of training and batches → loss and its terms of every adapter on each of the batches, (k, batches).
 
+    A program of so few scenes keeps one core busy, so that a CPU measures as many batches at a time as it has cores.
+
     Args:
         loss: of one adapter; it is compiled once for each shape of the batches.
         frozen: what the adapters share.
@@ -25,6 +29,9 @@ class HeldOutLoss:
 
     def __init__(self, loss: LossFunction, frozen: Frozen):
         self._frozen = frozen
+        self._compiled: dict[Any, Any] = {}
+        cores = len(available_cores()) if jax.devices()[0].platform == "cpu" else 1
+        self._threads = ThreadPoolExecutor(cores, "held_out")
 
         @jax.jit
         def measure(params: Any, frozen: Frozen, batch: TrainingBatch) -> dict[str, jax.Array]:
@@ -35,13 +42,25 @@ class HeldOutLoss:
 
     def prepare(self, state: TrainingState, batch: TrainingBatch) -> None:
         """Compile what a call with arrays of these shapes needs."""
-        self._measure.lower(_on_one_device(state), self._frozen, batch).compile()
+        self._program(_on_one_device(state), batch)
 
     def __call__(self, state: TrainingState, batches: Sequence[TrainingBatch]) -> dict[str, np.ndarray]:
         """``batches`` are each for all adapters (k, B, S, ...), as :func:`evenly_spaced` makes them; at least one."""
         params = _on_one_device(state)
-        each = [jax.device_get(self._measure(params, self._frozen, batch)) for batch in batches]
+        programs = [self._program(params, batch) for batch in batches]
+
+        def one(program: Any, batch: TrainingBatch) -> dict[str, np.ndarray]:
+            return jax.device_get(program(params, self._frozen, batch))
+
+        each = list(self._threads.map(one, programs, batches))
         return {name: np.stack([values[name] for values in each], axis=1) for name in each[0]}
+
+    def _program(self, params: Any, batch: TrainingBatch) -> Any:
+        """For batches of this shape: compiled once, which threads that call a jitted function would not care for."""
+        shapes = tuple(leaf.shape for leaf in jax.tree.leaves(batch))
+        if shapes not in self._compiled:
+            self._compiled[shapes] = self._measure.lower(params, self._frozen, batch).compile()
+        return self._compiled[shapes]
 
 
 def _on_one_device(state: TrainingState) -> Any:
