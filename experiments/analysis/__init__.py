@@ -9,7 +9,9 @@
 
     subspaces, controls = find_or_extract(experiments.extraction.Settings.of("nano"), controls=["shuffled"])
 
-Every part measures (:class:`Angles`, …), makes typed rows of it, and a section of the report from these.
+Every topic has two modules: ``angles`` measures (:class:`Angles`) and makes typed rows, ``angles_section`` makes text, tables and
+figures of them, and needs the plotting that the numbers do not; ``magnitudes`` is small enough to be one. ``matrices``,
+``overlap`` and ``resampling`` are what several topics measure with, ``panels`` and ``section`` what they show it with.
 """
 
 from typing import TYPE_CHECKING
