@@ -23,7 +23,14 @@ from pathlib import Path
 from absl import flags
 
 from experiments.extraction.flags import define_flags
-from experiments.process.command_line import DEFINE_path, DEFINE_paths, DEFINE_paths_or_names, InputError, run
+from experiments.process.command_line import (
+    DEFINE_path,
+    DEFINE_paths,
+    DEFINE_paths_or_names,
+    InputError,
+    run,
+    run_if_new,
+)
 
 
 def main(_: Sequence[str]) -> None:
@@ -38,7 +45,8 @@ def main(_: Sequence[str]) -> None:
     from experiments.process.reporting import console
 
     keep_compiled()
-    from experiments.analysis import Settings, analyze, headline
+    from experiments.analysis import Settings, headline
+    from experiments.analysis.pipeline import ready
 
     reporter = console()
     settings = Settings(
@@ -61,7 +69,7 @@ def main(_: Sequence[str]) -> None:
         named: list[Control | Path] = [names.get(control) or Path(control) for control in given.controls]
         subspaces, controls = find_or_extract(extraction, named, reporter)
         settings = replace(settings, subspaces=tuple(subspaces), controls=tuple(controls))
-    found = analyze(settings, reporter)
+    found = run_if_new(ready(settings, reporter))
     print(headline(found.verdict))
     print(f"wrote {found.folder} in {found.seconds:.0f} s; open {found.folder}/report.html")
 
@@ -80,6 +88,8 @@ if __name__ == "__main__":
     )
     define_flags()
     DEFINE_path("output", None, "folder of the results; by default STORE/analyze/ATTRIBUTES-HASH")
-    flags.DEFINE_boolean("overwrite", False, "replace results of other folders or settings at --output")
+    flags.DEFINE_boolean(
+        "overwrite", False, "make the results again, also in place of results of other folders or settings at --output"
+    )
     flags.DEFINE_integer("seed", 0, "of the random subspaces, halves and labels", lower_bound=0)
     run(main)

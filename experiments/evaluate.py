@@ -30,6 +30,7 @@ from experiments.process.command_line import (
     DEFINE_paths,
     InputError,
     run,
+    run_if_new,
 )
 
 
@@ -60,8 +61,8 @@ def main(_: Sequence[str]) -> None:
         mask=given.mask,
         exact=given.exact,
         save_predictions=given.save_predictions,
-        output=given.output,
         store=given.store,
+        output=given.output,
         overwrite=given.overwrite,
     )
 
@@ -69,10 +70,10 @@ def main(_: Sequence[str]) -> None:
     from experiments.process.reporting import console
 
     keep_compiled()
-    from experiments.evaluation import evaluate
+    from experiments.evaluation.pipeline import ready
     from experiments.evaluation.report import table
 
-    found = evaluate(settings, console())
+    found = run_if_new(ready(settings, console()))
     left_out = f", {len(found.results.skipped)} left out" if found.results.skipped else ""
     print(
         f"{table(found.results)}\nwrote {found.folder}: {len(found.results.scenes)} scene(s){left_out}, "
@@ -119,6 +120,8 @@ if __name__ == "__main__":
         "look up every point's neighbour in scenes of more than 50,000 points too, not a sample of 20,000",
     )
     flags.DEFINE_boolean("save_predictions", False, "keep the model's depth maps and cameras, for --predictions")
-    flags.DEFINE_boolean("overwrite", False, "replace results of other settings in the output folder")
+    flags.DEFINE_boolean(
+        "overwrite", False, "make the results again, also in place of results of other settings in the output folder"
+    )
     DEFINE_paths("compare", None, "two results (folders or scenes.csv) with a comma: print which is better, and stop")
     run(main)

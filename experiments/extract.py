@@ -23,7 +23,7 @@ from absl import flags
 from experiments.extraction.flags import define_flags
 from experiments.extraction.settings import ATTRIBUTES, Settings
 from experiments.mining.origin import Init, Targets
-from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, DEFINE_paths, run
+from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, DEFINE_paths, run, run_if_new
 from experiments.training.log_flag import DEFINE_log, trackers_of
 
 _SETTINGS = (
@@ -49,11 +49,11 @@ def main(_: Sequence[str]) -> None:
     from experiments.process.reporting import console
 
     keep_compiled()
-    from experiments.extraction import extract
+    from experiments.extraction.pipeline import ready
     from experiments.extraction.report import learned
     from experiments.mining.report import print_table, verdict
 
-    found = extract(settings, console())
+    found = run_if_new(ready(settings, console()))
     print(print_table(found.matrices))
     if found.before is not None and found.after is not None:
         print(learned(found.before["loss"], found.after["loss"], settings.targets))
@@ -88,7 +88,9 @@ if __name__ == "__main__":
     DEFINE_path(
         "output", None, "folder of the results; by default STORE/extract/LABEL-HASH, another for other settings"
     )
-    flags.DEFINE_boolean("overwrite", False, "replace results of other settings in the output folder")
+    flags.DEFINE_boolean(
+        "overwrite", False, "make the results again, also in place of results of other settings in the output folder"
+    )
     DEFINE_log()
     flags.DEFINE_integer("workers", None, "Blender processes; by default one for each core", lower_bound=1)
     DEFINE_path_or_name("blender", None, "an installed Blender, or a Python with bpy; by default uv makes one")

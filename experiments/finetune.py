@@ -19,7 +19,14 @@ from absl import flags
 
 from experiments.finetuning.method import Method, Option
 from experiments.finetuning.methods import METHODS
-from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, DEFINE_paths, InputError, run
+from experiments.process.command_line import (
+    DEFINE_path,
+    DEFINE_path_or_name,
+    DEFINE_paths,
+    InputError,
+    run,
+    run_if_new,
+)
 from experiments.training.log_flag import DEFINE_log
 
 
@@ -101,7 +108,10 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     )
     DEFINE_path("output", None, "folder of the results; by default STORE/finetune/METHOD-HASH", flag_values=values)
     flags.DEFINE_boolean(
-        "overwrite", False, "replace results of other settings in the output folder", flag_values=values
+        "overwrite",
+        False,
+        "make the results again, also in place of results of other settings in the output folder",
+        flag_values=values,
     )
 
 
@@ -135,7 +145,8 @@ def main(_: Sequence[str]) -> None:
     from experiments.process.reporting import console
 
     keep_compiled()
-    from experiments.finetuning import Settings, finetune
+    from experiments.finetuning import Settings
+    from experiments.finetuning.pipeline import ready
     from experiments.finetuning.results import SUMMARY, verdict
     from experiments.finetuning.run import describe
 
@@ -154,7 +165,7 @@ def main(_: Sequence[str]) -> None:
         overwrite=given.overwrite,
         **changes,
     )
-    tuned = finetune(settings, console())
+    tuned = run_if_new(ready(settings, console()))
     assert tuned.output is not None
     print(describe(method.label, tuned.parameters))
     print(verdict(tuned))

@@ -30,7 +30,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments.pretraining.settings import INGREDIENTS, Settings
-from experiments.process.command_line import DEFINE_path, DEFINE_paths, InputError, run
+from experiments.process.command_line import DEFINE_path, DEFINE_paths, InputError, run, run_if_new
 from experiments.training.log_flag import DEFINE_log, trackers_of
 
 
@@ -65,10 +65,10 @@ def main(_: Sequence[str]) -> None:
     from experiments.process.reporting import console
 
     keep_compiled()
-    from experiments.pretraining import pretrain
     from experiments.pretraining.card import CARD
+    from experiments.pretraining.pipeline import ready
 
-    found = pretrain(settings, console())
+    found = run_if_new(ready(settings, console()))
     summary = "; ".join(
         f"{name}: AbsRel {metrics['model']['abs_rel']:.3f} (mean depth map {metrics['mean_depth']['abs_rel']:.3f}), "
         f"rotation {metrics['model']['rotation']:.1f}° (no turn {metrics['mean_depth']['rotation']:.1f}°)"
@@ -99,5 +99,7 @@ if __name__ == "__main__":
     DEFINE_paths("ablations", None, "do not train: show these other runs' outputs in the card of --output")
     DEFINE_paths("also_evaluate", None, "data sets that the card shows the errors on, without training on them")
     DEFINE_log()
-    flags.DEFINE_boolean("overwrite", False, "replace results of other settings in the output folder")
+    flags.DEFINE_boolean(
+        "overwrite", False, "make the results again, also in place of results of other settings in the output folder"
+    )
     run(main)

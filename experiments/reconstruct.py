@@ -18,7 +18,7 @@ from typing import get_args
 
 from absl import flags
 
-from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, InputError, run
+from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, InputError, run, run_if_new
 from experiments.reconstruction.settings import CameraType, Mode, Settings
 
 
@@ -46,9 +46,9 @@ def main(_: Sequence[str]) -> None:
     from experiments.process.reporting import console
 
     keep_compiled()
-    from experiments.reconstruction import reconstruct
+    from experiments.reconstruction.pipeline import ready
 
-    found = reconstruct(settings, console())
+    found = run_if_new(ready(settings, console()))
     print(
         f"wrote points.ply, points.glb, cameras.json, depth, images, sparse/0 and overview.png to {found.folder}: "
         f"{len(found.cloud):,} points from {len(found.scene.names)} view(s) in {found.seconds:.1f} s"
@@ -113,5 +113,7 @@ if __name__ == "__main__":
         "solve the cameras again from the patches that a matcher finds in other photos and from the depth; for models with a "
         "matcher, such as nano, whose camera head is weak",
     )
-    flags.DEFINE_boolean("overwrite", False, "replace results of other settings in the output folder")
+    flags.DEFINE_boolean(
+        "overwrite", False, "make the results again, also in place of results of other settings in the output folder"
+    )
     run(main)

@@ -9,9 +9,9 @@
 
     subspaces, controls = find_or_extract(experiments.extraction.Settings.of("nano"), controls=["shuffled"])
 
-Every topic has two modules: ``angles`` measures (:class:`Angles`) and makes typed rows, ``angles_section`` makes text, tables and
-figures of them, and needs the plotting that the numbers do not; ``magnitudes`` is small enough to be one. ``matrices``,
-``overlap`` and ``resampling`` are what several topics measure with, ``panels`` and ``section`` what they show it with.
+Every topic has two modules: ``angles`` measures (:class:`Angles`) and makes typed rows, ``angles_section`` makes text, tables
+and figures of them and needs the plotting that the numbers do not; ``magnitudes`` is small enough to be one. Several topics
+measure with ``matrices``, ``overlap`` and ``resampling``, and show with ``panels`` and ``section``.
 """
 
 from typing import TYPE_CHECKING

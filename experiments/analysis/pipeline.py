@@ -29,9 +29,9 @@ from experiments.process.reporting import SILENT, Reporter
 from experiments.reports.drawings import Drawings
 from experiments.storage.files import sha256
 from experiments.storage.identity import NO_EFFECT
-from experiments.storage.results import ResultsFolder, check_output
+from experiments.storage.results import Ready, ResultsFolder, check_output
 
-_RECIPE = 1
+_RECIPE = 2
 """To be raised where an analysis of the same folders comes to mean something else."""
 
 
@@ -82,6 +82,8 @@ class Analysis:
 def analyze(settings: Settings, reporter: Reporter = SILENT) -> Analysis:
     """Compare the subspaces of several attributes with each other, with chance, and with themselves.
 
+    A folder of the same results stays as it is.
+
     Args:
         settings: what to analyse.
         reporter: told of every part that begins.
@@ -90,6 +92,11 @@ def analyze(settings: Settings, reporter: Reporter = SILENT) -> Analysis:
         InputError: folders that are missing, damaged or do not belong together, or an output that may not be replaced.
         OSError: something that cannot be read or written.
     """
+    return ready(settings, reporter).run()
+
+
+def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Analysis]:
+    """What :func:`analyze` is about to do. Arguments and errors are the same."""
     start = time.perf_counter()
     check_output(settings, {"seed": settings.seed}, OUTPUTS)
     inputs = read_inputs(settings.subspaces)
@@ -97,6 +104,12 @@ def analyze(settings: Settings, reporter: Reporter = SILENT) -> Analysis:
     identity = _identity(inputs, controls, settings.seed)
     results = ResultsFolder.of(settings, "analyze", "_".join(inputs.names), identity, OUTPUTS)
     results.check()
+    return Ready(results, lambda: _analyze(inputs, controls, settings.seed, results, start, reporter))
+
+
+def _analyze(
+    inputs: Inputs, controls: Controls, seed: int, results: ResultsFolder, start: float, reporter: Reporter
+) -> Analysis:
     sections: list[Section] = []
     resampled = specificity = control_numbers = None
     with Drawings() as drawings:
@@ -109,9 +122,9 @@ def analyze(settings: Settings, reporter: Reporter = SILENT) -> Analysis:
         add(spectra_section(spectra := measure_spectra(inputs)))
         add(magnitudes_section(magnitudes := measure_magnitudes(inputs)))
         reporter.info(f"angles between {len(inputs.names)} attributes")
-        add(angles_section(angles := measure_angles(inputs, settings.seed)))
+        add(angles_section(angles := measure_angles(inputs, seed)))
         if inputs.has_adapters:
-            add(empirical_section(resampled := compare_empirically(inputs, angles, settings.seed, reporter)))
+            add(empirical_section(resampled := compare_empirically(inputs, angles, seed, reporter)))
             add(specificity_section(specificity := measure_specificity(inputs, reporter)))
         if controls:
             reporter.info(f"{sum(map(len, controls.values()))} controls")
@@ -120,7 +133,7 @@ def analyze(settings: Settings, reporter: Reporter = SILENT) -> Analysis:
         add(basis_section(basis := measure_basis(inputs)))
         verdict = judge(angles, resampled, specificity, control_numbers)
         facts = _facts(inputs, controls) | {
-            "seed": str(settings.seed),
+            "seed": str(seed),
             "seconds until the report": f"{time.perf_counter() - start:.0f}",
         }
         reporter.info("figures and report")

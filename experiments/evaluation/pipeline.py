@@ -22,8 +22,11 @@ from experiments.evaluation.views import choose_views
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.files import hashes, sha256
 from experiments.storage.identity import digest, identity
-from experiments.storage.results import ResultsFolder, check_output
+from experiments.storage.results import Ready, ResultsFolder, check_output
 from subspace.errors import InputError
+
+_VERSION = 2
+"""To be raised where equal settings come to give other results. Version 1, which was not written down, knew no cameras."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +59,34 @@ class Comparison:
 def evaluate(settings: Settings, reporter: Reporter = SILENT) -> Evaluation:
     """Measure a model or stored predictions on data sets, and write the results into one folder.
 
+    A folder of the same results stays as it is.
+
     Raises:
         InputError: unusable data, weights, adapter, predictions or settings, nothing that can be evaluated, or a folder of
             other results where these should go.
         OSError: a file that cannot be read or written.
     """
+    return ready(settings, reporter).run()
+
+
+def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Evaluation]:
+    """What :func:`evaluate` is about to do. Arguments and errors are the same."""
     start = time.perf_counter()
     check_output(settings, {}, OUTPUTS)
     plan = _Plan.of(settings)
     check_output(settings, plan.identity, OUTPUTS)  # before the model is loaded
-    predictions = _predictions(settings, plan, reporter)
+    predictions = _predictions(settings, plan)
     depends_on = {**plan.identity, "predictions": predictions.identity}
     folder = ResultsFolder.of(settings, "evaluate", predictions.label, depends_on, OUTPUTS)
+    folder.check()
+    return Ready(folder, lambda: _evaluate(settings, plan, predictions, folder, start, reporter))
+
+
+def _evaluate(
+    settings: Settings, plan: _Plan, predictions: _Predictions, folder: ResultsFolder, start: float, reporter: Reporter
+) -> Evaluation:
+    if settings.predictions is None:
+        reporter.info(f"model: {settings.weights}")
     with folder.new() as new:
         results = plan.measure(
             predictions.predict, new / "predictions" if settings.save_predictions else None, reporter
@@ -142,6 +161,7 @@ class _Plan:
         """What the results depend on besides the predictions."""
         described = identity(self.settings)
         return {
+            "version": _VERSION,
             "data": {name: dataset.manifest.sha256 for name, dataset in self.datasets.items()},
             "views": identity(self.views),
             **{name: described[name] for name in ("held_out", "mask", "exact", "save_predictions")},
@@ -189,7 +209,7 @@ class _Plan:
         return drawn
 
 
-def _predictions(settings: Settings, plan: _Plan, reporter: Reporter) -> _Predictions:
+def _predictions(settings: Settings, plan: _Plan) -> _Predictions:
     if settings.predictions is not None:
         files = {
             "/".join(key): prediction_file(settings.predictions, *key)
@@ -197,7 +217,6 @@ def _predictions(settings: Settings, plan: _Plan, reporter: Reporter) -> _Predic
         }
         stored = {name: sha256(file) for name, file in files.items() if file.is_file()}
         return _Predictions(from_folder(settings.predictions), settings.predictions.name, {"stored": stored})
-    reporter.info(f"loading weights from {settings.weights}")
     model = Model(settings.weights, settings.adapter)
     for dataset in plan.datasets.values():
         model.check(dataset.manifest.settings.resolution)

@@ -25,7 +25,7 @@ from experiments.process.compilation_cache import count_programs
 from experiments.process.reporting import SILENT, Reporter
 from experiments.process.stages import StageTime
 from experiments.storage.identity import identity
-from experiments.storage.results import ResultsFolder, check_output
+from experiments.storage.results import Ready, ResultsFolder, check_output
 from subspace import SharedSubspace
 from subspace.errors import InputError
 from weights_convert import read_config
@@ -63,7 +63,7 @@ def extract(settings: Settings, reporter: Reporter = SILENT) -> Extracted:
     """Render data sets, train an adapter on each, mine what the adapters share, and write a folder of results.
 
     What an earlier call left in the store is used: data sets and adapters of the same settings, and checkpoints of a
-    training that was interrupted.
+    training that was interrupted. A folder of the same results stays as it is.
 
     Args:
         settings: what is asked for.
@@ -73,6 +73,11 @@ def extract(settings: Settings, reporter: Reporter = SILENT) -> Extracted:
         InputError: what is wrong with settings, data, weights or adapters, or results that may not be replaced.
         OSError: something that cannot be read or written.
     """
+    return ready(settings, reporter).run()
+
+
+def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Extracted]:
+    """What :func:`extract` is about to do. Arguments and errors are the same."""
     start = time.perf_counter()
     check_output(settings, {} if settings.adapters else identity(settings), OUTPUTS)
     count_programs()
@@ -80,6 +85,12 @@ def extract(settings: Settings, reporter: Reporter = SILENT) -> Extracted:
     content, find_adapters = _prepare(settings, reporter)
     results = _results(settings, content)
     results.check()
+    return Ready(results, lambda: _extract(settings, results, find_adapters, start, reporter))
+
+
+def _extract(
+    settings: Settings, results: ResultsFolder, find_adapters: Callable[[], Source], start: float, reporter: Reporter
+) -> Extracted:
     source = find_adapters()
     stacks = stack_adapters(source.deltas)
     matrices = sum(stack.A[0, ..., 0, 0].size for stack in stacks.values())
@@ -142,7 +153,6 @@ def _prepare(settings: Settings, reporter: Reporter) -> tuple[dict[str, Any], Ca
         source = import_adapters(settings)
         config = None if settings.weights is None else read_config(settings.weights)
         return identity_of_imported(settings, config), lambda: source
-    reporter.info(f"base model: {settings.weights}")
     base = load_base(_weights(settings), settings.resolution, settings.training)
     content = identity_of_trained(settings, base.identity.fingerprint)
     return content, lambda: train_adapters(settings, base, reporter)

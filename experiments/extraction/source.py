@@ -52,6 +52,7 @@ def train_adapters(settings: Settings, base: Base, reporter: Reporter = SILENT) 
         InputError: data sets that cannot be rendered, training that diverged, or a damaged folder.
         OSError: something that cannot be read or written.
     """
+    reporter.info(f"base model: {settings.weights}")
     reporter.info(f"data: {settings.k} data sets in which the {settings.attribute} varies")
     preparation = Preparation(settings, base)
     with reporter.stage(RENDERING):

@@ -10,13 +10,14 @@ from experiments.finetuning.run import FineTuned, tune
 from experiments.finetuning.settings import Settings, depends_on, known
 from experiments.models import read_base
 from experiments.process.reporting import SILENT, Reporter
-from experiments.storage.results import ResultsFolder, check_output
+from experiments.storage.results import Ready, ResultsFolder, check_output
 
 
 def finetune(settings: Settings, reporter: Reporter = SILENT) -> FineTuned:
     """Fine-tune a model and write the results into one folder.
 
-    Interrupted and called again with the same settings, it goes on where it stopped; finished work is found, not repeated.
+    Interrupted and called again with the same settings, it goes on where it stopped; finished work is found, not repeated,
+    and a folder of the same results stays as it is.
 
     Args:
         settings: what is asked for.
@@ -27,14 +28,23 @@ def finetune(settings: Settings, reporter: Reporter = SILENT) -> FineTuned:
             folder of other results where these should go.
         OSError: a file that cannot be read or written.
     """
+    return ready(settings, reporter).run()
+
+
+def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[FineTuned]:
+    """What :func:`finetune` is about to do. Arguments and errors are the same."""
     data = read_data(settings.data, settings.held_out)
     check_output(settings, known(settings, data), OUTPUTS)
-    reporter.info(f"base model: {settings.weights}; {len(data.training)} scenes")
     base = read_base(settings.weights, settings.dtype, settings.remat)
     identity = depends_on(settings, base, data)
     results = ResultsFolder.of(settings, "finetune", settings.method.name, identity, OUTPUTS)
     results.check()
-    tuned = tune(settings, base, data, reporter)
-    with results.new() as new:
-        write_results(new, settings, identity, tuned, data)
-    return replace(tuned, output=results.path)
+
+    def work() -> FineTuned:
+        reporter.info(f"base model: {settings.weights}; {len(data.training)} scenes")
+        tuned = tune(settings, base, data, reporter)
+        with results.new() as new:
+            write_results(new, settings, identity, tuned, data)
+        return replace(tuned, output=results.path)
+
+    return Ready(results, work)

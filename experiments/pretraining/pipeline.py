@@ -16,7 +16,7 @@ from experiments.pretraining.scenes import open_source, read_source, source_name
 from experiments.pretraining.settings import Settings
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.identity import identity, stage_folder
-from experiments.storage.results import ResultsFolder
+from experiments.storage.results import Ready, ResultsFolder, check_output
 from subspace.errors import InputError
 
 
@@ -40,11 +40,19 @@ class PretrainedModel:
 def pretrain(settings: Settings, reporter: Reporter = SILENT) -> PretrainedModel:
     """Train a small VGGT from scratch, or go on where an earlier call stopped, evaluate it and write it with its card.
 
+    A folder of the same results stays as it is.
+
     Raises:
         InputError: unusable data or settings, a run that diverges, or a folder of other results where these should go.
         OSError: files that cannot be read or written.
     """
+    return ready(settings, reporter).run()
+
+
+def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[PretrainedModel]:
+    """What :func:`pretrain` is about to do. Arguments and errors are the same."""
     start = time.perf_counter()
+    check_output(settings, {"without": settings.without}, OUTPUTS)
     plan = replace(recipe.nano().scaled(settings.length), seed=settings.seed)
     if settings.without is not None:
         plan = plan.without(settings.without)
@@ -60,23 +68,26 @@ def pretrain(settings: Settings, reporter: Reporter = SILENT) -> PretrainedModel
     run = settings.run or stage_folder(settings.store, "pretraining", settings.label, training)
     results.check()
 
-    sources, other_sources = (
-        [read_source(path, size, reporter) for path in paths] for paths in (settings.data, settings.also_evaluate)
-    )
-    pretraining = Pretraining(plan, sources, run, settings.log, reporter)
-    parameters, evaluations = pretraining()
-    evaluations |= pretraining.evaluate_on(parameters, other_sources)
-    with results.new() as new:
-        written = write_model(
-            new,
-            pretraining.model(parameters),
-            pretraining.matcher(parameters),
-            plan,
-            pretraining.described_data(),
-            evaluations,
-            settings.without,
+    def work() -> PretrainedModel:
+        sources, other_sources = (
+            [read_source(path, size, reporter) for path in paths] for paths in (settings.data, settings.also_evaluate)
         )
-    return PretrainedModel(results.path, run, evaluations, written, time.perf_counter() - start)
+        pretraining = Pretraining(plan, sources, run, settings.log, reporter)
+        parameters, evaluations = pretraining()
+        evaluations |= pretraining.evaluate_on(parameters, other_sources)
+        with results.new() as new:
+            written = write_model(
+                new,
+                pretraining.model(parameters),
+                pretraining.matcher(parameters),
+                plan,
+                pretraining.described_data(),
+                evaluations,
+                settings.without,
+            )
+        return PretrainedModel(results.path, run, evaluations, written, time.perf_counter() - start)
+
+    return Ready(results, work)
 
 
 def check_names(data: Sequence[str], also_evaluate: Sequence[str]) -> None:

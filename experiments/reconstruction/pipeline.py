@@ -26,7 +26,7 @@ from experiments.reconstruction.scene import PointCloud, ReconstructedScene
 from experiments.reconstruction.settings import Mode, Settings
 from experiments.storage.files import sha256
 from experiments.storage.identity import digest, identity
-from experiments.storage.results import ResultsFolder, check_output
+from experiments.storage.results import Ready, ResultsFolder, check_output
 from subspace.errors import InputError
 from vggt_jax import VGGT, VGGTConfig
 from vggt_jax.matching import Matcher
@@ -64,11 +64,18 @@ class ReconstructionResult:
 def reconstruct(settings: Settings, reporter: Reporter = SILENT) -> ReconstructionResult:
     """Run the model once on all photos together, and write everything into one folder.
 
+    A folder of the same results stays as it is.
+
     Raises:
         InputError: unusable photos, weights or settings, predictions that describe no cameras, or a folder of other results
             where these should go.
         OSError: a file that cannot be read or written.
     """
+    return ready(settings, reporter).run()
+
+
+def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[ReconstructionResult]:
+    """What :func:`reconstruct` is about to do. Arguments and errors are the same."""
     start = time.perf_counter()
     check_output(settings, {}, OUTPUTS)
     photos = _photos(settings.images, reporter)
@@ -90,29 +97,33 @@ def reconstruct(settings: Settings, reporter: Reporter = SILENT) -> Reconstructi
     mode = fitting_mode(sizes, config, size) if settings.mode is None else settings.mode
     framings = frame_photos(sizes, mode, size, patch_size)
     images = upright_images(photos)
-    reporter.info(f"loading {len(photos)} photo(s)")
     pictures, opaque = load_photos(photos, mode, size, patch_size)
     if not opaque.any():
         raise InputError(f"all photos of {settings.images} are transparent, there is nothing to see")
-    reporter.info(f"loading weights from {settings.weights}")
     model = load_vggt(settings.weights, heads=("camera", "depth"))
 
     depends_on = {**known, **_model_of(model, matcher), "mode": mode, "resolution": size}
     results = ResultsFolder.of(settings, "reconstruct", _label(settings.images), depends_on, OUTPUTS)
-    with results.new() as new:
-        reporter.info(f"compiling for {len(photos)} × {pictures.shape[2]}×{pictures.shape[1]} pixels")
-        forward = compile_forward(model, pictures.shape, matcher)
-        reporter.info("running the model")
-        outputs = forward(pictures)
-        scene = scene_of(names, framings, pictures, outputs, opaque)
-        if settings.refine:
-            reporter.info("refining the cameras")
-            scene = refined(scene, outputs, patch_size)
-        _tell_stretched(scene, model.config, reporter)
-        cloud, threshold = scene.cloud(settings.confidence), scene.threshold(settings.confidence)
-        reporter.info("writing depth maps, cameras, points and upright photos")
-        _write(new, settings, mode, size, images, scene, cloud, threshold)
-    return ReconstructionResult(results.path, scene, cloud, threshold, time.perf_counter() - start)
+    results.check()
+
+    def work() -> ReconstructionResult:
+        reporter.info(f"{len(photos)} photo(s), model: {settings.weights}")
+        with results.new() as new:
+            reporter.info(f"compiling for {len(photos)} × {pictures.shape[2]}×{pictures.shape[1]} pixels")
+            forward = compile_forward(model, pictures.shape, matcher)
+            reporter.info("running the model")
+            outputs = forward(pictures)
+            scene = scene_of(names, framings, pictures, outputs, opaque)
+            if settings.refine:
+                reporter.info("refining the cameras")
+                scene = refined(scene, outputs, patch_size)
+            _tell_stretched(scene, model.config, reporter)
+            cloud, threshold = scene.cloud(settings.confidence), scene.threshold(settings.confidence)
+            reporter.info("writing depth maps, cameras, points and upright photos")
+            _write(new, settings, mode, size, images, scene, cloud, threshold)
+        return ReconstructionResult(results.path, scene, cloud, threshold, time.perf_counter() - start)
+
+    return Ready(results, work)
 
 
 def _photos(images: str, reporter: Reporter) -> Sequence[Photo]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Collection, Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from experiments.storage.disk_space import named_if_full
 from experiments.storage.files import read_json, write_json
@@ -22,8 +23,10 @@ from experiments.storage.identity import identity as identity_of
 from subspace.errors import InputError
 from vggt_jax.atomic import new_path
 
+T = TypeVar("T")
+
 RECORD = "results.json"
-"""What a folder of results was made from and when: version, label, digest, identity and date."""
+"""What a folder of results was made from and when, and the names of its files."""
 INDEX = "index.json"
 LATEST = "latest"
 _VERSION = 1
@@ -76,7 +79,8 @@ class ResultsFolder:
     ours: Collection[str]
     """Names of the files and folders that may be among such results. A folder that holds anything else is never replaced."""
     overwrite: bool = False
-    """Replace results that were made from another identity too."""
+    """Replace what is there: results of another identity, which are refused otherwise, and complete ones of this identity,
+    which stay otherwise."""
 
     @classmethod
     def of(cls, settings: Placed, command: str, label: str, identity: Any, ours: Collection[str]) -> Self:
@@ -96,22 +100,37 @@ class ResultsFolder:
 
     @property
     def complete(self) -> bool:
-        """Whether the folder holds results that were made from this identity.
+        """Whether the folder holds results that were made from this identity, with all their files.
 
         Raises InputError for a ``results.json`` that is damaged, and OSError for one that cannot be read.
         """
-        return (self.path / RECORD).is_file() and _read_record(self.path)["digest"] == digest(self.identity)
+        if not (self.path / RECORD).is_file():
+            return False
+        record = _read_record(self.path)
+        files = record.get("files", ())  # version 0.2.0 did not list them
+        return record["digest"] == digest(self.identity) and all((self.path / name).is_file() for name in files)
+
+    @property
+    def kept(self) -> bool:
+        """Whether these results are there and stay: whoever only wants to have them need do nothing."""
+        if self.overwrite:
+            return False
+        try:
+            return self.complete
+        except InputError:
+            return False
 
     def check(self) -> None:
         """Raises what :meth:`new` would raise about what lies there; to be called before hours of work."""
-        _check(self.path, self.identity, self.ours, self.overwrite)
+        if not self.kept:
+            _check(self.path, self.identity, self.ours, self.overwrite)
 
     @contextmanager
     def new(self) -> Iterator[Path]:
         """A hidden folder to write results to, which becomes ``path`` at the end and is removed after an exception.
 
-        Missing parents are made. Results that were made from the same identity are replaced. The list and the links beside
-        ``path`` are brought up to date if it has the name that :func:`results_folder` gives it.
+        Missing parents are made. Where results of this identity are :attr:`kept`, the folder is removed in any case. The
+        list and the links beside ``path`` are brought up to date if it has the name that :func:`results_folder` gives it.
 
         Raises:
             InputError: what is at ``path`` may not be replaced, and why; it says so before anything is written, and again
@@ -119,6 +138,11 @@ class ResultsFolder:
             OSError: the folder cannot be written; :class:`~experiments.storage.disk_space.DiskFullError` if the disk is
                 full.
         """
+
+        if self.kept:
+            with tempfile.TemporaryDirectory(prefix=f".{self.path.name}.", dir=self.path.resolve().parent) as folder:
+                yield Path(folder)
+            return
 
         def check(target: Path) -> None:
             _check(target, self.identity, self.ours, self.overwrite)
@@ -132,10 +156,21 @@ class ResultsFolder:
                 "digest": digest(self.identity),
                 "identity": self.identity,
                 "date": datetime.now(UTC).isoformat(timespec="microseconds"),
+                "files": sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()),
             }
             write_json(folder / RECORD, record)
         if self.path.name == f"{self.label}-{digest(self.identity)}":
             _update_index(self.path)
+
+
+@dataclass(frozen=True, eq=False)
+class Ready(Generic[T]):
+    """The work of a pipeline that can begin: its settings are usable, and it is known where its results go."""
+
+    results: ResultsFolder
+    """If they are :attr:`~ResultsFolder.kept`, the work need not be done."""
+    run: Callable[[], T]
+    """Does the work."""
 
 
 def check_output(settings: Placed, known: Mapping[str, Any], ours: Collection[str]) -> None:
@@ -146,8 +181,10 @@ def check_output(settings: Placed, known: Mapping[str, Any], ours: Collection[st
         known: those entries of the results' identity that do not need the model, say.
         ours: names of the files and folders that may be among the results.
     """
-    if settings.output is not None:
-        _check(settings.output, identity_of(known), ours, settings.overwrite, partly=True)
+    path, wanted = settings.output, identity_of(known)
+    if path is None or (not settings.overwrite and (path / RECORD).is_file() and not _difference(path, wanted, True)):
+        return  # it may be what is wanted, beside which anything may lie
+    _check(path, wanted, ours, settings.overwrite, partly=True)
 
 
 def _check(path: Path, identity: Any, ours: Collection[str], overwrite: bool, *, partly: bool = False) -> None:
@@ -160,7 +197,7 @@ def _check(path: Path, identity: Any, ours: Collection[str], overwrite: bool, *,
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise InputError(
             f"{path} holds {foreign[0]!r}{more}, which is not among the results that would be written there; nothing in it "
-            "was changed, name another folder"
+            "was changed: move that elsewhere, or name another folder"
         )
     if entries and not overwrite and (difference := _difference(path, identity, partly)):
         raise InputError(

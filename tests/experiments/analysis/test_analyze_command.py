@@ -159,7 +159,7 @@ def test_results_are_named_by_what_they_depend_on(bare, undrawn, tmp_path):
     assert found.resampled is None and found.specificity is None and found.verdict.clear_sides is None
     written = (found.folder / "tables" / "angles.csv").read_bytes()
     (found.folder / "analysis.json").unlink()
-    assert analyze(settings).folder == found.folder  # of the same: replaced unasked
+    assert analyze(settings).folder == found.folder  # it lacked a file: made again unasked
     assert (found.folder / "tables" / "angles.csv").read_bytes() == written
     assert (found.folder / "analysis.json").is_file()
 
@@ -171,6 +171,13 @@ def test_other_results_are_replaced_only_if_that_is_asked_for(bare, undrawn, tmp
     arguments = (f"--subspaces={bare[0]},{bare[1]}", f"--output={tmp_path / 'out'}")
     assert run(*arguments).status == 0
     before = record()
+    (tmp_path / "out" / "note.txt").touch()  # of no concern where nothing is written
+    found = run(*arguments)
+    assert found.status == 0 and found.stdout.count("\n") == 1 and str(tmp_path / "out") in found.stdout
+    assert record() == before and found.stderr == ""
+    found = run(*arguments, "--overwrite")
+    assert found.status == 2 and "note.txt" in found.stderr
+    (tmp_path / "out" / "note.txt").unlink()
     for changed in (["--seed=1"], [f"--subspaces={bare[0]},{bare[2]}"], [f"--controls={_other(bare, tmp_path)}"]):
         found = run(*arguments, *changed)
         assert found.status == 2 and "--overwrite" in found.stderr and found.stderr.count("\n") == 1

@@ -26,6 +26,7 @@ from experiments.evaluation.run import evaluate_dataset
 from experiments.evaluation.scene import Reconstruction, evaluate_scene
 from experiments.rendering import runs
 from experiments.rendering.pool import LocalPool
+from experiments.storage.files import hashes
 from experiments.tasks.recordings.conversion import convert
 from subspace import LowRank
 from subspace.errors import InputError
@@ -380,8 +381,19 @@ def test_results_are_found_by_what_they_were_made_from(data, tmp_path, no_pictur
 def test_other_results_are_replaced_only_if_asked_for(data, tmp_path, no_pictures):
     predictions = perfect(tmp_path / "of", data)
     evaluated([data], tmp_path / "out", predictions=predictions)
+    before, made = (tmp_path / "out" / "scenes.csv").read_bytes(), hashes(tmp_path / "out")
     evaluated([data], tmp_path / "out", predictions=predictions)  # the same again
-    before = (tmp_path / "out" / "scenes.csv").read_bytes()
+    assert hashes(tmp_path / "out") == made
+    (tmp_path / "out" / "note.txt").touch()
+    again = call(
+        "experiments.evaluate",
+        f"--data={data}",
+        f"--predictions={predictions}",
+        f"--views={ALL_VIEWS}",
+        f"--output={tmp_path / 'out'}",
+    )
+    assert (again.status, again.stderr) == (0, "") and str(tmp_path / "out") in again.stdout
+    (tmp_path / "out" / "note.txt").unlink()
     with pytest.raises(InputError, match="holds results of other settings") as error:
         evaluated([data], tmp_path / "out", predictions=predictions, mask="glass")
     assert error.value.argument == "overwrite" and (tmp_path / "out" / "scenes.csv").read_bytes() == before

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.extraction import Settings, extract, extract_missing, load_subspace
+from experiments.extraction.pipeline import ready
 from experiments.mining.folder import read_folder
 from experiments.storage.files import hashes
 from experiments.storage.results import RECORD
@@ -59,9 +60,13 @@ def test_results_of_other_settings_lie_elsewhere_and_replace_nothing(made, tmp_p
     assert {entry["folder"] for entry in index} == {folder.name for folder in folders}
 
 
-def test_equal_settings_replace_their_own_results(made, settings):
-    first, again = extract(settings), extract(replace(settings, workers=7))
-    assert first.folder == again.folder
+def test_equal_settings_find_their_own_results(made, settings):
+    first = extract(settings)
+    before = hashes(first.folder)
+    again = extract(replace(settings, workers=7))
+    assert first.folder == again.folder and hashes(first.folder) == before
+    assert ready(settings).results.kept and not ready(replace(settings, seed=1)).results.kept
+    assert not ready(replace(settings, overwrite=True)).results.kept
     for path, own in first.subspaces.items():
         np.testing.assert_array_equal(own.factors.A, again.subspaces[path].factors.A)
 

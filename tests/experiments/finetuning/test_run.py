@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 
 from experiments.finetuning import finetune, run
+from experiments.finetuning.pipeline import ready
 from experiments.process.reporting import Reporter
 from experiments.training.held_out import evenly_spaced
 from experiments.training.losses import Objective
@@ -157,7 +158,10 @@ def test_results_of_other_settings_are_not_replaced_unasked(tuned, store, from_m
     output = tmp_path / "out"
     common = {"metrics.jsonl", "summary.json", "results.json"}
     finetune(replace(full, output=output))
+    before = (output / "results.json").read_bytes()
+    assert ready(replace(full, output=output)).results.kept
     finetune(replace(full, output=output))  # its own
+    assert (output / "results.json").read_bytes() == before
     assert {path.name for path in output.iterdir()} == {"model"} | common
     with pytest.raises(InputError, match="other settings"):
         finetune(replace(ours, output=output, weights="nowhere"))  # before the model is looked for

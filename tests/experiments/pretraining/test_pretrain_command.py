@@ -144,6 +144,7 @@ def test_results_and_checkpoints_are_named_by_what_they_depend_on(quick, tmp_pat
 def test_other_results_are_replaced_only_if_asked_for_and_that_is_said_before_training(quick, tmp_path):
     plain = Settings((Path("1"),), output=tmp_path / "model", run=tmp_path / "run")
     pretrain(plain)
+    assert pipeline.ready(plain).results.kept and not pipeline.ready(replace(plain, overwrite=True)).results.kept
     pretrain(plain)
     with pytest.raises(InputError, match="holds results of other settings") as error:
         pretrain(replace(plain, seed=1))

@@ -64,11 +64,45 @@ def test_results_are_found_by_what_they_were_made_from(tmp_path):
     assert names(path) == ["results.json", "summary.json"]
 
 
-def test_the_same_settings_are_replaced_and_others_refused(tmp_path):
+def test_the_same_results_stay_unless_they_are_to_be_made_again(tmp_path):
     path = tmp_path / "mine"
+    assert not at(path, Settings()).kept
     write(path, Settings(), "first")
+    assert at(path, Settings()).kept and not at(path, Settings(), overwrite=True).kept
+    assert not at(path, Settings(seed=1)).kept
+    (path / "note.txt").write_text("dear")  # nothing will be written: no reason to refuse
+    before = (path / "results.json").read_bytes()
+    check_output(Asked(path), {"seed": 0}, OURS)
+    at(path, Settings()).check()
     write(path, Settings(), "second")
+    assert (path / "summary.json").read_text() == "first" and (path / "results.json").read_bytes() == before
+    assert names(tmp_path) == ["mine"]
+    with pytest.raises(InputError, match=r"note\.txt"):
+        write(path, Settings(), "second", overwrite=True)
+    (path / "note.txt").unlink()
+    write(path, Settings(), "second", overwrite=True)
     assert (path / "summary.json").read_text() == "second"
+
+
+def test_results_that_lack_a_file_are_made_again(tmp_path):
+    path = tmp_path / "mine"
+    for made in range(2):
+        with at(path, Settings()).new() as folder:
+            (folder / "figures").mkdir()
+            (folder / "figures" / "one.png").write_text(str(made))
+            (folder / "summary.json").touch()
+        assert (path / "figures" / "one.png").read_text() == str(made) and at(path, Settings()).complete
+        (path / "figures" / "one.png").unlink()
+        assert not at(path, Settings()).complete and not at(path, Settings()).kept
+    record = json.loads((path / "results.json").read_text())
+    assert record.pop("files") == ["figures/one.png", "summary.json"]
+    (path / "results.json").write_text(json.dumps(record))  # as version 0.2.0 wrote it
+    assert at(path, Settings()).kept
+
+
+def test_other_settings_are_refused(tmp_path):
+    path = tmp_path / "mine"
+    write(path, Settings(), "second")
     other = Settings(seed=1)
     with pytest.raises(InputError, match=r"mine holds results of other settings \(seed: 0 there, 1 now\)") as error:
         write(path, other)
@@ -126,7 +160,7 @@ def test_what_is_not_ours_is_never_replaced(tmp_path, overwrite):
 def test_empty_folders_and_those_that_somebody_looked_at_are_replaced(tmp_path):
     write(tmp_path, Settings())
     (tmp_path / ".DS_Store").touch()
-    write(tmp_path, Settings())
+    write(tmp_path, Settings(), overwrite=True)
     (tmp_path / "empty").mkdir()
     write(tmp_path / "empty", Settings())
 
@@ -143,7 +177,7 @@ def test_what_appears_meanwhile_stays(tmp_path):
 def test_an_end_in_the_middle_leaves_what_was_there(tmp_path, error):
     path = tmp_path / "results"
     write(path, Settings(), "dear")
-    with pytest.raises(error), at(path, Settings()).new() as folder:
+    with pytest.raises(error), at(path, Settings(), overwrite=True).new() as folder:
         (folder / "summary.json").write_text("half")
         raise error
     assert (path / "summary.json").read_text() == "dear" and names(tmp_path) == ["results"]
@@ -166,7 +200,7 @@ def test_the_list_and_the_links(tmp_path):
     assert [entry["folder"] for entry in listed] == [default(tmp_path, s).name for s in (third, second, first)]
     assert listed[1]["identity"] == {"attribute": "geometry", "seed": 1, "alpha": 1.0}
     assert listed[1]["label"] == "geometry" and listed[1]["digest"] == listed[1]["folder"][-12:]
-    write(default(tmp_path, first), first)
+    write(default(tmp_path, first), first, overwrite=True)
     assert os.readlink(store / "geometry-latest") == default(tmp_path, first).name
     assert len(json.loads((store / "index.json").read_text())) == 3
 
@@ -198,7 +232,7 @@ def test_the_output_may_be_a_link_to_another_disk(tmp_path):
         link.unlink(missing_ok=True)
         link.symlink_to(target)
         for text in ("first", "second"):
-            write(link, Settings(), text)
+            write(link, Settings(), text, overwrite=True)
         assert link.is_symlink() and (target / "summary.json").read_text() == "second"
     assert names(tmp_path / "disk") == ["new", "space"]
 
