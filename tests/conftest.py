@@ -3,12 +3,14 @@
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 import jaxtyping
 import pytest
 
 from tests import quick_compilation
 
+TESTS = Path(__file__).parent
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 
@@ -20,6 +22,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     """Compile quickly, into a new folder that is not that of the person at home."""
+    jaxtyping.config.update("jaxtyping_disable", True)
     if "PYTEST_XDIST_WORKER" in os.environ:  # a worker inherits the environment of the process that started it
         return
     if not config.getoption("as_users_compile"):
@@ -30,9 +33,10 @@ def pytest_configure(config):
 
 
 @pytest.fixture(autouse=True)
-def annotations_unchecked(request):
-    """For tests marked ``wrong_types``, in a run with ``--jaxtyping-packages=…``."""
+def annotations_checked(request):
+    """What the annotations of ``subspace`` and ``vggt_jax`` say holds in their own tests, but those marked ``wrong_types``."""
+    own = request.path.relative_to(TESTS).parts[0] in ("subspace", "vggt_jax")
     wrong = request.node.get_closest_marker("wrong_types") is not None
-    jaxtyping.config.update("jaxtyping_disable", wrong)
+    jaxtyping.config.update("jaxtyping_disable", wrong or not own)
     yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    jaxtyping.config.update("jaxtyping_disable", True)

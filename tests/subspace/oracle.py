@@ -99,6 +99,7 @@ def _columns_scaled_apart():
 CASES = {
     "random": (*random_adapters(0, *SHAPE), 4),
     "wide": (*random_adapters(1, 5, 30, 90, 4), 4),
+    "tall": (*random_adapters(1, 5, 90, 30, 4), 4),
     "tall_with_more_columns_than_inputs": (*random_adapters(8, 5, 90, 15, 4), 4),
     "more_columns_than_both": (*random_adapters(9, 5, 18, 15, 4), 4),
     "one_adapter": (*random_adapters(7, 1, 40, 30, 4), 3),

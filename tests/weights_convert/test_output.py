@@ -9,6 +9,7 @@ import textwrap
 
 import pytest
 
+from tests.experiments.commands import call
 from tests.weights_convert.conftest import SMALL
 from vggt_jax.atomic import check_absent, new_path
 from weights_convert.checkpoint import open_checkpoint
@@ -44,11 +45,11 @@ def test_there_and_back(command, tmp_path):
         (["--input={small}", "--output={tmp}/full"], "full: exists already; remove it or choose another name"),
     ],
 )
-def test_bad_input_is_one_line(command, tmp_path, arguments, message):
+def test_bad_input_is_one_line(tmp_path, arguments, message):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    process = command(*(argument.format(tmp=tmp_path, small=SMALL) for argument in arguments))
-    assert process.returncode == 2 and message in process.stderr and process.stderr.count("\n") == 1
+    done = call("weights_convert", *(argument.format(tmp=tmp_path, small=SMALL) for argument in arguments))
+    assert done.status == 2 and message in done.stderr and done.stderr.count("\n") == 1
     assert listed(tmp_path) == ["full"]
 
 

@@ -1,0 +1,43 @@
+"""What the documentation's site takes from the program (``docs/hooks.py``)."""
+
+import runpy
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture
+def page(monkeypatch):
+    """``page(markdown)``: what becomes of it; commands print their name in place of their help."""
+
+    def run(command, **_):
+        asked.append(command[2])
+        return subprocess.CompletedProcess(command, 0, stdout=f"{command[2]}\n  --flag: {DOCS.parent}/runs\n")
+
+    asked = []
+    monkeypatch.setattr(subprocess, "run", run)
+    hooks = runpy.run_path(str(DOCS / "hooks.py"))
+    return lambda markdown: (hooks["on_page_markdown"](markdown, page=None), asked)
+
+
+def test_help_stands_as_deep_as_the_page_asks_for_it_and_names_no_folder_of_this_machine(page):
+    found, asked = page("a\n    {{ help:extract }}\nb {{ help:extract }}\n")
+    assert asked == ["experiments.extract"]
+    assert found.splitlines() == [
+        "a",
+        '    ``` title="python -m experiments.extract --help"',
+        "    experiments.extract",
+        "      --flag: runs",
+        "    ```",
+        "b {{ help:extract }}",
+    ]
+
+
+def test_every_command_of_the_pages_exists(page):
+    asked = [page(path.read_text(encoding="utf-8"))[1] for path in DOCS.rglob("*.md")][-1]
+    assert {"experiments.extract", "weights_convert"} <= set(asked)
+    assert all(find_spec(module) for module in asked)
