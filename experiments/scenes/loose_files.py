@@ -109,8 +109,13 @@ def _of_ply(mesh: trimesh.Trimesh) -> tuple[np.ndarray, np.ndarray] | None:
 def _of_obj(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
     """What stands behind the coordinates: x y z r g b."""
     with path.open("rb") as file:
-        lines = [line.split()[1:] for line in file if line.startswith((b"v ", b"v\t"))]
-    if not lines or any(len(line) < 6 for line in lines):
+        lines: list[list[bytes]] = []
+        for line in file:
+            if line.startswith((b"v ", b"v\t")):
+                lines.append(line.split(maxsplit=7)[1:7])
+                if len(lines[-1]) < 6:
+                    return None
+    if not lines:
         return None
-    values = np.array([line[:6] for line in lines], np.float64)
+    values = np.array(lines, np.float64)
     return values[:, :3], values[:, 3:]

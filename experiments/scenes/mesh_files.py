@@ -11,6 +11,7 @@ and, with UV coordinates, a picture ``NAME.png``.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -31,6 +32,8 @@ from experiments.storage import files
 from subspace.errors import InputError
 
 SUFFIXES = frozenset({".obj", ".ply"}) | gltf_files.SUFFIXES
+LARGEST_PICTURE = 4096
+"""Pixels of the longer side with which a picture is rendered at most."""
 SMALLEST = 1e-6
 """Metres; the extent of something flat."""
 
@@ -127,12 +130,28 @@ def write_picture(picture: Image.Image, path: Path) -> schema.Wrapped:
     )
 
 
-def write_look(part: Part, path: Path) -> schema.Wrapped | schema.VertexColors:
-    """The texture of a part, its picture written; raises OSError if it cannot be written."""
-    if part.picture is None:
-        return schema.VertexColors()
-    wrapped = write_picture(part.picture, path)
-    return wrapped if part.colors is None else msgspec.structs.replace(wrapped, vertex_colors=True)
+def write_looks(
+    parts: Sequence[Part], folder: Path, names: Sequence[str]
+) -> list[schema.Wrapped | schema.VertexColors]:
+    """The texture of each part; a picture that several have is written once, and scaled if it is very large.
+
+    Raises OSError if the folder cannot be written.
+    """
+    written: dict[int, schema.Wrapped] = {}
+    looks: list[schema.Wrapped | schema.VertexColors] = []
+    for part, name in zip(parts, names, strict=True):
+        if part.picture is None:
+            looks.append(schema.VertexColors())
+            continue
+        if id(part.picture) not in written:
+            picture = part.picture
+            if max(picture.size) > LARGEST_PICTURE:
+                picture = picture.copy()
+                picture.thumbnail((LARGEST_PICTURE, LARGEST_PICTURE), Image.Resampling.LANCZOS, reducing_gap=3.0)
+            written[id(part.picture)] = write_picture(picture, folder / f"{name}.png")
+        look = written[id(part.picture)]
+        looks.append(look if part.colors is None else msgspec.structs.replace(look, vertex_colors=True))
+    return looks
 
 
 def box(vertices: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
@@ -143,7 +162,7 @@ def box(vertices: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "3"], Flo
 
 def _part(path: Path, vertices: np.ndarray, faces: np.ndarray, look: Look) -> Part | None:
     """What takes part in the surface; None if there is none."""
-    used = np.unique(faces)
+    used = np.flatnonzero(np.bincount(faces.ravel(), minlength=len(vertices)))
     if not np.isfinite(vertices[used]).all():
         raise InputError(f"{path} has vertices that are not finite")
     # Readers cut a surface along its seams in the picture; joined again, it is shaded as one.
@@ -154,10 +173,12 @@ def _part(path: Path, vertices: np.ndarray, faces: np.ndarray, look: Look) -> Pa
     whole = (corners[:, 0] != corners[:, 1]) & (corners[:, 1] != corners[:, 2]) & (corners[:, 2] != corners[:, 0])
     if not whole.any():
         return None
-    kept, compact = np.unique(corners[whole], return_inverse=True)
+    kept = np.flatnonzero(np.bincount(corners[whole].ravel(), minlength=len(places)))
+    compact = np.zeros(len(places), np.int64)
+    compact[kept] = np.arange(len(kept))
     return Part(
         places[kept],
-        compact.reshape(-1, 3),
+        compact[corners[whole]],
         None if look.uv is None else (look.uv[faces] if look.uv.ndim == 2 else look.uv)[whole].astype(np.float32),
         look.picture,
         None if look.colors is None else look.colors[used[first[kept]]].astype(np.float32),

@@ -39,26 +39,28 @@ class MapKind(StrEnum):
 
 
 _WORDS: dict[MapKind, str] = {
-    MapKind.COLOR: "basecolor basecolour albedo diffuse color colour diff col coll maintex albedotransparency "
+    MapKind.COLOR: "basecolor basecolour albedo diffuse color colour diff dif col coll maintex albedotransparency "
     "basecoloropacity alb colors diffuseoriginal",
-    MapKind.NORMAL: "normalgl normalopengl normalogl norgl nrmgl normal nor normals nrm norm normalmap bumpnormal nmap",
-    MapKind.NORMAL_DIRECTX: "normaldx normaldirectx nordx nrmdx",
+    MapKind.NORMAL: "normalgl normalopengl normalogl norgl nrmgl normal nor normals nrm norm nml bumpnormal normalbump nmap "
+    "normalmapopengl",
+    MapKind.NORMAL_DIRECTX: "normaldx normaldirectx nordx nrmdx normalmapdirectx",
     MapKind.ROUGHNESS: "roughness rough rgh",
     MapKind.GLOSS: "gloss glossiness smoothness",
     MapKind.METALLIC: "metalness metallic metal metallicity mtl",
-    MapKind.OCCLUSION_ROUGHNESS_METALLIC: "orm arm aorm occlusionroughnessmetallic aoroughnessmetallic "
+    MapKind.OCCLUSION_ROUGHNESS_METALLIC: "orm arm rm aorm occlusionroughmetal "
+    "occlusionroughnessmetal occlusionroughnessmetallic aoroughnessmetallic "
     "metallicroughness "
     "ambientocclusionroughnessmetallic roughnessmetallic aoroughmetal metalrough",
     MapKind.ROUGHNESS_METALLIC_OCCLUSION: "rma roughnessmetallicao",
     MapKind.METALLIC_ROUGHNESS_OCCLUSION: "mra mrao metallicroughnessao",
     MapKind.OCCLUSION: "ao ambientocclusion mixedao occlusion occ ambient",
     MapKind.HEIGHT: "displacement disp height heightmap bump bumpmap displacementmap dis parallax",
-    MapKind.SPECULAR: "specular spec specularlevel specularior specior reflection refl reflectivity speculartint f0",
+    MapKind.SPECULAR: "specular spec spc specularlevel specularior specior reflection refl reflectivity speculartint f0",
     MapKind.CAVITY: "cavity curvature crevice",
     MapKind.OPACITY: "opacity alpha transparency mask translucency translucent trans transmission sss subsurface thickness "
     "blendmask scattering",
     MapKind.EMISSION: "emission emissive emit glow selfillumination",
-    MapKind.PREVIEW: "preview previews thumb thumbs thumbnail thumbnails render renders sphere icon popup cover",
+    MapKind.PREVIEW: "preview previews thumb thumbs thumbnail thumbnails render renders sphere icon popup cover screenshot",
     MapKind.OTHER: "maskmap metallicsmoothness specularsmoothness ordp orme ort mro rom ord ormh hrao hr mohr hra fuzz "
     "anisotropy anisotropic sheen clearcoat coat edge edgewear flow id idmap detail position worldnormal normalos uv uvs "
     "lightmap brush billboard",
@@ -75,13 +77,13 @@ _UNREAL: dict[MapKind, str] = {
     MapKind.OPACITY: "a",
     MapKind.OTHER: "mr mt mask",
 }
-"""After ``T_`` only: Unreal's own names, whose normal maps are DirectX's."""
+"""Behind ``T_`` only (Unreal's own names, whose normal maps are DirectX's), or beside a colour and a normal map so named."""
 _KINDS = {word: kind for kind, words in _WORDS.items() for word in words.split()}
-_UNREAL_KINDS = _KINDS | {word: kind for kind, words in _UNREAL.items() for word in words.split()}
+_LETTERS = {word: kind for kind, words in _UNREAL.items() for word in words.split()}
 _RANKS = {word: rank for words in _WORDS.values() for rank, word in enumerate(words.split())}
 """Of two maps of one kind the one with the word that comes first is taken."""
 _EVERYDAY = frozenset(
-    "metal arm color colour render sphere cover edge mask detail ambient icon trans flow brush".split()
+    "metal arm rm color colour render sphere cover screenshot edge mask detail ambient icon trans flow brush".split()
 )
 """Words that pictures of other things end in as well: they stand for a map only beside other maps, or with a size."""
 _SIZE = re.compile(r"\d{1,2}k|(?:256|512|1024|2048|4096|8192|16384)(?:x\d{3,5})?")
@@ -159,10 +161,10 @@ def group(pictures: Sequence[Path]) -> Grouped:
     Args:
         pictures: in the order of their paths.
     """
-    by_folder = _map_folders(pictures)
+    by_folder, lettered = _map_folders(pictures), _lettered(pictures)
     members: dict[_Key, list[tuple[Path, _Name]]] = {}
     for path in pictures:
-        name, folder = _parse(path.stem), path.parent
+        name, folder = _parse(path.stem, path in lettered), path.parent
         if (kind := by_folder.get(folder)) is not None and name.kind in (None, kind):
             name, folder = replace(name, kind=kind, word="", sized=True), folder.parent
         members.setdefault((folder, name.key, name.tile), []).append((path, name))
@@ -246,6 +248,18 @@ def _map_folders(pictures: Iterable[Path]) -> dict[Path, MapKind]:
     }
 
 
+def _lettered(pictures: Iterable[Path]) -> set[Path]:
+    """Pictures whose maps are named by letters: ``brick_d``, ``brick_n``, ``brick_s``; a colour and normals are among them."""
+    sets: dict[tuple[Path, tuple[str, ...]], dict[str, Path]] = {}
+    for path in pictures:
+        *stem, last = _words(path.stem) or [""]
+        if stem and last in _LETTERS:
+            sets.setdefault((path.parent, tuple(stem)), {})[last] = path
+    kinds = {key: {_LETTERS[letter] for letter in found} for key, found in sets.items()}
+    both = {MapKind.COLOR, MapKind.NORMAL_DIRECTX}
+    return {path for key, found in sets.items() if both <= kinds[key] for path in found.values()}
+
+
 def _words(name: str) -> list[str]:
     return [
         word.lower()
@@ -254,12 +268,13 @@ def _words(name: str) -> list[str]:
     ]
 
 
-def _parse(stem: str) -> _Name:
+def _parse(stem: str, lettered: bool = False) -> _Name:
     tile = ""
     if match := _TILE.search(stem):
         tile, stem = match[0].lower(), stem[: match.start() - 1] + stem[match.end() :]
     everything = _words(stem)
-    kinds = _UNREAL_KINDS if len(everything) > 2 and stem.startswith("T_") else _KINDS
+    unreal = len(everything) > 2 and stem.startswith("T_")
+    kinds = {**_KINDS, **(_LETTERS if unreal or lettered else {})}
     words = [word for word in everything if not _SIZE.fullmatch(word)]
     sized = len(words) < len(everything)
     while len(words) > 1 and words[-1] in _WORKFLOWS and words[-2] in _OF_WORKFLOWS:
@@ -268,9 +283,11 @@ def _parse(stem: str) -> _Name:
     for end in range(len(words), 0, -1):
         for count in (4, 3, 2, 1):
             word = "".join(words[max(0, end - count) : end])
-            bare = word.rstrip("0123456789")
+            bare = word.rstrip("0123456789").removesuffix("map")
             if end >= count and (kind := kinds.get(word) or kinds.get(bare)) is not None:
-                number = word[len(bare) :]
+                if lettered and not unreal and word in _LETTERS and kind == MapKind.NORMAL_DIRECTX:
+                    kind = MapKind.NORMAL
+                number = word[len(word.rstrip("0123456789")) :]
                 variant = [number] if number and word not in kinds and number not in _BITS else behind
                 return _Name(_key([*words[: end - count], *variant]), tile, kind, bare, sized)
         if _VARIANT.fullmatch(words[end - 1]) and not behind:

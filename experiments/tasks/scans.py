@@ -102,14 +102,13 @@ class MeshScenes:
         parts = standing(mesh_files.read(path), self.up)
         self._tell(path, parts)
         self.folder.mkdir(parents=True, exist_ok=True)
-        objects, materials = [], []
-        for i, part in enumerate(parts):
-            stem = f"{name.scene:04d}_{i}"
+        stems = [f"{name.scene:04d}_{i}" for i in range(len(parts))]
+        objects = []
+        for i, (part, stem) in enumerate(zip(parts, stems, strict=True)):
             size, middle = mesh_files.box(part.vertices)
-            shape = mesh_files.write(part, self.folder, stem)
-            objects.append(solid(path.stem, shape, size, i, middle))
-            base = mesh_files.write_look(part, self.folder / f"{stem}.png")
-            materials.append(schema.Material(base=base, roughness=(0.8, 0.8), specular=0.25))
+            objects.append(solid(path.stem, mesh_files.write(part, self.folder, stem), size, i, middle))
+        looks = mesh_files.write_looks(parts, self.folder, stems)
+        materials = [schema.Material(base=look, roughness=(0.8, 0.8), specular=0.25) for look in looks]
         rng = name.stream()
         settings: TaskSettings = name.settings
         return rounded(

@@ -28,7 +28,7 @@ def seen(worker, folder, path):
     """The square of a file from above, under a white sky, over a grey floor."""
     [part] = mesh_files.read(path)
     square = thing(mesh_files.write(part, folder, "part"), (1.0, 1.0, 1e-6))
-    material = schema.Material(mesh_files.write_look(part, folder / "part.png"), roughness=(1.0, 1.0), specular=0.0)
+    material = schema.Material(mesh_files.write_looks([part], folder, ["part"])[0], roughness=(1.0, 1.0), specular=0.0)
     floor = thing(schema.Rectangle(), (9.0, 9.0, 0.0), (0.0, 0.0, -0.5), material=1)
     [view] = worker.render(scene([square, floor], [material, GREY], [FROM_ABOVE], 16, 16, samples=64), folder / "scene")
     return view

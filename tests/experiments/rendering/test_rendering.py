@@ -12,6 +12,7 @@ import pytest
 import trimesh
 from PIL import Image
 from trimesh.visual import TextureVisuals
+from trimesh.visual.material import SimpleMaterial
 
 from experiments.data import passes
 from experiments.rendering.blender_command import worker_command
@@ -280,7 +281,8 @@ def test_a_picture_fills_a_rectangle_upright_and_unmirrored(worker, tmp_path):
 def mesh_file(folder, suffix):
     """A square of 1 m in the xy plane of the file, facing z, with the quadrants, as trimesh writes it."""
     corners = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], float)
-    visual = TextureVisuals(uv=corners[:, :2], image=Image.open(quadrants(folder).color))
+    bright = SimpleMaterial(image=Image.open(quadrants(folder).color), diffuse=[255, 255, 255, 255])
+    visual = TextureVisuals(uv=corners[:, :2], material=bright)
     trimesh.Trimesh(corners, [[0, 1, 2], [0, 2, 3]], visual=visual, process=False).export(folder / f"square{suffix}")
     return folder / f"square{suffix}"
 

@@ -101,7 +101,7 @@ def test_colours_of_vertices_in_gltf_are_linear_of_any_depth_and_multiply(tmp_pa
     both = read(write_gltf(tmp_path / "c.glb", attributes=attributes, material=base(), picture=plain_picture()))
     np.testing.assert_allclose(both.colors, share[:, :3], atol=1e-3)
     assert pixel(both) == (200, 100, 50)
-    look = mesh_files.write_look(both, tmp_path / "c.png")
+    look = mesh_files.write_looks([both], tmp_path, ["c"])[0]
     assert look.vertex_colors is True
     stored = np.load(mesh_files.write(both, tmp_path, "c").file)
     assert stored["uv"].shape == (2, 3, 2) and stored["colors"].shape == (4, 3)
@@ -129,7 +129,7 @@ def test_alpha_is_what_the_material_says(tmp_path, mode, expected):
     part = read(path)
     assert pixel(part, (1, 1))[:3] == (200, 100, 50)
     assert (pixel(part)[3] if part.picture.mode == "RGBA" else None) == expected
-    assert mesh_files.write_look(part, tmp_path / "a.png").alpha == (
+    assert mesh_files.write_looks([part], tmp_path, ["a"])[0].alpha == (
         True if expected is not None else mesh_files.msgspec.UNSET
     )
 
@@ -294,3 +294,15 @@ def test_nothing_is_printed_of_pictures_that_are_missing(tmp_path, capfd):
         mesh_files.read(write_ply(tmp_path / "a.ply", vertex=uv, comment="TextureFile no.png"))
     assert capfd.readouterr() == ("", "")
     assert tmp_path / "no.png" in mesh_files.files_of(tmp_path / "a.ply") and os.listdir(tmp_path) == ["a.ply"]
+
+
+def test_a_picture_of_several_parts_is_written_once_and_a_very_large_one_is_scaled(monkeypatch, tmp_path):
+    path = write_gltf(
+        tmp_path / "a.gltf", attributes={"TEXCOORD_0": DOWN}, material=base(), picture=plain_picture(size=(40, 20))
+    )
+    twice = '"primitives": [{"indices": 2, "material": 0, "attributes": {"POSITION": 0, "TEXCOORD_0": 1}}, {'
+    path.write_text(path.read_text().replace('"primitives": [{', twice))
+    parts = mesh_files.read(path)
+    monkeypatch.setattr(mesh_files, "LARGEST_PICTURE", 10)
+    one, other = mesh_files.write_looks(parts, tmp_path, ["0", "1"])
+    assert one == other and Image.open(one.color).size == (10, 5) and len(list(tmp_path.glob("*.png"))) == 1

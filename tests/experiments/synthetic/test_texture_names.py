@@ -54,6 +54,8 @@ LAYOUTS = {
         "Brick_Wall_012_", {C: "COLOR.jpg", N: "NORM.jpg", R: "ROUGH.jpg", H: "DISP.png", AO: "OCC.jpg", S: "SPEC.jpg"}
     ),
     "glTF": ("Helmet_", {C: "baseColor.png", ORM: "metalRoughness.jpg", MapKind.EMISSION: "emissive.jpg"}),
+    "letters": ("brick_", {C: "d.tga", N: "n.tga", S: "s.tga", H: "h.tga"}),
+    "three letters": ("WoodFloor_", {C: "DIF.png", N: "NRM.png", S: "SPC.png"}),
     "Unity": ("Crate_", {C: "AlbedoTransparency.png", MapKind.OTHER: "MetallicSmoothness.png", N: "Normal.png"}),
 }  # fmt: skip
 
@@ -93,6 +95,8 @@ def test_in_one_folder_the_materials_of_a_layout_stay_apart(layout):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_without_its_colour_a_material_gives_nothing(layout):
     stem, maps = LAYOUTS[layout]
+    if layout == "letters":  # which mean something only beside a colour and normals
+        return
     found, rest = grouped(*(f"{stem}{name}" for kind, name in maps.items() if kind != C))
     assert found == [] and len(rest.colorless) == len(maps) - 1
 
@@ -107,6 +111,7 @@ def test_without_its_colour_a_material_gives_nothing(layout):
         ),
         ("a/wall_COLOR.jpg a/wall_NORM.jpg a/Material_1960.jpg", "a/wall_COLOR.jpg", 1),
         ("wood.png wood_normal.png", "wood.png", 0),
+        ("specmap.png NormalMapDirectX.png NormalMapOpenGL.png rock_bumpMap.jpg", "", 4),
         ("w_color.png w_normal.png w_wet.png 1.jpg 2.jpg 3.jpg 4.jpg", "1.jpg 2.jpg 3.jpg 4.jpg w_color.png", 1),
         ("lib/color/wood.png lib/normal/wood.png lib/roughness/wood.png", "lib/color/wood.png", 0),
         ("abnormal/wood.png normal/wood.png", "abnormal/wood.png normal/wood.png", 0),
