@@ -97,8 +97,10 @@ class Block(nnx.Module):
     def __call__(
         self, x: Float[Array, "b t c"], *, rope: Rotation | None = None, deltas: Deltas = NO_DELTAS
     ) -> Float[Array, "b t c"]:
-        x = x + self.ls1(self.attn(self.norm1(x), rope=rope, deltas=below(deltas, "attn")))
-        return x + self.ls2(self.mlp(self.norm2(x), deltas=below(deltas, "mlp")))
+        with jax.named_scope("attn"):
+            x = x + self.ls1(self.attn(self.norm1(x), rope=rope, deltas=below(deltas, "attn")))
+        with jax.named_scope("mlp"):
+            return x + self.ls2(self.mlp(self.norm2(x), deltas=below(deltas, "mlp")))
 
     def __getitem__(self, layer: int) -> Block:
         graphdef, params = nnx.split(self)

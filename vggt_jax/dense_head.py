@@ -47,7 +47,7 @@ class Fusion(nnx.Module):
         if self.resConfUnit1 is not None and level is not None:
             x = x + self.resConfUnit1(level, below(deltas, "resConfUnit1"))
         x = self.resConfUnit2(x, below(deltas, "resConfUnit2"))
-        return self.out_conv(resize_bilinear(x, *size), deltas.get("out_conv"))
+        return resize_bilinear(self.out_conv(x, deltas.get("out_conv")), *size)
 
 
 class Scratch(nnx.Module):

@@ -28,6 +28,10 @@ def _uniform(rngs: nnx.Rngs, shape: Sequence[int], fan_in: int) -> nnx.Param:
     return nnx.Param(jax.random.uniform(rngs.params(), tuple(shape), jnp.float32, -limit, limit))
 
 
+_SMALL = 2**16
+"""Entries that a small weight matrix has at most, see :func:`_summed_first`; each in nano's aggregator has no more."""
+
+
 class Linear(nnx.Module):
     """y = x W + b, plus (x B) Aᵀ where a low-rank update is given; a weight-decomposed one scales both products' sum."""
 
@@ -39,13 +43,26 @@ class Linear(nnx.Module):
         self.bias = _uniform(rngs, (*stack, outputs), inputs)
 
     def __call__(self, x: Float[Array, "*b m"], delta: Update | None = None) -> Float[Array, "*b n"]:
-        x, bias = x.astype(self.dtype), self.bias[...].astype(self.dtype)
-        y = product(x, self.kernel[...].astype(self.dtype))
+        x, bias, kernel = x.astype(self.dtype), self.bias[...].astype(self.dtype), self.kernel[...]
+        if isinstance(delta, LowRank) and _summed_first(x, kernel):
+            kernel, delta = kernel + delta.to_dense().mT, None
+        y = product(x, kernel.astype(self.dtype))
         if isinstance(delta, WeightDecomposed):
-            gain = delta.gain(self.kernel[...].mT).astype(self.dtype)
+            gain = delta.gain(kernel.mT).astype(self.dtype)
             return gain * (y + linear_delta(x, delta.direction)) + bias
         y = y + bias
         return y if delta is None else y + linear_delta(x, delta)
+
+
+def _summed_first(x: Float[Array, "*b m"], kernel: Float[Array, "*window m n"]) -> bool:
+    """Whether W + dW is made before it meets ``x``: where W is small and positions are many.
+
+    Products with thin factors leave such a machine's arithmetic idle: their forward and backward passes cost more than
+    the gradient with respect to all of W + dW, from which those of the factors follow. W itself must be float32, or dW
+    would be rounded away.
+    """
+    positions = x.size // x.shape[-1]
+    return x.dtype == jnp.float32 and kernel.size <= _SMALL and positions >= kernel.shape[-1]
 
 
 class LayerNorm(nnx.Module):
@@ -93,10 +110,12 @@ class Conv(nnx.Module):
         self.bias = _uniform(rngs, (outputs,), inputs * kernel * kernel) if bias else None
 
     def __call__(self, x: Float[Array, "b h w m"], delta: Update | None = None) -> Float[Array, "b h2 w2 n"]:
-        x = x.astype(self.dtype)
-        y = self._convolve(x, self.kernel[...].astype(self.dtype))
+        x, kernel = x.astype(self.dtype), self.kernel[...]
+        if isinstance(delta, LowRank) and _summed_first(x, kernel):
+            kernel, delta = kernel + filters(delta.to_dense().mT, kernel.shape[0]), None
+        y = self._convolve(x, kernel.astype(self.dtype))
         if isinstance(delta, WeightDecomposed):
-            gain = delta.gain(kernel_matrix(self.kernel[...], conv=True)).astype(self.dtype)
+            gain = delta.gain(kernel_matrix(kernel, conv=True)).astype(self.dtype)
             y = gain * (y + self._low_rank(x, delta.direction))
         if self.bias is not None:
             y = y + self.bias[...].astype(self.dtype)
@@ -107,6 +126,8 @@ class Conv(nnx.Module):
         return jnp.matmul(hidden, delta.A.astype(self.dtype).mT, precision=HIGHEST)
 
     def _convolve(self, x: Array, kernel: Array) -> Array:
+        if kernel.shape[:2] == (1, 1) and self.stride == 1 and self.padding == 0:
+            return product(x, kernel[0, 0])
         return jax.lax.conv_general_dilated(
             x,
             kernel,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -116,7 +117,10 @@ class VGGT(nnx.Module):
                 f"patch_tokens: needs the shape {(*images.shape[:2], patches, self.config.width)}, "
                 f"got {patch_tokens.shape}"
             )
-        tokens = self.aggregator(patch_tokens, size, layers=self.config.layers, deltas=below(deltas, "aggregator"))
+        with jax.named_scope("aggregator"):
+            tokens = self.aggregator(
+                patch_tokens, size, layers=self.config.layers, deltas=below(deltas, "aggregator")
+            )
         return self.read(tokens, size, query_points, deltas=deltas)
 
     def read(
@@ -135,13 +139,16 @@ class VGGT(nnx.Module):
 
         found = {}
         if self.camera_head is not None:
-            found["pose_enc_list"] = self.camera_head(tokens[-1], below(deltas, "camera_head"))
+            with jax.named_scope("camera_head"):
+                found["pose_enc_list"] = self.camera_head(tokens[-1], below(deltas, "camera_head"))
             found["pose_enc"] = found["pose_enc_list"][-1]
         if self.depth_head is not None:
-            raw = self.depth_head(read(self.config.depth), size, below(deltas, "depth_head")).astype(jnp.float32)
+            with jax.named_scope("depth_head"):
+                raw = self.depth_head(read(self.config.depth), size, below(deltas, "depth_head")).astype(jnp.float32)
             found["depth"], found["depth_conf"] = jnp.exp(raw[..., :1]), 1 + jnp.exp(raw[..., 1])
         if self.point_head is not None:
-            raw = self.point_head(read(self.config.point), size).astype(jnp.float32)
+            with jax.named_scope("point_head"):
+                raw = self.point_head(read(self.config.point), size).astype(jnp.float32)
             found["world_points"] = jnp.sign(raw[..., :3]) * jnp.expm1(jnp.abs(raw[..., :3]))
             found["world_points_conf"] = 1 + jnp.exp(raw[..., 3])
         if self.track_head is not None and query_points is not None:

@@ -63,7 +63,9 @@ def adapter_loss(graphdef: nnx.GraphDef, objective: Objective) -> LossFunction:
         batch = normalize(batch)
         model = nnx.merge(graphdef, frozen.base)
         deltas = frozen.maker.deltas(params)
-        return objective(model(batch.images, deltas=deltas, patch_tokens=batch.patch_tokens), batch)
+        predictions = model(batch.images, deltas=deltas, patch_tokens=batch.patch_tokens)
+        with jax.named_scope("loss"):
+            return objective(predictions, batch)
 
     return loss
 
@@ -89,11 +91,12 @@ def training_step(loss: LossFunction, optimizer: optax.GradientTransformation) -
 
     def one(params: Params, moments: Any, frozen: Frozen, batch: TrainingBatch) -> tuple[Params, Any, Bool, Losses]:
         (value, terms), gradients = jax.value_and_grad(loss, has_aux=True)(params, frozen, batch)
-        norm = optax.tree.norm(jax.tree.leaves(gradients))
-        is_finite = jnp.isfinite(value) & jnp.isfinite(norm)
-        updates, new_moments = optimizer.update(gradients, moments, params)
-        updated = (optax.apply_updates(params, updates), new_moments)
-        kept = jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), updated, (params, moments))
+        with jax.named_scope("optimizer"):
+            norm = optax.tree.norm(jax.tree.leaves(gradients))
+            is_finite = jnp.isfinite(value) & jnp.isfinite(norm)
+            updates, new_moments = optimizer.update(gradients, moments, params)
+            updated = (optax.apply_updates(params, updates), new_moments)
+            kept = jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), updated, (params, moments))
         return *kept, is_finite, {"loss": value, **terms, "gradient_norm": norm}
 
     def step(state: TrainingState, frozen: Frozen, batch: TrainingBatch) -> tuple[TrainingState, Metrics]:
