@@ -118,9 +118,7 @@ class VGGT(nnx.Module):
                 f"got {patch_tokens.shape}"
             )
         with jax.named_scope("aggregator"):
-            tokens = self.aggregator(
-                patch_tokens, size, layers=self.config.layers, deltas=below(deltas, "aggregator")
-            )
+            tokens = self.aggregator(patch_tokens, size, layers=self.config.layers, deltas=below(deltas, "aggregator"))
         return self.read(tokens, size, query_points, deltas=deltas)
 
     def read(
