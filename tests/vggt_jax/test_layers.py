@@ -34,12 +34,13 @@ def test_thin_factors_and_the_sum_give_the_same_values_and_gradients(name, monke
     x, a, b = (jnp.asarray(rng.normal(size=size), jnp.float32) for size in (shape, (n, 2), (m, 2)))
     products = []
 
-    def loss(x, a, b):
-        y = layer(x, LowRank(a, b))
-        return jnp.sum(jnp.sin(y)), y
-
     for small in (0, 2**16):
         monkeypatch.setattr(layers, "_SMALL", small)
+
+        def loss(x, a, b):  # made anew, since JAX remembers what a function was traced to
+            y = layer(x, LowRank(a, b))
+            return jnp.sum(jnp.sin(y)), y
+
         program = str(jax.make_jaxpr(loss)(x, a, b))
         products.append(program.count("dot_general") + program.count("conv_general_dilated["))
         found = jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(x, a, b)
