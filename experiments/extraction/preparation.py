@@ -7,9 +7,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import jax
 import numpy as np
+from jaxtyping import Int
 
-from experiments.data.dataset import Views
+from experiments.data.dataset import StoredScene, Views
 from experiments.extraction.adapters import (
     AdapterRun,
     Prepared,
@@ -21,6 +23,7 @@ from experiments.extraction.adapters import (
 )
 from experiments.extraction.data import Data, rendering_of
 from experiments.extraction.settings import Settings
+from experiments.mining.mine import mine
 from experiments.models import Base
 from experiments.training.sampling import Encode
 
@@ -53,6 +56,8 @@ class Preparation:
 def prepare_compiled(settings: Settings, base: Base) -> Prepared:
     """The adapters' start and their programs, compiled with blank pictures in the place of those to be rendered.
 
+    The programs of mining are compiled as well, by mining the adapters as they start.
+
     Args:
         settings: what is asked for.
         base: the model that is adapted.
@@ -64,18 +69,18 @@ def prepare_compiled(settings: Settings, base: Base) -> Prepared:
     sampler = training_batches(job, prepared.placement.mesh.shape["data"], encode)
     training = (replace(sampler, counts=(count,))(0) for count in sampler.counts)
     compile_for(prepared, training, held_out_batches(job, encode)[0])
+    mine(job.maker.deltas(jax.device_get(prepared.first.params)), settings.dim, exponent=settings.exponent)
     return prepared
 
 
 @dataclass(frozen=True)
-class _BlankScene:
+class _BlankScene(StoredScene):
     """Nothing is seen; shapes and types are a scene's."""
 
-    num_views: int
     side: int
 
-    def load(self, view_indices: Sequence[int]) -> Views:
-        views = len(view_indices)
+    def load(self, view_indices: Sequence[int] | Int[np.ndarray, " s"] | None = None) -> Views:
+        views = self.num_views if view_indices is None else len(view_indices)
         pixels = (views, self.side, self.side)
         return Views(
             images=np.zeros((*pixels, 3), np.uint8),
@@ -91,7 +96,7 @@ class _BlankScene:
 
 
 def _blank_data(settings: Settings) -> Data:
-    scene = _BlankScene(settings.views, settings.resolution)
+    scene = _BlankScene(Path(), settings.views, settings.resolution)
     numbers = range(settings.k)
     held_out = settings.training.held_out
     return Data(

@@ -32,11 +32,11 @@ def count_programs() -> None:
     _COUNTING.append(True)
     from jax import monitoring
 
-    def finished(event: str, _: float, **__: str | int) -> None:
+    def finished(event: str, duration_secs: float, **kwargs: str | int) -> None:
         if event == "/jax/core/compile/backend_compile_duration":  # looking in the cache counts as compiling
             PROGRAMS.compiled += 1
 
-    def happened(event: str, **_: str | int) -> None:
+    def happened(event: str, **kwargs: str | int) -> None:
         if event == "/jax/compilation_cache/cache_hits":
             PROGRAMS.found += 1
             PROGRAMS.compiled -= 1

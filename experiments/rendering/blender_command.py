@@ -64,8 +64,8 @@ def _uv_python(reporter: Reporter, meanwhile: Callable[[], object]) -> str:
     if python is None:
         reporter.info("making Blender's environment with uv, once: about 0.4 GB to download …")
         meanwhile()
-        command, seen = [uv, "sync", "--script", str(WORKER)], reporter.on_terminal
-        synced = subprocess.run(command, stdout=subprocess.DEVNULL) if seen else _uv(*command)
+        seen = reporter.on_terminal
+        synced = _uv(uv, "sync", "--script", str(WORKER), seen=seen)
         python = _find_python(uv)
         if synced.returncode or python is None:
             reason = "as it says above" if seen else _last_line(synced.stderr)
@@ -86,8 +86,11 @@ def _find_python(uv: str) -> str | None:
     return python if bpy.stdout.decode().strip() == required[1] else None
 
 
-def _uv(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True)
+def _uv(*command: str, seen: bool = False) -> subprocess.CompletedProcess[str]:
+    """``seen`` lets the user see on the terminal what uv says, which is not caught then."""
+    return subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=None if seen else subprocess.PIPE, text=True, encoding="utf-8"
+    )
 
 
 def _last_line(text: str) -> str:

@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 from absl import flags
 
+import experiments.process.command_line  # noqa: F401  before it is patched, or what is put back is the patch
 from experiments.__main__ import COMMANDS
 
 ROOT = Path(__file__).parents[3]
