@@ -20,6 +20,7 @@ from absl import flags
 
 from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, InputError, run, run_if_new
 from experiments.reconstruction.settings import CameraType, Mode, Settings
+from vggt_jax.config import DType
 
 
 def main(_: Sequence[str]) -> None:
@@ -31,6 +32,7 @@ def main(_: Sequence[str]) -> None:
         weights=given.weights,
         mode=given.mode,
         resolution=given.resolution,
+        dtype=given.dtype,
         confidence=given.confidence,
         colmap_points=given.colmap_points,
         colmap_camera=given.colmap_camera,
@@ -83,6 +85,13 @@ if __name__ == "__main__":
         "side of the model's pictures in pixels, a multiple of its patches; by default what it was made for (nano: 96, "
         "VGGT-1B: 518)",
         lower_bound=1,
+    )
+    flags.DEFINE_enum(
+        "dtype",
+        None,
+        get_args(DType),
+        "type of the matrix products in the transformer; by default what the model says. bfloat16 needs less memory and time, "
+        "on accelerators",
     )
     flags.DEFINE_float(
         "confidence",

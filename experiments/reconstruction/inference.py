@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +13,21 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from experiments.process.memory import in_gib, is_out_of_memory
 from experiments.reconstruction.framing import PhotoFraming
 from experiments.reconstruction.matched_pose import solve_views
 from experiments.reconstruction.photos import Photo
 from experiments.reconstruction.scene import ReconstructedScene
 from subspace.errors import InputError
-from vggt_jax import VGGT
+from vggt_jax import VGGT, VGGTConfig
 from vggt_jax.matching import Matcher, directed_pairs
+from vggt_jax.parameters import abstract_model
 from vggt_jax.pixels import from_corner
 from vggt_jax.pose_encoding import decode_pose
 from vggt_jax.preprocessing import load_images_and_masks
+
+_FIRST_WITH_BFLOAT16 = 8.0
+"""Compute capability of NVIDIA's GPUs (Ampere)."""
 
 Forward = Callable[[nnx.State, Float[Array, "1 views height width 3"]], tuple[Array, ...]]
 
@@ -43,16 +50,43 @@ class ModelOutputs:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A model compiled for one number of views and one size of pictures."""
+    """Camera and depth head, and the matcher, compiled for one number of views and one size of pictures."""
 
     run: Forward
     """The compiled program."""
-    params: nnx.State
-    """Parameters of the model."""
+    shape: tuple[int, int, int, int]
+    """Views, height, width and channels."""
+    needed: int
+    """Bytes that the program takes, the model's parameters included."""
+    loaded: int = 0
+    """Bytes of the model's parameters."""
 
-    def __call__(self, images: Float[np.ndarray, "views height width 3"]) -> ModelOutputs:
-        pose, depth, confidence, *matches = (np.asarray(x[0]) for x in self.run(self.params, jnp.asarray(images)[None]))
+    def __call__(self, model: VGGT, images: Float[np.ndarray, "views height width 3"]) -> ModelOutputs:
+        """Run the program.
+
+        Raises InputError if there is too little memory.
+        """
+        try:
+            found = self.run(nnx.state(model), jnp.asarray(images)[None])
+            pose, depth, confidence, *matches = (np.asarray(x[0]) for x in found)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise self._too_large("which were not there when it ran") from error
+            raise
         return ModelOutputs(pose, depth[..., 0], confidence, *matches)
+
+    def check_fits(self, free: int | None) -> None:
+        """Raises InputError if the program needs more than the model, which is loaded, and ``free`` bytes hold."""
+        if free is not None and self.needed > self.loaded + free:
+            raise self._too_large(f"and {in_gib(self.loaded + free)} are there for them")
+
+    def _too_large(self, why: str) -> InputError:
+        views, height, width, _ = self.shape
+        return InputError(
+            f"out of memory: {views} view(s) of {width}×{height} pixels need {in_gib(self.needed)}, {why}; fewer photos or a "
+            "smaller resolution need less, and so does the dtype bfloat16",
+            argument="resolution",
+        )
 
 
 def load_photos(
@@ -68,22 +102,41 @@ def load_photos(
     return load_images_and_masks((photo.path for photo in photos), mode, size, patch_size, upright=True)
 
 
-def compile_forward(model: VGGT, shape: tuple[int, int, int, int], matcher: Matcher | None = None) -> Compiled:
-    """Compile camera and depth head, and the matcher, for float32 images of the given shape (views, height, width, 3)."""
-    graphdef, params = nnx.split(model)
-    size, patch_size, first_patch = shape[1:3], model.config.patch_size, model.config.patch_start
+def compile_forward(config: VGGTConfig, shape: tuple[int, int, int, int], matcher: Matcher | None = None) -> Compiled:
+    """Compile a model for float32 images of the given shape (views, height, width, 3); it needs no weights for that."""
+    graphdef, params = nnx.split(abstract_model(config))
+    size, patch_size, first_patch = shape[1:3], config.patch_size, config.patch_start
     grid = (size[0] // patch_size, size[1] // patch_size)
 
     def forward(params: nnx.State, images: Array) -> tuple[Array, ...]:
         model = nnx.merge(graphdef, params)
-        tokens = model.aggregator(model.aggregator.encode(images), size, layers=model.config.layers)
+        tokens = model.aggregator(model.aggregator.encode(images), size, layers=config.layers)
         predictions = model.read(tokens, size)
         found = (predictions.pose_enc, predictions.depth, predictions.depth_conf)
         matches = () if matcher is None else matcher(tokens[..., first_patch:, :], grid)
         return (*(array for array in found if array is not None), *matches)
 
     images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    return Compiled(jax.jit(forward).lower(params, images).compile(), params)
+    compiled = jax.jit(forward).lower(params, images).compile()
+    loaded = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
+    return Compiled(compiled, shape, _needed(compiled), loaded)
+
+
+def _needed(compiled: jax.stages.Compiled) -> int:
+    """Bytes that a compiled program takes, its arguments included; 0 where the backend does not plan it."""
+    plan = compiled.memory_analysis()
+    if plan is None:
+        return 0
+    return plan.argument_size_in_bytes + plan.output_size_in_bytes + plan.temp_size_in_bytes - plan.alias_size_in_bytes
+
+
+def check_bfloat16(device: Any) -> None:
+    """Raises InputError if ``device`` cannot compute in bfloat16, or only in float32 under that name."""
+    number = re.match(r"\d+\.\d+$", str(getattr(device, "compute_capability", "")))  # AMD's are called gfx90a
+    if device.platform == "cpu" or (number is not None and float(number[0]) < _FIRST_WITH_BFLOAT16):
+        raise InputError(
+            f"{device.device_kind} has no arithmetic in bfloat16; leave the dtype to the model", argument="dtype"
+        )
 
 
 def scene_of(

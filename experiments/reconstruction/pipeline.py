@@ -6,21 +6,23 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from flax import nnx
 
 from experiments.models import parameters_digest
+from experiments.process.memory import free_memory
 from experiments.process.reporting import SILENT, Reporter
 from experiments.reconstruction import overview, point_files, records
 from experiments.reconstruction.colmap import check_one_size, colmap_model
 from experiments.reconstruction.colmap_files import write_colmap
 from experiments.reconstruction.framing import fitting_mode, frame_photos
 from experiments.reconstruction.images import FOLDER, UprightImage, upright_images, write_images
-from experiments.reconstruction.inference import compile_forward, load_photos, refined, scene_of
+from experiments.reconstruction.inference import check_bfloat16, compile_forward, load_photos, refined, scene_of
 from experiments.reconstruction.photos import Photo, find_photos
 from experiments.reconstruction.scene import PointCloud, ReconstructedScene
 from experiments.reconstruction.settings import Mode, Settings
@@ -31,7 +33,8 @@ from subspace.errors import InputError
 from vggt_jax import VGGT, VGGTConfig
 from vggt_jax.matching import Matcher
 from vggt_jax.pictures import UPRIGHT
-from weights_convert import load_vggt, read_config
+from weights_convert import load_vggt
+from weights_convert.checkpoint import open_checkpoint
 from weights_convert.matcher import load_matcher
 
 OUTPUTS = frozenset(
@@ -86,7 +89,7 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Reconstructi
         raise InputError(f"refine compares photos, and {settings.images} has one", argument="refine")
     if settings.shared_camera:
         check_one_size(sizes, names)
-    config = read_config(settings.weights)
+    config = _config(settings)
     matcher = load_matcher(settings.weights) if settings.refine else None
     patch_size = config.patch_size
     size = config.image_size if settings.resolution is None else settings.resolution
@@ -100,7 +103,7 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Reconstructi
     pictures, opaque = load_photos(photos, mode, size, patch_size)
     if not opaque.any():
         raise InputError(f"all photos of {settings.images} are transparent, there is nothing to see")
-    model = load_vggt(settings.weights, heads=("camera", "depth"))
+    model = load_vggt(settings.weights, config=config)
 
     depends_on = {**known, **_model_of(model, matcher), "mode": mode, "resolution": size}
     results = ResultsFolder.of(settings, "reconstruct", _label(settings.images), depends_on, OUTPUTS)
@@ -110,9 +113,10 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Reconstructi
         reporter.info(f"{len(photos)} photo(s), model: {settings.weights}")
         with results.new() as new:
             reporter.info(f"compiling for {len(photos)} × {pictures.shape[2]}×{pictures.shape[1]} pixels")
-            forward = compile_forward(model, pictures.shape, matcher)
+            forward = compile_forward(config, pictures.shape, matcher)
+            forward.check_fits(free_memory(jax.devices()[0]))
             reporter.info("running the model")
-            outputs = forward(pictures)
+            outputs = forward(model, pictures)
             scene = scene_of(names, framings, pictures, outputs, opaque)
             if settings.refine:
                 reporter.info("refining the cameras")
@@ -124,6 +128,16 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Reconstructi
         return ReconstructionResult(results.path, scene, cloud, threshold, time.perf_counter() - start)
 
     return Ready(results, work)
+
+
+def _config(settings: Settings) -> VGGTConfig:
+    """The model's configuration, once its files are known to fit it."""
+    config = open_checkpoint(settings.weights, heads=("camera", "depth"), dtype="float32").config
+    if settings.dtype is None:
+        return config
+    if settings.dtype == "bfloat16":
+        check_bfloat16(jax.devices()[0])
+    return replace(config, dtype=settings.dtype)
 
 
 def _photos(images: str, reporter: Reporter) -> Sequence[Photo]:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from experiments.storage.identity import NO_EFFECT
 from subspace.errors import InputError
+from vggt_jax.config import DType
 
 Mode = Literal["crop", "pad"]
 """How photos become pictures of one size: their top and bottom are cut off, or a white frame is added."""
@@ -32,6 +33,8 @@ class Settings:
     model knows pictures of the height that this gives (:meth:`vggt_jax.VGGTConfig.knows`), and else ``"pad"``."""
     resolution: int | None = None
     """Side of the model's pictures in pixels, a multiple of its patches; None for what the model was made for."""
+    dtype: DType | None = None
+    """Type of the matrix products in encoder and aggregator; None for what the model says. Not every device has bfloat16."""
     confidence: float = 50.0
     """Percentile, from 0 to 100, of the confidences of all photos' pixels below which points are left out of the clouds."""
     colmap_points: int = 100_000

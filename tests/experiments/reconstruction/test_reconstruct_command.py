@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 
 from experiments.reconstruction import Settings, pipeline, reconstruct
 from experiments.reconstruction.framing import frame_photos
-from experiments.reconstruction.inference import ModelOutputs, load_photos, refined, scene_of
+from experiments.reconstruction.inference import Compiled, ModelOutputs, load_photos, refined, scene_of
 from experiments.reconstruction.photos import find_photos
 from experiments.reconstruction.pipeline import OUTPUTS
 from subspace.errors import InputError
@@ -335,7 +335,9 @@ def test_other_results_are_replaced_only_if_asked_for(tmp_path, folder, monkeypa
         names=["good.jpg"],
         pixel_aspects=np.ones(1),
     )
-    monkeypatch.setattr(pipeline, "compile_forward", lambda *_: lambda pictures: None)
+    monkeypatch.setattr(
+        pipeline, "compile_forward", lambda *_: Compiled(lambda *_: [np.zeros((1, 1, 1, 1, 1))] * 3, (1, 1, 1, 3), 0)
+    )
     monkeypatch.setattr(pipeline, "scene_of", lambda *_: scene)
     monkeypatch.setattr(
         pipeline, "_write", lambda new, settings, *_: (new / "points.ply").write_text(f"{settings.confidence:g}")
