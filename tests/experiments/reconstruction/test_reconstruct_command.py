@@ -215,14 +215,27 @@ def test_flags_are_the_settings(monkeypatch):
         asked.append(settings)
         raise InputError("enough")
 
-    monkeypatch.setattr("experiments.reconstruction.reconstruct", stand_in)
-    flags = ("--colmap_camera=SIMPLE_RADIAL", "--shared_camera", "--colmap_text", "--mode=pad", "--colmap_points=7")
+    monkeypatch.setattr("experiments.reconstruction.pipeline.ready", stand_in)
+    flags = (
+        "--colmap_camera=SIMPLE_RADIAL",
+        "--shared_camera",
+        "--colmap_text",
+        "--mode=pad",
+        "--colmap_points=7",
+        "--dtype=bfloat16",
+    )
     for given in ((), flags):
         assert call("experiments.reconstruct", "--images=photos", *given).status == 2
     plain, chosen = asked
     assert plain == Settings("photos")
     assert chosen == replace(
-        plain, colmap_camera="SIMPLE_RADIAL", shared_camera=True, colmap_text=True, mode="pad", colmap_points=7
+        plain,
+        colmap_camera="SIMPLE_RADIAL",
+        shared_camera=True,
+        colmap_text=True,
+        mode="pad",
+        colmap_points=7,
+        dtype="bfloat16",
     )
 
 
