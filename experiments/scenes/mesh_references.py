@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from trimesh.resolvers import FilePathResolver
 
 _OPTIONS = re.compile(r"(?:-[a-z]+(?:\s+(?:-?[\d.]+(?:e-?\d+)?|on|off))+\s+)+", re.IGNORECASE)
@@ -103,6 +103,8 @@ class References(FilePathResolver):
         try:
             with Image.open(path) as picture:
                 picture.load()
+        except UnidentifiedImageError:
+            return f"its picture {path} is no picture"
         except Exception as error:  # Pillow raises many kinds
             return f"its picture {path} cannot be read: {' '.join(str(error).split()) or type(error).__name__}"
         return None

@@ -287,6 +287,8 @@ def _parse(stem: str, lettered: bool = False) -> _Name:
             if end >= count and (kind := kinds.get(word) or kinds.get(bare)) is not None:
                 if lettered and not unreal and word in _LETTERS and kind == MapKind.NORMAL_DIRECTX:
                     kind = MapKind.NORMAL
+                elif unreal and kind == MapKind.NORMAL and not word.endswith("gl"):
+                    kind = MapKind.NORMAL_DIRECTX
                 number = word[len(word.rstrip("0123456789")) :]
                 variant = [number] if number and word not in kinds and number not in _BITS else behind
                 return _Name(_key([*words[: end - count], *variant]), tile, kind, bare, sized)

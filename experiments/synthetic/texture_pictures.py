@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from experiments.data.tone_mapping import to_srgb
 from experiments.scenes.pictures import eight_bits
@@ -48,6 +48,8 @@ def read_map(path: Path, content: bytes, limit: int, *, color: bool, as_it_is: b
             return _scaled(eight_bits(picture), limit)
     except InputError:
         raise
+    except UnidentifiedImageError:
+        raise InputError(f"{path} cannot be decoded: it is no picture") from None
     except Exception as error:  # Pillow raises many kinds, struct.error and SyntaxError among them
         raise InputError(f"{path} cannot be decoded: {' '.join(str(error).split())}") from None
 

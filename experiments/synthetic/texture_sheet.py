@@ -44,7 +44,8 @@ def _panel(texture: Picture, color: Path) -> Panel:
     }
     thumbnails = [_thumbnail(Path(path)) for path in maps.values() if path is not None]
     initials = "".join(kind[0] for kind, path in maps.items() if path is not None)
-    return Panel(f"{color.as_posix()[-_TITLE:]} {initials}", [thumbnails])
+    name = color.as_posix()
+    return Panel(f"{name if len(name) <= _TITLE else '…' + name[-_TITLE:]} {initials}", [thumbnails])
 
 
 def _thumbnail(path: Path) -> Image.Image:

@@ -126,15 +126,15 @@ class MeshScenes:
     def _tell(self, path: Path, parts: list[mesh_files.Part]) -> None:
         left_out = frozenset().union(*(part.left_out for part in parts)) - self.told
         if left_out:
-            self.reporter.info(f"{path}, and others like it: not rendered are {', '.join(sorted(left_out))}")
+            self.reporter.info(f"{path} (and maybe others): not rendered are {', '.join(sorted(left_out))}")
         self.told.update(left_out)
         width, depth, height = mesh_files.box(np.concatenate([part.vertices for part in parts]))[0]
         if max(width, depth) > LYING * height and None not in self.told:
             self.told.add(None)
-            other = f"; with up={'z' if self.up == 'y' else 'y'} it would be {depth:.1f} high" if depth >= width else ""
+            stands = f"; up={'z' if self.up == 'y' else 'y'} would make its depth its height" if depth >= width else ""
             self.reporter.warning(
-                f"{path}, and maybe others: a body {width:.1f} m wide, {depth:.1f} m deep and {height:.1f} m high; "
-                f"is it lying{other}?"
+                f"{path} (and maybe others): a body of {width:.1f} × {depth:.1f} × {height:.1f} m (width, depth, height) "
+                f"seems to lie{stands}"
             )
 
 

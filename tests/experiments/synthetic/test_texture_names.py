@@ -39,7 +39,7 @@ LAYOUTS = {
          S: "Specular.jpg", AO: "AO.jpg", MapKind.GLOSS: "Gloss.jpg", MapKind.OTHER: "Fuzz.jpg", P: "Preview.png"},
     ),
     "Unreal": ("T_Rock_01_", {C: "BC.tga", DX: "N.tga", ORM: "ORM.tga", MapKind.EMISSION: "E.tga", H: "H.tga"}),
-    "Unreal, long": ("T_Rock_", {C: "BaseColor.png", N: "Normal.png", MRA: "MRA.png"}),
+    "Unreal, long": ("T_Rock_", {C: "BaseColor.png", DX: "Normal.png", N: "NormalGL.png", MRA: "MRA.png"}),
     "UDIM": ("wood_", {C: "BaseColor.1002.png", N: "Normal.1002.png", RMA: "RMA.1002.png"}),
     "Substance": (
         "Old Wood_",
