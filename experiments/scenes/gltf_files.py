@@ -17,7 +17,7 @@ import numpy as np
 import trimesh
 
 from experiments.scenes.looks import WHITE, LeftOut, Look, Opacity, dressed
-from experiments.scenes.mesh_references import References, silent
+from experiments.scenes.mesh_references import References, lenient
 from experiments.storage import files
 from subspace.errors import InputError
 
@@ -119,7 +119,7 @@ def read(path: Path, references: References) -> Gltf:
             head = [0x46546C67, 2, 20 + len(text) + len(rest), len(text), 0x4E4F534A]
             text = np.array(head, "<u4").tobytes() + text + rest
         kind = "glb" if binary else "gltf"
-        with silent():
+        with lenient():
             scene = trimesh.load_scene(BytesIO(text), file_type=kind, resolver=references, process=False)
     return Gltf(scene, materials, references)
 

@@ -26,7 +26,7 @@ from PIL import Image
 
 from experiments.scenes import gltf_files, loose_files, schema
 from experiments.scenes.looks import LeftOut, Look
-from experiments.scenes.mesh_references import References, silent
+from experiments.scenes.mesh_references import References, lenient
 from experiments.scenes.pictures import eight_bits
 from experiments.storage import files
 from subspace.errors import InputError
@@ -70,7 +70,7 @@ def read(path: Path) -> list[Part]:
         gltf = gltf_files.read(path, references)
         scene = gltf.scene
     else:
-        with files.reading(path, "cannot be read"), silent():
+        with files.reading(path, "cannot be read"), lenient():
             scene = trimesh.load_scene(path, process=False, resolver=references)
     parts = []
     for node in scene.graph.nodes_geometry:
@@ -79,7 +79,7 @@ def read(path: Path) -> list[Part]:
         if not isinstance(found, trimesh.Trimesh) or not len(found.faces):
             continue
         vertices = trimesh.transformations.transform_points(found.vertices, transform)
-        with files.reading(path, "cannot be used"):  # pictures are decoded as they are asked for
+        with files.reading(path, "cannot be used"), lenient():  # pictures are decoded as they are asked for
             look = gltf.look(path, found) if gltf is not None else loose_files.look(path, found, references)
         if look is not None and (part := _part(path, vertices, found.faces, look)) is not None:
             parts.append(part)
@@ -94,7 +94,7 @@ def files_of(path: Path) -> list[Path]:
     Raises nothing for a file that cannot be read.
     """
     references = References(path)
-    with suppress(Exception), silent():  # trimesh's readers raise anything, whatever is wrong with the file
+    with suppress(Exception), lenient():  # trimesh's readers raise anything, whatever is wrong with the file
         trimesh.load_scene(path, process=False, resolver=references)
     return [path, *(named for named in dict.fromkeys(references.looked_for) if named != path)]
 

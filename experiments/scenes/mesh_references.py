@@ -13,19 +13,22 @@ from urllib.parse import unquote
 from PIL import Image, UnidentifiedImageError
 from trimesh.resolvers import FilePathResolver
 
+from vggt_jax.pictures import unlimited
+
 _OPTIONS = re.compile(r"(?:-[a-z]+(?:\s+(?:-?[\d.]+(?:e-?\d+)?|on|off))+\s+)+", re.IGNORECASE)
 """Of a picture in an MTL file (``-s 2 2 1 wood.png``)."""
 _MATERIALS = (".mtl", ".bin")
 
 
 @contextmanager
-def silent() -> Iterator[None]:
-    """Keeps trimesh from printing tracebacks of pictures that it does not find: what is missing is said in one line."""
+def lenient() -> Iterator[None]:
+    """Keeps trimesh from printing tracebacks of pictures that it does not find, and lets Pillow open large ones."""
     logger = logging.getLogger("trimesh")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with unlimited():
+            yield
     finally:
         logger.setLevel(level)
 
@@ -101,7 +104,7 @@ class References(FilePathResolver):
             outside = "lies outside of its folder" if self._inside(name.replace("\\", "/")) is None else "is not there"
             return f"its picture {name}{windows} {outside}"
         try:
-            with Image.open(path) as picture:
+            with unlimited(), Image.open(path) as picture:
                 picture.load()
         except UnidentifiedImageError:
             return f"its picture {path} is no picture"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from vggt_jax.pictures import to_rgb
+
 _DEEP = ("I", "F")
 """How the names of Pillow's modes of more than 8 bits begin."""
 
@@ -14,12 +16,7 @@ def eight_bits(picture: Image.Image) -> Image.Image:
     if picture.mode in ("L", "RGB"):
         return picture
     if picture.mode.startswith(_DEEP):
-        values = np.asarray(picture, np.float64)
-        largest = values.max(initial=0)
-        white = 65535 if largest > 255 else 255 if largest > 1 or picture.mode != "F" else 1
-        if picture.mode.startswith("I;16"):
-            white = 65535
-        return Image.fromarray(np.clip(values / white * 255, 0, 255).round().astype(np.uint8))
+        return to_rgb(picture).colours
     if picture.mode in ("1", "LA", "La"):
         return picture.convert("LA" if picture.mode == "La" else picture.mode).convert("L")
     return with_alpha(picture).convert("RGB") if has_alpha(picture) else picture.convert("RGB")

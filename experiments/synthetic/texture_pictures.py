@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from experiments.data.tone_mapping import to_srgb
 from experiments.scenes.pictures import eight_bits
 from subspace.errors import InputError
+from vggt_jax.pictures import unlimited
 
 _BLENDER_READS = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B"})
 _SAMPLE = 64
@@ -39,15 +40,13 @@ def read_map(path: Path, content: bytes, limit: int, *, color: bool, as_it_is: b
     try:
         if path.suffix.lower() == ".exr":
             return _scaled(_read_exr(content, color), limit)
-        with Image.open(io.BytesIO(content)) as picture:
+        with unlimited(), Image.open(io.BytesIO(content)) as picture:
             if as_it_is and picture.mode in _BLENDER_READS and max(picture.size) <= limit:
                 picture.load()
                 return None
             picture.draft(picture.mode, (limit, limit))  # which spares JPEG most of the work
             picture.load()
             return _scaled(eight_bits(picture), limit)
-    except InputError:
-        raise
     except UnidentifiedImageError:
         raise InputError(f"{path} cannot be decoded: it is no picture") from None
     except Exception as error:  # Pillow raises many kinds, struct.error and SyntaxError among them
@@ -59,7 +58,7 @@ def is_normal_map(path: Path) -> bool:
     if path.suffix.lower() == ".exr":
         return False
     try:
-        with Image.open(path) as picture:
+        with unlimited(), Image.open(path) as picture:
             if picture.mode not in ("RGB", "RGBA"):
                 return False
             picture.draft("RGB", (4 * _SAMPLE, 4 * _SAMPLE))

@@ -173,7 +173,7 @@ def test_modes_that_blender_reads_otherwise(tmp_path):
     write_exr(tmp_path / "b_nor_gl_1k.exr", (0.5, 0.25, 1.0))
     material, red = find_textures(tmp_path)
     assert np.abs(pixels(red.color)[0, 0].astype(int) - (255, 0, 0)).max() <= 2
-    assert pixels(material.roughness)[0, 0] == 64
+    assert np.unique(pixels(material.roughness)).tolist() == [64]
     assert pixels(material.normal)[0, 0].tolist() == [128, 64, 255]
     assert material.color == str(tmp_path / "b_color.png")
 
