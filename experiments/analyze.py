@@ -28,6 +28,8 @@ from experiments.process.command_line import (
     DEFINE_paths,
     DEFINE_paths_or_names,
     InputError,
+    nearest,
+    refuse,
     run,
     run_if_new,
 )
@@ -37,9 +39,8 @@ def main(_: Sequence[str]) -> None:
     given = flags.FLAGS
     if given.all and given.subspaces:
         raise InputError("--all finds the folders itself: leave --subspaces out")
-    for name in ("setting", "preset", "weights"):
-        if flags.FLAGS[name].present and not given.all:
-            raise InputError(f"--{name} is of use only with --all")
+    if not given.all:
+        refuse(("setting", "preset", "weights"), "without --all")
 
     from experiments.process.compilation_cache import keep_compiled
     from experiments.process.reporting import console
@@ -67,6 +68,10 @@ def main(_: Sequence[str]) -> None:
         extraction = Extraction.of(given.preset, setting=given.setting, weights=given.weights, store=settings.store)
         names: dict[str, Control] = {name: name for name in CONTROLS}
         named: list[Control | Path] = [names.get(control) or Path(control) for control in given.controls]
+        for control in named:
+            if isinstance(control, Path) and not control.is_dir():
+                known = nearest(str(control), names) or f", and no control called so: {', '.join(names)}"
+                raise InputError(f"--controls: there is no folder {control}{known}")
         subspaces, controls = find_or_extract(extraction, named, reporter)
         settings = replace(settings, subspaces=tuple(subspaces), controls=tuple(controls))
     found = run_if_new(ready(settings, reporter))

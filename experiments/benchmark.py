@@ -43,11 +43,19 @@ from collections.abc import Callable, Iterable, Sequence
 from absl import flags
 
 from experiments.extraction.settings import ATTRIBUTES
-from experiments.process.command_line import DEFINE_path_or_name, InputError, run
+from experiments.process.command_line import DEFINE_path_or_name, InputError, refuse, run
 
 BENCHMARKS = (
     "subspace", "model", "memory", "training", "finetuning", "analysis", "evaluation", "rendering", "first_command",
 )  # fmt: skip
+_FLAGS = {
+    "subspace": ["iterations"],
+    "finetuning": ["full_size"],
+    "analysis": ["adapters"],
+    "rendering": ["blender"],
+    "first_command": ["second", "install"],
+}
+"""Flags that one benchmark alone has."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -55,6 +63,8 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError(
             f"say what to measure, one of: {', '.join(BENCHMARKS)}; got {' '.join(arguments) or 'nothing'}"
         )
+    of_others = [flag for name, own in _FLAGS.items() if name != arguments[0] for flag in own]
+    refuse(of_others, f"on {arguments[0]}")
     # Most cases run in processes of their own, for which this one would leave a quarter of a GPU's memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     # JAX starts only once the arguments are right

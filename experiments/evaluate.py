@@ -29,9 +29,15 @@ from experiments.process.command_line import (
     DEFINE_path_or_name,
     DEFINE_paths,
     InputError,
+    refuse,
     run,
     run_if_new,
 )
+
+_OF_EVALUATION = (
+    "data", "weights", "adapter", "predictions", "views", "held_out", "mask", "exact", "save_predictions", "output", "store",
+    "overwrite",
+)  # fmt: skip
 
 
 def _print_comparison(first: Path, second: Path) -> None:
@@ -47,10 +53,13 @@ def main(_: Sequence[str]) -> None:
     if given.compare:
         if len(given.compare) != 2:
             raise InputError(f"--compare takes two results with a comma between them, got {len(given.compare)}")
+        refuse(_OF_EVALUATION, "with --compare, which evaluates nothing")
         _print_comparison(*given.compare)
         return
     if not given.data:
         raise InputError("--data is missing, see --help")
+    if given.predictions is not None:
+        refuse(["weights", "save_predictions"], "with --predictions, which are those of a finished model")
     settings = Settings(
         data=tuple(Path(os.path.abspath(folder)) for folder in given.data),
         weights=given.weights,

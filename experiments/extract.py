@@ -23,18 +23,21 @@ from absl import flags
 from experiments.extraction.flags import define_flags
 from experiments.extraction.settings import ATTRIBUTES, Settings
 from experiments.mining.origin import Init, Targets
-from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, DEFINE_paths, run, run_if_new
+from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, DEFINE_paths, refuse, run, run_if_new
 from experiments.training.log_flag import DEFINE_log, trackers_of
 
 _SETTINGS = (
     "attribute", "setting", "weights", "k", "rank", "dim", "steps", "exponent", "init", "targets", "seed", "store", "workers",
     "blender",
 )  # fmt: skip
+_OF_TRAINING = ("setting", "k", "rank", "steps", "init", "targets", "seed", "workers", "blender", "log")
 
 
 def main(_: Sequence[str]) -> None:
     given = flags.FLAGS.flag_values_dict()
     adapters = tuple(given["adapters"] or ())
+    if adapters:
+        refuse(_OF_TRAINING, "with --adapters, which are trained already")
     output = None if given["output"] is None else Path(os.path.abspath(given["output"]))
     settings = Settings.of(
         given["preset"],

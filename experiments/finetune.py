@@ -125,9 +125,9 @@ def method_of(given: Any) -> Method:
     kind = METHODS[given.method]
     options = _options()
     wanted: dict[str, Any] = {name: getattr(given, name) for name in options if getattr(given, name) is not None}
-    for name in wanted:
-        if name not in kind.options:
-            raise InputError(f"--{name} has no meaning for --method={kind.name}, only for {', '.join(options[name])}")
+    if others := [name for name in wanted if name not in kind.options]:
+        meant = "; ".join(f"--{name} is for {', '.join(options[name])}" for name in others)
+        raise InputError(f"--method={kind.name} does not have {', '.join(f'--{name}' for name in others)} ({meant})")
     return kind.of(
         PRESETS[given.preset],
         **{name: tuple(value) if isinstance(value, list) else value for name, value in wanted.items()},

@@ -28,7 +28,7 @@ from absl import flags
 
 from experiments.data.manifest import Split, Task
 from experiments.presets import PRESETS
-from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, InputError, run
+from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, InputError, refuse, run
 from experiments.process.reporting import console
 from experiments.tasks import Prepared, Recording, Settings, prepare
 from experiments.tasks.preparation import check_split, splits_of
@@ -37,7 +37,7 @@ from experiments.tasks.recordings.conventions import Axes, Conventions, Pose
 
 _NUMBERS = ("scenes", "views", "resolution", "samples")
 _CONVENTIONS = ("depth_scale", "pose", "axes", "pose_scale")
-_OF_RENDERED_SCENES = ("meshes", "scenes", "samples", "workers", "blender")
+_OF_RENDERED_SCENES = ("meshes", "scenes", "samples", "seed", "workers", "blender")
 
 
 def main(_: Sequence[str]) -> None:
@@ -48,11 +48,10 @@ def main(_: Sequence[str]) -> None:
         check_split(given.preset, given.task, given.split)
     if given.meshes is not None and (given.task != "humans" or given.split == "all"):
         raise InputError("--meshes=FOLDER goes with --task=humans and one --split, whose scans the folder holds")
-    if given.source is None and given.layout is not None:
-        raise InputError("--layout goes with --source")
-    for name in (*_CONVENTIONS, "intrinsics_size", "accept"):
-        if given.source is None and given[name].present:
-            raise InputError(f"--{name} goes with --source")
+    if given.source is None:
+        refuse(("layout", *_CONVENTIONS, "intrinsics_size", "accept"), "without --source")
+    if given.meshes is None:
+        refuse(["up"], "without --meshes")
     reporter = console()
     for settings in [_recording()] if given.source is not None else _rendered():
         print(closing_line(settings, prepare(settings, reporter)))
@@ -91,9 +90,7 @@ def _recording() -> Recording:
     given = flags.FLAGS
     if given.layout is None or given.split == "all":
         raise InputError("--source=FOLDER goes with --layout and one --split")
-    for name in _OF_RENDERED_SCENES:
-        if given[name].value is not None:
-            raise InputError(f"--{name} has no meaning for recorded scenes (--source)")
+    refuse(_OF_RENDERED_SCENES, "with --source: recorded scenes are not rendered")
     return Recording.of(
         given.preset,
         given.layout,

@@ -30,8 +30,10 @@ from pathlib import Path
 from absl import flags
 
 from experiments.pretraining.settings import INGREDIENTS, Settings
-from experiments.process.command_line import DEFINE_path, DEFINE_paths, InputError, run, run_if_new
+from experiments.process.command_line import DEFINE_path, DEFINE_paths, InputError, refuse, run, run_if_new
 from experiments.training.log_flag import DEFINE_log, trackers_of
+
+_OF_TRAINING = ("data", "also_evaluate", "length", "seed", "without", "run", "store", "log", "overwrite")
 
 
 def _compare(output: Path | None, ablations: Sequence[Path]) -> None:
@@ -46,6 +48,7 @@ def _compare(output: Path | None, ablations: Sequence[Path]) -> None:
 def main(_: Sequence[str]) -> None:
     given = flags.FLAGS
     if given.ablations:
+        refuse(_OF_TRAINING, "with --ablations, which trains nothing")
         _compare(given.output, given.ablations)
         return
     settings = Settings(

@@ -19,6 +19,7 @@ from absl import flags
 
 from subspace.errors import InputError
 from weights_convert.command_line import run
+from weights_convert.flag_errors import refuse
 from weights_convert.path_flags import DEFINE_path, DEFINE_path_or_name
 
 
@@ -29,6 +30,7 @@ def main(_: Sequence[str]) -> None:
             raise InputError(f"--{name} is needed, see --help")
 
     if options.to == "peft":
+        refuse(["dtype"], "with --to=peft, which writes float32")
         _adapter_to_peft(Path(options.input), options.output)
         return
 

@@ -230,8 +230,12 @@ def read_manifest(folder: Path) -> Manifest:
         OSError: it cannot be read.
     """
     path = folder / MANIFEST
+    if not folder.is_dir():
+        raise InputError(f"{folder} is a file, not a data set" if folder.exists() else f"there is no folder {folder}")
     if not path.is_file():
-        raise InputError(f"{folder} is no finished data set: it has no {MANIFEST}")
+        below = sorted(folder.glob(f"*/{MANIFEST}"))
+        inside = f"; there is one in it, {below[0].parent}" if below else ""
+        raise InputError(f"{folder} is no finished data set, it has no {MANIFEST}{inside}")
     manifest: Manifest = files.read_json(path, Manifest)
     if manifest.format != FORMAT_VERSION:
         raise InputError(f"{path} has format {manifest.format}, this version reads {FORMAT_VERSION}")

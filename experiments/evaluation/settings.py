@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from experiments.evaluation.adapter_path import check_adapter
+from experiments.storage.files import check_named_once
 from experiments.storage.identity import NO_EFFECT
 from subspace.errors import InputError
 
@@ -49,11 +51,12 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.data:
             raise InputError("data: name at least one data set, a folder with a manifest.json", argument="data")
+        check_named_once(self.data, "data")
         if self.predictions is not None and self.adapter is not None:
             raise InputError(
                 "predictions are those of a finished model: an adapter does not go with them", argument="predictions"
             )
-        if self.adapter is not None and not self.adapter.exists():
-            raise InputError(f"adapter: there is no {self.adapter}", argument="adapter")
+        if self.adapter is not None:
+            check_adapter(self.adapter)
         if self.held_out is not None and self.held_out < 1:
             raise InputError(f"held_out must be at least 1, got {self.held_out}", argument="held_out")

@@ -10,6 +10,7 @@ from experiments.mining.dimensions import check_dim
 from experiments.mining.origin import Init, Targets
 from experiments.presets import PRESETS, PresetName, Training
 from experiments.scenes.schema import Attribute, Setting
+from experiments.storage.files import check_named_once
 from experiments.storage.identity import NO_EFFECT
 from experiments.training.trackers import TrackerName, check_installed
 from subspace.errors import InputError
@@ -78,6 +79,7 @@ class Settings:
         if self.adapters:
             if len(self.adapters) < 2:
                 raise InputError("at least two adapters are needed to find what they share, got 1", argument="adapters")
+            check_named_once(self.adapters, "adapters")
             return  # k and r are the adapters' own
         if self.k < 2:
             raise InputError(f"k must be at least 2, got {self.k}", argument="k")

@@ -5,6 +5,7 @@ from typing import Protocol, TypeVar
 
 from subspace.errors import InputError
 from weights_convert.command_line import run
+from weights_convert.flag_errors import nearest, refuse
 from weights_convert.path_flags import DEFINE_path, DEFINE_path_or_name, DEFINE_paths, DEFINE_paths_or_names
 
 __all__ = [
@@ -13,6 +14,8 @@ __all__ = [
     "DEFINE_paths",
     "DEFINE_paths_or_names",
     "InputError",
+    "nearest",
+    "refuse",
     "run",
     "run_if_new",
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from subspace.errors import InputError
 from vggt_jax.atomic import new_folder, remove, remove_partial, write_bytes
 
 __all__ = [
+    "check_named_once",
     "hashes",
     "new_folder",
     "read_json",
@@ -51,6 +52,16 @@ def reading(path: Path, problem: str = "is damaged") -> Iterator[None]:
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path} {problem}: {reason}") from error
+
+
+def check_named_once(paths: Sequence[Path], argument: str) -> None:
+    """Raises InputError for a file or folder that is among ``paths`` twice."""
+    names: dict[Path, Path] = {}
+    for path in paths:
+        same = names.setdefault(path.resolve(), path)
+        if same is not path:
+            again = "" if same == path else f", the second time as {path}"
+            raise InputError(f"{argument}: {same} is named twice{again}", argument=argument)
 
 
 def read_json(path: Path, kind: type[Any] = object) -> Any:

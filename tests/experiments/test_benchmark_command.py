@@ -15,6 +15,11 @@ def test_one_of_its_words_is_asked_for(words):
     )
 
 
+def test_a_flag_of_another_benchmark_is_refused():
+    found = call("experiments.benchmark", "memory", "--noadapters", "--iterations=3")
+    assert found.status == 2 and "--iterations, --adapters have no effect on memory" in found.stderr
+
+
 def test_lines_are_printed_as_they_come(monkeypatch):
     from experiments.benchmarks import step_memory
 

@@ -35,7 +35,7 @@ def test_a_dry_run_says_which_runs_have_a_record():
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--table=6"], "flag --table=6"),
+        (["--table=6"], "--table must be 1, 2"),
         (["--seeds=a"], "--seeds=a: numbers with commas between them, such as 0,1,2"),
         (["--seeds=-1"], "seeds: name at least one, none below 0"),
         (["--weights=nowhere.safetensors"], "nowhere.safetensors"),

@@ -52,8 +52,8 @@ def test_success_and_help_end_with_zero():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--rnak=3"], "Unknown command line flag 'rnak'"),
-        (["--rank=three"], "flag --rank=three"),
+        (["--rnak=3"], "no flag --rnak; did you mean --rank?"),
+        (["--rank=three"], "--rank must be a whole number, got three"),
         (["extra"], "unexpected argument 'extra'"),
         (["--rank=-1"], "rank must be positive, got -1"),
         (["--rank=13"], "/does/not/exist: no such file or directory"),

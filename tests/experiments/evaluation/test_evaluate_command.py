@@ -253,9 +253,12 @@ def test_comparison(results):
     ("arguments", "message"),
     [
         ([], "--data is missing"),
-        (["--data={tmp}/none", "--output={tmp}/out"], "is no finished data set"),
+        (["--data={tmp}/none", "--output={tmp}/out"], "there is no folder"),
+        (["--data={tmp},{tmp}/../{tmp.name}"], "is named twice"),
+        (["--compare=a,b", "--data=c", "--mask=valid"], "--data, --mask have no effect with --compare"),
+        (["--data={data}", "--predictions=p", "--weights=nano"], "--weights has no effect with --predictions"),
         (["--compare={tmp}/a"], "two results"),
-        (["--mask=sky"], "flag --mask=sky"),
+        (["--mask=sky"], "--mask must be"),
     ],
 )
 def test_bad_arguments_are_one_line_and_status_two(arguments, message, data, tmp_path):

@@ -120,7 +120,7 @@ def _own_adapter(path, name, fingerprint):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (lambda a, t: ["--attribute=colour"], "--attribute=colour: value should be one of"),
+        (lambda a, t: ["--attribute=colour"], "--attribute must be texture"),
         (lambda a, t: [f"--adapters={a[0]}"], "at least two adapters are needed to find what they share, got 1"),
         (lambda a, t: [f"--adapters={a[0]},{t / 'absent'}"], "absent"),
         (
@@ -135,6 +135,11 @@ def _own_adapter(path, name, fingerprint):
                 f"{_own_adapter(t / 'y.safetensors', 'two', '1' * 16)}"
             ],
             "the base model of x is one (0000000000000000), that of y is two (1111111111111111)",
+        ),
+        (lambda a, t: [f"--adapters={a[0]},{a[1]},{a[0].parent}/./{a[0].name}"], "is named twice"),
+        (
+            lambda a, t: [f"--adapters={a[0]},{a[1]}", "--steps=5", "--dim=2", "--seed=0"],
+            "--steps, --seed have no effect with --adapters",
         ),
         (lambda a, t: ["--alpha=3", f"--adapters={a[0]},{a[1]}"], "exponent must lie in (0, 2], got 3"),
     ],

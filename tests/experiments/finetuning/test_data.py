@@ -48,7 +48,7 @@ def test_unusable_data_is_one_line(folders, tmp_path):
         ([folders[0], folders[0]], 1, "dataset_00 is there twice"),
         ([folders[0], larger], 1, f"of one size, .*dataset_00 has {SIZE} pixels, .*larger has {2 * SIZE} pixels"),
         ([alone], 1, "alone: it is not known where its cameras stood"),
-        ([tmp_path], 1, "is no finished data set"),
+        ([tmp_path], 1, "is no finished data set, it has no"),
     ]
     for given, held_out, message in cases:
         with pytest.raises(ValueError, match=message) as raised:

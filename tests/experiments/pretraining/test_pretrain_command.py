@@ -32,7 +32,7 @@ def test_without_data_one_line_says_so():
         (["--ablations={tmp}/absent"], "--output: name the folder of the model"),
         (["--data={tmp}", "--output={tmp}/model"], "is no finished data set"),
         (["--data={tmp}", "--length=0"], "length must be positive, got 0.0 (see --length)"),
-        (["--data={tmp}", "--without=sleep"], "flag --without=sleep"),
+        (["--data={tmp}", "--without=sleep"], "--without must be matching"),
         (["--data={tmp}", "--log=mlflow"], "mlflow is not a place for metrics; there are tensorboard, wandb"),
     ],
 )

@@ -199,7 +199,10 @@ def test_colmap_undistorts_it(result, tmp_path):
         (["--images=nowhere", "--output=out", "--weights=missing"], "no images at nowhere"),
         (["--output=out", f"--weights={WEIGHTS}"], "--images is missing"),
         (["--images=nowhere", "--output=out", f"--weights={WEIGHTS}"], "no images at nowhere"),
-        (["--images=nowhere", "--output=out", "--confidence=101"], "flag --confidence=101"),
+        (
+            ["--images=nowhere", "--output=out", "--confidence=101"],
+            "--confidence must be a number from 0 to 100, got 101",
+        ),
     ],
 )
 def test_bad_arguments_are_one_line_and_status_two(arguments, message):

@@ -115,9 +115,9 @@ def test_bad_input_is_one_clear_line(undisturbed, tmp_path):
     cases = [
         (
             ("--attribute=colour",),
-            "--attribute=colour: value should be one of <texture|geometry|camera|lighting|mixed>",
+            "--attribute must be texture, geometry, camera, lighting or mixed, got colour",
         ),
-        (("--scenes=0",), "--scenes=0"),
+        (("--scenes=0",), "--scenes must be a whole number of at least 1, got 0"),
         (("--blender=/no/blender",), "blender=/no/blender is no program that can be run"),
         ((f"--blender={shutil.which('true')}",), "is neither Blender nor Python"),
         ((f"--output={tmp_path / 'file'}", stand_in), f"{tmp_path / 'file'}: file exists"),

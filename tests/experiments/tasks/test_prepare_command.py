@@ -60,7 +60,7 @@ def test_bad_input_is_one_clear_line(tmp_path):
     (tmp_path / "empty").mkdir()
     cases = [
         ((), "--task is missing: faces, humans, glass"),
-        (("--task=cats",), "value should be one of <faces|humans|glass>"),
+        (("--task=cats",), "--task must be faces, humans or glass, got cats"),
         (("--task=glass", "--split=cross_domain"), "the task glass has no split cross_domain; it has train, test"),
         (("--task=glass", "--split=test", "--meshes=."), "--meshes=FOLDER goes with --task=humans and one --split"),
         (("--task=humans", "--meshes=."), "--meshes=FOLDER goes with --task=humans and one --split"),
