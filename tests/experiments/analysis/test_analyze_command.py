@@ -221,7 +221,10 @@ def test_bugs_are_no_bad_input(bare, tmp_path, monkeypatch):
             lambda f, t: [f"--subspaces={f[0]},{f[1]}", f"--controls={f[2]}"],
             "holds the attribute camera, under study are",
         ),
-        (lambda f, t: [f"--subspaces={f[0]},{f[1]}", "--seed=-1"], "--seed must be a whole number of at least 0, got -1"),
+        (
+            lambda f, t: [f"--subspaces={f[0]},{f[1]}", "--seed=-1"],
+            "--seed must be a whole number of at least 0, got -1",
+        ),
         (lambda f, t: [f"--subspaces={f[0]},{f[1]}", "--preset=nano"], "--preset has no effect without --all"),
         (lambda f, t: ["--all", f"--subspaces={f[0]}"], "--all finds the folders itself: leave --subspaces out"),
         (lambda f, t: ["--all", "--controls=shared,share"], "there is no folder share"),
