@@ -16,7 +16,7 @@ CACHE = "JAX_COMPILATION_CACHE_DIR"
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--as-users-compile", action="store_true", help="let XLA optimise every program, which takes four times as long"
+        "--as-users-compile", action="store_true", help="let XLA optimise every program, which takes twice as long"
     )
 
 
