@@ -155,4 +155,6 @@ def _pad_centred(
 
 
 def _to_unit_range(frames: Sequence[UInt8[np.ndarray, "height width 3"]]) -> Float[np.ndarray, "_ height width 3"]:
-    return np.stack(frames).astype(np.float32) / np.float32(255)
+    images = np.stack(frames).astype(np.float32)
+    images /= np.float32(255)
+    return images

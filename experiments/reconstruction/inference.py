@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import jax
@@ -26,6 +27,8 @@ from vggt_jax.pixels import from_corner
 from vggt_jax.pose_encoding import decode_pose
 from vggt_jax.preprocessing import load_images_and_masks
 
+_BYTES_A_VALUE = 7
+"""Of a picture while it is made: float32, and three times 8 bits."""
 _FIRST_WITH_BFLOAT16 = 8.0
 """Compute capability of NVIDIA's GPUs (Ampere)."""
 
@@ -71,22 +74,31 @@ class Compiled:
             pose, depth, confidence, *matches = (np.asarray(x[0]) for x in found)
         except Exception as error:
             if is_out_of_memory(error):
-                raise self._too_large("which were not there when it ran") from error
+                raise _too_large(self.shape, self.needed, "which were not there when it ran") from error
             raise
         return ModelOutputs(pose, depth[..., 0], confidence, *matches)
 
     def check_fits(self, free: int | None) -> None:
         """Raises InputError if the program needs more than the model, which is loaded, and ``free`` bytes hold."""
         if free is not None and self.needed > self.loaded + free:
-            raise self._too_large(f"and {in_gib(self.loaded + free)} are there for them")
+            raise _too_large(self.shape, self.needed, f"and {in_gib(self.loaded + free)} are there for them")
 
-    def _too_large(self, why: str) -> InputError:
-        views, height, width, _ = self.shape
-        return InputError(
-            f"out of memory: {views} view(s) of {width}×{height} pixels need {in_gib(self.needed)}, {why}; fewer photos or a "
-            "smaller resolution need less, and so does the dtype bfloat16",
-            argument="resolution",
-        )
+
+def check_photos_fit(framings: Sequence[PhotoFraming], free: int | None) -> None:
+    """Raises InputError if the pictures that :func:`load_photos` makes need more than ``free`` bytes."""
+    shape = (len(framings), framings[0].height, framings[0].width, 3)
+    needed = prod(shape) * _BYTES_A_VALUE
+    if free is not None and needed > free:
+        raise _too_large(shape, needed, f"and {in_gib(free)} are free for the pictures alone")
+
+
+def _too_large(shape: tuple[int, int, int, int], needed: int, why: str) -> InputError:
+    views, height, width, _ = shape
+    return InputError(
+        f"out of memory: {views} view(s) of {width}×{height} pixels need {in_gib(needed)}, {why}; fewer photos or a smaller "
+        "resolution need less, and so does the dtype bfloat16",
+        argument="resolution",
+    )
 
 
 def load_photos(

@@ -15,14 +15,21 @@ import numpy as np
 from flax import nnx
 
 from experiments.models import parameters_digest
-from experiments.process.memory import free_memory
+from experiments.process.memory import free_memory, free_on_host
 from experiments.process.reporting import SILENT, Reporter
 from experiments.reconstruction import overview, point_files, records
 from experiments.reconstruction.colmap import check_one_size, colmap_model
 from experiments.reconstruction.colmap_files import write_colmap
 from experiments.reconstruction.framing import fitting_mode, frame_photos
 from experiments.reconstruction.images import FOLDER, UprightImage, upright_images, write_images
-from experiments.reconstruction.inference import check_bfloat16, compile_forward, load_photos, refined, scene_of
+from experiments.reconstruction.inference import (
+    check_bfloat16,
+    check_photos_fit,
+    compile_forward,
+    load_photos,
+    refined,
+    scene_of,
+)
 from experiments.reconstruction.photos import Photo, find_photos
 from experiments.reconstruction.scene import PointCloud, ReconstructedScene
 from experiments.reconstruction.settings import Mode, Settings
@@ -99,6 +106,7 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Reconstructi
         )
     mode = fitting_mode(sizes, config, size) if settings.mode is None else settings.mode
     framings = frame_photos(sizes, mode, size, patch_size)
+    check_photos_fit(framings, free_on_host())
     images = upright_images(photos)
     pictures, opaque = load_photos(photos, mode, size, patch_size)
     if not opaque.any():

@@ -10,7 +10,8 @@ from PIL import Image
 
 from experiments.process import memory
 from experiments.reconstruction import Settings, pipeline, reconstruct
-from experiments.reconstruction.inference import Compiled, check_bfloat16, compile_forward
+from experiments.reconstruction.framing import frame_photos
+from experiments.reconstruction.inference import Compiled, check_bfloat16, check_photos_fit, compile_forward
 from subspace.errors import InputError
 from tests.experiments.commands import call
 from tests.weights_convert.conftest import SMALL
@@ -55,6 +56,14 @@ def test_only_what_is_larger_than_what_is_free_is_refused():
     with pytest.raises(InputError):
         compiled.check_fits(999)
     Compiled(raises(AssertionError()), (1, 70, 70, 3), 1000, loaded=400).check_fits(600)
+
+
+def test_pictures_that_the_machine_cannot_hold_are_refused_before_they_are_loaded():
+    framings = frame_photos([(4000, 3000)] * 50, "pad", 9600, 8)
+    check_photos_fit(framings, None)
+    check_photos_fit(framings, 2**40)
+    with pytest.raises(InputError, match=r"50 view.* of 9600×9600 pixels need 90\.1 GiB, and 16\.0 GiB are free"):
+        check_photos_fit(framings, 2**34)
 
 
 @pytest.mark.slow
