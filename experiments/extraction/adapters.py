@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self, get_args
 
 import jax
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from experiments.data.manifest import AttributeSettings
@@ -37,7 +39,7 @@ from experiments.training.losses import Objective
 from experiments.training.optimizer import OptimizerSettings, make_optimizer
 from experiments.training.sampling import BatchSampler, Encode, view_counts
 from experiments.training.sharding import Placement, make_mesh
-from experiments.training.step import AdaptedBase, Step, TrainingState, adapter_loss, start, training_step
+from experiments.training.step import AdaptedBase, LossFunction, Step, TrainingState, adapter_loss, start, training_step
 from subspace.errors import InputError
 from vggt_jax.adaptable import adaptable
 from vggt_jax.adapters import Adapter, BaseModel, LoRA, initialize, load_adapter, save_adapter
@@ -176,13 +178,13 @@ def prepare(base: Base, recipe: Recipe, settings: AttributeSettings, k: int) -> 
         settings: what is rendered.
         k: number of adapters.
     """
-    loss = adapter_loss(base.graphdef, recipe.objective)
+    loss, step = _functions(base.graphdef, recipe.objective, recipe.optimizer)
     optimizer = make_optimizer(recipe.optimizer)
     maker = _maker(base, recipe)
     frozen = AdaptedBase(base.parameters, maker)
     draw = first_draw(recipe.seed, recipe.init, settings, recipe.targets)
     first = jax.jit(lambda key: start(initialize(maker, key, k, recipe.init), optimizer))(draw)
-    placement, step = Placement(make_mesh()), training_step(loss, optimizer)
+    placement = Placement(make_mesh())
     return Prepared(frozen, first, placement, step, placement.compile(step, first), HeldOutLoss(loss, frozen))
 
 
@@ -319,6 +321,13 @@ def first_draw(seed: int, init: Init, settings: AttributeSettings, targets: Targ
     for place in places:
         key = jax.random.fold_in(key, place)
     return key
+
+
+@lru_cache(maxsize=1)
+def _functions(graphdef: nnx.GraphDef, objective: Objective, optimizer: OptimizerSettings) -> tuple[LossFunction, Step]:
+    """Loss and step; the same for the next attribute, so that JAX has its programs at hand and traces nothing again."""
+    loss = adapter_loss(graphdef, objective)
+    return loss, training_step(loss, make_optimizer(optimizer))
 
 
 def _maker(base: Base, recipe: Recipe) -> LoRA:

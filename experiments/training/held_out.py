@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -32,13 +33,7 @@ class HeldOutLoss:
         self._compiled: dict[Any, Any] = {}
         cores = len(available_cores()) if jax.devices()[0].platform == "cpu" else 1
         self._threads = ThreadPoolExecutor(cores, "held_out")
-
-        @jax.jit
-        def measure(params: Any, frozen: Frozen, batch: TrainingBatch) -> dict[str, jax.Array]:
-            values, terms = jax.vmap(loss, in_axes=(0, None, 0))(params, frozen, batch)
-            return {"loss": values, **terms}
-
-        self._measure = measure
+        self._measure = _of_all_adapters(loss)
 
     def prepare(self, state: TrainingState, batch: TrainingBatch) -> None:
         """Compile what a call with arrays of these shapes needs."""
@@ -61,6 +56,17 @@ class HeldOutLoss:
         if shapes not in self._compiled:
             self._compiled[shapes] = self._measure.lower(params, self._frozen, batch).compile()
         return self._compiled[shapes]
+
+
+@lru_cache(maxsize=1)
+def _of_all_adapters(loss: LossFunction) -> Any:
+    """Jitted: the same for the same loss, so that JAX traces nothing again."""
+
+    def measure(params: Any, frozen: Frozen, batch: TrainingBatch) -> dict[str, jax.Array]:
+        values, terms = jax.vmap(loss, in_axes=(0, None, 0))(params, frozen, batch)
+        return {"loss": values, **terms}
+
+    return jax.jit(measure)
 
 
 def _on_one_device(state: TrainingState) -> Any:
