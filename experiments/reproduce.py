@@ -64,6 +64,9 @@ def _settings() -> Settings:
 
 def main(_: Sequence[str]) -> None:
     given, settings, reporter = flags.FLAGS, _settings(), console()
+    from experiments.reproduction.results import check_folder  # now, as --help should not wait for it
+
+    check_folder(settings.folder, settings.records, settings.overwrite)
     plan = settings.plan
     for line in describe(plan):
         reporter.info(line)

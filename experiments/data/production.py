@@ -280,8 +280,10 @@ def remove_datasets(output: Path) -> None:
 def locked(output: Path) -> Iterator[None]:
     """Make the folder and keep other runs out of it; the lock ends with the process.
 
-    Raises OSError if it cannot be made, or another run is writing to it.
+    Raises InputError if it holds other things and no data sets, and OSError if it cannot be made or another run is writing to
+    it.
     """
+    files.check_ours(output, ("dataset_*", SETTINGS))
     new = [folder for folder in (output, *output.parents) if not folder.exists()]
     output.mkdir(parents=True, exist_ok=True)
     folder = os.open(output, os.O_RDONLY)

@@ -6,17 +6,18 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.data.manifest import Split, Task
+from experiments.data.manifest import MANIFEST, Split, Task
 from experiments.data.production import dataset_name
 from experiments.extraction import Settings as ExtractionSettings
 from experiments.extraction import extract_missing
 from experiments.process.reporting import SILENT, Reporter
 from experiments.reproduction.data_sheets import DataSheet, describe
-from experiments.reproduction.plan import Subspaces
+from experiments.reproduction.plan import Plan, Subspaces
 from experiments.reproduction.scale import scaled
 from experiments.reproduction.settings import Settings
 from experiments.tasks import Settings as TaskSettings
 from experiments.tasks import prepare
+from experiments.tasks.preparation import check_extra
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,25 @@ class RunInputs:
         given = self.settings.data_folder / task / split / dataset_name(0)
         if given.exists():
             return given
-        settings = self.settings
-        wanted = TaskSettings.of(
-            settings.preset, task, split, store=settings.store, workers=settings.workers, blender=settings.blender
-        )
-        made = prepare(wanted, self.reporter)
+        made = prepare(self._wanted(task, split), self.reporter)
         if made.written:
             self.reporter.info(f"rendered {made.written} scenes of {task} {split} to {made.folder}")
         return made.folder
+
+    def check(self, plan: Plan) -> None:
+        """Raises InputError if data sets have to be rendered for which an optional package is missing."""
+        needed: list[tuple[Task, Split]] = [*((table.task, "train") for table in plan.tables), *plan.tests]
+        for task, split in dict.fromkeys(needed):
+            name, wanted = dataset_name(0), self._wanted(task, split)
+            folders = (self.settings.data_folder / task / split / name, wanted.task_folder / split / name)
+            if not any((folder / MANIFEST).exists() for folder in folders):
+                check_extra(task, split)
+
+    def _wanted(self, task: Task, split: Split) -> TaskSettings:
+        settings = self.settings
+        return TaskSettings.of(
+            settings.preset, task, split, store=settings.store, workers=settings.workers, blender=settings.blender
+        )
 
     def sheet(self, folder: Path) -> DataSheet:
         """See :func:`experiments.reproduction.data_sheets.describe`."""

@@ -13,7 +13,7 @@ from experiments.reproduction.claims import Finding, examine
 from experiments.reproduction.inputs import RunInputs
 from experiments.reproduction.plan import Plan, Run
 from experiments.reproduction.record_folder import RecordFolder
-from experiments.reproduction.records import RunRecord, read_searches
+from experiments.reproduction.records import RunRecord, read_searches, record_file
 from experiments.reproduction.results import PAGE, check_folder, write_results
 from experiments.reproduction.schedule import Schedule
 from experiments.reproduction.settings import Settings
@@ -54,12 +54,14 @@ def reproduce(
         OSError: a file or folder that cannot be read or written.
     """
     preset, plan = PRESETS[settings.preset], settings.plan
-    if not settings.overwrite:
-        check_folder(settings.folder, settings.records)
+    check_folder(settings.folder, settings.records, settings.overwrite)
+    inputs = RunInputs(settings, reporter)
+    if not all(record_file(settings.records, run).exists() for run in plan.runs):
+        inputs.check(plan)
     base = load_base(settings.base_weights, preset.rendering.resolution, preset.training)
     settings.records.mkdir(parents=True, exist_ok=True)  # now, not after the first run
     records = RecordFolder(plan, base.label, settings.records, settings.overwrite)
-    schedule = Schedule(records, RunInputs(settings, reporter), reporter)
+    schedule = Schedule(records, inputs, reporter)
     if settings.overwrite:  # which shows what records are of other data
         schedule.register_data()
     shown, done = records.collected()

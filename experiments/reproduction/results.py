@@ -16,7 +16,7 @@ from experiments.reproduction.plan import Plan
 from experiments.reproduction.records import RateSearch, run_files
 from experiments.reproduction.rows import TABLES, TableName
 from experiments.reproduction.tables import MeasuredTable, Records, csv_of, latex, markdown, measure
-from experiments.storage.files import write_bytes
+from experiments.storage.files import check_ours, write_bytes
 from subspace.errors import InputError
 
 PAGE = "README.md"
@@ -57,11 +57,15 @@ class RateLine:
     """Loss after fine-tuning with each rate, the chosen one's bold; empty where it was not tried."""
 
 
-def check_folder(folder: Path, records: Path) -> None:
-    """Raises InputError if ``folder`` has a page or tables, but no records that these could be of."""
+def check_folder(folder: Path, records: Path, overwrite: bool) -> None:
+    """Raises InputError if ``folder`` is none, or has other things and no records.
+
+    A page and tables without records, which were not made from any, are refused unless they are to be overwritten.
+    """
+    check_ours(folder, (records.name, PAGE, "table_*"))
     written = [folder / PAGE, *(folder / _table_file(name, suffix) for name in TABLES for suffix in _FORMATS)]
     there = [path for path in written if path.exists()]
-    if there and not run_files(records):
+    if there and not overwrite and not run_files(records):
         raise InputError(
             f"{there[0]} is there without records of runs, so that it was not made from any; name another folder of results, "
             "or ask to overwrite it",

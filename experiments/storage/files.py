@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from subspace.errors import InputError
 from vggt_jax.atomic import new_folder, remove, remove_partial, write_bytes
 
 __all__ = [
+    "OF_DESKTOPS",
     "check_named_once",
+    "check_ours",
     "hashes",
     "new_folder",
     "read_json",
@@ -29,6 +32,9 @@ __all__ = [
     "write_bytes",
     "write_json",
 ]
+
+OF_DESKTOPS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+"""Files that file managers leave in folders that somebody looks at."""
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -52,6 +58,25 @@ def reading(path: Path, problem: str = "is damaged") -> Iterator[None]:
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path} {problem}: {reason}") from error
+
+
+def check_ours(folder: Path, ours: Collection[str]) -> None:
+    """Raises InputError unless ``folder`` is absent or empty, or holds something that one of the patterns ``ours`` fits.
+
+    Hidden files and those that file managers leave do not count.
+    """
+    if not folder.is_dir():
+        if folder.exists():
+            raise InputError(f"{folder} is a file, not a folder", argument="output")
+        return
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    others = [name for name in names if name not in OF_DESKTOPS]
+    if others and not any(fnmatch(name, pattern) for name in others for pattern in ours):
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise InputError(
+            f"{folder} holds {others[0]!r}{more}, and nothing that this would complete; name another folder",
+            argument="output",
+        )
 
 
 def check_named_once(paths: Sequence[Path], argument: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from experiments.storage.disk_space import named_if_full
-from experiments.storage.files import read_json, write_json
+from experiments.storage.files import OF_DESKTOPS, read_json, write_json
 from experiments.storage.identity import digest, stage_folder
 from experiments.storage.identity import identity as identity_of
 from subspace.errors import InputError
@@ -31,8 +31,6 @@ INDEX = "index.json"
 LATEST = "latest"
 _VERSION = 1
 _LISTED = ("label", "date", "digest", "identity")
-_OF_DESKTOPS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
-"""Files that file managers leave in folders that somebody looks at."""
 
 
 def results_folder(store: Path, command: str, label: str, identity: Any) -> Path:
@@ -192,7 +190,7 @@ def _check(path: Path, identity: Any, ours: Collection[str], overwrite: bool, *,
         return
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file, not a folder for results")
-    entries = {entry.name for entry in path.iterdir()} - _OF_DESKTOPS if path.is_dir() else set()
+    entries = {entry.name for entry in path.iterdir()} - OF_DESKTOPS if path.is_dir() else set()
     if foreign := sorted(entries - {RECORD, *ours}):
         more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
         raise InputError(

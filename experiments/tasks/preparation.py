@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
@@ -19,6 +20,7 @@ from experiments.process.cores import available_cores
 from experiments.process.reporting import SILENT, Reporter
 from experiments.rendering.blender_command import worker_command
 from experiments.scenes.schema import Scene
+from experiments.storage import files
 from experiments.storage.identity import NO_EFFECT
 from experiments.tasks.recordings import Layout
 from experiments.tasks.recordings.conventions import Conventions
@@ -116,6 +118,19 @@ class Settings:
         )
 
 
+_IN_TASK_FOLDER = (*get_args(Split), "bodies", "pictures")
+"""What a task's folder holds: its splits, and what their scenes are made of."""
+
+_BODIES = ("anny", "warp")
+_MADE_WITH: Mapping[tuple[Task, Split], tuple[str, ...]] = {
+    ("humans", "train"): _BODIES,
+    ("humans", "test"): _BODIES,
+    ("humans", "cross_domain"): _BODIES,
+    ("faces", "test"): ("skimage",),
+}
+"""Packages of the extra ``tasks``, by what they make."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recording:
     """A split whose scenes were recorded with a camera; :meth:`of` fills in the numbers of a preset."""
@@ -198,6 +213,13 @@ def check_split(preset: PresetName, task: Task, split: Split) -> None:
         raise InputError(f"the task {task} has no split {split}; it has {', '.join(known)}")
 
 
+def check_extra(task: Task, split: Split) -> None:
+    """Raises InputError if a package of the extra ``tasks`` is missing that the stand-in for a split is made with."""
+    for name in _MADE_WITH.get((task, split), ()):
+        if importlib.util.find_spec(name) is None:
+            raise InputError(f"{name} is missing, which makes the data of {task} ({split}): pip install -e '.[tasks]'")
+
+
 def prepare(settings: Settings | Recording, reporter: Reporter = SILENT) -> Prepared:
     """Make a split's data set, or what is missing of it.
 
@@ -211,6 +233,7 @@ def prepare(settings: Settings | Recording, reporter: Reporter = SILENT) -> Prep
         OSError: no Blender, or something cannot be read or written.
     """
     start = time.perf_counter()
+    files.check_ours(settings.task_folder, _IN_TASK_FOLDER)
     made = _convert(settings, reporter) if isinstance(settings, Recording) else _render(settings, reporter)
     return replace(made, seconds=time.perf_counter() - start)
 

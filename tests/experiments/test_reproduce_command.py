@@ -38,9 +38,11 @@ def test_a_dry_run_says_which_runs_have_a_record():
         (["--table=6"], "--table must be 1, 2"),
         (["--seeds=a"], "--seeds=a: numbers with commas between them, such as 0,1,2"),
         (["--seeds=-1"], "seeds: name at least one, none below 0"),
-        (["--weights=nowhere.safetensors"], "nowhere.safetensors"),
+        (["--table=3", "--weights=nowhere.safetensors"], "nowhere.safetensors"),
         (["--data=nowhere"], "data: nowhere is no folder"),
-        (["--output=/dev/null"], "/dev/null"),
+        (["--output=/dev/null"], "/dev/null is a file"),
+        (["--dry_run", "--output=/dev/null", "--overwrite"], "/dev/null is a file"),
+        (["--dry_run", f"--output={Path(__file__).parent}"], "and nothing that this would complete"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path, monkeypatch, flags, message):

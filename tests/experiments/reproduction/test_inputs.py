@@ -1,5 +1,6 @@
 """What is asked of preparation and extraction for a run, and what is taken from the user."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ from experiments.reproduction import inputs
 from experiments.reproduction.inputs import RunInputs
 from experiments.reproduction.plan import Subspaces
 from experiments.reproduction.settings import Settings
+from subspace.errors import InputError
 
 
 @pytest.fixture
@@ -54,3 +56,20 @@ def test_every_attribute_is_mined_from_adapters_of_the_rank_that_is_wanted(tmp_p
     assert [path.name for path in found] == ["texture", "geometry"] and all(path.is_absolute() for path in found)
     assert {(each.setting, each.training.rank, each.dim, each.k) for each in asked} == {("micro_baseline", 2, 8, 5)}
     assert {(each.weights, each.store) for each in asked} == {("my weights", tmp_path)}
+
+
+@pytest.mark.parametrize(("tables", "needs"), [(("2",), "anny"), (("1",), "skimage"), (("3",), None)])
+def test_a_missing_package_is_named_before_anything_is_made(tables, needs, tmp_path, asked, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    settings = Settings(tables=tables, store=tmp_path)
+    if needs is None:
+        RunInputs(settings).check(settings.plan)
+        return
+    with pytest.raises(InputError, match=f"{needs} is missing"):
+        RunInputs(settings).check(settings.plan)
+    for task, split in (("humans", "train"), ("humans", "test"), ("humans", "cross_domain"), ("faces", "test")):
+        finished = tmp_path / "mine" / task / split / "dataset_00"
+        finished.mkdir(parents=True)
+        (finished / "manifest.json").touch()
+    RunInputs(replace(settings, data=tmp_path / "mine")).check(settings.plan)
+    assert not asked
