@@ -29,7 +29,7 @@ def test_a_folder_of_other_things_is_refused(tmp_path):
 def test_paths_are_named_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     check_named_once([Path("a"), Path("b")], "data")
-    with pytest.raises(InputError, match="data: a is named twice$") as error:
+    with pytest.raises(InputError, match=r"data: a is named twice$") as error:
         check_named_once([Path("a"), Path("b"), Path("a")], "data")
     assert error.value.argument == "data"
     with pytest.raises(InputError, match=r"a is named twice, the second time as .*a$"):
