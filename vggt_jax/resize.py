@@ -70,7 +70,8 @@ def _backward(target: int, empty: Array, g: Array) -> tuple[Array]:
     readers = max(np.count_nonzero(matrix, axis=1).max(), 1)
     places = np.argsort(matrix == 0, axis=1, kind="stable")[:, :readers]
     weights = np.take_along_axis(matrix, places, axis=1)
-    return (sum(_take(g, places[:, i]) * jnp.asarray(weights[:, i, None], g.dtype) for i in range(readers)),)
+    parts = [_take(g, places[:, i]) * jnp.asarray(weights[:, i, None], g.dtype) for i in range(readers)]
+    return (sum(parts[1:], start=parts[0]),)
 
 
 _gathered.defvjp(_forward, _backward)

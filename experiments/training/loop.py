@@ -24,6 +24,7 @@ from experiments.training.checkpoints import Checkpoints
 from experiments.training.input_pipeline import prefetched
 from experiments.training.metrics_log import MetricsLog
 from experiments.training.sharding import Placement
+from experiments.training.side_by_side import SideBySide, settled
 from experiments.training.step import Frozen, Metrics, Step, TrainingState
 from experiments.training.trackers import Tracker, TrackerName, check_installed, trackers
 from subspace.errors import InputError
@@ -108,7 +109,11 @@ def train(
         _check_identity(folder / "run.json", identity)
     state, frozen = placement.state(state), placement.frozen(frozen)
     compiled = compiled or placement.compile(step, state)
+    advance: Any = compiled
     with named_if_full(folder), ExitStack() as stack:
+        if isinstance(compiled, SideBySide):
+            advance = compiled.ahead
+            stack.callback(compiled.cancel)
         checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints", keep=settings.keep))
         state = checkpoints.restore(state) or state
         first = int(state.step)
@@ -124,11 +129,12 @@ def train(
         )
         record = _Recorder(logs, progress, settings.skips_in_a_row)
         for number, batch in enumerate(batches, start=first + 1):
-            state, metrics = compiled(state, frozen, placement.batch(batch))
+            state, metrics = advance(state, frozen, placement.batch(batch))
             record(number, metrics, images=math.prod(batch.images.shape[:-3]))
             last = number == settings.steps
             if validate is not None and (last or number % settings.validate_every == 0):
                 record.finish()
+                state = settled(state)
                 values = validate(state)
                 for log in logs:
                     log.write(number, "validation", values)
@@ -136,6 +142,7 @@ def train(
                 record.finish()
                 for log in logs:
                     log.flush()
+                state = settled(state)
                 checkpoints.save(state)
         record.finish()
     return state
@@ -157,7 +164,7 @@ class _Recorder:
         if self._pending is None:
             return
         (number, metrics, images), self._pending = self._pending, None
-        metrics = jax.device_get(metrics)
+        metrics = jax.device_get(settled(metrics))
         self._progress.advance(images, metrics["loss"])
         in_a_row = metrics["skipped_in_a_row"]
         worst = int(np.argmax(in_a_row))

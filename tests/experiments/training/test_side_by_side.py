@@ -1,11 +1,14 @@
 """Adapters of their own programs, run by threads; that a VGGT's are those of one program is in ``test_step``."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import numpy as np
 import pytest
 
 from experiments.training.sharding import Placement, make_mesh
-from experiments.training.side_by_side import SideBySide
+from experiments.training.side_by_side import SideBySide, settled
 from tests.experiments.training import tiny
 from tests.experiments.training.short_run import make_batch, one_matrix
 
@@ -76,3 +79,40 @@ def test_one_adapter_is_one_program_and_several_are_not(placement):
     assert isinstance(placement.compile(step, state), SideBySide)
     alone = jax.tree.map(lambda leaf: leaf[:1] if leaf.ndim else leaf, state)
     assert not isinstance(placement.compile(step, alone), SideBySide)
+
+
+def test_steps_ahead_end_as_those_that_are_waited_for():
+    step, first, frozen = one_matrix()
+    apart = SideBySide(jax.jit(step), 2)
+    waited, ahead, logged = first, first, []
+    for number in range(5):
+        waited, expected = apart(waited, frozen, make_batch(number))
+        ahead, metrics = apart.ahead(ahead, frozen, make_batch(number))
+        logged.append((metrics, expected))
+    for metrics, expected in logged:
+        jax.tree.map(np.testing.assert_array_equal, settled(metrics), expected)
+    jax.tree.map(np.testing.assert_array_equal, settled(ahead), waited)
+    assert settled(waited) is waited
+
+
+def test_what_an_adapter_raises_arrives_and_what_waits_can_be_let_go():
+    step, state, frozen = one_matrix()
+    release, begun = threading.Event(), threading.Event()
+
+    def held(*arguments):
+        begun.set()
+        assert release.wait(60)
+        raise RuntimeError("the first adapter's")
+
+    apart = SideBySide(jax.jit(step), 2)
+    apart.prepare(state, frozen, make_batch(0))
+    apart._compiled = dict.fromkeys(apart._compiled, held)
+    apart._threads = ThreadPoolExecutor(1)
+    first, _ = apart.ahead(state, frozen, make_batch(0))
+    second, _ = apart.ahead(first, frozen, make_batch(1))
+    assert begun.wait(60)
+    apart.cancel()
+    release.set()
+    with pytest.raises(RuntimeError, match="the first adapter's"):
+        first.futures[0].result(60)
+    assert all(future.cancelled() for future in (*first.futures[1:], *second.futures))
