@@ -60,8 +60,6 @@ class Picture:
     """RGB, transparent pixels composited on white."""
     opacity: Image.Image | None
     """8-bit greys, 0 where the picture is transparent; None where nothing is."""
-    white: int | None
-    """The number that stands for white in a file of more than 8 bits, in which it may be 1, 255 or 65535; None for others."""
 
 
 def read_picture(path: Path, *, upright: bool = False) -> Picture:
@@ -83,7 +81,7 @@ def read_picture(path: Path, *, upright: bool = False) -> Picture:
     if turn is None:
         return picture
     opacity = None if picture.opacity is None else picture.opacity.transpose(turn)
-    return Picture(picture.colours.transpose(turn), opacity, picture.white)
+    return Picture(picture.colours.transpose(turn), opacity)
 
 
 @contextmanager
@@ -162,10 +160,10 @@ def to_rgb(image: Image.Image) -> Picture:
         with_alpha = _to_rgba(image)
         opacity = with_alpha.getchannel("A")
         if opacity.getextrema() == (255, 255):
-            return Picture(with_alpha.convert("RGB"), None, None)
+            return Picture(with_alpha.convert("RGB"), None)
         white = Image.new("RGBA", image.size, (WHITE, WHITE, WHITE, WHITE))
-        return Picture(Image.alpha_composite(white, with_alpha).convert("RGB"), opacity, None)
-    return Picture(image if image.mode == "RGB" else image.convert("RGB"), None, None)
+        return Picture(Image.alpha_composite(white, with_alpha).convert("RGB"), opacity)
+    return Picture(image if image.mode == "RGB" else image.convert("RGB"), None)
 
 
 def _to_rgba(image: Image.Image) -> Image.Image:
@@ -186,18 +184,18 @@ def _deep_to_rgb(image: Image.Image) -> Picture:
             f"has values from {low:g} to {high:g}, and nothing says which of them is white; store 8 or 16 bits"
         )
     if image.mode == "F" and high <= 1:
-        white, eight_bits = 1, np.rint(values * 255)
+        eight_bits = np.rint(values * 255)
     elif high <= 255:
-        white, eight_bits = 255, np.rint(values) if image.mode == "F" else values
+        eight_bits = np.rint(values) if image.mode == "F" else values
     else:
-        white, eight_bits = 65535, values // 256
+        eight_bits = values // 256
     colours = Image.fromarray(eight_bits.astype(np.uint8)).convert("RGB")
     transparent = image.info.get("transparency")
     if not isinstance(transparent, int) or not (hidden := values == transparent).any():
-        return Picture(colours, None, white)
+        return Picture(colours, None)
     opacity = Image.fromarray(np.where(hidden, 0, 255).astype(np.uint8))
     colours.paste((WHITE, WHITE, WHITE), mask=Image.fromarray(np.where(hidden, 255, 0).astype(np.uint8)))
-    return Picture(colours, opacity, white)
+    return Picture(colours, opacity)
 
 
 @cache

@@ -96,11 +96,11 @@ def _first_line(error: Exception) -> str:
 
 
 def _fail(program: str, line: str, status: int = 2) -> NoReturn:
-    print(f"{program}: {_printable(line)}", file=sys.stderr)
+    print(f"{program}: {printable(line)}", file=sys.stderr)
     raise SystemExit(status)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """``text`` with control characters, which names of files may hold, escaped; the indented lines of a list stay lines."""
     return re.sub(r"\n(?!  )|[\x00-\x09\x0b-\x1f\x7f]", lambda found: found[0].encode("unicode_escape").decode(), text)
 

@@ -17,6 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from experiments.process.stages import Stage, Stages, StageTime
+from weights_convert.command_line import printable
 
 LOGGER = logging.getLogger("attribute_subspaces")
 """The one logger of the project: INFO for what begins and ends, WARNING for what the user should look at."""
@@ -113,7 +114,7 @@ class _Lines(logging.Handler):
     """Writes messages as plain lines to stderr, above the progress bars that are being drawn."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        tqdm.write(printable(self.format(record)), file=sys.stderr)
 
 
 def console() -> Reporter:

@@ -51,6 +51,8 @@ OUTPUTS = frozenset(
 
 _VERSION = 2
 """Of what the results are; to be raised when equal settings give others: 2 has other principal points and ``images``."""
+_LONGEST_LABEL = 220
+"""Bytes."""
 _SQUARE = 1.05
 """fx / fy, or its inverse, beyond which the user is told: the loader's whole patches alone make up to 1.04 of 1."""
 
@@ -197,9 +199,10 @@ def _tell_stretched(scene: ReconstructedScene, config: VGGTConfig, reporter: Rep
 
 
 def _label(images: str) -> str:
-    """A name for the photos: that of their folder."""
+    """A name for the photos: that of their folder, as far as it leaves room for a digest and a hidden folder."""
     parts = [part for part in Path(os.path.abspath(images)).parts if not set(part) & set("*?[]")]
-    return re.sub(r"[^\w.-]+", "_", parts[-1] if parts else "").strip("._") or "photos"
+    name = re.sub(r"[^\w.-]+", "_", parts[-1] if parts else "").strip("._")
+    return name.encode()[:_LONGEST_LABEL].decode(errors="ignore") or "photos"
 
 
 def _write(

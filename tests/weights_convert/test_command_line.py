@@ -13,7 +13,7 @@ from absl import logging
 from absl.testing import flagsaver
 
 from subspace.errors import InputError
-from weights_convert.command_line import run
+from weights_convert.command_line import printable, run
 
 COMMAND = """
     from absl import flags
@@ -147,3 +147,14 @@ def test_too_little_memory_is_one_line_that_says_what_to_lower(monkeypatch, caps
 def test_an_error_keeps_its_argument_between_processes():
     error = pickle.loads(pickle.dumps(InputError("no", argument="dim")))
     assert (str(error), error.argument) == ("no", "dim")
+
+
+def test_names_of_files_that_no_terminal_shows():
+    assert _run(b"caf\xe9", positional=True).stdout == "rank 16 caf\\udce9\n"
+    process = _run("a\nb\tc")
+    assert process.returncode == 2 and process.stderr.count("\n") == 1
+    assert printable("two\nlines\x1b") == "two\\nlines\\x1b"
+    assert (
+        printable("weights do not fit:\n  missing: a\n  missing: b")
+        == "weights do not fit:\n  missing: a\n  missing: b"
+    )

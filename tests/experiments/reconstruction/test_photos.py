@@ -1,12 +1,14 @@
 """Which files of a folder are the photos, and what is said of the others."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.reconstruction import pipeline
 from experiments.reconstruction.photos import Kind, find_photos
 from subspace.errors import InputError
 
@@ -153,3 +155,10 @@ def test_heic_is_named_where_it_cannot_be_read(folder, monkeypatch):
     pictures._register_heif.cache_clear()
     with pytest.raises(InputError, match=r"IMG_1\.HEIC.* pip install 'attribute-subspaces\[heic\]'"):
         find_photos(str(folder))
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "写" * 85, os.fsdecode(b"\xff" * 9), "line\nbreak", "..."])
+def test_every_folder_gives_a_label_that_its_results_can_bear(tmp_path, name):
+    label = pipeline._label(str(tmp_path / name))
+    assert label == "photos" or re.fullmatch(r"[\w.-]{1,220}", label)
+    (tmp_path / f".{label}-0123456789ab.01234567.partial").mkdir()
