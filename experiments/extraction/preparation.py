@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 
 import jax
 import numpy as np
@@ -29,7 +30,9 @@ from experiments.training.sampling import Encode
 
 
 class Preparation:
-    """Prepares a run of adapters in a thread, from :meth:`begin` on; what has begun ends before the process does.
+    """Prepares a run of adapters in a thread, from :meth:`begin` on.
+
+    A compilation cannot be stopped, and a process ends only after its threads: :meth:`abandon` begins no further one.
 
     Args:
         settings: what is asked for.
@@ -37,7 +40,8 @@ class Preparation:
     """
 
     def __init__(self, settings: Settings, base: Base):
-        self._prepare: Callable[[], Prepared] = lambda: prepare_compiled(settings, base)
+        self._abandoned = Event()
+        self._prepare: Callable[[], Prepared] = lambda: prepare_compiled(settings, base, self._abandoned)
         self._thread = ThreadPoolExecutor(1, "preparation")
         self._future: Future[Prepared] | None = None
 
@@ -46,6 +50,15 @@ class Preparation:
         if self._future is None:
             self._future = self._thread.submit(self._prepare)
 
+    @property
+    def running(self) -> bool:
+        """Whether something is being done."""
+        return self._future is not None and not self._future.done()
+
+    def abandon(self) -> None:
+        """Compile no more than what is being compiled."""
+        self._abandoned.set()
+
     def result(self) -> Prepared:
         """What was prepared, once that is done; raises what doing it raised."""
         self.begin()
@@ -53,7 +66,7 @@ class Preparation:
         return self._future.result()
 
 
-def prepare_compiled(settings: Settings, base: Base) -> Prepared:
+def prepare_compiled(settings: Settings, base: Base, abandoned: Event) -> Prepared:
     """The adapters' start and their programs, compiled with blank pictures in the place of those to be rendered.
 
     The programs of mining are compiled as well, by mining the adapters as they start.
@@ -61,14 +74,17 @@ def prepare_compiled(settings: Settings, base: Base) -> Prepared:
     Args:
         settings: what is asked for.
         base: the model that is adapted.
+        abandoned: once it is set, nothing more is compiled, as nobody will use it.
     """
     recipe = Recipe.of(settings)
     job = AdapterRun(base, _blank_data(settings), recipe)
     prepared = prepare(base, recipe, job.data.settings, settings.k)
     encode = _blank_encoder(base) if recipe.training.cache_tokens else None
     sampler = training_batches(job, prepared.placement.mesh.shape["data"], encode)
-    training = (replace(sampler, counts=(count,))(0) for count in sampler.counts)
+    training = (replace(sampler, counts=(count,))(0) for count in sampler.counts if not abandoned.is_set())
     compile_for(prepared, training, held_out_batches(job, encode)[0])
+    if abandoned.is_set():
+        return prepared
     mine(job.maker.deltas(jax.device_get(prepared.first.params)), settings.dim, exponent=settings.exponent)
     return prepared
 

@@ -55,14 +55,22 @@ def train_adapters(settings: Settings, base: Base, reporter: Reporter = SILENT) 
     reporter.info(f"base model: {settings.weights}")
     reporter.info(f"data: {settings.k} data sets in which the {settings.attribute} varies")
     preparation = Preparation(settings, base)
-    with reporter.stage(RENDERING):
-        data = make_data(settings, reporter, preparation.begin)
+    try:
+        with reporter.stage(RENDERING):
+            data = make_data(settings, reporter, preparation.begin)
+    except BaseException:
+        preparation.abandon()
+        if preparation.running:
+            reporter.info("stopping: what is being compiled has to end first, in half a minute or less")
+        raise
     job = AdapterRun(base, data, Recipe.of(settings))
     folder = job.folder(settings.store)
     if is_done(folder):
         reporter.info(f"{len(job.names)} trained adapters found in {folder}")
     else:
         steps, images = settings.training.steps, settings.training.images
+        if preparation.running:
+            reporter.info("waiting for training's programs to be compiled …")
         with reporter.stage(COMPILING):
             prepared = preparation.result()
         reporter.info(f"training {len(job.names)} adapters at once, {steps} steps of {images} images each")

@@ -3,6 +3,7 @@
 from dataclasses import fields, replace
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,7 +46,7 @@ def assert_alike(found, expected):
 def test_it_is_prepared_once_and_beside(monkeypatch):
     go, calls = Event(), []
 
-    def slow(settings, base):
+    def slow(settings, base, abandoned):
         assert go.wait(60)
         calls.append(settings)
         return base
@@ -54,13 +55,14 @@ def test_it_is_prepared_once_and_beside(monkeypatch):
     work = Preparation(SETTINGS, "base")
     work.begin()
     work.begin()
-    assert calls == []
+    assert calls == [] and work.running
     go.set()
     assert work.result() == "base" == work.result() and calls == [SETTINGS]
+    assert not work.running
 
 
 def test_what_goes_wrong_beside_is_raised_where_it_is_needed(monkeypatch):
-    def fail(settings, base):
+    def fail(settings, base, abandoned):
         raise ZeroDivisionError
 
     monkeypatch.setattr(preparation, "prepare_compiled", fail)
@@ -68,3 +70,26 @@ def test_what_goes_wrong_beside_is_raised_where_it_is_needed(monkeypatch):
     work.begin()
     with pytest.raises(ZeroDivisionError):
         work.result()
+
+
+def test_what_is_abandoned_compiles_no_further(monkeypatch):
+    begun, go, compiled = Event(), Event(), []
+
+    def compile_for(prepared, training, held_out):
+        begun.set()
+        assert go.wait(60)
+        compiled.extend(training)
+
+    monkeypatch.setattr(preparation, "prepare", lambda *_: SimpleNamespace(placement=make_placement()))
+    monkeypatch.setattr(preparation, "compile_for", compile_for)
+    work = Preparation(replace(SETTINGS, training=replace(SETTINGS.training, cache_tokens=False)), None)
+    work.begin()
+    assert begun.wait(60)
+    work.abandon()
+    go.set()
+    work.result()
+    assert compiled == []
+
+
+def make_placement():
+    return SimpleNamespace(mesh=SimpleNamespace(shape={"data": 1}))
