@@ -86,7 +86,7 @@ def main(_: Sequence[str]) -> None:
     asked = f"--table={given.table} --preset={given.preset} --seeds={','.join(map(str, settings.seeds))}"
     found = reproduce(settings, reporter, command=f"python -m experiments.reproduce {asked}")
     for measured in found.tables:
-        print(f"Table {measured.table.name}. {measured.table.title}\n\n{markdown(measured)}")
+        print(f"Table {measured.table.name.upper()}. {measured.table.title}\n\n{markdown(measured)}")
     print(f"wrote {len(found.shown.tables)} table(s) of {len(found.records)} runs to {found.folder}; see {found.page}")
 
 

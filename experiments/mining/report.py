@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
-from experiments.mining.figures import Spectrum, draw_energy, draw_spectra, draw_weights
+from experiments.mining.figures import PATTERN_NAMES, Spectrum, draw_energy, draw_spectra, draw_weights
 from experiments.mining.mine import Mined
 from experiments.mining.summary import KindSummary, MatrixSummary, by_kind, sharing
 from experiments.reports.page import Figure, Section, Table, render
@@ -30,17 +30,17 @@ def verdict(matrices: Sequence[MatrixSummary]) -> str:
 
 def print_table(matrices: Sequence[MatrixSummary]) -> str:
     """The short table for the terminal, one line per kind of matrix."""
-    lines = [f"{'matrices':<22} {'count':>5}  {'pattern':<18} {'captured':>9} {'held out':>9} {'chance':>9}"]
+    lines = [f"{'matrices':<22} {'count':>5}  {'pattern':<22} {'captured':>9} {'held out':>9} {'chance':>9}"]
     for kind in by_kind(matrices):
         held_out = "–" if kind.held_out is None else f"{kind.held_out:.1%}"
         lines.append(
-            f"{kind.kind:<22} {kind.count:>5}  {_pattern(kind):<18} {kind.captured:>9.1%} {held_out:>9} {kind.chance:>9.2%}"
+            f"{kind.kind:<22} {kind.count:>5}  {_pattern(kind):<22} {kind.captured:>9.1%} {held_out:>9} {kind.chance:>9.2%}"
         )
     return "\n".join(lines)
 
 
 def _pattern(kind: KindSummary) -> str:
-    return f"{kind.pattern} {kind.with_pattern}/{kind.count}"
+    return f"{PATTERN_NAMES[Pattern[kind.pattern.upper()]]} {kind.with_pattern}/{kind.count}"
 
 
 def draw_figures(

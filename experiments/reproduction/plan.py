@@ -169,7 +169,7 @@ def describe(plan: Plan) -> Iterator[str]:
     """What is about to happen, line by line."""
     scale = plan.scale
     for table in plan.tables:
-        yield f"Table {table.name}: {table.title}; {len(table.rows)} rows"
+        yield f"Table {table.name.upper()}: {table.title}; {len(table.rows)} rows"
     compared = len(first_rates(scale.rates))
     rates = f"{compared} learning rates or more for each of {len(plan.searches)} methods and tasks, " * (compared > 0)
     yield (

@@ -59,7 +59,7 @@ class Checkpoints:
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
         try:
             return cast(TrainingState, self._manager.restore(step, args=ocp.args.StandardRestore(abstract)))
-        except Exception as error:  # orbax raises whatever the store below it does
+        except (ValueError, KeyError, FileNotFoundError) as error:  # what empty, cut, changed and missing files raise
             raise InputError(
                 f"{self._folder / str(step)}: not a checkpoint of this run, or damaged "
                 f"(remove it to go on from an earlier one): {error}"

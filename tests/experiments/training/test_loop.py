@@ -221,6 +221,21 @@ def test_damaged_checkpoint_is_named(tmp_path):
         short_run.run(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), TypeError("a fault")]
+)
+def test_what_is_no_damage_of_a_checkpoint_is_not_called_so(tmp_path, monkeypatch, error):
+    short_run.run(tmp_path, settings=replace(short_run.SETTINGS, steps=2))
+
+    def restore(*_, **__):
+        raise error
+
+    monkeypatch.setattr("orbax.checkpoint.CheckpointManager.restore", restore)
+    with pytest.raises(type(error)) as raised:
+        short_run.run(tmp_path)
+    assert raised.value is error
+
+
 def broken_from(first):
     def batches(step):
         batch = short_run.make_batch(step)
