@@ -120,6 +120,14 @@ def check_absent(target: Path) -> None:
         raise FileExistsError(errno.EEXIST, "exists already; remove it or choose another name", str(target))
 
 
+def check_writable(target: Path) -> None:
+    """Raises the OSError with which :func:`new_path` would begin because of the folder that ``target`` should lie in."""
+    parent = next(folder for folder in Path(os.path.abspath(target)).parents if folder.exists())
+    code = errno.ENOTDIR if not parent.is_dir() else 0 if os.access(parent, os.W_OK) else errno.EACCES
+    if code:
+        raise OSError(code, f"nothing can be written here: {os.strerror(code)}", str(parent))
+
+
 @contextmanager
 def _hidden_folder(target: Path, alone: bool) -> Iterator[Path]:
     """A locked empty folder beside ``target``; what dead processes left there is cleared away."""

@@ -21,7 +21,7 @@ from experiments.storage.files import OF_DESKTOPS, read_json, write_json
 from experiments.storage.identity import digest, stage_folder
 from experiments.storage.identity import identity as identity_of
 from subspace.errors import InputError
-from vggt_jax.atomic import new_path
+from vggt_jax.atomic import check_writable, new_path
 
 T = TypeVar("T")
 
@@ -187,6 +187,7 @@ def check_output(settings: Placed, known: Mapping[str, Any], ours: Collection[st
 
 def _check(path: Path, identity: Any, ours: Collection[str], overwrite: bool, *, partly: bool = False) -> None:
     if not os.path.lexists(path):
+        check_writable(path)
         return
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file, not a folder for results")

@@ -10,7 +10,7 @@ import pytest
 
 from subspace.errors import InputError
 from vggt_jax import atomic
-from vggt_jax.atomic import check_absent, new_folder, new_path, remove, remove_partial, write_bytes
+from vggt_jax.atomic import check_absent, check_writable, new_folder, new_path, remove, remove_partial, write_bytes
 
 
 def names(folder: Path) -> list[str]:
@@ -175,3 +175,16 @@ def test_remove(tmp_path):
     (tmp_path / "it" / "file").touch()
     remove(tmp_path / "it")
     assert names(tmp_path) == []
+
+
+def test_a_place_where_nothing_can_be_written_is_told_beforehand(tmp_path, monkeypatch):
+    check_writable(tmp_path / "a" / "b")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError) as caught:
+        check_writable(tmp_path / "file" / "a" / "b")
+    assert caught.value.filename == str(tmp_path / "file")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PermissionError) as caught:
+        check_writable(tmp_path / "a" / "b")
+    assert caught.value.filename == str(tmp_path)

@@ -17,7 +17,7 @@ import pytest
 import trimesh
 from PIL import Image, ImageOps
 
-from experiments.reconstruction import Settings, pipeline, reconstruct
+from experiments.reconstruction import Settings, pipeline, reconstruct, records
 from experiments.reconstruction.framing import frame_photos
 from experiments.reconstruction.inference import Compiled, ModelOutputs, load_photos, refined, scene_of
 from experiments.reconstruction.photos import find_photos
@@ -374,7 +374,11 @@ def test_other_results_are_replaced_only_if_asked_for(tmp_path, folder, monkeypa
     assert (first / "points.ply").read_text() == "70"
 
 
-def test_unwritable_output(tmp_path, folder):
+def test_unwritable_output(tmp_path, folder, monkeypatch):
+    def load_vggt(*_, **__):
+        raise AssertionError("the weights were loaded")
+
+    monkeypatch.setattr(pipeline, "load_vggt", load_vggt)
     (tmp_path / "file").write_text("dear")
     assert "is a file" in refused(tmp_path, folder, tmp_path / "file")
     assert str(tmp_path / "file") in refused(tmp_path, folder, tmp_path / "file" / "out")
@@ -425,6 +429,28 @@ def test_refined_cameras_are_those_that_explain_the_matches():
     np.testing.assert_allclose(refined(scene, outputs, patch).extrinsics, expected, atol=1e-5)
     with pytest.raises(ValueError, match="with a matcher"):
         refined(scene, ModelOutputs(poses, depth, depth), patch)
+
+
+def test_transparent_pixels_stay_out_of_clouds_and_depth_maps(tmp_path):
+    colours = np.full((14, 14, 4), 255, np.uint8)
+    colours[:7, :, 3] = 0
+    Image.fromarray(colours).save(tmp_path / "a.png")
+    photos = find_photos(str(tmp_path)).photos
+    pictures, opaque = load_photos(photos, "crop", 14, 14)
+    np.testing.assert_array_equal(opaque[0], np.arange(14)[:, None].repeat(14, axis=1) >= 7)
+    poses = np.array([[0, 0, 0, 0, 0, 0, 1, 1, 1]], np.float32)
+    outputs = ModelOutputs(poses, *np.ones((2, 1, 14, 14), np.float32))
+    scene = scene_of(["a.png"], frame_photos([(14, 14)], "crop", 14, 14), pictures, outputs, opaque)
+    assert len(scene.cloud(0)) == 7 * 14 and scene.cloud(0).pixels[:, 1].min() == 7
+    records.write_depth_maps(tmp_path / "depth", scene, ["a"])
+    with Image.open(tmp_path / "depth" / "a.png") as depth:
+        np.testing.assert_array_equal(np.asarray(depth) > 0, opaque[0])
+
+
+def test_photos_that_are_nothing_but_transparent(tmp_path, folder):
+    Image.new("RGBA", (60, 50)).save(folder / "good.png")
+    (folder / "good.jpg").unlink()
+    assert "are transparent" in refused(tmp_path, folder)
 
 
 def test_refine_needs_a_matcher(tmp_path, folder):
