@@ -55,6 +55,11 @@ class Preparation:
         """Whether something is being done."""
         return self._future is not None and not self._future.done()
 
+    @property
+    def done(self) -> bool:
+        """Whether :meth:`result` will not wait."""
+        return self._future is not None and self._future.done()
+
     def abandon(self) -> None:
         """Compile no more than what is being compiled."""
         self._abandoned.set()

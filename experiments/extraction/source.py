@@ -69,8 +69,8 @@ def train_adapters(settings: Settings, base: Base, reporter: Reporter = SILENT) 
         reporter.info(f"{len(job.names)} trained adapters found in {folder}")
     else:
         steps, images = settings.training.steps, settings.training.images
-        if preparation.running:
-            reporter.info("waiting for training's programs to be compiled …")
+        if not preparation.done:
+            reporter.info("compiling training's programs, or finding them again …")
         with reporter.stage(COMPILING):
             prepared = preparation.result()
         reporter.info(f"training {len(job.names)} adapters at once, {steps} steps of {images} images each")

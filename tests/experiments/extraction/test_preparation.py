@@ -55,10 +55,10 @@ def test_it_is_prepared_once_and_beside(monkeypatch):
     work = Preparation(SETTINGS, "base")
     work.begin()
     work.begin()
-    assert calls == [] and work.running
+    assert calls == [] and work.running and not work.done
     go.set()
     assert work.result() == "base" == work.result() and calls == [SETTINGS]
-    assert not work.running
+    assert work.done and not work.running
 
 
 def test_what_goes_wrong_beside_is_raised_where_it_is_needed(monkeypatch):
