@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any
 
@@ -15,11 +15,22 @@ def count(function: Callable, *arguments: Any) -> float:
     Element-wise work (softmax, norms, activations) is left out, as is usual when a share of the peak is quoted.
     ``arguments`` may be abstract (``jax.ShapeDtypeStruct``).
     """
-    return _of(jax.make_jaxpr(function)(*arguments).jaxpr)
+    return sum(operations for _, operations in by_scope(function, *arguments))
 
 
-def _of(jaxpr: Any) -> float:
-    return sum(_own(equation) + _repeats(equation) * sum(map(_of, _inner(equation))) for equation in jaxpr.eqns)
+def by_scope(function: Callable, *arguments: Any) -> Iterator[tuple[str, float]]:
+    """The same, one by one: the scopes that JAX names a product or convolution by (``jax.named_scope``, transformations),
+    outermost first, and its operations."""
+    return _of(jax.make_jaxpr(function)(*arguments).jaxpr, "", 1)
+
+
+def _of(jaxpr: Any, outer: str, repeats: int) -> Iterator[tuple[str, float]]:
+    for equation in jaxpr.eqns:
+        scope = f"{outer}/{equation.source_info.name_stack}"
+        if own := _own(equation):
+            yield scope, repeats * own
+        for inner in _inner(equation):
+            yield from _of(inner, scope, repeats * _repeats(equation))
 
 
 def _own(equation: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,10 +11,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments.benchmarks import flops, machine
+from experiments.benchmarks import flops, machine, step_profile
 from experiments.benchmarks.adapter_step import AdapterStep, batch_shapes, lora, random_batch
 from experiments.benchmarks.model_forward import random_parameters
+from experiments.process.cores import available_cores
 from experiments.training.sharding import Placement, make_mesh
+from experiments.training.side_by_side import SideBySide, settled
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import Maker
 
@@ -22,6 +25,8 @@ K, SEQUENCES, VIEWS = 5, 2, 4
 OFFICIAL = "20.1 s, 8.3 GiB"
 """PyTorch's step of the official model, the encoder without gradients; two idle AVX2 cores of another machine."""
 RUNS = 5
+STEPS = 4
+"""Steps of nano that one timing takes in a row, as training does: adapters do not wait for each other between them."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +48,14 @@ def report() -> Iterator[str]:
     yield f"\nLoRA of nano (r = 8), {SEQUENCES} × {VIEWS} images of {side}² for each adapter, float32"
     yield _head()
     tokens = ((side // nano.patch_size) ** 2, nano.width)
-    together, in_turn = (Case((adapters, SEQUENCES, VIEWS, side, tokens)) for adapters in (K, 1))
+    together, in_turn = (Case((adapters, SEQUENCES, VIEWS, side, tokens), steps=STEPS) for adapters in (K, 1))
     as_one = together._replace(as_one=True)
     cases = {
         f"{K} adapters at once, tokens cached": together,
-        f"{K} adapters at once": Case((K, SEQUENCES, VIEWS, side, None)),
+        f"{K} adapters at once": Case((K, SEQUENCES, VIEWS, side, None), steps=STEPS),
         f"{K} as one program, tokens cached": as_one,
         "1 adapter, tokens cached": in_turn,
-        "1 adapter": Case((1, SEQUENCES, VIEWS, side, None)),
+        "1 adapter": Case((1, SEQUENCES, VIEWS, side, None), steps=STEPS),
     }
     config, make = replace(nano, heads=("camera", "depth")), partial(lora, rank=8)
     for name, case in cases.items():
@@ -63,6 +68,8 @@ def report() -> Iterator[str]:
         f"  so at once is {in_turn_s / at_once_s:.2f} times as fast as one after the other, "
         f"{as_one_s / at_once_s:.2f} times as fast as one program"
     )
+    yield "\nWhere a step of 1 adapter goes, tokens cached, on one core; matmul is what a core reaches in a large product"
+    yield from machine.in_own_process(parts, config, make, in_turn)
 
     yield "\nLoRA of VGGT-1B (r = 16, random weights), 1 × 2 images of 224², float32, blocks recomputed"
     yield _head()
@@ -92,6 +99,8 @@ class Case(NamedTuple):
     """What :func:`experiments.benchmarks.adapter_step.batch_shapes` takes; first k."""
     as_one: bool = False
     """As one program even on a CPU."""
+    steps: int = 1
+    """Steps that are taken in a row, and waited for together."""
 
 
 def measure(config: VGGTConfig, make_maker: Callable[[VGGTConfig], Maker], case: Case, runs: int) -> MeasuredStep:
@@ -108,8 +117,10 @@ def measure(config: VGGTConfig, make_maker: Callable[[VGGTConfig], Maker], case:
     operations = flops.count(adapter.step, adapter.state, abstract, batch_shapes(*case.shape))
     step = _prepare(adapter, case)
     first_s = machine.once(step)
-    run_s = min(machine.once(step) for _ in range(runs))
-    return MeasuredStep(first_s - run_s, run_s, operations, machine.matmul_gflops(4096), machine.peak_memory())
+    run_s = min(machine.once(step) for _ in range(runs)) / case.steps
+    return MeasuredStep(
+        first_s - run_s * case.steps, run_s, operations, machine.matmul_gflops(4096), machine.peak_memory()
+    )
 
 
 def alternate(
@@ -120,7 +131,31 @@ def alternate(
         (_prepare(AdapterStep.of(config, make_maker(config), adapters=case.shape[0]), case), times)
         for case, times in cases.items()
     ]
-    return median_turns(steps, rounds)
+    turns = median_turns(steps, rounds)
+    return [seconds / case.steps for seconds, case in zip(turns, cases, strict=True)]
+
+
+def parts(config: VGGTConfig, make_maker: Callable[[VGGTConfig], Maker], case: Case) -> list[str]:
+    """The table of :mod:`experiments.benchmarks.step_profile` of one adapter's step, in this process, on one core."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, available_cores()[:1])
+    adapter = AdapterStep.of(config, make_maker(config), adapters=case.shape[0])
+    shapes = batch_shapes(*case.shape)
+    arguments = (
+        adapter.new_state(case.shape[0]),
+        adapter.frozen(random_parameters(adapter.parameters)),
+        random_batch(shapes),
+    )
+    compiled = jax.jit(adapter.step).lower(*arguments).compile()
+
+    def once() -> None:
+        jax.block_until_ready(compiled(*arguments))
+
+    once()
+    found = step_profile.profile(
+        compiled, once, adapter.step, adapter.state, adapter.frozen(adapter.parameters), shapes
+    )
+    return list(found.report(machine.matmul_gflops(2048)))
 
 
 def median_turns(
@@ -148,11 +183,16 @@ def _prepare(adapter: AdapterStep, case: Case) -> Callable[[], Any]:
     placement = Placement(make_mesh())
     state = placement.state(adapter.new_state(case.shape[0]))
     frozen, batch = placement.frozen(frozen), placement.batch(batch)
-    compiled = placement.compile(adapter.step, state) if not case.as_one else jax.jit(adapter.step, donate_argnums=0)
+    compiled: Any = (
+        placement.compile(adapter.step, state) if not case.as_one else jax.jit(adapter.step, donate_argnums=0)
+    )
+    advance = compiled.ahead if isinstance(compiled, SideBySide) else compiled
 
     def once() -> Any:
         nonlocal state
-        state, metrics = compiled(state, frozen, batch)
-        return metrics
+        metrics = None
+        for _ in range(case.steps):
+            state, metrics = advance(state, frozen, batch)
+        return settled(metrics)
 
     return once
