@@ -1,4 +1,8 @@
-"""What the site takes from the program itself: ``{{ help:extract }}`` becomes the command's own ``--help``."""
+"""What the site takes from elsewhere, in place of lines that read well on GitHub.
+
+``All flags: `python -m experiments.extract --help` `` becomes what that command prints, folded. A link that is followed by
+``<!-- include: FILE -->`` becomes the file, or with ``FILE as yaml`` a block of code.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +14,22 @@ from textwrap import indent
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-_HELP = re.compile(r"^( *)\{\{ help:([a-z_]+) \}\}$", re.MULTILINE)
+_HELP = re.compile(r"^All flags: `python -m ([a-z_.]+) --help`$", re.MULTILINE)
+_INCLUDE = re.compile(r"^\[[^]\n]+\]\([^)\n]+\) <!-- include: (\S+)(?: as (\w+))? -->$", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the help of a command where a page asks for it, as deep as it asks for it."""
-    return _HELP.sub(lambda match: indent(_help(match[2]), match[1]), markdown)
+    """The page as the site shows it."""
+    markdown = _INCLUDE.sub(_included, markdown)
+    return _HELP.sub(lambda match: f'??? note "All flags"\n{indent(_help(match[1]), "    ")}', markdown)
 
 
-def _help(command: str) -> str:
-    module = command if command == "weights_convert" else f"experiments.{command}"
+def _included(match: re.Match[str]) -> str:
+    snippet = f'--8<-- "{match[1]}"'
+    return snippet if match[2] is None else f"```{match[2]}\n{snippet}\n```"
+
+
+def _help(module: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
     )
