@@ -107,7 +107,17 @@ def _decoding(path: Path) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise InputError("its pixels do not fit into memory") from error
-    except (OSError, SyntaxError, ValueError, ArithmeticError, EOFError, LookupError, TypeError, struct.error) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        ArithmeticError,
+        EOFError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        struct.error,
+    ) as error:
         # a damaged file may bring Pillow to any of these
         raise InputError(_reason(path, error)) from error
 

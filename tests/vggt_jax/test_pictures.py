@@ -225,6 +225,25 @@ def test_more_pixels_than_anything_has(tmp_path):
 HEIF = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(40)
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp", ".gif", ".avif", ".jp2"])
+def test_damaged_files_are_one_line(tmp_path, suffix):
+    """Whatever the decoder raises."""
+    if suffix == ".avif" and not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    rng, path = np.random.default_rng(0), tmp_path / f"a{suffix}"
+    coloured("RGB").save(path)
+    whole = path.read_bytes()
+    for _ in range(30):
+        damaged = bytearray(whole[: rng.integers(len(whole) // 2, len(whole))])
+        for place in rng.integers(0, len(damaged), 4):
+            damaged[place] ^= 255
+        path.write_bytes(damaged)
+        try:
+            read_picture(path, upright=True)
+        except InputError as error:
+            assert "\n" not in str(error)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

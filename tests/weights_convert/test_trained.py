@@ -53,7 +53,7 @@ LAYOUTS = {
         "scaler": {"scale": torch.ones(1)},
         "steps": {"train": 3},
     },
-    "ema.pt": lambda s: {"ema": {k: v + 1 for k, v in s.items()}, "net": s},
+    "ema.pt": lambda s: {"ema": {k: v + 1 for k, v in s.items()}, "trained": s},
     "deep.pt": lambda s: {"state": {"weights": {"params": prefixed(s, "vggt.")}}},
     "fsdp.pt": wrapped,
     "flat.pt": lambda s: {**s, "epoch": 3, "best": None},
