@@ -43,7 +43,7 @@ from collections.abc import Callable, Iterable, Sequence
 from absl import flags
 
 from experiments.extraction.settings import ATTRIBUTES
-from experiments.process.command_line import DEFINE_path_or_name, InputError, refuse, run
+from experiments.process.command_line import DEFINE_path_or_name, InputError, nearest, refuse, run
 
 BENCHMARKS = (
     "subspace", "model", "memory", "training", "finetuning", "analysis", "evaluation", "rendering", "first_command",
@@ -62,6 +62,7 @@ def main(arguments: Sequence[str]) -> None:
     if len(arguments) != 1 or arguments[0] not in BENCHMARKS:
         raise InputError(
             f"say what to measure, one of: {', '.join(BENCHMARKS)}; got {' '.join(arguments) or 'nothing'}"
+            + (nearest(arguments[0], BENCHMARKS) if len(arguments) == 1 else "")
         )
     of_others = [flag for name, own in _FLAGS.items() if name != arguments[0] for flag in own]
     refuse(of_others, f"on {arguments[0]}")

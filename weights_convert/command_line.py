@@ -14,7 +14,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 
 from subspace.errors import InputError
-from weights_convert.flag_errors import in_words
+from weights_convert.flag_errors import check_finite, in_words
 
 _NOT_OUR_FAULT = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE, errno.EPIPE, errno.EMFILE}
@@ -44,7 +44,8 @@ def run(
     program = _program_name()
     try:
         arguments = flags.FLAGS(sys.argv)[1:]
-    except flags.Error as error:
+        check_finite()
+    except (flags.Error, ValueError) as error:  # absl's own ValueError is of --noNAME=VALUE
         _fail(program, in_words(error))
     except SystemExit:  # absl's help flags end with 1
         raise SystemExit(0) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable
 
@@ -14,7 +15,15 @@ _ILLEGAL = re.compile(r"flag --(?P<name>\w+)=(?P<value>.*?): .*", re.DOTALL)
 _MISSING = re.compile(r"Missing value for flag --(?P<name>\w+)")
 
 
-def in_words(error: flags.Error) -> str:
+def check_finite() -> None:
+    """Raises InputError for a flag that is NaN or infinite."""
+    for name in flags.FLAGS:
+        value = flags.FLAGS[name].value
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"--{name} must be a finite number, got {value}")
+
+
+def in_words(error: flags.Error | ValueError) -> str:
     """What absl refuses: the flag's name, its limits and what was given, in one line."""
     text = str(error)
     if isinstance(error, flags.UnrecognizedFlagError):

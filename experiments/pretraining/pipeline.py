@@ -15,6 +15,7 @@ from experiments.pretraining.run import Evaluations, Pretraining
 from experiments.pretraining.scenes import open_source, read_source, source_name
 from experiments.pretraining.settings import Settings
 from experiments.process.reporting import SILENT, Reporter
+from experiments.storage.files import check_ours
 from experiments.storage.identity import identity, stage_folder
 from experiments.storage.results import Ready, ResultsFolder, check_output
 from subspace.errors import InputError
@@ -67,6 +68,7 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[PretrainedMo
     results = ResultsFolder.of(settings, "pretrain", settings.label, depends_on, OUTPUTS)
     run = settings.run or stage_folder(settings.store, "pretraining", settings.label, training)
     results.check()
+    check_ours(run, ("*",), "run")  # it is no file
 
     def work() -> PretrainedModel:
         sources, other_sources = (

@@ -60,14 +60,14 @@ def reading(path: Path, problem: str = "is damaged") -> Iterator[None]:
         raise InputError(f"{path} {problem}: {reason}") from error
 
 
-def check_ours(folder: Path, ours: Collection[str]) -> None:
+def check_ours(folder: Path, ours: Collection[str], argument: str = "output") -> None:
     """Raises InputError unless ``folder`` is absent or empty, or holds something that one of the patterns ``ours`` fits.
 
     Hidden files and those that file managers leave do not count.
     """
     if not folder.is_dir():
         if folder.exists():
-            raise InputError(f"{folder} is a file, not a folder", argument="output")
+            raise InputError(f"{folder} is a file, not a folder", argument=argument)
         return
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     others = [name for name in names if name not in OF_DESKTOPS]
@@ -75,7 +75,7 @@ def check_ours(folder: Path, ours: Collection[str]) -> None:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise InputError(
             f"{folder} holds {others[0]!r}{more}, and nothing that this would complete; name another folder",
-            argument="output",
+            argument=argument,
         )
 
 

@@ -20,6 +20,14 @@ def test_a_flag_of_another_benchmark_is_refused():
     assert found.status == 2 and "--iterations, --adapters have no effect on memory" in found.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "message"), [(["modle"], "did you mean model?"), (["first_command", "--noinstall=3"], "--noinstall=3")]
+)
+def test_slips_are_one_line(words, message):
+    found = call("experiments.benchmark", *words)
+    assert found.status == 2 and message in found.stderr and found.stderr.count("\n") == 1
+
+
 def test_lines_are_printed_as_they_come(monkeypatch):
     from experiments.benchmarks import step_memory
 

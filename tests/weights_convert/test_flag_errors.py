@@ -4,7 +4,7 @@ import pytest
 from absl import flags
 
 from subspace.errors import InputError
-from weights_convert.flag_errors import in_words, nearest, refuse
+from weights_convert.flag_errors import check_finite, in_words, nearest, refuse
 
 
 @pytest.fixture
@@ -43,6 +43,16 @@ def test_what_is_refused_is_said_in_words(values, argument, words):
     with pytest.raises(flags.Error) as refused:
         values(["command", argument])
     assert in_words(refused.value) == words
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan"])
+def test_numbers_are_finite(values, value):
+    flags.DEFINE_float("length", 1.0, "", flag_values=values)
+    values(["command"])
+    check_finite()
+    values(["command", f"--length={value}"])
+    with pytest.raises(InputError, match=f"^--length must be a finite number, got {value}$"):
+        check_finite()
 
 
 def test_nearest():

@@ -32,6 +32,7 @@ def test_without_data_one_line_says_so():
         (["--ablations={tmp}/absent"], "--output: name the folder of the model"),
         (["--data={tmp}", "--output={tmp}/model"], "is no finished data set"),
         (["--data={tmp}", "--length=0"], "length must be positive, got 0.0 (see --length)"),
+        (["--data={tmp}", "--length=inf"], "--length must be a finite number, got inf"),
         (["--data={tmp}", "--without=sleep"], "--without must be matching"),
         (["--data={tmp}", "--log=mlflow"], "mlflow is not a place for metrics; there are tensorboard, wandb"),
     ],
@@ -150,6 +151,10 @@ def test_other_results_are_replaced_only_if_asked_for_and_that_is_said_before_tr
         pretrain(replace(plain, seed=1))
     assert error.value.argument == "overwrite" and len(quick) == 2
     pretrain(replace(plain, seed=1, overwrite=True))
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file is a file") as error:
+        pretrain(replace(plain, output=tmp_path / "new", run=tmp_path / "file"))
+    assert error.value.argument == "run"
     (tmp_path / "model" / "mine.txt").touch()
     with pytest.raises(InputError, match=r"mine\.txt"):
         pretrain(replace(plain, seed=1, overwrite=True))
