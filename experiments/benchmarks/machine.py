@@ -15,6 +15,8 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 
+from subspace import environment
+
 R = TypeVar("R")
 
 
@@ -43,7 +45,12 @@ def once(function: Callable[[], object]) -> float:
 def in_own_process(function: Callable[..., R], *arguments: object) -> R:
     """``function(*arguments)`` in a fresh process: memory that others used would hide its own peak."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
+        return pool.submit(_as_commands_do, function, *arguments).result()
+
+
+def _as_commands_do(function: Callable[..., R], *arguments: object) -> R:
+    environment.restore_pool()
+    return function(*arguments)
 
 
 def peak_memory() -> int:

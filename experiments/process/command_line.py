@@ -1,10 +1,12 @@
 """How every command starts and ends, and its flags for paths; see :mod:`weights_convert`, which shares most of it."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from subspace import environment
 from subspace.errors import InputError
-from weights_convert.command_line import run
+from weights_convert import command_line
 from weights_convert.flag_errors import nearest, refuse
 from weights_convert.path_flags import DEFINE_path, DEFINE_path_or_name, DEFINE_paths, DEFINE_paths_or_names
 
@@ -21,6 +23,17 @@ __all__ = [
 ]
 
 T_co = TypeVar("T_co", covariant=True)
+
+
+def run(
+    main: Callable[[Sequence[str]], None], positional: bool = False, *, flag_of: Mapping[str, str] | None = None
+) -> None:
+    """:func:`weights_convert.command_line.run` with as many threads for XLA as there are cores.
+
+    That is safe in commands, which combine no LAPACK calls of their own in one program (:mod:`subspace.threads`).
+    """
+    environment.restore_pool()
+    command_line.run(main, positional, flag_of=flag_of)
 
 
 class _Results(Protocol):

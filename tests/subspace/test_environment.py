@@ -121,3 +121,9 @@ def test_small_machines_get_a_larger_pool_and_one_blas_thread_but_numpy_keeps_it
         assert [threads for path, threads in after.items() if path not in before] == [1], after
     """)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_pool_is_given_back_unless_the_user_set_it():
+    program = "import os; from subspace import environment; environment.restore_pool(); print(os.environ.get('NPROC'))"
+    assert _run(program).stdout.split()[-1] == "None"
+    assert _run(program, NPROC="3").stdout.split()[-1] == "3"

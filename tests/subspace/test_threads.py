@@ -58,6 +58,11 @@ JAX_FIRST = """
     jax.block_until_ready(jax.jit(lambda x: x @ x)(jnp.ones((64, 64))))
 """
 
+AS_COMMANDS_DO = """
+    from subspace import environment
+    environment.restore_pool()
+"""
+
 ONE_CORE = """
     import os
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -86,7 +91,9 @@ def test_raw_jax_calls_deadlock_without_the_larger_pool():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("before", [pytest.param("", id="subspace_first"), JAX_FIRST, ONE_CORE, JAX_FIRST + ONE_CORE])
+@pytest.mark.parametrize(
+    "before", [pytest.param("", id="subspace_first"), AS_COMMANDS_DO, JAX_FIRST, ONE_CORE, JAX_FIRST + ONE_CORE]
+)
 def test_no_function_hangs_whoever_imports_first(before):
     assert _finishes(before, EVERY_FUNCTION)
 
