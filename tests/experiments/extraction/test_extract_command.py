@@ -100,6 +100,6 @@ def test_a_damaged_adapter_is_named(first, tmp_path):
     shutil.copytree(folder / "store", tmp_path / "store")
     (damaged,) = (tmp_path / "store" / "adapters").rglob("lighting_01.safetensors")
     damaged.write_bytes(damaged.read_bytes()[:1000])
-    process = run(*SMALL, "--dim=4", cwd=tmp_path)
+    process = run(*SMALL, "--dim=4", "--overwrite", cwd=tmp_path)
     assert process.returncode == 2 and "lighting_01.safetensors" in process.stderr.splitlines()[-1]
     assert "Traceback" not in process.stderr
