@@ -1,6 +1,7 @@
 """The colour of meshes: what each kind of file says, against values worked out by hand, and what is named as left out."""
 
 import os
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,9 +29,14 @@ def linear(byte):
     return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
 
 
-def read(path):
+def read(path) -> Any:
+    """The only part, whose picture, coordinates or colours each test knows to be there."""
     [part] = mesh_files.read(path)
     return part
+
+
+def written(parts, folder, names) -> Any:
+    return mesh_files.write_looks(parts, folder, names)
 
 
 def pixel(part, place=(0, 0)):
@@ -101,7 +107,7 @@ def test_colours_of_vertices_in_gltf_are_linear_of_any_depth_and_multiply(tmp_pa
     both = read(write_gltf(tmp_path / "c.glb", attributes=attributes, material=base(), picture=plain_picture()))
     np.testing.assert_allclose(both.colors, share[:, :3], atol=1e-3)
     assert pixel(both) == (200, 100, 50)
-    look = mesh_files.write_looks([both], tmp_path, ["c"])[0]
+    look = written([both], tmp_path, ["c"])[0]
     assert look.vertex_colors is True
     stored = np.load(mesh_files.write(both, tmp_path, "c").file)
     assert stored["uv"].shape == (2, 3, 2) and stored["colors"].shape == (4, 3)
@@ -129,9 +135,7 @@ def test_alpha_is_what_the_material_says(tmp_path, mode, expected):
     part = read(path)
     assert pixel(part, (1, 1))[:3] == (200, 100, 50)
     assert (pixel(part)[3] if part.picture.mode == "RGBA" else None) == expected
-    assert mesh_files.write_looks([part], tmp_path, ["a"])[0].alpha == (
-        True if expected is not None else mesh_files.msgspec.UNSET
-    )
+    assert written([part], tmp_path, ["a"])[0].alpha == (True if expected is not None else mesh_files.msgspec.UNSET)
 
 
 def test_what_cannot_be_seen_is_no_part(tmp_path):
@@ -285,7 +289,8 @@ def test_white_beside_other_colours_is_white(tmp_path):
         '"primitives": [{', '"primitives": [{"indices": 2, "attributes": {"POSITION": 0}}, {'
     )
     path.write_text(text)
-    assert sorted(part.colors[0, 0] for part in mesh_files.read(path)) == [0.5, 1.0]
+    parts: list[Any] = mesh_files.read(path)
+    assert sorted(part.colors[0, 0] for part in parts) == [0.5, 1.0]
 
 
 def test_nothing_is_printed_of_pictures_that_are_missing(tmp_path, capfd):
@@ -304,5 +309,5 @@ def test_a_picture_of_several_parts_is_written_once_and_a_very_large_one_is_scal
     path.write_text(path.read_text().replace('"primitives": [{', twice))
     parts = mesh_files.read(path)
     monkeypatch.setattr(mesh_files, "LARGEST_PICTURE", 10)
-    one, other = mesh_files.write_looks(parts, tmp_path, ["0", "1"])
+    one, other = written(parts, tmp_path, ["0", "1"])
     assert one == other and Image.open(one.color).size == (10, 5) and len(list(tmp_path.glob("*.png"))) == 1

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import trimesh
+from trimesh.visual import ColorVisuals
 
 from experiments.data.manifest import TaskSettings
 from experiments.process.reporting import Reporter
@@ -121,7 +122,7 @@ class Lines(Reporter):
 
 def block(path, size):
     box = trimesh.creation.box(size)
-    box.visual = trimesh.visual.ColorVisuals(box, vertex_colors=np.full((8, 4), 200, np.uint8))
+    box.visual = ColorVisuals(box, vertex_colors=np.full((8, 4), 200, np.uint8))
     box.export(path)
     return path
 
