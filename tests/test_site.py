@@ -24,17 +24,25 @@ def page(monkeypatch):
     return lambda markdown: (hooks["on_page_markdown"](markdown, page=None), asked)
 
 
-def test_help_stands_as_deep_as_the_page_asks_for_it_and_names_no_folder_of_this_machine(page):
-    found, asked = page("a\n    {{ help:extract }}\nb {{ help:extract }}\n")
+def test_help_is_folded_and_names_no_folder_of_this_machine(page):
+    found, asked = page("a\nAll flags: `python -m experiments.extract --help`\nb All flags: `python -m x --help`\n")
     assert asked == ["experiments.extract"]
     assert found.splitlines() == [
         "a",
+        '??? note "All flags"',
         '    ``` title="python -m experiments.extract --help"',
         "    experiments.extract",
         "      --flag: runs",
         "    ```",
-        "b {{ help:extract }}",
+        "b All flags: `python -m x --help`",
     ]
+
+
+def test_files_stand_in_the_place_of_links_to_them(page):
+    found, _ = page(
+        "[the changelog](../CHANGELOG.md) <!-- include: CHANGELOG.md -->\n[a](b.yml) <!-- include: b.yml as yaml -->"
+    )
+    assert found.splitlines() == ['--8<-- "CHANGELOG.md"', "```yaml", '--8<-- "b.yml"', "```"]
 
 
 def test_every_command_of_the_pages_exists(page):

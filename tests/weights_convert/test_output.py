@@ -39,8 +39,11 @@ def test_there_and_back(command, tmp_path):
         ([], "--input is needed"),
         (["--input=x"], "--output is needed"),
         (["--input={tmp}/x", "--output={tmp}/y"], "x: no such file or folder"),
-        (["--input={small}", "--output={tmp}/y", "--dtype=float16"], "--dtype=float16"),
-        (["--input={small}", "--output={tmp}/y", "--to=torch"], "--to=torch"),
+        (
+            ["--input={small}", "--output={tmp}/y", "--dtype=float16"],
+            "--dtype must be float32 or bfloat16, got float16",
+        ),
+        (["--input={small}", "--output={tmp}/y", "--to=torch"], "--to must be jax, official or peft, got torch"),
         (["--input={small}", "--output={tmp}/y", "--to=official"], "whose name must end in .safetensors"),
         (["--input={small}", "--output={tmp}/full"], "full: exists already; remove it or choose another name"),
     ],
