@@ -179,7 +179,7 @@ _NANO = Preset(
         rates=(4e-6, 2e-5, 1e-4, 5e-4, 2.5e-3, 1.25e-2, 6.25e-2),
         held_out=16,
         minutes=2.0,
-        extraction_minutes=12.0,
+        extraction_minutes=5.0,
         machine="two CPU cores",
     ),
 )  # fmt: skip

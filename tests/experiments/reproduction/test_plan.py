@@ -41,7 +41,7 @@ def test_the_cost_counts_searches_and_extractions():
     assert (
         "2 subspaces, 3 learning rates or more for each of 5 methods and tasks, 23 fine-tunings for seed(s) 0" in lines
     )
-    assert lines[-1].startswith("about 70 minutes on two CPU cores")
+    assert lines[-1].startswith("about 56 minutes on two CPU cores")
     paper = plan("1", preset="vggt_1b")
     assert paper.trainings() == 13  # the paper's learning rate, no search
     assert "days on one H200" in list(describe(paper))[-1]
