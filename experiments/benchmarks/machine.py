@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 
+from experiments.process.memory import most_resident
 from subspace import environment
 
 R = TypeVar("R")
@@ -58,11 +57,7 @@ def peak_memory() -> int:
     device = jax.local_devices()[0].memory_stats()
     if device is not None:
         return device["peak_bytes_in_use"]
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:  # not Linux, whose ru_maxrss would count what the parent held
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1]) * 1024
+    return most_resident()
 
 
 def matmul_gflops(size: int = 2048) -> float:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,12 +36,10 @@ from experiments.data.scene_folder import (
     write_cameras,
     write_record,
 )
+from experiments.process.memory import most_resident
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage import files
 from subspace.errors import InputError
-
-_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
-"""Bytes, of the kernel's figure for the largest memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +173,7 @@ def _write_scene(
             seconds=seconds,
             build_seconds=0.0,
             writing_seconds=seconds,
-            peak_memory_gb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT / 1e9,
+            peak_memory_gb=most_resident() / 1e9,
             failures=(),
             inputs=inputs,
         )

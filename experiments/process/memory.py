@@ -1,12 +1,13 @@
-"""How much memory is free, on a device or on this machine."""
+"""How much memory is free, on a device or on this machine, and how much this process took."""
 
 from __future__ import annotations
 
 import resource
+import sys
 from pathlib import Path
 from typing import Any
 
-_MEMINFO, _STATM = Path("/proc/meminfo"), Path("/proc/self/statm")
+_MEMINFO, _STATM, _STATUS = Path("/proc/meminfo"), Path("/proc/self/statm"), Path("/proc/self/status")
 _GROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
     (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
@@ -28,6 +29,15 @@ def free_on_host() -> int | None:
     """The least of what the machine, the container and the process's own limit leave."""
     found = [_available(), *(_left_in_group(*files) for files in _GROUPS), _left_to_process()]
     return min((size for size in found if size is not None), default=None)
+
+
+def most_resident() -> int:
+    """The most memory that this process held at a time so far, in bytes."""
+    try:
+        lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) * 1024
+    except (OSError, KeyError):  # not Linux, whose ru_maxrss counts what the parent held when it started this one
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -127,10 +127,11 @@ def cost(folder, output):
     """Processor time in seconds and largest memory in bytes of a reconstruction by nano in a process of its own."""
     code = (
         "import json, resource, runpy, sys\n"
+        "from experiments.process.memory import most_resident\n"
         "try:\n    runpy.run_module('experiments.reconstruct', run_name='__main__')\n"
         "except SystemExit as end:\n    assert not end.code\n"
         "used = resource.getrusage(resource.RUSAGE_SELF)\n"
-        "print(json.dumps([used.ru_utime + used.ru_stime, used.ru_maxrss * 1024]))\n"
+        "print(json.dumps([used.ru_utime + used.ru_stime, most_resident()]))\n"
     )
     arguments = [sys.executable, "-c", code, f"--images={folder}", f"--output={output}"]
     compiled_as_users_do = {**ENVIRONMENT, "XLA_FLAGS": ""}  # programs of quick compilation need more memory
