@@ -10,6 +10,7 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ __all__ = [
     "remove",
     "remove_partial",
     "sha256",
+    "sha256_once",
     "write_bytes",
     "write_json",
 ]
@@ -109,6 +111,17 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_once(path: Path) -> str:
+    """:func:`sha256`, which reads a file again only if its time or size has changed since this process read it."""
+    status = path.stat()
+    return _sha256_of(path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+
+
+@lru_cache(maxsize=10_000)
+def _sha256_of(path: Path, version: tuple[int, ...]) -> str:
+    return sha256(path)
 
 
 def hashes(folder: Path) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """Folders of results: named by what the results depend on, complete or absent, and never replaced by other results unasked.
 
-Every folder says in ``results.json`` what it was made from. Beside the folders of a command lie ``index.json``, a list of
+Every folder says in ``results.json`` what it was made from, and the SHA-256 of its files. So it is known which files are results:
+others are never replaced, whatever is asked for, and results that somebody changed, or a disk, are replaced only if that is asked
+for. Beside the folders of a command lie ``index.json``, a list of
 them with label, date and settings, and links to the newest one of all (``latest``) and of each label (``LABEL-latest``).
 """
 
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from experiments.storage.disk_space import named_if_full
-from experiments.storage.files import OF_DESKTOPS, read_json, write_json
+from experiments.storage.files import OF_DESKTOPS, hashes, read_json, sha256_once, write_json
 from experiments.storage.identity import digest, stage_folder
 from experiments.storage.identity import identity as identity_of
 from subspace.errors import InputError
@@ -26,7 +28,7 @@ from vggt_jax.atomic import check_writable, new_path
 T = TypeVar("T")
 
 RECORD = "results.json"
-"""What a folder of results was made from and when, and the names of its files."""
+"""What a folder of results was made from and when, and the hashes of its files."""
 INDEX = "index.json"
 LATEST = "latest"
 _VERSION = 1
@@ -75,7 +77,7 @@ class ResultsFolder:
     identity: Any
     """Everything that the results depend on, as JSON can hold it."""
     ours: Collection[str]
-    """Names of the files and folders that may be among such results. A folder that holds anything else is never replaced."""
+    """Names of the files and folders that may be among such results."""
     overwrite: bool = False
     """Replace what is there: results of another identity, which are refused otherwise, and complete ones of this identity,
     which stay otherwise."""
@@ -98,15 +100,16 @@ class ResultsFolder:
 
     @property
     def complete(self) -> bool:
-        """Whether the folder holds results that were made from this identity, with all their files.
+        """Whether the folder holds results that were made from this identity, with all their files as they were written.
 
         Raises InputError for a ``results.json`` that is damaged, and OSError for one that cannot be read.
         """
         if not (self.path / RECORD).is_file():
             return False
         record = _read_record(self.path)
-        files = record.get("files", ())  # version 0.2.0 did not list them
-        return record["digest"] == digest(self.identity) and all((self.path / name).is_file() for name in files)
+        if record["digest"] != digest(self.identity):
+            return False
+        return all((self.path / name).is_file() for name in record.get("files", ())) and not _changed(self.path, record)
 
     @property
     def kept(self) -> bool:
@@ -154,7 +157,7 @@ class ResultsFolder:
                 "digest": digest(self.identity),
                 "identity": self.identity,
                 "date": datetime.now(UTC).isoformat(timespec="microseconds"),
-                "files": sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()),
+                "files": hashes(folder),
             }
             write_json(folder / RECORD, record)
         if self.path.name == f"{self.label}-{digest(self.identity)}":
@@ -180,8 +183,11 @@ def check_output(settings: Placed, known: Mapping[str, Any], ours: Collection[st
         ours: names of the files and folders that may be among the results.
     """
     path, wanted = settings.output, identity_of(known)
-    if path is None or (not settings.overwrite and (path / RECORD).is_file() and not _difference(path, wanted, True)):
-        return  # it may be what is wanted, beside which anything may lie
+    if path is None:
+        return
+    if not settings.overwrite and (path / RECORD).is_file() and not _difference(path, wanted, True):
+        _check_unchanged(path)  # it may be what is wanted, beside which anything may lie
+        return
     _check(path, wanted, ours, settings.overwrite, partly=True)
 
 
@@ -191,17 +197,62 @@ def _check(path: Path, identity: Any, ours: Collection[str], overwrite: bool, *,
         return
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file, not a folder for results")
-    entries = {entry.name for entry in path.iterdir()} - OF_DESKTOPS if path.is_dir() else set()
-    if foreign := sorted(entries - {RECORD, *ours}):
-        more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+    if foreign := _foreign(path, ours):
         raise InputError(
-            f"{path} holds {foreign[0]!r}{more}, which is not among the results that would be written there; nothing in it "
+            f"{path} holds {_first(foreign)}, which is not among the results that would be written there; nothing in it "
             "was changed: move that elsewhere, or name another folder"
         )
-    if entries and not overwrite and (difference := _difference(path, identity, partly)):
+    if overwrite or not _files_below(path):
+        return
+    if difference := _difference(path, identity, partly):
         raise InputError(
             f"{path} holds results {difference}; name another folder, or ask to overwrite them", argument="overwrite"
         )
+    _check_unchanged(path)
+
+
+def _check_unchanged(path: Path) -> None:
+    if changed := _changed(path, _read_record(path)):
+        raise InputError(
+            f"{path} holds {_first(changed)}, which is not as it was written there: somebody edited it, or it is damaged; name "
+            "another folder, or ask to overwrite it",
+            argument="overwrite",
+        )
+
+
+def _changed(path: Path, record: Mapping[str, Any]) -> list[str]:
+    """Files that are there and are not what the record says; one of before this was on record says nothing."""
+    written = record.get("files")
+    if not isinstance(written, dict):
+        return []
+    return [name for name, sha256 in written.items() if (path / name).is_file() and sha256_once(path / name) != sha256]
+
+
+def _foreign(path: Path, ours: Collection[str]) -> list[str]:
+    """What lies in a folder and is not known to be a result: other names than ``ours``, and what the record does not list."""
+    found = _files_below(path)
+    others = [name for name in found if Path(name).parts[0] not in {RECORD, *ours}]
+    try:
+        listed = _read_record(path).get("files") if (path / RECORD).is_file() else None
+    except InputError:
+        listed = None
+    if listed is None:  # then only what is ours by its name can be told from what is not
+        return others or [name for name in found if len(Path(name).parts) > 1]
+    return [name for name in found if name not in {RECORD, *listed}]
+
+
+def _files_below(path: Path) -> list[str]:
+    """Everything below a folder but for folders that hold nothing, and what file managers leave."""
+    found = []
+    for folder, folders, files in os.walk(path):
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        found += [os.path.relpath(os.path.join(folder, name), path) for name in [*files, *links] if name not in OF_DESKTOPS]
+    return sorted(found)
+
+
+def _first(names: list[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]!r}{more}"
 
 
 def _read_record(path: Path) -> dict[str, Any]:

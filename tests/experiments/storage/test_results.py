@@ -95,9 +95,64 @@ def test_results_that_lack_a_file_are_made_again(tmp_path):
         (path / "figures" / "one.png").unlink()
         assert not at(path, Settings()).complete and not at(path, Settings()).kept
     record = json.loads((path / "results.json").read_text())
-    assert record.pop("files") == ["figures/one.png", "summary.json"]
+    assert list(record.pop("files")) == ["figures/one.png", "summary.json"]
     (path / "results.json").write_text(json.dumps(record))  # as version 0.2.0 wrote it
     assert at(path, Settings()).kept
+
+
+def write_figure(path: Path, text: str, **options) -> None:
+    with at(path, Settings(), **options).new() as folder:
+        (folder / "figures").mkdir()
+        (folder / "figures" / "one.png").write_text(text)
+
+
+def test_results_that_are_not_as_they_were_written_stay_unless_they_are_to_be_made_again(tmp_path):
+    path = tmp_path / "mine"
+    write_figure(path, "first")
+    (path / "figures" / "one.png").write_text("1irst")  # of the same size
+    assert not at(path, Settings()).complete and not at(path, Settings()).kept
+    for refused in (
+        lambda: check_output(Asked(path), {"seed": 0}, OURS),
+        at(path, Settings()).check,
+        lambda: write_figure(path, "second"),
+    ):
+        with pytest.raises(InputError, match=r"mine holds 'figures/one.png', which is not as") as error:
+            refused()
+        assert error.value.argument == "overwrite"
+    assert (path / "figures" / "one.png").read_text() == "1irst"
+    write_figure(path, "second", overwrite=True)
+    assert at(path, Settings()).kept
+    (path / "results.json").write_text((path / "results.json").read_text().replace("figures", "elsewhere"))
+    assert not at(path, Settings()).kept
+
+
+@pytest.mark.parametrize("name", ["figures/mine/mask.png", "figures/.hidden", "figures/link"])
+def test_what_somebody_put_among_results_is_never_deleted(tmp_path, name):
+    path = tmp_path / "mine"
+    write_figure(path, "first")
+    (path / "figures" / ".DS_Store").touch()
+    write_figure(path, "second", overwrite=True)
+    (path / "figures" / "mine").mkdir()
+    write_figure(path, "third", overwrite=True)  # an empty folder is nothing
+    (path / name).parent.mkdir(exist_ok=True)
+    if name.endswith("link"):
+        (path / name).symlink_to(tmp_path)
+    else:
+        (path / name).write_text("dear")
+    with pytest.raises(InputError, match=rf"mine holds '{name}', which"):
+        write_figure(path, "fourth", overwrite=True)
+    assert (path / "figures" / "one.png").read_text() == "third" and os.path.lexists(path / name)
+
+
+@pytest.mark.parametrize("record", [None, "{"])
+def test_folders_that_no_record_calls_results_are_never_deleted(tmp_path, record):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "photo.png").write_text("dear")
+    if record is not None:
+        (tmp_path / "results.json").write_text(record)
+    with pytest.raises(InputError, match="figures/photo.png"):
+        write(tmp_path, Settings(), overwrite=True)
+    assert (tmp_path / "figures" / "photo.png").read_text() == "dear"
 
 
 def test_other_settings_are_refused(tmp_path):
