@@ -6,6 +6,7 @@ import errno
 import fcntl
 import io
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from experiments.data.contact_sheet import dataset_panel, draw_sheet
-from experiments.data.inputs import Sources
+from experiments.data.inputs import INPUTS, Sources
 from experiments.data.manifest import (
     CONTACT_SHEET,
     MANIFEST,
@@ -31,6 +32,11 @@ from experiments.storage import files
 from subspace.errors import InputError
 
 SETTINGS = "settings.json"
+_OURS = re.compile(
+    rf"{re.escape(MANIFEST)}|{re.escape(CONTACT_SHEET)}|{re.escape(INPUTS)}|\.scene_\d+\..*|"
+    r"scene_\d+/(record\.json|spec\.json|cameras\.json|images/\d{6}\.png|arrays/\d{6}\.npz)"
+)
+"""What a data set's folder holds."""
 _SOURCE = "source_folder"
 """Of :data:`SETTINGS`: where the recordings lay that a data set was made from."""
 
@@ -114,19 +120,21 @@ def examine(
         reporter: is told what is damaged or has changed.
 
     Raises:
-        InputError: it has more scenes already, and ``overwrite`` is not set.
+        InputError: it has more scenes already, and ``overwrite`` is not set; or something of the user's lies where a scene is
+            to be made again.
         OSError: it cannot be read.
     """
     dataset = Production(folder, number)
     examination = _Examination(dataset, scenes, verify, overwrite, sources, reporter)
     if (folder / MANIFEST).exists():
         examination.read_finished()
-        if dataset.finished or dataset.changed:
-            return dataset
+    if not dataset.finished and not dataset.changed:
         dataset.scenes.clear()
         dataset.failed.clear()
-    files.remove_partial(folder)
-    examination.read_scenes()
+        files.remove_partial(folder)
+        examination.read_scenes()
+    if dataset.changed or dataset.damaged:
+        files.check_all_ours(folder, _OURS)
     return dataset
 
 
@@ -203,7 +211,8 @@ def may_continue(output: Path, settings: AnySettings, overwrite: bool = False) -
     What was recorded decides about ``scenes`` and ``poses`` of :class:`RecordedSettings`, and may change.
 
     Raises:
-        InputError: it holds something else, or scenes of other settings and ``overwrite`` is not set.
+        InputError: it holds something else, or scenes of other settings and ``overwrite`` is not set; or something of the
+            user's lies in what is to be replaced.
         OSError: it cannot be read.
     """
     if not (output / SETTINGS).exists():
@@ -219,6 +228,8 @@ def may_continue(output: Path, settings: AnySettings, overwrite: bool = False) -
     # What a run left that failed refuses no other: no scene, or some of a recording that was never converted to its end.
     kept = MANIFEST if isinstance(settings, RecordedSettings) else "scene_*"
     if overwrite or not any(output.glob(f"dataset_*/{kept}")):
+        for folder in _datasets(output):
+            files.check_all_ours(folder, _OURS)
         return False
     name = differing[0]
     raise InputError(
@@ -271,9 +282,13 @@ def remove_datasets(output: Path) -> None:
 
     Raises OSError if they cannot be deleted.
     """
-    for folder in output.glob("dataset_*"):
+    for folder in _datasets(output):
         files.remove(folder)
     (output / SETTINGS).unlink(missing_ok=True)
+
+
+def _datasets(output: Path) -> list[Path]:
+    return [folder for folder in sorted(output.glob("dataset_*")) if re.fullmatch(r"dataset_\d+", folder.name)]
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -21,8 +23,11 @@ from vggt_jax.atomic import new_folder, remove, remove_partial, write_bytes
 
 __all__ = [
     "OF_DESKTOPS",
+    "check_all_ours",
     "check_named_once",
     "check_ours",
+    "everything_below",
+    "first_of",
     "hashes",
     "new_folder",
     "read_json",
@@ -74,11 +79,37 @@ def check_ours(folder: Path, ours: Collection[str], argument: str = "output") ->
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     others = [name for name in names if name not in OF_DESKTOPS]
     if others and not any(fnmatch(name, pattern) for name in others for pattern in ours):
-        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise InputError(
-            f"{folder} holds {others[0]!r}{more}, and nothing that this would complete; name another folder",
+            f"{folder} holds {first_of(others)}, and nothing that this would complete; name another folder",
             argument=argument,
         )
+
+
+def everything_below(folder: Path) -> list[str]:
+    """Paths in a folder of everything in it, at any depth, but for folders that hold nothing and what file managers leave."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        found += [
+            os.path.relpath(os.path.join(place, name), folder) for name in [*names, *links] if name not in OF_DESKTOPS
+        ]
+    return sorted(found)
+
+
+def check_all_ours(folder: Path, ours: re.Pattern[str], argument: str = "output") -> None:
+    """Raises InputError if a folder that is to be replaced holds anything, at any depth, whose path in it does not fit ``ours``."""
+    if foreign := [name for name in everything_below(folder) if not ours.fullmatch(name)]:
+        raise InputError(
+            f"{folder} would be replaced, and holds {first_of(foreign)}, which this program did not write; nothing was "
+            "changed: move that elsewhere, or name another folder",
+            argument=argument,
+        )
+
+
+def first_of(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]!r}{more}"
 
 
 def check_named_once(paths: Sequence[Path], argument: str) -> None:

@@ -1,9 +1,9 @@
 """Folders of results: named by what the results depend on, complete or absent, and never replaced by other results unasked.
 
-Every folder says in ``results.json`` what it was made from, and the SHA-256 of its files. So it is known which files are results:
-others are never replaced, whatever is asked for, and results that somebody changed, or a disk, are replaced only if that is asked
-for. Beside the folders of a command lie ``index.json``, a list of
-them with label, date and settings, and links to the newest one of all (``latest``) and of each label (``LABEL-latest``).
+Every folder says in ``results.json`` what it was made from, and the SHA-256 of its files, so that these can be told from others:
+those are never replaced, whatever is asked for, and results that have changed since only if that is asked for. Beside the
+folders of a command lie ``index.json``, a list of them with label, date and settings, and links to the newest one of all
+(``latest``) and of each label (``LABEL-latest``).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from experiments.storage.disk_space import named_if_full
-from experiments.storage.files import OF_DESKTOPS, hashes, read_json, sha256_once, write_json
+from experiments.storage.files import everything_below, first_of, hashes, read_json, sha256_once, write_json
 from experiments.storage.identity import digest, stage_folder
 from experiments.storage.identity import identity as identity_of
 from subspace.errors import InputError
@@ -199,10 +199,10 @@ def _check(path: Path, identity: Any, ours: Collection[str], overwrite: bool, *,
         raise InputError(f"{path} is a file, not a folder for results")
     if foreign := _foreign(path, ours):
         raise InputError(
-            f"{path} holds {_first(foreign)}, which is not among the results that would be written there; nothing in it "
+            f"{path} holds {first_of(foreign)}, which is not among the results that would be written there; nothing in it "
             "was changed: move that elsewhere, or name another folder"
         )
-    if overwrite or not _files_below(path):
+    if overwrite or not everything_below(path):
         return
     if difference := _difference(path, identity, partly):
         raise InputError(
@@ -214,8 +214,8 @@ def _check(path: Path, identity: Any, ours: Collection[str], overwrite: bool, *,
 def _check_unchanged(path: Path) -> None:
     if changed := _changed(path, _read_record(path)):
         raise InputError(
-            f"{path} holds {_first(changed)}, which is not as it was written there: somebody edited it, or it is damaged; name "
-            "another folder, or ask to overwrite it",
+            f"{path} holds {first_of(changed)}, which is not as it was written there: somebody edited it, or it is damaged; "
+            "name another folder, or ask to overwrite it",
             argument="overwrite",
         )
 
@@ -230,7 +230,7 @@ def _changed(path: Path, record: Mapping[str, Any]) -> list[str]:
 
 def _foreign(path: Path, ours: Collection[str]) -> list[str]:
     """What lies in a folder and is not known to be a result: other names than ``ours``, and what the record does not list."""
-    found = _files_below(path)
+    found = everything_below(path)
     others = [name for name in found if Path(name).parts[0] not in {RECORD, *ours}]
     try:
         listed = _read_record(path).get("files") if (path / RECORD).is_file() else None
@@ -239,20 +239,6 @@ def _foreign(path: Path, ours: Collection[str]) -> list[str]:
     if listed is None:  # then only what is ours by its name can be told from what is not
         return others or [name for name in found if len(Path(name).parts) > 1]
     return [name for name in found if name not in {RECORD, *listed}]
-
-
-def _files_below(path: Path) -> list[str]:
-    """Everything below a folder but for folders that hold nothing, and what file managers leave."""
-    found = []
-    for folder, folders, files in os.walk(path):
-        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-        found += [os.path.relpath(os.path.join(folder, name), path) for name in [*files, *links] if name not in OF_DESKTOPS]
-    return sorted(found)
-
-
-def _first(names: list[str]) -> str:
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return f"{names[0]!r}{more}"
 
 
 def _read_record(path: Path) -> dict[str, Any]:

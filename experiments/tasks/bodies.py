@@ -58,6 +58,8 @@ _PARTS = (
 """By the beginnings of the bones' names; the first that fits."""
 _MADE_OF = "made_of.json"
 """Beside the bodies: what they were made of."""
+_OURS = re.compile(rf"{re.escape(_MADE_OF)}|\d+/(\d+\.obj|material0\.(png|mtl))|\.\d+\..*")
+"""What their folder holds."""
 _ROUNDING = 1e-4
 """Between the vertices of a body that was made on two machines, metres; OBJ files have five digits."""
 _FORWARD, _DOWN = np.array([0.0, -1.0, 0.0]), np.array([0.0, 0.0, -1.0])
@@ -82,6 +84,7 @@ def make_bodies(folder: Path, kind: Kind, number: int, seed: int, reporter: Repo
     """
     made_of = {"kind": kind, "seed": seed}
     if (folder / _MADE_OF).exists() and files.read_json(folder / _MADE_OF) != made_of:
+        files.check_all_ours(folder, _OURS)
         files.remove(folder)  # of a run that went no further, or is being replaced
     paths = [folder / f"{i:04d}" / f"{i:04d}.obj" for i in range(number)]
     missing = [i for i, path in enumerate(paths) if not path.exists()]

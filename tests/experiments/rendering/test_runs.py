@@ -160,6 +160,29 @@ def test_foreign_folders_are_left_alone(tmp_path):
         generate(tmp_path / "out" / "thesis.tex" / "out")
 
 
+@pytest.mark.parametrize("how", ["other settings", "damaged"])
+@pytest.mark.parametrize("name", ["notes.txt", "scene_0001/masks/000000.png", "scene_0001/images/000000.jpg"])
+def test_what_somebody_put_into_a_data_set_is_never_deleted(done, name, how):
+    mine = done / "dataset_01" / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("dear")
+    other = done / "dataset_mine"
+    other.mkdir()
+    assert generate(done).rendered == []  # it disturbs nothing
+    settings = SETTINGS
+    if how == "damaged":
+        (done / "dataset_01" / "scene_0001" / "cameras.json").unlink()
+    else:
+        settings = msgspec.structs.replace(SETTINGS, seed=1)
+    with pytest.raises(InputError, match=f"dataset_01 would be replaced, and holds '{name}'"):
+        generate(done, settings=settings, overwrite=True)
+    assert mine.read_text() == "dear" and (done / "dataset_00" / "manifest.json").exists()
+    mine.unlink()
+    (done / "dataset_01" / ".DS_Store").touch()
+    generate(done, settings=settings, overwrite=True)
+    assert other.is_dir()
+
+
 def test_a_blender_that_does_not_start_leaves_nothing(tmp_path):
     broken = {"broken": "this Python cannot import bpy"}
     with pytest.raises(InputError, match="this Python cannot import bpy"):

@@ -1,10 +1,11 @@
 """Folders that are not ours, and paths that are named twice."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from experiments.storage.files import check_named_once, check_ours
+from experiments.storage.files import check_all_ours, check_named_once, check_ours, sha256, sha256_once
 from subspace.errors import InputError
 
 
@@ -34,3 +35,27 @@ def test_paths_are_named_once(tmp_path, monkeypatch):
     assert error.value.argument == "data"
     with pytest.raises(InputError, match=r"a is named twice, the second time as .*a$"):
         check_named_once([Path("a"), tmp_path / "a"], "data")
+
+
+def test_what_is_not_ours_is_named_at_any_depth(tmp_path):
+    ours = re.compile(r"a\.txt|below/\d\.png")
+    check_all_ours(tmp_path / "nothing", ours)
+    (tmp_path / "below" / "empty").mkdir(parents=True)
+    for name in ("a.txt", "below/1.png", "below/.DS_Store"):
+        (tmp_path / name).touch()
+    check_all_ours(tmp_path, ours)
+    (tmp_path / "below" / "loop").symlink_to(tmp_path)
+    (tmp_path / "below" / "a.txt").touch()
+    with pytest.raises(InputError, match=r"'below/a\.txt' and 1 more") as error:
+        check_all_ours(tmp_path, ours)
+    assert error.value.argument == "output"
+
+
+def test_a_hash_is_made_again_only_if_the_file_has_changed(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    for content in (b"one", b"three"):
+        path.write_bytes(content)
+        assert sha256_once(path) == sha256(path)
+    before = sha256_once(path)
+    monkeypatch.setattr("experiments.storage.files.sha256", None)
+    assert sha256_once(path) == before

@@ -150,7 +150,7 @@ def test_folders_that_no_record_calls_results_are_never_deleted(tmp_path, record
     (tmp_path / "figures" / "photo.png").write_text("dear")
     if record is not None:
         (tmp_path / "results.json").write_text(record)
-    with pytest.raises(InputError, match="figures/photo.png"):
+    with pytest.raises(InputError, match=r"figures/photo\.png"):
         write(tmp_path, Settings(), overwrite=True)
     assert (tmp_path / "figures" / "photo.png").read_text() == "dear"
 
