@@ -57,6 +57,18 @@ def weights_of(base: nnx.State, matrices: Mapping[str, Matrix]) -> Iterator[tupl
         yield path, kernel_matrix(leaves[path + ".kernel"][...], conv=matrix.conv is not None)
 
 
+def check_room(matrices: Mapping[str, Matrix], **sizes: int) -> None:
+    """Raises InputError for a size that is larger than the rank that any of the matrices can have."""
+    largest = max(matrices.values(), key=lambda matrix: min(matrix.n, matrix.m))
+    for name, size in sizes.items():
+        if size > min(largest.n, largest.m):
+            raise InputError(
+                f"{name}={size} is more than a matrix can have: the largest that is adapted is {largest.n} × {largest.m}, so "
+                f"that {min(largest.n, largest.m)} changes all of it",
+                argument=name,
+            )
+
+
 def check(deltas: Deltas, matrices: Mapping[str, Matrix]) -> None:
     """Raises one ValueError that lists every unknown path and every wrong shape in ``deltas``."""
     problems = []

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -22,12 +24,16 @@ from experiments.mining.subspace_file import load_subspace
 from experiments.mining.summary import MatrixSummary, rows
 from experiments.models import load_base
 from experiments.process.compilation_cache import count_programs
+from experiments.process.memory import check_training_fits, free_memory
 from experiments.process.reporting import SILENT, Reporter
 from experiments.process.stages import StageTime
 from experiments.storage.identity import identity
 from experiments.storage.results import Ready, ResultsFolder, check_output
 from subspace import SharedSubspace
 from subspace.errors import InputError
+from vggt_jax import VGGTConfig
+from vggt_jax.adaptable import check_room
+from vggt_jax.parameters import adaptable_matrices
 from weights_convert import read_config
 
 __all__ = ["Extracted", "extract", "extract_missing", "load_subspace"]
@@ -154,8 +160,18 @@ def _prepare(settings: Settings, reporter: Reporter) -> tuple[dict[str, Any], Ca
         config = None if settings.weights is None else read_config(settings.weights)
         return identity_of_imported(settings, config), lambda: source
     base = load_base(_weights(settings), settings.resolution, settings.training)
+    _check_sizes(settings, base.identity.config)
     content = identity_of_trained(settings, base.identity.fingerprint)
     return content, lambda: train_adapters(settings, base, reporter)
+
+
+def _check_sizes(settings: Settings, config: VGGTConfig) -> None:
+    """InputError for adapters that the model's matrices have no room for, or the memory."""
+    matrices = adaptable_matrices(config)
+    rank = settings.training.rank
+    check_room(matrices, rank=rank, dim=settings.dim)
+    numbers = sum(prod(matrix.stack) * (matrix.n + matrix.m) * rank for matrix in matrices.values())
+    check_training_fits(settings.k * numbers, free_memory(jax.devices()[0]), "k")
 
 
 def _results(settings: Settings, content: dict[str, Any]) -> ResultsFolder:

@@ -71,9 +71,11 @@ class InsideBases(Method):
     def with_plain(self, bases: Mapping[str, Basis], matrices: Mapping[str, Matrix]) -> Maker:
         """The maker of M inside ``bases`` and of the plain LoRA on those of all ``matrices`` that get one."""
         from vggt_jax import adapters
+        from vggt_jax.adaptable import check_room
 
         form = adapters.SubspaceForm(bases)
         if self.plain is None:
             return form
         chosen = adapters.select(matrices, self.plain.matrices)
+        check_room(chosen, rank=self.plain.rank)
         return adapters.Combined((form, adapters.LoRA(chosen, self.plain.rank, self.plain.scale * self.plain.rank)))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import jax
+
 from experiments.finetuning.data import read_data
 from experiments.finetuning.results import OUTPUTS, write_results
 from experiments.finetuning.run import FineTuned, tune
 from experiments.finetuning.settings import Settings, depends_on, known
 from experiments.models import read_base
+from experiments.process.memory import check_training_fits, free_memory
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.results import Ready, ResultsFolder, check_output
 
@@ -37,6 +40,8 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[FineTuned]:
     check_output(settings, known(settings, data), OUTPUTS)
     base = read_base(settings.weights, settings.dtype, settings.remat)
     identity = depends_on(settings, base, data)
+    method = settings.method
+    check_training_fits(method.count(base.config).total, free_memory(jax.devices()[0]), method.size or "matrices")
     results = ResultsFolder.of(settings, "finetune", settings.method.name, identity, OUTPUTS)
     results.check()
 

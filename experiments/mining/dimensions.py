@@ -18,10 +18,17 @@ def dimensions(stacks: Mapping[str, LowRank], dim: int) -> dict[str, int]:
         stacks: path → k adapters, A (k, *layers, n, r) and B (k, *layers, m, r).
         dim: the dimension that is wanted.
 
-    Raises InputError if no matrix has room for ``dim``: it is larger than k·r.
+    Raises InputError if no matrix has room for ``dim``: it is larger than k·r, or than all matrices.
     """
     k = next(iter(stacks.values())).A.shape[0]
     check_dim(dim, k, max(stack.rank for stack in stacks.values()))
+    n, m = max((stack.shape[-2:] for stack in stacks.values()), key=min)
+    if dim > min(n, m):
+        raise InputError(
+            f"dim={dim} is more than a matrix can have: the largest is {n} × {m}, whose updates have at most {min(n, m)} "
+            "dimensions",
+            argument="dim",
+        )
     return {path: min(dim, k * stack.rank, *stack.shape[-2:]) for path, stack in stacks.items()}
 
 

@@ -7,12 +7,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from subspace.errors import InputError
+
 _MEMINFO, _STATM, _STATUS = Path("/proc/meminfo"), Path("/proc/self/statm"), Path("/proc/self/status")
 _GROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
     (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
 )
 """Limit and use of this container's memory, as version 2 and version 1 of control groups say them."""
+
+_BYTES_A_TRAINED_NUMBER = 16
+"""The number, its gradient and two averages, in float32."""
 
 
 def free_memory(device: Any) -> int | None:
@@ -38,6 +43,23 @@ def most_resident() -> int:
         return int(lines["VmHWM"].split()[0]) * 1024
     except (OSError, KeyError):  # not Linux, whose ru_maxrss counts what the parent held when it started this one
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def check_training_fits(numbers: int, free: int | None, argument: str) -> None:
+    """Raises InputError if so many numbers cannot be trained in ``free`` bytes, whatever the pictures are.
+
+    Args:
+        numbers: how many are trained.
+        free: bytes, None where that is not known.
+        argument: whose value decides about the numbers.
+    """
+    needed = numbers * _BYTES_A_TRAINED_NUMBER
+    if free is not None and needed > free:
+        raise InputError(
+            f"{numbers:,} trained numbers need {in_gib(needed)} with their gradients and Adam's averages, and {in_gib(free)} "
+            f"are free; a smaller {argument} needs less",
+            argument=argument,
+        )
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -97,7 +97,7 @@ def everything_below(folder: Path) -> list[str]:
 
 
 def check_all_ours(folder: Path, ours: re.Pattern[str], argument: str = "output") -> None:
-    """Raises InputError if a folder that is to be replaced holds anything, at any depth, whose path in it does not fit ``ours``."""
+    """Raises InputError if a folder that is to be replaced holds, at any depth, something whose path does not fit ``ours``."""
     if foreign := [name for name in everything_below(folder) if not ours.fullmatch(name)]:
         raise InputError(
             f"{folder} would be replaced, and holds {first_of(foreign)}, which this program did not write; nothing was "

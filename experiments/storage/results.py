@@ -1,7 +1,7 @@
 """Folders of results: named by what the results depend on, complete or absent, and never replaced by other results unasked.
 
-Every folder says in ``results.json`` what it was made from, and the SHA-256 of its files, so that these can be told from others:
-those are never replaced, whatever is asked for, and results that have changed since only if that is asked for. Beside the
+Every folder says in ``results.json`` what it was made from, and the SHA-256 of its files, which tells these from others: those
+are never replaced, whatever is asked for, and results that have changed since only if that is asked for. Beside the
 folders of a command lie ``index.json``, a list of them with label, date and settings, and links to the newest one of all
 (``latest``) and of each label (``LABEL-latest``).
 """

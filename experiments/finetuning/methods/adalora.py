@@ -63,8 +63,11 @@ class AdaLoRA(AdapterMethod):
 
     def maker(self, parameters: nnx.State, matrices: Mapping[str, Matrix]) -> Maker:
         from vggt_jax import adapters
+        from vggt_jax.adaptable import check_room
 
-        return adapters.AdaLoRA(adapters.select(matrices, self.matrices), self.rank, self.scale * self.rank)
+        chosen = adapters.select(matrices, self.matrices)
+        check_room(chosen, rank=self.rank)
+        return adapters.AdaLoRA(chosen, self.rank, self.scale * self.rank)
 
     def trainable(self, base: Base, settings: Settings) -> Trainable:
         from vggt_jax.adapters import RankAllocation

@@ -37,5 +37,8 @@ class LoRA(RankMethod):
 
     def maker(self, parameters: nnx.State, matrices: Mapping[str, Matrix]) -> Maker:
         from vggt_jax import adapters
+        from vggt_jax.adaptable import check_room
 
-        return adapters.LoRA(adapters.select(matrices, self.matrices), self.rank, self.scale * self.rank)
+        chosen = adapters.select(matrices, self.matrices)
+        check_room(chosen, rank=self.rank)
+        return adapters.LoRA(chosen, self.rank, self.scale * self.rank)

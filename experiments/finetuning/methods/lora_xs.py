@@ -29,6 +29,8 @@ class LoRAXS(RankMethod):
 
     def maker(self, parameters: nnx.State, matrices: Mapping[str, Matrix]) -> Maker:
         from vggt_jax import adapters
+        from vggt_jax.adaptable import check_room
 
         chosen = adapters.select(matrices, self.matrices)
+        check_room(chosen, rank=self.rank)
         return adapters.SubspaceForm(adapters.principal_bases(parameters, chosen, self.rank, scaled=True))

@@ -25,5 +25,8 @@ class PiSSA(RankMethod):
 
     def maker(self, parameters: nnx.State, matrices: Mapping[str, Matrix]) -> Maker:
         from vggt_jax import adapters
+        from vggt_jax.adaptable import check_room
 
-        return adapters.PiSSA.of(parameters, adapters.select(matrices, self.matrices), self.rank)
+        chosen = adapters.select(matrices, self.matrices)
+        check_room(chosen, rank=self.rank)
+        return adapters.PiSSA.of(parameters, chosen, self.rank)

@@ -48,6 +48,8 @@ class PSV(InsideBases, AdapterMethod):
 
     def maker(self, parameters: nnx.State, matrices: Mapping[str, Matrix]) -> Maker:
         from vggt_jax import adapters
+        from vggt_jax.adaptable import check_room
 
         chosen = adapters.select(matrices, self.matrices)
+        check_room(chosen, dim=self.dim)
         return self.with_plain(adapters.principal_bases(parameters, chosen, self.dim), matrices)

@@ -114,3 +114,13 @@ def test_what_is_missing_is_extracted_once(made, settings):
 def test_adapters_to_train_need_a_base_model(made, settings):
     with pytest.raises(InputError, match="weights"):
         extract(replace(settings, weights=None))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "argument"), [({"rank": 1000}, "rank"), ({"dim": 1000, "rank": 256}, "dim"), ({"k": 10**8}, "k")]
+)
+def test_sizes_that_no_model_or_machine_has_are_refused_before_anything_is_rendered(settings, sizes, argument):
+    wanted = {"rank": 4, "k": 5} | sizes
+    with pytest.raises(InputError) as error:
+        extract(Settings.of("nano", store=settings.store, **wanted))
+    assert error.value.argument == argument and not settings.store.exists()

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import fields, replace
+from fnmatch import fnmatch
 
 import jax
 import pytest
@@ -58,6 +59,23 @@ def test_which_matrices_get_an_m_and_which_a_plain_lora_is_a_setting(base, setti
     wrong = settings("subspace", plain=("point_head.*",))
     with pytest.raises(InputError, match=r"no adaptable matrix matches point_head\.\*; names are like aggregator\."):
         wrong.method.trainable(base, wrong)
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "full"])
+def test_sizes_that_no_matrix_has_are_refused_before_anything_is_made(method, settings, base):
+    for argument in {"rank", "dim"} & METHODS[method].options.keys():
+        if (method, argument) == ("subspace", "dim"):
+            continue  # d has room where the attributes leave some, see test_subspace
+        chosen = PLAIN if "plain" in METHODS[method].options and argument == "rank" else MATRICES
+        most = max(min(matrix.n, matrix.m) for path, matrix in small.matrices().items() if _matches(path, chosen))
+        assert settings(method, **{argument: most}).method.count(base.config).total
+        with pytest.raises(InputError, match=f"{argument}={most + 1} is more than a matrix can have") as error:
+            settings(method, **{argument: most + 1}).method.count(base.config)
+        assert error.value.argument == argument
+
+
+def _matches(path, patterns):
+    return any(fnmatch(path, pattern) for pattern in patterns)
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=list(METHODS))
