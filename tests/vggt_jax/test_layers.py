@@ -31,7 +31,8 @@ LAYERS = {
 def test_thin_factors_and_the_sum_give_the_same_values_and_gradients(name, monkeypatch):
     layer, shape, (n, m) = LAYERS[name]()
     rng = np.random.default_rng(0)
-    x, a, b = (jnp.asarray(rng.normal(size=size), jnp.float32) for size in (shape, (n, 2), (m, 2)))
+    # of a size that a trained update has: the sine of large numbers would show the rounding of each way many times larger
+    x, a, b = (jnp.asarray(rng.normal(size=size, scale=0.5), jnp.float32) for size in (shape, (n, 2), (m, 2)))
     products, results = [], []
 
     for small in (0, 2**16):
@@ -45,7 +46,7 @@ def test_thin_factors_and_the_sum_give_the_same_values_and_gradients(name, monke
         products.append(program.count("dot_general") + program.count("conv_general_dilated["))
         results.append(jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(x, a, b))
     assert products[1] < products[0]  # they are two ways
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-5, atol=2e-5), *results)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-6, atol=2e-6), *results)
 
 
 def test_a_sum_is_made_only_where_it_pays_and_loses_no_digits():
