@@ -52,7 +52,7 @@ def main(_: Sequence[str]) -> None:
 
     found = run_if_new(ready(settings, console()))
     print(
-        f"wrote points.ply, points.glb, cameras.json, depth, images, sparse/0 and overview.png to {found.folder}: "
+        f"wrote points.ply, points.glb, cameras.json, depth, images, photos.csv, sparse/0 and overview.png to {found.folder}: "
         f"{len(found.cloud):,} points from {len(found.scene.names)} view(s) in {found.seconds:.1f} s"
     )
 
@@ -96,7 +96,8 @@ if __name__ == "__main__":
     flags.DEFINE_float(
         "confidence",
         50.0,
-        "percentile (0 to 100) of the confidences of all photos' pixels; points below are left out of the clouds",
+        "percentile (0 to 100) of the confidences of all photos' pixels; points below are left out of the clouds: 0 keeps all, "
+        "100 the surest one",
         lower_bound=0.0,
         upper_bound=100.0,
     )

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from safetensors.numpy import load_file, save_file
 
 from experiments.reconstruction.photos import find_photos
+from experiments.reconstruction.records import DEPTH_UNIT
 from subspace.errors import InputError
 from vggt_jax import pictures
 from vggt_jax.pictures import read_picture, to_rgb
@@ -159,12 +161,21 @@ def refusals(folder):
         save_file({tensor: np.zeros(3, np.float32) for tensor in tensors}, folder / name)
         return folder / name
 
+    def depth_map(path):
+        info = PngInfo()
+        info.add_text(DEPTH_UNIT, "0.1")
+        Image.new("I;16", (4, 4)).save(path, pnginfo=info)
+        return path
+
     (folder / "empty").mkdir()
+    (folder / "photo").mkdir()
     pointer = b"version https://git-lfs.github.com/spec/v1\n"
     cut = saved("cut.pt", {"a": torch.zeros(5000)})
     cut.write_bytes(cut.read_bytes()[:-5000])
     return [
         folder / "empty",
+        folder / "photos",
+        depth_map(folder / "map.png"),
         written("clip.mp4", b"x"),
         written("IMG_1.dng", b"x"),
         written("a.jpg", b""),

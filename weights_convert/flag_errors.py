@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 from collections.abc import Iterable
 
@@ -42,6 +43,12 @@ def nearest(name: str, names: Iterable[str], prefix: str = "") -> str:
     """``; did you mean TEXTURE?`` if one of ``names`` is close to ``name``, or else nothing."""
     close = difflib.get_close_matches(name, list(names), 1)
     return f"; did you mean {prefix}{close[0]}?" if close else ""
+
+
+def nearest_path(path: str | os.PathLike[str]) -> str:
+    """What :func:`nearest` says of the names that lie where a missing file or folder should."""
+    folder, name = os.path.split(os.path.abspath(path))
+    return nearest(name, os.listdir(folder)) if os.path.isdir(folder) else ""
 
 
 def refuse(names: Iterable[str], form: str) -> None:

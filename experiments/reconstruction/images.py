@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.reconstruction.photos import Photo
+from experiments.reconstruction.photos import Photo, share_names
 from subspace.errors import InputError
 from vggt_jax import pictures
 from vggt_jax.pictures import UPRIGHT
@@ -39,16 +39,20 @@ class UprightImage:
     """File name of the image."""
     as_stored: bool
     """Whether the photo's file is copied."""
+    depth: str
+    """Name of the photo's depth maps, without suffix."""
 
 
 def upright_images(photos: Sequence[Photo]) -> list[UprightImage]:
     """An image for each photo.
 
     Photos keep their names, if all of these are plain: letters from A to Z, digits, ``-`` and ``_``, and no folders. Other
-    ones are numbered, ``0001.jpg`` for the first. A photo that is stored upright, as JPEG or PNG in RGB, is copied; others are
+    ones are numbered, ``0001.jpg`` for the first, and so are photos of which two have one name but for the suffix, the latter
+    in their depth maps too. A photo that is stored upright, as JPEG or PNG in RGB, is copied; others are
     written anew, as JPEG or PNG in colour.
     """
-    plain = all(_PLAIN.fullmatch(photo.stem) for photo in photos)
+    clash = share_names(photos)
+    plain = not clash and all(_PLAIN.fullmatch(photo.stem) for photo in photos)
     digits = max(4, len(str(len(photos))))
     found = []
     for number, photo in enumerate(photos, start=1):
@@ -56,7 +60,9 @@ def upright_images(photos: Sequence[Photo]) -> list[UprightImage]:
         suffix = photo.path.suffix
         if suffix.lower() not in _SUFFIXES[kind]:
             suffix = _SUFFIXES[kind][0]
-        found.append(UprightImage(photo, f"{photo.stem if plain else f'{number:0{digits}d}'}{suffix}", as_stored))
+        numbered = f"{number:0{digits}d}"
+        name = (photo.stem if plain else numbered) + suffix
+        found.append(UprightImage(photo, name, as_stored, numbered if clash else photo.stem))
     return found
 
 
@@ -73,11 +79,12 @@ def write_images(folder: Path, images: Sequence[UprightImage]) -> None:
             pass
     with (folder.parent / TABLE).open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
-        table.writerow(["image", "photo", "width", "height", "turned"])
+        table.writerow(["image", "photo", "depth", "width", "height", "turned"])
         for image in images:
             photo = image.photo
             turned = "no" if photo.orientation == UPRIGHT else "yes"
-            table.writerow([f"{folder.name}/{image.name}", photo.name, photo.width, photo.height, turned])
+            names = f"{folder.name}/{image.name}", photo.name, f"depth/{image.depth}.png"
+            table.writerow([*names, photo.width, photo.height, turned])
 
 
 def _write(path: Path, image: UprightImage) -> None:

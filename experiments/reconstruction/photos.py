@@ -12,8 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.data.manifest import CONTACT_SHEET, MANIFEST
+from experiments.reconstruction.records import DEPTH_UNIT
+from experiments.storage.files import read_json
+from experiments.storage.results import RECORD
 from subspace.errors import InputError
 from vggt_jax import pictures
+from weights_convert.flag_errors import nearest_path
 
 _VIDEOS = frozenset(
     {".3gp", ".avi", ".flv", ".insv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm", ".wmv"}
@@ -25,6 +30,8 @@ _STILL = frozenset({"HEIF", "ICO", "MPO"})
 """Formats whose further pictures are previews or other views, not what follows."""
 _INNER = "images"
 """The folder of photos in a scene as COLMAP, nerfstudio and 3DGS lay it out."""
+_DEPTH_OF_RESULTS = 3
+"""Folders above a picture in which results are looked for that it may be one of."""
 _LONGEST_NAME = 240
 """Bytes of a name to which outputs can add a suffix."""
 
@@ -36,8 +43,8 @@ class Photo:
     path: Path
     """The photo's file."""
     name: str
-    """Path below the folder that all photos share, with ``/`` between folders. No other photo's differs from it in the
-    suffix, in capitals or in the kind of white space only. Bytes that are no UTF-8 are written as ``%FF``."""
+    """Path below the folder that all photos share, with ``/`` between folders. Bytes that are no UTF-8 are written as
+    ``%FF``."""
     width: int
     """Width in pixels when held upright: after the rotation that the EXIF orientation asks for."""
     height: int
@@ -62,6 +69,7 @@ class Kind(enum.Enum):
     BROKEN_LINK = "broken link(s)"
     SPECIAL = "pipe(s), socket(s) or device(s)"
     FOLDER = "folder(s) with images of their own"
+    RESULT = "picture(s) that this program made and that are no photos"
     REPEATED = "further name(s) of files that are photos already"
 
 
@@ -90,21 +98,20 @@ def find_photos(images: str) -> Found:
             pattern (``**`` for any depth), of which every file that is not hidden must be an image.
 
     Raises:
-        InputError: no photos, a file that is none or needs a library that is missing, or two whose outputs would get the
-            same name.
+        InputError: no photos, or a file that is none or needs a library that is missing.
     """
     files, passed_over = _files(images)
     if not files:
         seen = "; ".join(_listed_by_kind(passed_over))
-        raise InputError(f"no images at {images}{f': found only {seen}' if seen else ''}")
+        raise InputError(f"no images at {images}{f': found only {seen}' if seen else ''}", argument="images")
     folder = Path(os.path.commonpath([path.parent for path in files]))
     photos = [_inspected(path, path.relative_to(folder)) for path in files]
-    stems: dict[str, Photo] = {}
-    for photo in photos:
-        twin = stems.setdefault(re.sub(r"\s", "_", photo.stem.casefold()), photo)
-        if twin is not photo:
-            raise InputError(f"{twin.path} and {photo.path} would get outputs of the same name; rename one of them")
     return Found(photos, folder, passed_over)
+
+
+def share_names(photos: Sequence[Photo]) -> bool:
+    """Whether the names of two photos differ in the suffix, in capitals or in the kind of white space only."""
+    return len({re.sub(r"\s", "_", photo.stem.casefold()) for photo in photos}) < len(photos)
 
 
 def _files(images: str) -> tuple[list[Path], list[tuple[Kind, Path]]]:
@@ -115,6 +122,8 @@ def _files(images: str) -> tuple[list[Path], list[tuple[Kind, Path]]]:
             files, others = _split(Path(inner), sorted(Path(inner).iterdir(), key=_natural))
     elif os.path.lexists(images):  # also a name that happens to be a pattern
         files, others = _split(None, [Path(images)])
+    elif not glob.has_magic(images):
+        raise InputError(f"there is no file or folder {images}{nearest_path(images)}", argument="images")
     else:
         matches = [Path(match) for match in _matches("", images) if not os.path.isdir(match)]
         files, others = _split(None, sorted(matches, key=_natural))
@@ -160,6 +169,8 @@ def _kind(path: Path, *, asked_for: bool) -> Kind | None:
     suffix = path.suffix.lower()
     if path.is_dir():
         return Kind.FOLDER
+    if _is_result(path):
+        return Kind.RESULT
     if not path.is_file():
         return Kind.BROKEN_LINK if path.is_symlink() else Kind.SPECIAL
     if suffix in _VIDEOS:
@@ -167,6 +178,24 @@ def _kind(path: Path, *, asked_for: bool) -> Kind | None:
     if suffix in _RAW:
         return Kind.RAW
     return None if asked_for or suffix in pictures.suffixes() else Kind.FOREIGN
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a folder of results or a data set, in which the file lies, has it and does not call it a photo."""
+    if path.name == CONTACT_SHEET and (path.parent / MANIFEST).is_file():
+        return True
+    for folder in list(path.absolute().parents)[:_DEPTH_OF_RESULTS]:
+        name = path.absolute().relative_to(folder)
+        if name.parts[0] != _INNER and str(name) in _results(folder):
+            return True
+    return False
+
+
+def _results(folder: Path) -> frozenset[str]:
+    try:
+        return frozenset(read_json(folder / RECORD, dict).get("files", ()))
+    except (InputError, OSError):
+        return frozenset()
 
 
 def _has_images(folder: Path) -> bool:
@@ -203,6 +232,8 @@ def _inspected(path: Path, below: Path) -> Photo:
         with pictures.opened(path) as image:
             orientation = pictures.orientation(image)
             width, height = image.size
+            if DEPTH_UNIT in image.info:
+                raise InputError("a depth map that reconstruct wrote; the photos lie in images beside its folder")
             animated = image.format not in _STILL and getattr(image, "is_animated", False)
     except InputError as error:
         raise InputError(f"cannot read image {path}: {error}") from error

@@ -53,6 +53,8 @@ _VERSION = 2
 """Of what the results are; to be raised when equal settings give others: 2 has other principal points and ``images``."""
 _LONGEST_LABEL = 220
 """Bytes."""
+_FEW_POINTS = 100
+"""Points below which the user is told what a confidence means."""
 _SQUARE = 1.05
 """fx / fy, or its inverse, beyond which the user is told: the loader's whole patches alone make up to 1.04 of 1."""
 
@@ -133,6 +135,11 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Reconstructi
                 scene = refined(scene, outputs, patch_size)
             _tell_stretched(scene, model.config, reporter)
             cloud, threshold = scene.cloud(settings.confidence), scene.threshold(settings.confidence)
+            if len(cloud) < _FEW_POINTS:
+                reporter.warning(
+                    f"confidence={settings.confidence:g} keeps {len(cloud):,} of {scene.is_photo.sum():,} points: it is a "
+                    "percentile, and points below it are left out"
+                )
             reporter.info("writing depth maps, cameras, points and upright photos")
             _write(new, settings, mode, size, images, scene, cloud, threshold)
         return ReconstructionResult(results.path, scene, cloud, threshold, time.perf_counter() - start)
@@ -215,7 +222,7 @@ def _write(
     cloud: PointCloud,
     threshold: float,
 ) -> None:
-    stems, names = [image.photo.stem for image in images], [image.name for image in images]
+    stems, names = [image.depth for image in images], [image.name for image in images]
     unit = records.write_depth_maps(folder / "depth", scene, stems)
     described = {
         "mode": mode,

@@ -15,6 +15,8 @@ from PIL.PngImagePlugin import PngInfo
 from experiments.reconstruction.scene import ReconstructedScene
 
 _DEEPEST = 65535
+DEPTH_UNIT = "depth_unit"
+"""Text in the PNG files of depth maps: the unit of their values."""
 
 CONVENTIONS = {
     "world_to_camera": "3x4 [R | t], x_camera = R x_world + t; OpenCV axes: x right, y down, z forward",
@@ -95,5 +97,5 @@ def write_cameras(
 
 def _save_sixteen_bits(path: Path, values: Float[np.ndarray, "height width"], unit: float) -> None:
     info = PngInfo()
-    info.add_text("depth_unit", repr(unit))
+    info.add_text(DEPTH_UNIT, repr(unit))
     Image.fromarray(values.astype(np.uint16)).save(path, pnginfo=info)

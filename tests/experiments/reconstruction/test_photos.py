@@ -40,6 +40,8 @@ def test_what_is_passed_over_is_named_by_its_kind(folder):
     photo(folder / "left" / "a.png")
     (folder / "empty").mkdir()
     (folder / "._good.jpg").write_bytes(b"\0\5\x16\7")
+    photo(folder / "contact_sheet.png")
+    (folder / "manifest.json").touch()
     (folder / "__MACOSX").mkdir()
     (folder / "__MACOSX" / "._good.jpg").write_bytes(b"\0\5\x16\7")
     found = find_photos(str(folder))
@@ -53,6 +55,8 @@ def test_what_is_passed_over_is_named_by_its_kind(folder):
         (Kind.REPEATED, "again.jpg"),
         (Kind.SPECIAL, "pipe.jpg"),
         (Kind.FOLDER, "left"),
+        (Kind.FOREIGN, "manifest.json"),
+        (Kind.RESULT, "contact_sheet.png"),
     }
     assert len(found.remarks()) == len(Kind)
 

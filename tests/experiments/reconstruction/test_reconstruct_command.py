@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -157,12 +158,27 @@ def test_images_are_the_upright_photos(result, photos):
         ("images/0003.png", "img10.png", "no"),
         ("images/0004.jpg", "img 11.jpg", "yes"),
     ]
+    assert [row["depth"] for row in table] == [f"depth/{name}.png" for name in ("img1", "img2", "img10", "img 11")]
     for row in table[:3]:
+        assert (output / row["depth"]).is_file()
         assert (output / row["image"]).read_bytes() == (photos / row["photo"]).read_bytes()
     with Image.open(output / "images" / "0004.jpg") as image, Image.open(photos / "img 11.jpg") as stored:
         assert image.size == (80, 100) and not image.getexif().get(ORIENTATION)
         difference = np.asarray(image, int) - np.asarray(ImageOps.exif_transpose(stored), int)
         assert np.abs(difference).mean() < 2
+
+
+def test_pictures_that_this_program_made_are_no_photos(result, tmp_path):
+    output, _ = result
+    found = find_photos(str(output))
+    assert found.folder == output / "images" and len(found.photos) == 4
+    assert {(kind, path.name) for kind, path in found.passed_over} == set()
+    for images in (output / "depth", output / "overview.png", output / "depth" / "*.png"):
+        with pytest.raises(InputError, match=r"found only . picture\(s\) that this program made"):
+            find_photos(str(images))
+    shutil.copy(output / "depth" / "img1.png", tmp_path / "elsewhere.png")
+    with pytest.raises(InputError, match=r"elsewhere\.png: a depth map"):
+        find_photos(str(tmp_path))
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)
@@ -196,9 +212,9 @@ def test_colmap_undistorts_it(result, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--images=nowhere", "--output=out", "--weights=missing"], "no images at nowhere"),
+        (["--images=nowhere", "--output=out", "--weights=missing"], "there is no file or folder nowhere"),
         (["--output=out", f"--weights={WEIGHTS}"], "--images is missing"),
-        (["--images=nowhere", "--output=out", f"--weights={WEIGHTS}"], "no images at nowhere"),
+        (["--images=nowhere", "--output=out", f"--weights={WEIGHTS}"], "there is no file or folder nowhere"),
         (
             ["--images=nowhere", "--output=out", "--confidence=101"],
             "--confidence must be a number from 0 to 100, got 101",
@@ -269,7 +285,8 @@ def folder(tmp_path):
 
 
 def test_no_photos(tmp_path, folder):
-    assert "no images at" in refused(tmp_path, tmp_path / "missing")
+    message = refused(tmp_path, tmp_path / "inn")
+    assert f"there is no file or folder {tmp_path / 'inn'}; did you mean in?" in message
     assert "no images at" in refused(tmp_path, folder / "*.png")
     (folder / "good.jpg").rename(folder / "good.jpg_large")
     message = refused(tmp_path, folder)
@@ -302,10 +319,22 @@ def test_image_of_unknown_range(tmp_path, folder):
     assert str(folder / "deep.tif") in refused(tmp_path, folder)
 
 
-def test_two_photos_that_would_share_outputs(tmp_path, folder):
-    picture(60, 50).save(folder / "GOOD.png")
-    message = refused(tmp_path, folder)
-    assert "GOOD.png" in message and "good.jpg" in message
+def test_photos_of_one_name_get_outputs_of_their_own(tmp_path, folder, caplog):
+    picture(60, 50, 1).save(folder / "GOOD.png")
+    picture(60, 50, 2).save(folder / "other.jpg")
+    found = reconstruct(Settings(str(folder), weights=str(WEIGHTS), output=tmp_path / "out", confidence=100.0))
+    assert found.scene.names == ("good.jpg", "GOOD.png", "other.jpg") and len(found.cloud) < 100
+    assert f"confidence=100 keeps {len(found.cloud)} of " in caplog.text
+    with (tmp_path / "out" / "photos.csv").open(encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [(row["photo"], row["image"], row["depth"]) for row in table] == [
+        ("good.jpg", "images/0001.jpg", "depth/0001.png"),
+        ("GOOD.png", "images/0002.png", "depth/0002.png"),
+        ("other.jpg", "images/0003.jpg", "depth/0003.png"),
+    ]
+    assert len(list((tmp_path / "out" / "depth").iterdir())) == 6
+    for row in table:
+        assert (tmp_path / "out" / row["image"]).read_bytes() == (folder / row["photo"]).read_bytes()
 
 
 def test_resolution_must_fit_the_patches(tmp_path, folder):
@@ -346,7 +375,7 @@ def test_existing_output_is_kept(tmp_path, folder):
 def test_other_results_are_replaced_only_if_asked_for(tmp_path, folder, monkeypatch):
     """The model and the writers are stood in for: what they do is checked above."""
     scene = SimpleNamespace(
-        cloud=lambda percentile: range(3),
+        cloud=lambda percentile: range(300),
         threshold=lambda percentile: 0.5,
         names=["good.jpg"],
         pixel_aspects=np.ones(1),
