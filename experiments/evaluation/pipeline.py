@@ -24,6 +24,7 @@ from experiments.storage.files import hashes, sha256
 from experiments.storage.identity import digest, identity
 from experiments.storage.results import Ready, ResultsFolder, check_output
 from subspace.errors import InputError
+from weights_convert.flag_errors import nearest_path
 
 _VERSION = 2
 """To be raised where equal settings come to give other results. Version 1, which was not written down, knew no cameras."""
@@ -215,7 +216,17 @@ def _predictions(settings: Settings, plan: _Plan) -> _Predictions:
             "/".join(key): prediction_file(settings.predictions, *key)
             for key in ((name, scene.folder.name) for name in plan.datasets for scene in plan.scenes(name))
         }
-        stored = {name: sha256(file) for name, file in files.items() if file.is_file()}
+        if not settings.predictions.is_dir():
+            raise InputError(
+                f"there is no folder {settings.predictions}{nearest_path(settings.predictions)}", argument="predictions"
+            )
+        if missing := [file for file in files.values() if not file.is_file()]:
+            first = missing[0].relative_to(settings.predictions)
+            raise InputError(
+                f"{settings.predictions} lacks {len(missing)} of {len(files)} scenes, such as {first}",
+                argument="predictions",
+            )
+        stored = {name: sha256(file) for name, file in files.items()}
         return _Predictions(from_folder(settings.predictions), settings.predictions.name, {"stored": stored})
     model = Model(settings.weights, settings.adapter)
     for dataset in plan.datasets.values():

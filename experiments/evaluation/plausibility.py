@@ -87,9 +87,7 @@ def _check(predicted: Reconstruction, has_poses: bool = True) -> Check:
         seen = cross_view_agreement(Geometry.of_depths(depths, predicted.extrinsics, predicted.intrinsics))
     principal = np.median((predicted.intrinsics[:, :2, 2] + 0.5) / size, axis=0)
     known = depths[depths > 0]
-    return Check(
-        seen, float(np.median(known)) if known.size else float("nan"), (float(principal[0]), float(principal[1]))
-    )
+    return Check(seen, float(np.median(known)) if known.size else None, (float(principal[0]), float(principal[1])))
 
 
 def _unit_ratio(predicted: Reconstruction, truth: Reconstruction) -> float:

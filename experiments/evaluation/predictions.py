@@ -120,7 +120,8 @@ def load_prediction(path: Path, views: Sequence[int], size: tuple[int, int]) -> 
     """What :func:`save_prediction` wrote, by this program or another: depths that are NaN, infinite or 0 are no prediction.
 
     Raises:
-        InputError: the file is damaged, lacks an array, or is of other views or another size than ``views`` and ``size``.
+        InputError: the file is damaged, lacks an array, is of other views or another size than ``views`` and ``size``, or has
+            cameras that are not finite.
         OSError: it cannot be read.
     """
     names = ("depths", "extrinsics", "intrinsics", "views")
@@ -134,5 +135,10 @@ def load_prediction(path: Path, views: Sequence[int], size: tuple[int, int]) -> 
             raise InputError(f"{path}: {name} must have shape {shape}, got {array.shape}")
         if array.dtype.kind not in "fiu":
             raise InputError(f"{path}: {name} must be real numbers, got {array.dtype}")
+    for name, array in (("extrinsics", extrinsics), ("intrinsics", intrinsics)):
+        if not (finite := np.isfinite(array).all(axis=(1, 2))).all():
+            raise InputError(f"{path}: {name} of view {views[int(finite.argmin())]} hold NaN or infinity")
+    if not (lens := (intrinsics[:, [0, 1], [0, 1]] > 0).all(axis=1)).all():
+        raise InputError(f"{path}: intrinsics of view {views[int(lens.argmin())]} have a focal length of 0 or less")
     known = np.isfinite(depths) & (depths != 0)
     return Reconstruction(np.where(known, depths, 0), extrinsics, intrinsics, known)

@@ -49,8 +49,8 @@ class Check:
 
     agreement: Agreement | None
     """Of its views; None of a scene without poses, or of one view."""
-    median_depth: float
-    """In metres, NaN if there is no depth."""
+    median_depth: float | None
+    """In metres, None if there is no depth."""
     principal_point: tuple[float, float]
     """Median over its views, in widths and heights of the picture."""
 
@@ -78,7 +78,7 @@ class Check:
 
     def is_explained_by(self, other: Check) -> bool:
         """Whether ``other``, of the same scene with other conventions, is right beyond doubt, and this one is not."""
-        if not other.is_centred or not _PLAUSIBLE[0] <= other.median_depth <= _PLAUSIBLE[1]:
+        if not other.is_centred or not _PLAUSIBLE[0] <= (other.median_depth or 0) <= _PLAUSIBLE[1]:
             return False
         if self.agreement is None or other.agreement is None:
             return not self.is_centred
@@ -107,9 +107,7 @@ def check(views: Sequence[RecordedView], resolution: int) -> Check:
         agreement = cross_view_agreement(Geometry.of_depths(depths, cameras["world_to_camera"], cameras["intrinsics"]))
     known = depths[depths > 0]
     principal = np.median([(view.intrinsics[:2, 2] + 0.5) / view.size for view in views], axis=0)
-    return Check(
-        agreement, float(np.median(known)) if known.size else float("nan"), (float(principal[0]), float(principal[1]))
-    )
+    return Check(agreement, float(np.median(known)) if known.size else None, (float(principal[0]), float(principal[1])))
 
 
 def likeliest(

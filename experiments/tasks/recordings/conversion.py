@@ -123,10 +123,12 @@ class _Examination:
     """What was found, by scene."""
 
     def __call__(self, numbers: Sequence[int]) -> None:
-        """InputError if one is wrong, and that is not accepted."""
+        """InputError if one has no depth, or is wrong and that is not accepted."""
         for number in numbers:
             scene = self.scenes[number]
             found = check([scene.read(view) for view in some_views(scene.num_views)], self.resolution)
+            if found.median_depth is None:
+                raise InputError(f"{self.source / scene.name}: the depth of all its frames is unknown (0)")
             self.checks[scene.name] = found
             self.reporter.info(f"{scene.name}: {_described(found)}")
         if not self.captures:
@@ -182,6 +184,8 @@ def _described(found: Check) -> str:
     if found.agreement is None:
         return depth
     seen = found.agreement
+    if not seen.co_visible:
+        return f"no pixel is seen by two views ({seen.pixels:,} were compared); {depth}"
     return (
         f"{seen.share:.1%} of the {seen.co_visible:,} pixels that two views see agree within 1%, {seen.rough_share:.1%} "
         f"within 5% ({seen.pixels:,} were compared); {depth}"

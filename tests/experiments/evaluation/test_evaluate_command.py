@@ -291,6 +291,9 @@ def test_what_is_refused(data, weights, adapter, tmp_path):
         model.check(18)
 
 
+VIEW = np.arange(VIEWS)[:, None, None]
+
+
 def test_bad_predictions_are_named(data, tmp_path):
     predictions = perfect(tmp_path / "of", data)
     path = prediction_file(predictions, "dataset_00", "scene_0001")
@@ -305,15 +308,20 @@ def test_bad_predictions_are_named(data, tmp_path):
         ),
         ({"depths": -arrays["depths"]}, "predicted depth(s) in the mask are no positive numbers, such as -"),
         ({"depths": arrays["depths"].astype(str)}, "depths must be real numbers"),
-        ({"intrinsics": -arrays["intrinsics"]}, "no pinhole cameras"),
-        ({"intrinsics": np.where(arrays["intrinsics"] > 1, arrays["intrinsics"], np.nan)}, "no pinhole cameras"),
+        ({"intrinsics": -arrays["intrinsics"]}, "scene_0001.npz: intrinsics of view 0 have a focal length of 0"),
+        ({"intrinsics": np.full_like(arrays["intrinsics"], np.inf)}, "intrinsics of view 0 hold NaN or infinity"),
+        (
+            {"extrinsics": np.where(VIEW == 1, np.nan, arrays["extrinsics"])},
+            "extrinsics of view 1 hold NaN or infinity",
+        ),
     ):
         np.savez(path, **{**arrays, **changed})
         assert message in refused(data, tmp_path, predictions=predictions)
     path.write_bytes(b"nothing")
     assert "holds no prediction" in refused(data, tmp_path, predictions=predictions)
     path.unlink()
-    assert "scene_0001.npz" in refused(data, tmp_path, predictions=predictions)
+    assert "lacks 1 of 3 scenes, such as dataset_00/scene_0001.npz" in refused(data, tmp_path, predictions=predictions)
+    assert "there is no folder" in refused(data, tmp_path, predictions=tmp_path / "nowhere")
 
 
 def spoil(path, where, value):

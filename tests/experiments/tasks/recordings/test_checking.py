@@ -209,12 +209,24 @@ def test_disagreement_that_nothing_explains_is_refused_too(tmp_path):
     assert error.value.argument == "accept"
 
 
+@pytest.mark.parametrize("accept", [False, True])
+def test_a_scene_without_any_depth_is_refused(tmp_path, accept):
+    for name in "ab":
+        write_capture(tmp_path / "faces" / name, FRAMES)
+    rewrite_depths(tmp_path / "faces" / "b", lambda depth: 0 * depth)
+    with pytest.raises(InputError, match=r"faces/b: the depth of all its frames is unknown"):
+        convert(tmp_path, accept=accept)
+    assert not (tmp_path / "out").exists()
+
+
 def test_views_that_see_nothing_in_common_are_converted_with_a_warning(tmp_path):
     write_capture(tmp_path / "faces" / "scene", 2)
     (tmp_path / "faces" / "scene" / "poses" / "frame_001.txt").write_text("1 0 0 50 0 1 0 50 0 0 1 50")
     reporter = Lines()
     assert convert(tmp_path, reporter, views=2).written == 1
     assert any("too few pixels" in line for line in reporter.lines)
+    assert any("no pixel is seen by two views" in line for line in reporter.lines)
+    assert not any("nan" in line for line in reporter.lines)
 
 
 def test_a_recording_that_was_never_finished_refuses_no_other_settings(tmp_path):
