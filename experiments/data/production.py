@@ -291,6 +291,15 @@ def _datasets(output: Path) -> list[Path]:
     return [folder for folder in sorted(output.glob("dataset_*")) if re.fullmatch(r"dataset_\d+", folder.name)]
 
 
+def abandon(output: Path, datasets: list[Production]) -> None:
+    """Delete the folders of data sets that have nothing in them, and what says how they were made if there are no others."""
+    for dataset in datasets:
+        with suppress(OSError):  # it is not empty, or was never made
+            dataset.folder.rmdir()
+    if not _datasets(output):
+        (output / SETTINGS).unlink(missing_ok=True)
+
+
 @contextmanager
 def locked(output: Path) -> Iterator[None]:
     """Make the folder and keep other runs out of it; the lock ends with the process.

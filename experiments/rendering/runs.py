@@ -14,6 +14,7 @@ from experiments.data.inputs import Assets, InputFile, Inputs, Sources, write_in
 from experiments.data.manifest import CONTACT_SHEET, AnySettings, FailedScene, scene_name
 from experiments.data.production import (
     Production,
+    abandon,
     begin,
     dataset_name,
     examine,
@@ -28,6 +29,8 @@ from subspace.errors import InputError
 
 ATTEMPTS = 3
 """Specifications that are tried for a scene."""
+_REASONS = 3
+"""Of scenes that failed, told where all of a data set did."""
 
 _Place = tuple[int, int]
 """Numbers of the data set and of the scene."""
@@ -130,11 +133,13 @@ def generate(
             if dataset.scenes and not dataset.finished:
                 dataset.finish(settings)
         for dataset in of_other_assets:
-            write_inputs(dataset.folder, inputs)
-    for dataset in sets:
-        if not dataset.scenes:
-            failure = next(iter(dataset.failed.values()))
-            raise InputError(f"none of the {scenes} scenes of {dataset.folder} could be rendered: {failure.errors[-1]}")
+            if dataset.scenes:
+                write_inputs(dataset.folder, inputs)
+        if empty := [dataset for dataset in sets if not dataset.scenes]:
+            abandon(output, empty)
+            raise InputError(
+                f"none of the {scenes} scenes of {empty[0].folder} could be rendered: {_reasons(empty[0])}"
+            )
     return Outcome(
         datasets=tuple(dataset.folder for dataset in sets),
         scenes=sum(len(dataset.scenes) for dataset in sets),
@@ -159,6 +164,8 @@ class _Rendering:
     """What scenes are made from, read once for all attempts."""
     seen: list[Path] = field(default_factory=list)
     """The contact sheet that was told of."""
+    held: list[str] = field(default_factory=list)
+    """What is to be told of scenes that failed once there is another one; without any, it is the error of the run."""
 
     def run(self) -> int:
         """Returns how many scenes were rendered; the others are recorded as failed."""
@@ -186,10 +193,17 @@ class _Rendering:
                 place = result.dataset, result.scene
                 (given_up if result.final else failed)[place] = (*errors[place], result.error)
                 which = "" if result.final else f", attempt {attempt + 1} of {ATTEMPTS}"
-                self.reporter.warning(f"{self._folder(place)}{which}: {result.error}")
+                self.held.append(f"{self._folder(place)}{which}: {result.error}")
             else:
                 self._finish(result)
+            self._tell()
         return dict(sorted(failed.items()))
+
+    def _tell(self) -> None:
+        if all(dataset.scenes for dataset in self.sets):
+            for line in self.held:
+                self.reporter.warning(line)
+            self.held.clear()
 
     def _finish(self, result: RenderResult) -> None:
         provenance = result.job.scene.provenance
@@ -223,6 +237,13 @@ class _Rendering:
 
     def _folder(self, place: _Place) -> Path:
         return self.sets[place[0]].folder / scene_name(place[1])
+
+
+def _reasons(dataset: Production) -> str:
+    """Why the scenes of a data set failed; few reasons stand for all."""
+    reasons = list(dict.fromkeys(failure.errors[-1] for failure in dataset.failed.values()))
+    more = f"; and {len(reasons) - _REASONS} more" if len(reasons) > _REASONS else ""
+    return "; ".join(reasons[:_REASONS]) + more
 
 
 def _check_spec(dataset: Production, make_scene: SceneMaker) -> None:

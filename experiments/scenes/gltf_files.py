@@ -17,8 +17,8 @@ import numpy as np
 import trimesh
 
 from experiments.scenes.looks import WHITE, LeftOut, Look, Opacity, dressed
+from experiments.scenes.mesh_damage import reading_mesh
 from experiments.scenes.mesh_references import References, lenient
-from experiments.storage import files
 from subspace.errors import InputError
 
 SUFFIXES = frozenset({".glb", ".gltf"})
@@ -104,9 +104,12 @@ def read(path: Path, references: References) -> Gltf:
         InputError: it cannot be read.
         OSError: the system says so.
     """
-    with files.reading(path, "cannot be read"):
+    with reading_mesh(path, references):
         content = path.read_bytes()
         binary = content[:4] == b"glTF"
+        announced = int.from_bytes(content[8:12], "little") if binary else len(content)
+        if announced > len(content):
+            raise InputError(f"{path} is cut off: it announces {announced:,} bytes and has {len(content):,}")
         length = int.from_bytes(content[12:16], "little") if binary else len(content)
         tree = json.loads(content[20 : 20 + length] if binary else content)
         if unknown := set(tree.get("extensionsRequired", ())) - _READ - _LEFT_OUT.keys():

@@ -26,6 +26,7 @@ from PIL import Image
 
 from experiments.scenes import gltf_files, loose_files, schema
 from experiments.scenes.looks import LeftOut, Look
+from experiments.scenes.mesh_damage import check_triangles, reading_mesh
 from experiments.scenes.mesh_references import References, lenient
 from experiments.scenes.pictures import eight_bits
 from experiments.storage import files
@@ -70,7 +71,7 @@ def read(path: Path) -> list[Part]:
         gltf = gltf_files.read(path, references)
         scene = gltf.scene
     else:
-        with files.reading(path, "cannot be read"), lenient():
+        with reading_mesh(path, references), lenient():
             scene = trimesh.load_scene(path, process=False, resolver=references)
     parts = []
     for node in scene.graph.nodes_geometry:
@@ -78,8 +79,9 @@ def read(path: Path) -> list[Part]:
         found = scene.geometry[name]
         if not isinstance(found, trimesh.Trimesh) or not len(found.faces):
             continue
+        check_triangles(path, found)
         vertices = trimesh.transformations.transform_points(found.vertices, transform)
-        with files.reading(path, "cannot be used"), lenient():  # pictures are decoded as they are asked for
+        with reading_mesh(path, references), lenient():  # pictures are decoded as they are asked for
             look = gltf.look(path, found) if gltf is not None else loose_files.look(path, found, references)
         if look is not None and (part := _part(path, vertices, found.faces, look)) is not None:
             parts.append(part)

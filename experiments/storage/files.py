@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from functools import lru_cache
@@ -49,12 +49,21 @@ def write_json(path: Path, content: Any) -> None:
     write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
+def _message(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 @contextmanager
-def reading(path: Path, problem: str = "is damaged") -> Iterator[None]:
+def reading(path: Path, problem: str = "is damaged", words: Callable[[Exception], str] = _message) -> Iterator[None]:
     """Turns what a reader of a file format raises about the content of ``path`` into an InputError that names it.
 
     Readers raise whatever they like, so only calls of them belong in here. Errors of the system that name their file pass, and
     so do InputErrors.
+
+    Args:
+        path: the file.
+        problem: what the error says of it.
+        words: what the error says of the reason; by default what the reader says.
     """
     try:
         yield
@@ -63,8 +72,7 @@ def reading(path: Path, problem: str = "is damaged") -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path} {problem}: {reason}") from error
+        raise InputError(f"{path} {problem}: {words(error)}") from error
 
 
 def check_ours(folder: Path, ours: Collection[str], argument: str = "output") -> None:

@@ -236,6 +236,18 @@ def test_a_data_set_without_any_scene_is_an_error(tmp_path):
     ):
         generate(tmp_path / "out", instructions={"faults": faults})
     read_manifest(tmp_path / "out" / "dataset_01")
+    assert not (tmp_path / "out" / "dataset_00").exists()
+
+
+def test_a_run_without_any_scene_leaves_nothing_and_tells_each_reason_once(tmp_path, caplog):
+    def make(dataset, scene, attempt):
+        raise InputError(f"mesh {scene} is damaged")
+
+    with pytest.raises(
+        InputError, match="rendered: mesh 0 is damaged; mesh 1 is damaged; mesh 2 is damaged; and 2 more"
+    ):
+        generate(tmp_path / "some" / "out", datasets=1, scenes=5, scene_maker=lambda: make)
+    assert not (tmp_path / "some").exists() and not caplog.text
 
 
 @pytest.mark.parametrize("nth", [1, 4, 12, 30])

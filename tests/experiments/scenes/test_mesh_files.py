@@ -58,12 +58,40 @@ def test_each_material_is_a_part(tmp_path):
     assert sorted(part.vertices[:, 0].max() for part in parts) == [2, 7]
 
 
+PLY = """ply
+format ascii 1.0
+element vertex 3
+property float x
+property float y
+property float z
+element face 1
+property list uchar int vertex_indices
+end_header
+0 0 0
+1 0 0
+0 1 0
+"""
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.obj", "", "holds no triangles"),
-        ("a.glb", "nonsense", "cannot be read"),
-        ("a.ply", "ply\nnonsense", "cannot be read"),
+        ("a.obj", "", "is no mesh: an empty file"),
+        ("a.obj", "# nothing", "holds no triangles"),
+        ("a.glb", "nonsense", "is no GLB file"),
+        ("a.ply", "nonsense", "is no PLY file"),
+        ("a.obj", "<html>", "is no mesh: a web page"),
+        ("a.ply", "version https://git-lfs.github.com/spec/v1", "is no mesh: a Git LFS pointer"),
+        ("a.ply", "ply\nnonsense", "is damaged: it is cut off"),
+        ("a.obj", "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 9\n", "is damaged: .* refers to something that it does not have"),
+        ("a.obj", "v 0 0\nv 1 0\nv 0 1\nf 1 2 3\n", "vertices that are not three numbers"),
+        ("a.obj", "v a b c\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "is damaged"),
+        ("a.ply", PLY + "3 0 1 8\n", r"a triangle has vertex 8 \(from 0\), and there are 3 vertices"),
+        ("a.ply", PLY + "3 0 1 -5\n", "a triangle has vertex -5"),
+        ("a.gltf", "{not JSON", "JSON"),
+        ("a.gltf", "[]", "is damaged"),
+        ("a.gltf", '{"buffers": [{"uri": "gone.bin", "byteLength": 9}]}', "its file gone.bin is not there"),
+        ("a.glb", "glTF" + "\x02\x00\x00\x00" + "\x40\x00\x00\x00", "is cut off: it announces 64 bytes and has 12"),
         ("a.obj", "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "neither a picture nor colours"),
         (
             "a.obj",
