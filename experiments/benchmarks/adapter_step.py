@@ -90,18 +90,17 @@ def batch_shapes(adapters: int, sequences: int, views: int, side: int, tokens: t
         return jax.ShapeDtypeStruct((*lead, *own), dtype)
 
     return TrainingBatch(
-        images=shape(side, side, 3),
+        images=shape(side, side, 3, dtype=jnp.uint8),
         depths=shape(side, side),
         point_masks=shape(side, side, dtype=jnp.bool_),
         extrinsics=shape(3, 4),
         intrinsics=shape(3, 3),
-        world_points=shape(side, side, 3),
         patch_tokens=None if tokens is None else shape(*tokens),
     )
 
 
 def random_batch(shapes: TrainingBatch) -> TrainingBatch:
-    """Numbers that give a finite loss: unit focal lengths, cameras side by side, depths and points between 1 and 2."""
+    """Numbers that give a finite loss: unit focal lengths, cameras side by side, depths between 1 and 2."""
     keys = iter(jax.random.split(jax.random.key(1), 8))
 
     def uniform(leaf: Any, low: float = 0.0, high: float = 1.0) -> jax.Array:
@@ -112,11 +111,10 @@ def random_batch(shapes: TrainingBatch) -> TrainingBatch:
     rotations = jnp.broadcast_to(eye, shapes.intrinsics.shape)
     translations = uniform(jax.ShapeDtypeStruct((*rotations.shape[:-1], 1), jnp.float32))
     return TrainingBatch(
-        images=uniform(shapes.images),
+        images=jax.random.randint(next(keys), shapes.images.shape, 0, 256, jnp.uint8),
         depths=uniform(shapes.depths, 1, 2),
         point_masks=jnp.ones(shapes.point_masks.shape, bool),
         extrinsics=jnp.concatenate([rotations, translations], axis=-1),
         intrinsics=jnp.broadcast_to(eye * jnp.array([side, side, 1.0]), shapes.intrinsics.shape),
-        world_points=uniform(shapes.world_points, 1, 2),
         patch_tokens=None if shapes.patch_tokens is None else uniform(shapes.patch_tokens, -1, 1),
     )

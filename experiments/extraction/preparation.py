@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +10,9 @@ from threading import Event
 
 import jax
 import numpy as np
-from jaxtyping import Int
 
-from experiments.data.dataset import StoredScene, Views
+from experiments.data.dataset import StoredScene
+from experiments.data.observations import Observation
 from experiments.extraction.adapters import (
     AdapterRun,
     Prepared,
@@ -100,19 +100,14 @@ class _BlankScene(StoredScene):
 
     side: int
 
-    def load(self, view_indices: Sequence[int] | Int[np.ndarray, " s"] | None = None) -> Views:
-        views = self.num_views if view_indices is None else len(view_indices)
-        pixels = (views, self.side, self.side)
-        return Views(
-            images=np.zeros((*pixels, 3), np.uint8),
-            depths=np.zeros(pixels, np.float32),
+    def observe(self, view: int) -> Observation:
+        pixels = (self.side, self.side)
+        return Observation(
+            image=np.zeros((*pixels, 3), np.uint8),
+            depth=np.zeros(pixels, np.float32),
             valid=np.zeros(pixels, bool),
-            normals=np.zeros((*pixels, 3), np.float16),
-            object_ids=np.zeros(pixels, np.uint16),
-            glass=np.zeros(pixels, bool),
-            mask=np.zeros(pixels, bool),
-            intrinsics=np.tile(np.eye(3, dtype=np.float32), (views, 1, 1)),
-            extrinsics=np.tile(np.eye(3, 4, dtype=np.float32), (views, 1, 1)),
+            intrinsics=np.eye(3, dtype=np.float32),
+            extrinsics=np.eye(3, 4, dtype=np.float32),
         )
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from experiments.data.dataset import StoredScene, Views
+from experiments.data.dataset import StoredScene
+from experiments.data.observations import Observation
 from subspace.errors import InputError
 
 
@@ -25,9 +26,9 @@ class MispairedScene:
         """Number of views that both scenes have."""
         return min(self.pictured.num_views, self.truth.num_views)
 
-    def load(self, view_indices: Sequence[int]) -> Views:
-        """Read views; raises as :meth:`StoredScene.load`."""
-        return replace(self.truth.load(view_indices), images=self.pictured.load(view_indices).images)
+    def observe(self, view: int) -> Observation:
+        """Read a view; raises as :meth:`StoredScene.observe`."""
+        return replace(self.truth.observe(view), image=self.pictured.observe(view).image)
 
 
 def shuffled(datasets: Mapping[int, Sequence[StoredScene]], seed: int) -> dict[int, list[MispairedScene]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.data.dataset import Dataset, StoredScene
-from experiments.training.sampling import LoadableScene
+from experiments.data.observations import LoadableScene
 from subspace.errors import InputError
 
 

@@ -131,5 +131,6 @@ def _token_points(
 ) -> Float[Array, ""]:
     found = normed(tokens) @ helpers["points"] + helpers["points_bias"]
     place = slice(patch // 2, None, patch)
+    assert batch.world_points is not None  # as it is normalised
     truth = batch.world_points[:, :, place, place].reshape(found.shape)
     return masked_mean(bounded(length(found - truth)), batch.point_masks[:, :, place, place].reshape(found.shape[:3]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import jax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, UInt8
 
 
 @jax.tree_util.register_dataclass
@@ -18,8 +18,8 @@ class TrainingBatch:
     distance the unit. Depths and points outside of ``point_masks`` may be anything, NaN included.
     """
 
-    images: Float[Array, "b s h w 3"]
-    """RGB in [0, 1]."""
+    images: UInt8[Array, "b s h w 3"] | Float[Array, "b s h w 3"]
+    """RGB, of 255 as it is stored, or in [0, 1]; in [0, 1] once the batch is normalised."""
     depths: Float[Array, "b s h w"]
     """z in the camera of each pixel."""
     point_masks: Bool[Array, "b s h w"]
@@ -28,8 +28,8 @@ class TrainingBatch:
     """World to camera."""
     intrinsics: Float[Array, "b s 3 3"]
     """In pixels of the images."""
-    world_points: Float[Array, "b s h w 3"]
-    """The point of each pixel in the world's frame."""
+    world_points: Float[Array, "b s h w 3"] | None = None
+    """The point of each pixel in the world's frame; None for what follows from depths and cameras."""
     patch_tokens: Float[Array, "b s p c"] | None = None
     """The frozen encoder's tokens of ``images``; the model then does not encode them again."""
 

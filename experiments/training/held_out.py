@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.data.dataset import training_arrays
+from experiments.data.observations import LoadableScene, ViewReader, stacked
 from experiments.process.cores import available_cores
 from experiments.training.batch import TrainingBatch
 from experiments.training.sampling import Encode
@@ -81,7 +81,7 @@ def _on_one_device(state: TrainingState) -> Any:
     return jax.device_put(state.params, jax.devices()[0])
 
 
-def evenly_spaced(scenes: Sequence[Any], views: int, encode: Encode | None) -> TrainingBatch:
+def evenly_spaced(scenes: Sequence[LoadableScene], views: int, encode: Encode | None) -> TrainingBatch:
     """One sequence of evenly spaced views of each adapter's scene, (k, 1, S, ...), in the host's memory; raises what reading
     a scene does.
 
@@ -90,10 +90,11 @@ def evenly_spaced(scenes: Sequence[Any], views: int, encode: Encode | None) -> T
         views: S.
         encode: adds the frozen encoder's tokens.
     """
-    loaded = [scene.load(np.linspace(0, scene.num_views, views, endpoint=False).astype(int)) for scene in scenes]
-    arrays: dict[str, Any] = {name: value[:, None] for name, value in training_arrays(loaded).items()}
+    spaced = [(scene, int(view)) for scene in scenes for view in np.linspace(0, scene.num_views, views, endpoint=False)]
+    arrays: dict[str, Any] = stacked(ViewReader(memory_bytes=0)(spaced), len(scenes), 1, views)
     tokens: Any = None
     if encode is not None:
-        found = encode(np.concatenate([each.images for each in loaded]))
-        tokens = found.reshape(len(scenes), 1, views, *found.shape[1:])
+        pixels = arrays["images"]
+        found = encode(pixels.reshape(-1, *pixels.shape[3:]))
+        tokens = found.reshape(*pixels.shape[:3], *found.shape[1:])
     return TrainingBatch(**arrays, patch_tokens=tokens)

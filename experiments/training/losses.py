@@ -91,6 +91,7 @@ class Objective:
             if settings is None:
                 continue
             map_, confidence = _needed(map_, name), _needed(confidence, name)
+            assert truth is not None  # of a normalised batch
             found = regression_loss(map_, confidence, truth, batch.point_masks, settings)
             total = total + settings.weight * sum(found.values())
             terms |= {f"{term}_{name}": value for term, value in found.items()}

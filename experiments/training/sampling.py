@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from experiments.data.dataset import Views, training_arrays
+from experiments.data.observations import LoadableScene, View, ViewReader, stacked
 from experiments.training.augmentation import ColorAugmentation
 from experiments.training.batch import TrainingBatch
 from subspace.errors import InputError
-
-
-class LoadableScene(Protocol):
-    """A scene whose views can be read, such as :class:`experiments.data.dataset.StoredScene`."""
-
-    @property
-    def num_views(self) -> int: ...
-    def load(self, view_indices: Sequence[int]) -> Views: ...
-
 
 Encode = Callable[[UInt8[np.ndarray, "n h w 3"]], Float[np.ndarray, "n p c"]]
 """Images → the frozen encoder's tokens, see :class:`experiments.training.feature_cache.FeatureCache`."""
@@ -64,6 +55,8 @@ class BatchSampler:
     """Change of the images' colours; None for none."""
     encode: Encode | None = None
     """Adds the frozen encoder's tokens of the images; None for batches without tokens."""
+    read: ViewReader = field(default_factory=ViewReader)
+    """Reads the views, and remembers some."""
 
     def __post_init__(self) -> None:
         if not self.datasets or not all(len(scenes) for scenes in self.datasets.values()):
@@ -81,22 +74,22 @@ class BatchSampler:
 
     def __call__(self, step: int) -> TrainingBatch:
         views = int(np.random.default_rng([self.seed, step]).choice(self.counts))
-        adapters = [self._sequences(number, step, views) for number in self.datasets]
-
-        per_adapter = [training_arrays(sequences) for sequences in adapters]
-        arrays: dict[str, Any] = {name: np.stack([each[name] for each in per_adapter]) for name in per_adapter[0]}
+        chosen = [view for number in self.datasets for view in self._choose(number, step, views)]
+        arrays: dict[str, Any] = stacked(self.read(chosen), len(self.datasets), self.images // views, views)
+        pixels = arrays["images"]
         if self.augmentation is not None:
+            arrays["images"] = pixels.astype(np.float32) / 255
             for number, sequences in zip(self.datasets, arrays["images"], strict=True):
                 rng = np.random.default_rng([self.seed, step, number, 1])
                 sequences[:] = [self.augmentation(sequence, rng) for sequence in sequences]
         if self.encode is not None:
-            pixels = np.stack([[sequence.images for sequence in sequences] for sequences in adapters])
             tokens = self.encode(pixels.reshape(-1, *pixels.shape[3:]))
             arrays["patch_tokens"] = tokens.reshape(*pixels.shape[:3], *tokens.shape[1:])
         return TrainingBatch(**arrays)
 
-    def _sequences(self, number: int, step: int, views: int) -> list[Views]:
+    def _choose(self, number: int, step: int, views: int) -> list[View]:
+        """What an adapter sees, one sequence after the other."""
         rng = np.random.default_rng([self.seed, step, number, 0])
         scenes, count = self.datasets[number], self.images // views
         chosen = rng.choice(len(scenes), count, replace=len(scenes) < count)
-        return [scenes[i].load(rng.permutation(scenes[i].num_views)[:views].tolist()) for i in map(int, chosen)]
+        return [(scenes[i], int(view)) for i in chosen for view in rng.permutation(scenes[i].num_views)[:views]]

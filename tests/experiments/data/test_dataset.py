@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from experiments.data.agreement import Geometry, cross_view_agreement
-from experiments.data.dataset import Dataset, StoredScene, Views, training_arrays
+from experiments.data.dataset import Dataset, StoredScene, Views
 from experiments.data.geometry import project
+from experiments.data.observations import stacked
 from experiments.data.passes import Passes
 from experiments.data.scene_folder import view_files, write_views
 from experiments.data.tone_mapping import luminance
@@ -118,34 +119,34 @@ def test_samples_are_different_views_and_follow_the_generator(dataset):
         dataset[0].sample(4, np.random.default_rng(0))
 
 
-def test_batches_for_training(dataset):
-    sequences = [dataset[0].load([0, 2]), dataset[1].load([1, 0])]
-    arrays = training_arrays(sequences)
-    assert {name: (array.shape, array.dtype) for name, array in arrays.items()} == {
-        "images": ((2, 2, SIZE, SIZE, 3), np.float32),
-        "depths": ((2, 2, SIZE, SIZE), np.float32),
-        "point_masks": ((2, 2, SIZE, SIZE), bool),
-        "extrinsics": ((2, 2, 3, 4), np.float32),
-        "intrinsics": ((2, 2, 3, 3), np.float32),
-        "world_points": ((2, 2, SIZE, SIZE, 3), np.float32),
-    }
-    np.testing.assert_array_equal(np.rint(arrays["images"][1] * 255), sequences[1].images)
-    np.testing.assert_array_equal(arrays["extrinsics"][0, 1], dataset[0].load().extrinsics[2])
-    with pytest.raises(ValueError, match="one shape"):
-        training_arrays([sequences[0], dataset[1].load([0])])
+def test_training_sees_what_an_evaluation_sees(dataset):
+    for scene in dataset:
+        views = scene.load()
+        for number in range(VIEWS):
+            view = scene.observe(number)
+            for of_one, of_all in (("image", "images"), ("depth", "depths")):
+                found, expected = getattr(view, of_one), getattr(views, of_all)[number]
+                assert found.dtype == expected.dtype
+                np.testing.assert_array_equal(found, expected)
+            for name in ("valid", "intrinsics", "extrinsics"):
+                np.testing.assert_array_equal(getattr(view, name), getattr(views, name)[number])
+    with pytest.raises(ValueError, match="has views 0 to 2, not 3"):
+        dataset[0].observe(VIEWS)
 
 
 def test_batches_are_normalised_to_the_first_camera(dataset):
     batches = pytest.importorskip("experiments.training.batch")
     normalization = pytest.importorskip("experiments.training.normalization")
     views = dataset[0].load([1, 0])
-    batch = normalization.normalize(batches.TrainingBatch(**training_arrays([views])))
+    batch = batches.TrainingBatch(**stacked([dataset[0].observe(view) for view in (1, 0)], 1, 2))
+    batch = normalization.normalize(batch)
     np.testing.assert_allclose(batch.extrinsics[0, 0], np.eye(3, 4), atol=1e-6)
     points = np.asarray(batch.world_points)[0][views.valid]
     assert np.linalg.norm(points, axis=-1).mean() == pytest.approx(1, rel=1e-4)
     np.testing.assert_allclose(
         batch.world_points[0, 0, ..., 2][views.valid[0]], batch.depths[0, 0][views.valid[0]], atol=1e-5
     )
+    np.testing.assert_array_equal(batch.images[0], views.images.astype(np.float32) / 255)
 
 
 def test_damage_is_named(dataset, tmp_path):
@@ -155,12 +156,15 @@ def test_damage_is_named(dataset, tmp_path):
     os.truncate(arrays, arrays.stat().st_size // 2)
     with pytest.raises(ValueError, match="scene_0001 is damaged in view 1"):
         Dataset(folder)[1].load([1])
+    with pytest.raises(ValueError, match="scene_0001 is damaged in view 1"):
+        Dataset(folder)[1].observe(1)
     with pytest.raises(ValueError, match=r"scene_0001/arrays/000001\.npz is damaged"):
         Dataset(folder).verify()
     Dataset(folder)[1].load([0, 2])
     image.write_bytes(b"")
-    with pytest.raises((ValueError, OSError), match="000001"):
-        Dataset(folder)[1].load([1])
+    for read in (lambda scene: scene.load([1]), lambda scene: scene.observe(1)):
+        with pytest.raises((ValueError, OSError), match="000001"):
+            read(Dataset(folder)[1])
     (folder / "manifest.json").write_text('{"format": 1}')
     with pytest.raises(ValueError, match=r"manifest\.json is damaged"):
         Dataset(folder)
@@ -213,6 +217,8 @@ def test_impossible_depths_are_refused_with_the_file(dataset, tmp_path, wrong):
     np.savez_compressed(path, **arrays)
     with pytest.raises(ValueError, match=r"arrays/000001\.npz has a depth that is not finite or negative"):
         StoredScene(folder, VIEWS).load()
+    with pytest.raises(ValueError, match=r"arrays/000001\.npz has a depth that is not finite or negative"):
+        StoredScene(folder, VIEWS).observe(1)
     StoredScene(folder, VIEWS).load([0, 2])
 
 

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.data.dataset import Views
 from experiments.data.manifest import AttributeSettings
+from experiments.data.observations import Observation
 from experiments.extraction import Settings
 from experiments.extraction.adapters import AdapterRun, Recipe, first_draw, held_out_batches, training_batches
 from experiments.extraction.data import Data
@@ -32,20 +32,14 @@ class Scene:
     def folder(self):
         return Path(f"scene_{self.number:04d}")
 
-    def load(self, view_indices):
-        marks = np.array([1 + 100 * self.dataset + 10 * self.number + view for view in view_indices], np.float32)
-        s = len(marks)
-        maps = np.broadcast_to(marks[:, None, None], (s, 4, 4))
-        return Views(
-            images=np.broadcast_to(marks[:, None, None, None].astype(np.uint8), (s, 4, 4, 3)),
-            depths=maps,
-            valid=maps > 0,
-            normals=np.zeros((s, 4, 4, 3), np.float16),
-            object_ids=np.zeros((s, 4, 4), np.uint16),
-            glass=maps < 0,
-            mask=maps > 0,
-            intrinsics=marks[:, None, None] * np.eye(3, dtype=np.float32),
-            extrinsics=marks[:, None, None] * np.eye(3, 4, dtype=np.float32),
+    def observe(self, view):
+        mark = np.float32(1 + 100 * self.dataset + 10 * self.number + view)
+        return Observation(
+            image=np.full((4, 4, 3), mark, np.uint8),
+            depth=np.full((4, 4), mark),
+            valid=np.ones((4, 4), bool),
+            intrinsics=mark * np.eye(3, dtype=np.float32),
+            extrinsics=mark * np.eye(3, 4, dtype=np.float32),
         )
 
 
@@ -87,12 +81,11 @@ def test_one_data_set_has_no_other_truth():
 
 def test_views_are_the_images_of_one_scene_and_everything_else_of_the_other():
     scene = shuffled(scenes(3, 3), 0)[0][1]
-    views = scene.load([5, 2])
-    np.testing.assert_array_equal(views.images[:, 0, 0, 0], [16, 13])  # scene 1 of data set 0
-    truth = scene.truth.load([5, 2])
-    for name in ("depths", "valid", "intrinsics", "extrinsics", "world_points"):
-        np.testing.assert_array_equal(getattr(views, name), getattr(truth, name))
-    assert views.depths[0, 0, 0] >= 100 and scene.num_views == 8
+    view, truth = scene.observe(5), scene.truth.observe(5)
+    np.testing.assert_array_equal(view.image, np.full((4, 4, 3), 16))  # scene 1 of data set 0
+    for name in ("depth", "valid", "intrinsics", "extrinsics"):
+        np.testing.assert_array_equal(getattr(view, name), getattr(truth, name))
+    assert view.depth[0, 0] >= 100 and scene.num_views == 8
 
 
 def job(targets):
@@ -109,7 +102,7 @@ def job(targets):
 def test_shuffled_targets_make_another_run_and_only_training_sees_them():
     true, control = job("true"), job("shuffled")
     assert true.folder(Path("store")) == job("true").folder(Path("store")) != control.folder(Path("store"))
-    marks = [np.rint(training_batches(each, 1, None)(0).images[..., 0, 0, 0] * 255) for each in (true, control)]
+    marks = [training_batches(each, 1, None)(0).images[..., 0, 0, 0] for each in (true, control)]
     np.testing.assert_array_equal(*marks)  # the same images
     batch = training_batches(true, 1, None)(0)
     np.testing.assert_array_equal(batch.depths[..., 0, 0], marks[0])
@@ -122,7 +115,7 @@ def test_shuffled_targets_make_another_run_and_only_training_sees_them():
         found = held_out_batches(each, None)
         assert len(found) == 2 and found[0].images.shape[:3] == (2, 1, 4)
         for i, batch in enumerate(found):
-            np.testing.assert_array_equal(batch.depths[:, 0, :, 0, 0], np.rint(batch.images[:, 0, :, 0, 0, 0] * 255))
+            np.testing.assert_array_equal(batch.depths[:, 0, :, 0, 0], batch.images[:, 0, :, 0, 0, 0])
             np.testing.assert_array_equal(batch.depths[:, 0, 0, 0, 0], [1 + 10 * i, 101 + 10 * i])
 
 

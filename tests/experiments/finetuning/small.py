@@ -6,7 +6,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.data.dataset import Views
+from experiments.data.observations import Observation
 from experiments.finetuning.data import TuningData
 from experiments.finetuning.methods import METHODS
 from experiments.finetuning.settings import Settings
@@ -38,21 +38,10 @@ class BoxScene:
     number: int
     num_views: int = 4
 
-    def load(self, view_indices):
+    def observe(self, view):
         scene = box_scene(self.number, self.num_views)
-        chosen = list(view_indices)
-        maps = scene.depths[chosen]
-        return Views(
-            images=scene.images[chosen],
-            depths=maps,
-            valid=scene.valid[chosen],
-            normals=np.zeros((*maps.shape, 3), np.float16),
-            object_ids=np.zeros(maps.shape, np.uint16),
-            glass=np.zeros(maps.shape, bool),
-            mask=scene.valid[chosen],
-            intrinsics=scene.intrinsics[chosen],
-            extrinsics=scene.extrinsics[chosen],
-        )
+        arrays = (scene.images, scene.depths, scene.valid, scene.intrinsics, scene.extrinsics)
+        return Observation(*(array[view] for array in arrays))
 
 
 def base(seed=0):

@@ -3,18 +3,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
+from experiments.data.observations import Observation
 from experiments.training.augmentation import ColorAugmentation
 from experiments.training.sampling import BatchSampler, view_counts
-
-
-@dataclass(frozen=True)
-class Views:
-    images: np.ndarray
-    depths: np.ndarray
-    valid: np.ndarray
-    intrinsics: np.ndarray
-    extrinsics: np.ndarray
-    world_points: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -25,16 +16,14 @@ class MarkedScene:
     number: int
     num_views: int = 16
 
-    def load(self, view_indices):
-        marks = np.array([[self.dataset, self.number, view] for view in view_indices])
-        s = len(marks)
-        return Views(
-            images=np.broadcast_to(marks[:, None, None].astype(np.uint8), (s, 4, 4, 3)),
-            depths=np.broadcast_to(marks[:, 2, None, None].astype(np.float32), (s, 4, 4)),
-            valid=np.ones((s, 4, 4), bool),
-            intrinsics=np.broadcast_to(np.diag([1.0, 1, 1]).astype(np.float32), (s, 3, 3)),
-            extrinsics=np.broadcast_to(np.eye(3, 4, dtype=np.float32), (s, 3, 4)),
-            world_points=np.broadcast_to(marks[:, None, None].astype(np.float32), (s, 4, 4, 3)),
+    def observe(self, view):
+        marks = np.array([self.dataset, self.number, view], np.uint8)
+        return Observation(
+            image=np.broadcast_to(marks, (4, 4, 3)),
+            depth=np.full((4, 4), view, np.float32),
+            valid=np.ones((4, 4), bool),
+            intrinsics=np.eye(3, dtype=np.float32),
+            extrinsics=np.eye(3, 4, dtype=np.float32),
         )
 
 
@@ -45,7 +34,7 @@ def sampler(datasets=(0, 1), scenes=12, **changes):
 
 def marks(batch):
     """(k, B, S, 3): data set, scene and view."""
-    return np.rint(batch.images[..., 0, 0, :] * 255).astype(int)
+    return batch.images[..., 0, 0, :].astype(int)
 
 
 def test_view_counts_are_few_and_divide():
@@ -70,8 +59,8 @@ def test_batches_have_the_images_of_scenes_without_repetition():
             for sequence in adapter:
                 assert len(set(sequence[:, 1])) == 1 and len(set(sequence[:, 2])) == s
         np.testing.assert_array_equal(batch.depths[..., 0, 0], found[..., 2])
-        np.testing.assert_array_equal(batch.world_points[..., 0, 0, :], found)
-        assert batch.images.dtype == np.float32 and batch.point_masks.dtype == bool and batch.patch_tokens is None
+        assert batch.images.dtype == np.uint8 and batch.point_masks.dtype == bool
+        assert batch.world_points is None and batch.patch_tokens is None
     assert shapes == {(8, 4), (4, 8), (2, 16)}
 
 
@@ -100,7 +89,7 @@ def test_few_scenes_repeat():
 def test_augmentation_is_each_adapters_own():
     augmentation = ColorAugmentation()
     plain, changed = sampler()(2), sampler(augmentation=augmentation)(2)
-    assert not np.array_equal(plain.images, changed.images)
+    assert changed.images.dtype == np.float32 and not np.allclose(plain.images / 255, changed.images)
     np.testing.assert_array_equal(plain.depths, changed.depths)
     alone = sampler(datasets=(1,), augmentation=augmentation)(2)
     np.testing.assert_array_equal(alone.images[0], changed.images[1])
