@@ -13,7 +13,7 @@ from PIL import Image
 
 from experiments.data.geometry import unproject
 from experiments.data.manifest import Manifest, read_manifest
-from experiments.data.observations import Observation, read_picture
+from experiments.data.observations import Observation, read_maps, read_picture
 from experiments.data.scene_folder import find_damage, view_files
 from experiments.scenes import schema
 from experiments.storage import files
@@ -141,8 +141,7 @@ class StoredScene:
         image, arrays = (self.folder / name for name in view_files(view))
         with files.reading(self.folder, f"is damaged in view {view}"):
             picture = read_picture(image)
-            with np.load(arrays) as stored:
-                depth, valid = stored["depth"], stored["valid"]
+            depth, valid = read_maps(arrays, "depth", "valid")
             if not picture.shape[:-1] == depth.shape == valid.shape:
                 raise InputError(f"{image} and {arrays} differ in size")
         _check_depth(arrays, depth)

@@ -2,15 +2,17 @@
 
 import os
 import threading
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar
+from zipfile import BadZipFile
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.data.observations import Observation, ViewReader, read_picture, stacked
+from experiments.data.observations import Observation, ViewReader, read_maps, read_picture, stacked
 
 SIDE = 4
 BYTES = SIDE * SIDE * (3 + 4 + 1)
@@ -117,3 +119,21 @@ def test_pictures_are_those_that_pillow_reads(tmp_path):
     path.unlink()
     with pytest.raises(FileNotFoundError):
         read_picture(path)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_maps_are_those_that_numpy_reads_and_a_changed_bit_is_seen(tmp_path, save):
+    path, rng = tmp_path / "a b%{}.npz", np.random.default_rng(0)
+    depth, valid = rng.normal(size=(30, 20)).astype(np.float32), rng.uniform(size=(30, 20)) < 0.5
+    save(path, depth=depth, other=np.arange(3), valid=valid)
+    for found, expected in zip(read_maps(path, "valid", "depth"), (valid, depth), strict=True):
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+    whole = path.read_bytes()
+    for place in rng.integers(100, 1000, size=40):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << rng.integers(8)]) + whole[place + 1 :])
+        with pytest.raises((ValueError, BadZipFile, zlib.error)):
+            read_maps(path, "depth", "valid")
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        read_maps(path, "depth")
