@@ -9,9 +9,9 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 HIGHEST = jax.lax.Precision.HIGHEST
-_KEPT = "product"
-KEEP_PRODUCTS = jax.checkpoint_policies.save_only_these_names(_KEPT)
-"""For :func:`jax.checkpoint`: keep what went through :func:`kept`, and make the rest again."""
+_KEPT, ATTENTION = "product", "attention"
+KEEP_PRODUCTS = jax.checkpoint_policies.save_only_these_names(_KEPT, ATTENTION)
+"""For :func:`jax.checkpoint`: keep what went through :func:`kept` and what attention names, and make the rest again."""
 
 
 def kept(x: Array) -> Array:

@@ -8,6 +8,9 @@ from typing import Any
 
 import jax
 
+_ATTENTION = {"attention_forward": 2, "attention_backward": 5}
+"""Products of every query with every key that each of these operations of ``vggt_jax.attention`` is made of."""
+
 
 def count(function: Callable, *arguments: Any) -> float:
     """Multiplications and additions of ``function(*arguments)``; loops of known length count every pass.
@@ -34,6 +37,9 @@ def _of(jaxpr: Any, outer: str, repeats: int) -> Iterator[tuple[str, float]]:
 
 
 def _own(equation: Any) -> float:
+    if (products := _ATTENTION.get(equation.primitive.name)) is not None:
+        q, k = (variable.aval for variable in equation.invars[:2])
+        return 2.0 * products * q.size * k.shape[-2]
     if equation.primitive.name not in ("dot_general", "conv_general_dilated"):
         return 0.0
     out = equation.outvars[0].aval

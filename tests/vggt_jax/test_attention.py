@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vggt_jax import attention as module
-from vggt_jax.attention import attention
+from vggt_jax.attention import attention, exact
 
 
 def plain(q, k, v):
@@ -26,7 +25,7 @@ def plain(q, k, v):
 )
 def arrays(request, monkeypatch):
     b, heads, tq, tk, scores = request.param
-    monkeypatch.setattr(module, "_CPU_SCORES", scores)
+    monkeypatch.setattr(exact, "CPU_SCORES", scores)
     shapes = ((b, heads, tq, 8), (b, heads, tk, 8), (b, heads, tk, 8), (b, heads, tq, 8))
     return [jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(shapes)]
 

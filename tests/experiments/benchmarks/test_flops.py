@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.benchmarks import flops
+from vggt_jax.attention import attention
 
 
 def test_counts_products_convolutions_and_loops():
@@ -20,3 +21,10 @@ def test_counts_products_convolutions_and_loops():
         x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
     assert flops.count(convolve, image, kernel) == 2 * 10 * 8 * 16 * 27
+
+
+def test_attention_is_two_products_forward_and_five_backward():
+    q, k = (jax.ShapeDtypeStruct((2, 3, tokens, 8), jnp.float32) for tokens in (5, 7))
+    product = 2 * (2 * 3 * 5 * 7 * 8)
+    assert flops.count(attention, q, k, k) == 2 * product
+    assert flops.count(jax.grad(lambda *x: jnp.sum(attention(*x))), q, k, k) == 7 * product
