@@ -21,6 +21,7 @@ ROOMS = (
     "rendering",
     "tasks",
     "training",
+    "accelerators",
     "mining",
     "extraction",
     "analysis",

@@ -9,8 +9,8 @@ from functools import partial
 
 import jax
 
+from experiments.accelerators.adapter_step import lora, subspace_form
 from experiments.benchmarks import machine
-from experiments.benchmarks.adapter_step import lora, subspace_form
 from experiments.benchmarks.step_memory import SIDE, full_size_config, planned
 from experiments.benchmarks.training import SEQUENCES, VIEWS, Case, measure
 from vggt_jax import VGGTConfig

@@ -10,7 +10,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from experiments.benchmarks.adapter_step import AdapterStep, batch_shapes, lora
+from experiments.accelerators.adapter_step import AdapterStep, batch_shapes, lora
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import Maker
 

@@ -8,30 +8,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 from jax.profiler import ProfileData
 
+from experiments.accelerators.places import PARTS, PASSES, Place, place_of
 from experiments.benchmarks import flops
 
-Pass = Literal["forward", "again", "backward"]
-PASSES: tuple[Pass, ...] = ("forward", "again", "backward")
-"""The second is forward work that the backward pass repeats."""
 Kind = Literal["products", "convolutions", "copies", "the rest"]
 KINDS: tuple[Kind, ...] = ("products", "convolutions", "copies", "the rest")
-PARTS = ("attn", "mlp", "camera_head", "depth_head", "loss", "optimizer")
-"""Named scopes of the model and the step, of which the outermost counts; attn and mlp are then the aggregator's."""
 _CONTAINERS = ("while", "call", "conditional")
 _PRODUCTS = ("dot", "ynn_fusion", "custom-call")
 _COPIES = ("copy", "transpose", "broadcast", "slice", "gather", "pad", "concatenate", "bitcast")
-
-
-class Place(NamedTuple):
-    """A part of the step, in one pass."""
-
-    part: str
-    direction: Pass
 
 
 @dataclass(frozen=True)
@@ -103,13 +92,6 @@ def profile(
     for scope, count in flops.by_scope(step, *arguments):
         operations[place_of(scope)] += count
     return StepProfile(dict(seconds), dict(operations), launches // runs)
-
-
-def place_of(scope: str) -> Place:
-    """From the scopes that JAX names an operation by, such as ``jit(step)/transpose(jvp(aggregator))/while/body/mlp/add``."""
-    found = re.findall(rf"\b({'|'.join(PARTS)})\b", scope)
-    again, backward = "rematted_computation" in scope, "transpose(" in scope
-    return Place(found[0] if found else "other", "again" if again else "backward" if backward else "forward")
 
 
 def kind_of(kernel: str) -> Kind:

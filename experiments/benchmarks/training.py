@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from experiments.accelerators.adapter_step import AdapterStep, batch_shapes, lora, random_batch
 from experiments.benchmarks import flops, machine, step_profile
-from experiments.benchmarks.adapter_step import AdapterStep, batch_shapes, lora, random_batch
 from experiments.benchmarks.model_forward import random_parameters
 from experiments.process.cores import available_cores
 from experiments.training.sharding import Placement, make_mesh
@@ -96,7 +96,7 @@ class Case(NamedTuple):
     """A step of k adapters."""
 
     shape: tuple[Any, ...]
-    """What :func:`experiments.benchmarks.adapter_step.batch_shapes` takes; first k."""
+    """What :func:`experiments.accelerators.adapter_step.batch_shapes` takes; first k."""
     as_one: bool = False
     """As one program even on a CPU."""
     steps: int = 1

@@ -101,7 +101,16 @@ class Placement:
         sharding = NamedSharding(self.mesh, PartitionSpec("adapter", "data"))
         return jax.tree.map(lambda leaf: _put(leaf, sharding), batch)
 
-    def compile(self, step: Step, state: TrainingState) -> Step:
+    def shapes(self, state: TrainingState, frozen: Frozen, batch: TrainingBatch) -> tuple[Any, Any, Any]:
+        """Abstract arrays in the place of what :meth:`state`, :meth:`frozen` and :meth:`batch` would give."""
+        of_batch = NamedSharding(self.mesh, PartitionSpec("adapter", "data"))
+        return (
+            jax.tree.map(_shape, state, self.of_state(state)),
+            jax.tree.map_with_path(lambda path, leaf: _shape(leaf, self._weight(path, leaf.shape)), frozen),
+            jax.tree.map(lambda leaf: _shape(leaf, of_batch), batch),
+        )
+
+    def compile(self, step: Step, state: TrainingState) -> Any:
         """``step`` under ``jit``: results stay where the state is, whose memory is reused.
 
         Several adapters on a CPU that is one device are not one program, but one each.
@@ -141,6 +150,10 @@ class Placement:
     def _check(self, what: str, count: int, axis: str) -> None:
         if count % self.mesh.shape[axis]:
             raise InputError(f"mesh: {count} {what} cannot be split over {axis} = {self.mesh.shape[axis]} devices")
+
+
+def _shape(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
 def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:

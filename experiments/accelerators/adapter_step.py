@@ -1,4 +1,4 @@
-"""The training step that the benchmarks of time and of memory share: adapters of a VGGT, the paper's losses and AdamW."""
+"""The training step of adapters on abstract shapes: the paper's losses and AdamW on a VGGT, for benchmarks and plans."""
 
 from __future__ import annotations
 

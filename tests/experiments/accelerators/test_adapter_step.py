@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from experiments.accelerators.adapter_step import AdapterStep, subspace_form
 from experiments.benchmarks import model_forward, step_memory
-from experiments.benchmarks.adapter_step import AdapterStep, subspace_form
 from experiments.finetuning.methods.psv import PSV
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import trained_numbers

@@ -1,0 +1,147 @@
+"""The real training step of adapters, compiled for a chip that need not be there: by JAX's plugins, on any CPU."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import Mesh
+
+from experiments.accelerators.adapter_step import AdapterStep, batch_shapes, lora
+from experiments.accelerators.chips import CUDNN, Chip
+from experiments.accelerators.hlo import Hlo
+from experiments.accelerators.kernels import Kernel, kernels
+from experiments.training.sharding import Placement
+from subspace.errors import InputError
+from vggt_jax import VGGTConfig
+
+INSTALL = "pip install -e '.[plan]'"
+OPTIONS: dict[str, dict[str, Any]] = {"cuda": {"xla_gpu_enable_triton_gemm": False}}
+"""Products go to cuBLAS: to choose among Triton's, XLA must try them on the chip."""
+_PLUGINS = {"cuda": "jax_plugins.xla_cuda13", "tpu": "libtpu"}
+
+
+class TooLarge(Exception):
+    """The compiler refuses a program that does not fit the chip's memory, which it does for TPUs alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepProgram:
+    """A LoRA step, as it is compiled."""
+
+    config: VGGTConfig
+    """The model, with its types and what it recomputes."""
+    rank: int
+    """r of the adapters."""
+    sequences: int
+    """Sequences of each adapter's batch."""
+    views: int
+    """Pictures of each sequence."""
+    side: int
+    """Width and height of the pictures in pixels."""
+    adapters: int = 1
+    """Adapters in one program."""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What the compiler says of a program."""
+
+    peak: int
+    """Bytes that a device holds at once, arguments included."""
+    arguments: int
+    """Of these the step's arguments: model, state and batch."""
+    seconds: float
+    """Duration of compilation."""
+    kernels: tuple[Kernel, ...]
+    """Everything that one step launches on one device."""
+    text: str
+    """The optimised program."""
+
+
+def topology(chip: Chip, devices: int = 1) -> Sequence[Any]:
+    """So many devices that can be compiled for.
+
+    Raises InputError where the plugin is missing that compiles for the chip, or a slice with so many devices is not known.
+    """
+    if not _is_installed(chip):
+        raise InputError(f"device: compiling for {chip.name} takes JAX's plugin, which is not installed: {INSTALL}")
+    if chip.gpu is not None:
+        found = topologies.get_topology_desc(
+            platform="cuda", target_config=chip.target, topology=f"1x1x{devices}"
+        ).devices
+    else:
+        os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # it would ask a server who it is
+        found = topologies.get_topology_desc(platform="tpu", topology_name=chip.topology).devices
+    if len(found) < devices:
+        raise InputError(f"device: {chip.name} is known in slices of {len(found)}, not of {devices}")
+    return found[:devices]
+
+
+def compile_step(program: StepProgram, placement: Placement, chip: Chip) -> Compiled:
+    """Compile a step for the placement's devices, of which none need be there.
+
+    Raises TooLarge where the compiler says that the memory does not suffice.
+    """
+    adapter = AdapterStep.of(program.config, lora(program.config, program.rank), adapters=program.adapters)
+    shapes = batch_shapes(program.adapters, program.sequences, program.views, program.side, None)
+    frozen = adapter.frozen(adapter.parameters)
+    with _as_if_installed(chip):
+        step = placement.compile(adapter.step, adapter.state)
+        begun = time.perf_counter()
+        lowered = step.lower(*placement.shapes(adapter.state, frozen, shapes))
+        try:
+            compiled = lowered.compile(compiler_options=OPTIONS.get(chip.platform))
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" in str(error):
+                raise TooLarge(str(error).partition("\n")[0]) from error
+            raise
+    seconds = time.perf_counter() - begun
+    memory, text = compiled.memory_analysis(), compiled.as_text()
+    assert memory is not None and text is not None
+    outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return Compiled(
+        peak=memory.argument_size_in_bytes + memory.temp_size_in_bytes + outputs,
+        arguments=memory.argument_size_in_bytes,
+        seconds=seconds,
+        kernels=tuple(kernels(Hlo.parse(text), tpu=chip.platform == "tpu")),
+        text=text,
+    )
+
+
+def on_mesh(devices: Sequence[Any], *, adapter: int = 1, model: int = 1) -> Placement:
+    """All of the devices, ``data`` as many as are left."""
+    sizes = (adapter, len(devices) // (adapter * model), model)
+    return Placement(Mesh(np.asarray(devices).reshape(sizes), ("adapter", "data", "model")))
+
+
+def _is_installed(chip: Chip) -> bool:
+    try:
+        return find_spec(_PLUGINS[chip.platform]) is not None
+    except ModuleNotFoundError:  # not even the package around it
+        return False
+
+
+@contextmanager
+def _as_if_installed(chip: Chip) -> Iterator[None]:
+    """JAX takes cuDNN's attention only if it finds the library, which compiling does not need."""
+    if chip.platform != "cuda":
+        yield
+        return
+    from jax._src.cudnn import fused_attention_stablehlo as fused
+
+    asked = fused.check_cudnn_version
+    major, minor, patch = CUDNN
+    fused.check_cudnn_version = lambda: major * 10_000 + minor * 100 + patch
+    try:
+        yield
+    finally:
+        fused.check_cudnn_version = asked

@@ -1,0 +1,93 @@
+"""Operations and bytes of programs that this CPU compiles, counted by hand, and of lines that only GPUs and TPUs have."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from experiments.accelerators.hlo import Hlo
+from experiments.accelerators.kernels import kernels, scatters
+from experiments.benchmarks import flops
+
+
+def compiled(function, *arguments):
+    return Hlo.parse(jax.jit(function).lower(*arguments).compile().as_text())
+
+
+def operations(program, **options):
+    return sum(each.times * each.operations for each in kernels(program, **options))
+
+
+def entry(*lines):
+    return Hlo.parse(
+        "HloModule test\n\nENTRY %main (p: f32[]) -> f32[] {\n" + "".join(f"  {x}\n" for x in lines) + "}\n"
+    )
+
+
+def test_loops_count_every_pass():
+    square = jnp.ones((7, 7))
+
+    def looped(z):
+        return jax.lax.scan(lambda carry, _: (jnp.sin(carry @ z), None), z, None, length=5)[0]
+
+    program = compiled(looped, square)
+    assert operations(program) == flops.count(looped, square) == 5 * 2 * 7**3
+    assert {each.kind for each in kernels(program) if each.operations} == {"products"}
+
+
+def test_a_slice_of_a_loop_moves_only_what_it_is():
+    def looped(rows):
+        return jax.lax.scan(lambda carry, row: (carry + jnp.sin(row), None), jnp.zeros(1000), rows)[0]
+
+    program = compiled(looped, jnp.ones((50, 1000)))
+    moved = sum(each.times * each.bytes for each in kernels(program))
+    assert 50 * 3 * 4000 <= moved < 50 * 8 * 4000  # not 50 times the 50 rows
+
+
+@pytest.mark.parametrize(
+    ("target", "operands", "result", "arithmetic"),
+    [
+        ("convForward", ["f32[2,10,8,3]", "f32[16,3,3,3]"], "f32[2,10,8,16]", "tensor_float32"),
+        ("convBackwardInput", ["f32[2,10,8,16]", "f32[16,3,3,3]"], "f32[2,10,8,3]", "tensor_float32"),
+        ("convBackwardFilter", ["bf16[2,10,8,3]", "bf16[2,10,8,16]"], "bf16[16,3,3,3]", "bfloat16"),
+    ],
+)
+def test_convolutions_of_cudnn(target, operands, result, arithmetic):
+    program = entry(
+        *(f"%p.{i} = {shape}{{3,2,1,0}} parameter({i})" for i, shape in enumerate(operands)),
+        f"%c = ({result}{{3,2,1,0}}, u8[0]{{0}}) custom-call(%p.0, %p.1), window={{size=3x3 pad=1_1x1_1}}, "
+        f'dim_labels=b01f_o01i->b01f, operand_precision={{high,high}}, custom_call_target="__cudnn${target}", '
+        'metadata={op_name="jit(step)/transpose(jvp(depth_head))/conv"}',
+    )
+    (found,) = kernels(program)
+    assert (found.kind, found.arithmetic, found.operations) == ("convolutions", arithmetic, 2 * 2 * 10 * 8 * 16 * 27)
+    assert found.place.part == "depth_head" and found.place.direction == "backward"
+
+
+@pytest.mark.parametrize(("target", "factor", "kind"), [("", 4, "attention"), ("Backward", 10, "attention's gradient")])
+def test_attention_of_cudnn(target, factor, kind):
+    program = entry(
+        *(f"%p.{i} = bf16[2,300,4,64]{{3,2,1,0}} parameter({i})" for i in range(3)),
+        "%a = (bf16[2,4,300,64]{3,1,2,0}, u8[0]{0}) custom-call(%p.0, %p.1, %p.2), "
+        f'custom_call_target="__cudnn$fmhaSoftmax{target}", metadata={{op_name="jit(step)/rematted_computation/attn"}}',
+    )
+    (found,) = kernels(program)
+    assert (found.kind, found.keys, found.operations) == (kind, 300, factor * 2 * 4 * 300 * 300 * 64)
+    assert found.place == ("attn", "again") and found.bytes == 4 * 2 * 300 * 4 * 64 * 2
+
+
+def test_a_product_of_a_tpu_is_a_convolution_without_a_window():
+    product = "%c = f32[64,32]{1,0:T(8,128)} convolution(%p.0, %p.1), dim_labels=bf_io->bf"
+    operands = ("%p.0 = f32[64,16]{1,0} parameter(0)", "%p.1 = f32[16,32]{1,0:T(8,128)S(1)} parameter(1)")
+    for precision, arithmetic in {"highest": "float32", "high": "tensor_float32", "default": "bfloat16"}.items():
+        program = entry(*operands, f"{product}, operand_precision={{{precision},{precision}}}")
+        (found,) = kernels(program, tpu=True)
+        assert (found.kind, found.arithmetic, found.operations) == ("products", arithmetic, 2 * 64 * 16 * 32)
+        assert found.bytes == 4 * (64 * 32 + 64 * 16)  # what is on the chip already costs nothing
+
+
+def test_scatters_with_sorted_indices_are_found():
+    lines = [
+        f"%s.{i} = f32[8]{{0}} scatter(%a, %b, %c), indices_are_sorted={flag}"
+        for i, flag in enumerate(("true", "false"))
+    ]
+    assert [each.name for each in scatters(entry(*lines))] == ["s.0"]
