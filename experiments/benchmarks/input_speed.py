@@ -15,8 +15,8 @@ import jax
 import numpy as np
 from PIL import Image
 
+from experiments.accelerators.adapter_step import lora
 from experiments.benchmarks import machine, training
-from experiments.benchmarks.adapter_step import lora
 from experiments.data.dataset import Dataset, StoredScene
 from experiments.data.observations import ViewReader, read_maps, read_picture, stacked
 from experiments.data.scene_folder import make_folders, view_files, write_arrays, write_cameras
