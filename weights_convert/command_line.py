@@ -6,20 +6,24 @@ import errno
 import io
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from absl import app, flags, logging
 
 from subspace.errors import InputError
+from weights_convert import stopping
 from weights_convert.flag_errors import check_finite, in_words
 
 _NOT_OUR_FAULT = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE, errno.EPIPE, errno.EMFILE}
 )
 """Errors of the system that concern the machine even where they name no file, as those of ``write`` do."""
+_INTERRUPTED = "interrupted; the same command goes on with what is finished"
 _TAKE_MEMORY = ("resolution", "views", "k", "rank", "dim", "workers", "jobs")
 """Flags of commands that need less memory with a smaller value."""
 
@@ -30,8 +34,9 @@ def run(
     """Parse the flags, call ``main`` with the positional arguments, and exit.
 
     Status 0 after success and ``--help``. Status 2 with one line on stderr for what is not the program's fault: an unknown or
-    ill-typed flag, an InputError (bad input), an OSError that names its file (missing file, full disk), a lack of memory, an
-    interrupt; ``--verbosity=1`` shows the traceback as well. Status 1 with the traceback for everything else.
+    ill-typed flag, an InputError (bad input), an OSError that names its file (missing file, full disk), a lack of memory;
+    ``--verbosity=1`` shows the traceback as well. Status 130, 143 or 129 with one line after Ctrl-C, SIGTERM or SIGHUP
+    (:mod:`weights_convert.stopping`). Status 1 with the traceback for everything else.
 
     Args:
         main: the command.
@@ -54,10 +59,20 @@ def run(
         raise SystemExit(0) from None
     if arguments and not positional:
         _fail(program, f"unexpected argument {arguments[0]!r}: options start with --, see --help")
+
+    def tell() -> None:
+        print(f"{program}: {_INTERRUPTED}", file=sys.stderr)
+
     try:
-        main(arguments)
-    except KeyboardInterrupt:
-        _fail(program, "interrupted")
+        with stopping.listening(tell):
+            main(arguments)
+    except stopping.Stopped as stopped:
+        tell()
+        with suppress(OSError):  # nobody reads any more
+            sys.stdout.flush()
+        stopping.end(stopped.number)
+    except KeyboardInterrupt:  # of what a command does, and no signal
+        _fail(program, _INTERRUPTED, status=128 + signal.SIGINT)
     except Exception as error:
         line = _line(error, flag_of or {})
         if line is None or logging.get_verbosity() > logging.INFO:

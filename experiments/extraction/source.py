@@ -58,9 +58,9 @@ def train_adapters(settings: Settings, base: Base, reporter: Reporter = SILENT) 
     try:
         with reporter.stage(RENDERING):
             data = make_data(settings, reporter, preparation.begin)
-    except BaseException:
+    except BaseException as error:
         preparation.abandon()
-        if preparation.running:
+        if preparation.running and not isinstance(error, KeyboardInterrupt):  # which ends commands whatever is running
             reporter.info("stopping: what is being compiled has to end first, in half a minute or less")
         raise
     job = AdapterRun(base, data, Recipe.of(settings))

@@ -1,0 +1,100 @@
+"""Commands that get signals, in processes of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+COMMAND = """
+    import hashlib, pathlib, sys, time
+    from weights_convert.command_line import run
+
+    class Owner:
+        def __del__(self):
+            print("working", flush=True)
+            time.sleep(60)  # Python drops what is raised in here
+
+    def unwinds():
+        try:
+            print("working", flush=True)
+            time.sleep(60)
+        finally:
+            time.sleep(0.3)
+            print("cleaned up")
+
+    def computes():
+        print("working", flush=True)
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # compiled code, which no signal interrupts
+
+    def drops():
+        Owner()
+        time.sleep(60)
+
+    name = sys.argv.pop()
+    run(lambda _: globals()[name]())
+"""
+
+
+def stopped(what, *numbers, **options):
+    """Status, lines of stdout and of stderr, and the seconds from the first signal to the end of a command."""
+    command = [sys.executable, "-c", textwrap.dedent(COMMAND), what]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": "."},
+        preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)],
+        **options,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "working\n"
+    start = time.monotonic()
+    for number in numbers:
+        process.send_signal(number)
+        time.sleep(0.1)
+    out, errors = process.communicate(timeout=30)
+    return process.returncode, out.splitlines(), errors.splitlines(), time.monotonic() - start
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=lambda value: str(value),
+)
+def test_a_signal_unwinds_the_command_and_tells_the_shell_which_it_was(number, status):
+    ended, out, errors, _ = stopped("unwinds", number)
+    assert (ended, out) == (status, ["cleaned up"])
+    assert len(errors) == 1 and ": interrupted" in errors[0]
+
+
+def test_a_second_signal_does_not_cut_the_cleaning_up():
+    ended, out, errors, _ = stopped("unwinds", signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+    assert (ended, out) == (129, ["cleaned up"]) and len(errors) == 1
+
+
+@pytest.mark.parametrize("what", ["computes", "drops"])
+def test_what_cannot_be_interrupted_ends_all_the_same(what):
+    ended, _, errors, seconds = stopped(what, signal.SIGINT)
+    assert ended == 130 and ": interrupted" in errors[-1]
+    assert 1.5 < seconds < 10  # two, and what a busy machine adds
+
+
+def test_signals_that_are_ignored_stay_so():
+    code = """
+        import signal, sys, time
+        from weights_convert.command_line import run
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+        run(lambda _: signal.raise_signal(signal.SIGHUP))
+        print("to its end", signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": "."},
+    )
+    assert (done.returncode, done.stdout) == (0, "to its end True\n")

@@ -1,0 +1,83 @@
+"""How a command ends when it is asked to: by Ctrl-C, by SIGTERM (``timeout``, Slurm), by SIGHUP (its terminal was closed).
+
+All three end it in the same way: an exception unwinds what the command does, so that half-written files and workers go away,
+one line says how to go on, and the exit status is that of shells, 128 + the signal's number. Compiled code cannot be
+interrupted, and Python drops exceptions that are raised inside of callbacks; so a thread that the signal wakes at once ends the
+process two seconds later, whatever it does then.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+GRACE_S = 2.0
+"""What a command has for its own end."""
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked the command to end."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@contextmanager
+def listening(tell: Callable[[], None]) -> Iterator[None]:
+    """Raise :class:`Stopped` inside of the block when a signal comes, and end the process where that does not end it.
+
+    Signals that whoever started the command has them ignored (``nohup``, a shell's background) stay ignored. Only the main
+    thread of Python can listen; in another one nothing changes.
+
+    Args:
+        tell: says that the command was interrupted; called where the process ends by force.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    stopping, over = threading.Event(), threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if not stopping.is_set():  # a second signal must not end the cleaning up after the first
+            stopping.set()
+            raise Stopped(number)
+
+    def end_late() -> None:
+        while (number := os.read(reader, 1)) and number[0] not in heard:
+            pass
+        if number and not over.wait(GRACE_S):
+            tell()
+            end(number[0])
+
+    heard = {number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, stop) for number in heard}
+    watcher = threading.Thread(target=end_late, name="stopping", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(woken)
+        os.close(writer)
+        watcher.join()
+        os.close(reader)
+
+
+def end(number: int) -> NoReturn:
+    """End the process and those of its pools at once: interpreters that end while XLA computes may hang or crash."""
+    for child in multiprocessing.active_children():
+        child.terminate()
+    os._exit(128 + number)
