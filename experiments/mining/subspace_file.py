@@ -38,14 +38,23 @@ class StoredSubspace:
 def save_subspace(path: Path, subspaces: Mapping[str, SharedSubspace], origin: Origin) -> None:
     """Write ``<path>.A``, ``<path>.B`` and the fields of :data:`SAVED` as float32, with ``origin`` as JSON in the header.
 
-    The file appears when it is complete.
+    The file appears when it is complete. The same subspaces give the same bytes.
     """
     tensors = {}
     for name, found in subspaces.items():
         tensors[f"{name}.A"], tensors[f"{name}.B"] = found.factors.A, found.factors.B
         tensors |= {f"{name}.{part}": getattr(found, part) for part in SAVED}
     arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}
-    write_bytes(path, save(arrays, {"format": FORMAT, "origin": json.dumps(asdict(origin))}))
+    write_bytes(path, _ordered(save(arrays, {"format": FORMAT, "origin": json.dumps(asdict(origin))})))
+
+
+def _ordered(content: bytes) -> bytes:
+    """A safetensors file whose metadata is in the order of its names; the library shuffles them anew each time."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    text = json.dumps({**header, "__metadata__": dict(sorted(header["__metadata__"].items()))}, separators=(",", ":"))
+    text += " " * (-len(text) % 8)  # what follows is aligned
+    return len(text).to_bytes(8, "little") + text.encode() + content[8 + size :]
 
 
 def load_subspace(path: Path) -> StoredSubspace:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from experiments.mining.folder import read_folder, read_inputs
+from experiments.mining.folder import SUBSPACE, read_folder, read_inputs
 from subspace import LowRank
 from tests.experiments.analysis.planted import BASE, SHAPES, draw_adapters, draw_subspaces, write_subspace
 from vggt_jax import VGGTConfig
@@ -45,6 +45,11 @@ def test_reads_factors_ranks_and_facts_in_the_models_order(two, tmp_path):
     )
     known = write_subspace(tmp_path / "x", "texture", _plain(2), init="shared")
     assert (read_folder(known).origin.init, inputs.first.origin.init) == ("shared", None)
+
+
+def test_the_same_subspaces_are_the_same_bytes(two, tmp_path):
+    written = {(write_subspace(tmp_path / str(i), "camera", _plain(1)) / SUBSPACE).read_bytes() for i in range(6)}
+    assert written == {(two[1] / SUBSPACE).read_bytes()}
 
 
 def test_reads_adapters(tmp_path):
