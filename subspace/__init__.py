@@ -1,11 +1,12 @@
 """Linear algebra on stacks of low-rank updates: what several LoRA adapters share, and how far such subspaces are apart.
 
-Pure functions on arrays and pytrees. Nothing here knows a model, reads a file, or forms an n×m matrix. Every array may have
-leading layer axes. What solves for many matrices at once is compiled by JAX; formulas of one update or one spectrum follow
-the kind of array, and stay with NumPy for NumPy's. The formulas are those of *Mining Attribute Subspaces for Efficient
-Fine-tuning of 3D Foundation Models*:
+Pure functions on arrays and pytrees. Nothing here knows a model, reads a file, or forms an n×m matrix of every adapter. Every
+array may have leading layer axes. What solves for many matrices at once is compiled by JAX; formulas of one update or one
+spectrum follow the kind of array, and stay with NumPy for NumPy's. The formulas are those of *Mining Attribute Subspaces for
+Efficient Fine-tuning of 3D Foundation Models*:
 
-* Sec. 3, Eq. 1–3 (shared subspace by IRLS): :mod:`subspace.shared`, on the coordinates of :mod:`subspace.compression`
+* Sec. 3, Eq. 1–3 (shared subspace by IRLS): :mod:`subspace.shared`, on the coordinates of :mod:`subspace.compression`; of
+  hundreds of adapters of large matrices: :mod:`subspace.crowd`
 * Sec. 3, last paragraph (the union as a basis): :mod:`subspace.basis`
 * Sec. 4.2 and Fig. 4 (spectral patterns): :mod:`subspace.spectra`
 * Sec. 4.3, Eq. 4–5 (distance of subspaces): :mod:`subspace.angles`; by chance alone: :mod:`subspace.null_model`
@@ -34,10 +35,11 @@ if TYPE_CHECKING:
     from subspace.null_model import null_eigenvalues, null_p_value, null_percentile
     from subspace.shared import SharedSubspace, shared_subspace, shared_subspaces
     from subspace.spectra import Pattern, SpectralPattern, effective_rank, spectral_pattern
-    from subspace.stability import Stability, subspace_stabilities, subspace_stability
+    from subspace.stability import Examined, Stability, examine_subspaces, subspace_stabilities, subspace_stability
 
 __all__ = [
     "Basis",
+    "Examined",
     "LowRank",
     "Pattern",
     "SharedSubspace",
@@ -51,6 +53,7 @@ __all__ = [
     "canonicalize",
     "captured_energy",
     "effective_rank",
+    "examine_subspaces",
     "frobenius_norm",
     "generalized_eigenvalues",
     "generalized_eigh",
@@ -93,6 +96,6 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "null_model": ["null_eigenvalues", "null_p_value", "null_percentile"],
         "shared": ["SharedSubspace", "shared_subspace", "shared_subspaces"],
         "spectra": ["Pattern", "SpectralPattern", "effective_rank", "spectral_pattern"],
-        "stability": ["Stability", "subspace_stabilities", "subspace_stability"],
+        "stability": ["Examined", "Stability", "examine_subspaces", "subspace_stabilities", "subspace_stability"],
     },
 )

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from subspace.compression import compress, expand
+from subspace.compression import Compressed, compress, expand
+from subspace.crowd import CROWDED, Crowd, Solution
 from subspace.errors import InputError
-from subspace.grouping import flatten_layers, solve_in_groups
+from subspace.grouping import (
+    Layout,
+    Part,
+    StacksOnDemand,
+    core_numbers,
+    flatten_layers,
+    layouts_of,
+    solve_in_groups,
+)
 from subspace.low_rank import LowRank
+from subspace.namespace import AnyArray
 from subspace.pytrees import register_dataclass
 from subspace.threads import after, is_traced, one_blas_thread
 from subspace.validation import check_adapters, check_stacks
@@ -28,6 +38,8 @@ adapter that fits exactly may still weigh 1,000 times (α = 1) as much as one th
 MAX_ITERATIONS = 100
 TOLERANCE = 1e-5
 
+T = TypeVar("T")
+
 
 @register_dataclass
 @dataclass(frozen=True, eq=False)
@@ -36,19 +48,19 @@ class SharedSubspace:
 
     factors: LowRank
     """The minimiser A Bᵀ of Eq. 2 for the final weights: canonical (A = U Σ^½, B = V Σ^½), A (*layers, n, dim)."""
-    weights: Float[Array, "*layers k"]
+    weights: Float[AnyArray, "*layers k"]
     """w_i / Σ w of the final C: how much each adapter was believed. An outlier is near zero."""
-    singular_values: Float[Array, "*layers p"]
+    singular_values: Float[AnyArray, "*layers p"]
     """Singular values of the final C, in decreasing order."""
-    initial_singular_values: Float[Array, "*layers p"]
+    initial_singular_values: Float[AnyArray, "*layers p"]
     """Those of C in the first iteration, with equal weights: what the paper's figures show."""
-    residuals: Float[Array, "*layers k"]
+    residuals: Float[AnyArray, "*layers k"]
     """‖A Bᵀ − A_i B_iᵀ‖_F of each adapter, in the unit of the weights."""
-    objective: Float[Array, "*layers max_iterations"]
+    objective: Float[AnyArray, "*layers max_iterations"]
     """Σ (ε² + residual²)^(α/2) after each iteration: Eq. 1, smoothed, which never increases. NaN after the last one."""
-    iterations: Int[Array, "*layers"]
+    iterations: Int[AnyArray, "*layers"]
     """Singular value decompositions done."""
-    converged: Bool[Array, "*layers"]
+    converged: Bool[AnyArray, "*layers"]
     """Whether the weights stood still within ``tolerance`` before ``max_iterations``."""
 
 
@@ -118,14 +130,61 @@ def shared_subspaces(
         options = {"width": int(own_dims.max()), "max_iterations": int(max_iterations)}
         return _solve_stack(together, jnp.asarray(own_dims), alpha, epsilon, tolerance, **options)
 
-    solved = solve_in_groups(adapters, dims, solve)
-    return {path: _cut(found, adapters[path], dims[path]) for path, found in solved.items()}
+    layouts = layouts_of(adapters)
+    together, crowded = without_crowds(adapters)
+    solved = solve_in_groups(together, dims, solve)
+    found = {path: cut(found, layouts[path], dims[path]) for path, found in solved.items()}
+    for path in crowded:
+
+        def alone(crowd: Crowd, dim: int = dims[path]) -> SharedSubspace:
+            return of_crowd(crowd, dim, alpha, epsilon, tolerance, max_iterations)[0]
+
+        found[path] = each_layer(adapters[path], alone)
+    return {path: found[path] for path in layouts}
 
 
-def _cut(found: SharedSubspace, adapters: LowRank, dim: int) -> SharedSubspace:
+def without_crowds(adapters: Mapping[str, LowRank]) -> tuple[Mapping[str, LowRank], list[str]]:
+    """The stacks that are solved together, and the paths of those that are too large for it (:mod:`subspace.crowd`)."""
+    layouts = layouts_of(adapters)
+    crowded = [path for path, x in layouts.items() if core_numbers(x.k, x.rank, x.n, x.m) > CROWDED]
+    if not crowded:
+        return adapters, []
+    if not isinstance(adapters, StacksOnDemand) and any(map(is_traced, jax.tree.leaves(dict(adapters)))):
+        return adapters, []
+    return Part(adapters, [path for path in layouts if path not in set(crowded)]), crowded
+
+
+def each_layer(stack: LowRank, solve: Callable[[Crowd], T]) -> T:
+    """``solve`` of every matrix (k, *layers, n, r), with its layer axes in front."""
+    layers = stack.A.shape[1:-2]
+    found = [solve(Crowd(stack[(slice(None), *index)])) for index in np.ndindex(*layers)]
+    return jax.tree.map(lambda *x: np.stack(x).reshape((*layers, *np.shape(x[0]))), *found)
+
+
+def of_crowd(
+    crowd: Crowd, dim: int, alpha: float, epsilon: float, tolerance: float, max_iterations: int
+) -> tuple[SharedSubspace, Solution]:
+    """What all adapters of a crowd share, and the same in its own coordinates."""
+    equal = np.ones(crowd.k)
+    found = crowd.solve(equal, dim, alpha, epsilon, tolerance, max_iterations)
+    factors = crowd.expand(found)
+    subspace = SharedSubspace(
+        factors=factors,
+        weights=found.weights.astype(factors.dtype),
+        singular_values=crowd.spectrum(found.weights),
+        initial_singular_values=crowd.spectrum(equal / crowd.k),
+        residuals=found.residuals.astype(factors.dtype),
+        objective=found.objective,
+        iterations=np.array(found.iterations, np.int32),
+        converged=np.array(found.converged),
+    )
+    return subspace, found
+
+
+def cut(found: SharedSubspace, layout: Layout, dim: int) -> SharedSubspace:
     """Without the zeros that the matrix was padded with."""
-    k, (n, m) = adapters.A.shape[0], adapters.shape[-2:]
-    p = min(k * adapters.rank, n, m)
+    k, _, n, m, rank, _ = layout
+    p = min(k * rank, n, m)
     return replace(
         found,
         factors=LowRank(found.factors.A[..., :n, :dim], found.factors.B[..., :m, :dim]),
@@ -156,21 +215,26 @@ def _solve_stack(
     def solve(own: LowRank, dim: Array) -> SharedSubspace:
         span = compress(own)
         fit = irls(span.cores, jnp.ones(k, span.cores.dtype), alpha, epsilon, tolerance, dim, width, max_iterations)
-        root = jnp.sqrt(truncated(fit.sigma, dim, width) * span.scale)
-        A = expand(span.Q_A, fit.U)
-        B = expand(span.Q_B, after(fit.V, A))
-        return SharedSubspace(
-            factors=LowRank(A * root[None], B * root[None]),
-            weights=fit.weights,
-            singular_values=fit.sigma * span.scale,
-            initial_singular_values=fit.initial_sigma * span.scale,
-            residuals=fit.residuals * span.scale,
-            objective=fit.objective * span.scale**alpha,
-            iterations=fit.iterations,
-            converged=fit.converged,
-        )
+        return described(fit, span, dim, width, alpha)
 
     return jax.vmap(solve, in_axes=(1, 0))(adapters, dims)
+
+
+def described(fit: Fit, span: Compressed, dim: int | Int[Array, ""], width: int, alpha) -> SharedSubspace:
+    """What was found in the coordinates of the span, in those of the matrix."""
+    root = jnp.sqrt(truncated(fit.sigma, dim, width) * span.scale)
+    A = expand(span.Q_A, fit.U)
+    B = expand(span.Q_B, after(fit.V, A))
+    return SharedSubspace(
+        factors=LowRank(A * root[None], B * root[None]),
+        weights=fit.weights,
+        singular_values=fit.sigma * span.scale,
+        initial_singular_values=fit.initial_sigma * span.scale,
+        residuals=fit.residuals * span.scale,
+        objective=fit.objective * span.scale**alpha,
+        iterations=fit.iterations,
+        converged=fit.converged,
+    )
 
 
 class Fit(NamedTuple):

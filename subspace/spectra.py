@@ -77,7 +77,8 @@ def spectral_pattern(sigma: Float[AnyArray, "*layers p"], rank: int) -> Spectral
       and those among the last tenth of the values, where every spectrum of a random matrix falls to zero, do not count.
       Of several drops in one class the largest counts.
 
-    Values under the rounding floor (σ_1 · p · eps) are taken as equal to it: nothing below is a drop.
+    Values under the rounding floor (σ_1 · p · eps) are taken as equal to it: nothing below is a drop. Nor is there one in a
+    single value.
 
     Args:
       sigma: singular values in decreasing order, such as ``initial_singular_values`` of a mined subspace. NumPy's arrays
@@ -87,8 +88,10 @@ def spectral_pattern(sigma: Float[AnyArray, "*layers p"], rank: int) -> Spectral
     if rank < 1:
         raise InputError(f"rank must be positive, got {rank}")
     sigma = sigma if isinstance(sigma, np.ndarray) else jnp.asarray(sigma)
-    if sigma.ndim < 1 or sigma.shape[-1] < 2:
-        raise InputError(f"sigma must hold at least two singular values, got shape {sigma.shape}")
+    if sigma.ndim < 1 or sigma.shape[-1] < 1:
+        raise InputError(f"sigma must hold singular values, got shape {sigma.shape}")
+    if sigma.shape[-1] == 1:
+        sigma = namespace(sigma).concatenate([sigma, sigma], axis=-1)
     flat = sigma.reshape(-1, sigma.shape[-1])
     if isinstance(flat, np.ndarray):
         each = [_pattern(spectrum, rank=int(rank)) for spectrum in flat]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from subspace.errors import InputError
+from subspace.grouping import StacksOnDemand
 from subspace.low_rank import LowRank
 from subspace.threads import is_traced
 
@@ -25,7 +26,7 @@ def check_adapters(adapters: LowRank, dim: int, name: str = "adapters") -> None:
         raise InputError(f"{name} is empty: A {adapters.A.shape} holds no adapter")
     if adapters.rank == 0:
         raise InputError(f"{name} has rank 0: A {adapters.A.shape}")
-    check_dim(adapters, dim, name)
+    check_dim(dim, adapters.A.shape[0], adapters.rank, adapters.shape[-2:], name)
     check_finite(adapters, name, axes=("adapter", "layer"))
 
 
@@ -34,23 +35,26 @@ def check_stacks(adapters: Mapping[str, LowRank], dim: int | Mapping[str, int]) 
     if not adapters:
         raise InputError("adapters is empty: there is no matrix to solve")
     dims: dict[str, int] = {}
-    for path, stack in adapters.items():
+    for path in adapters:
         if isinstance(dim, Mapping) and path not in dim:
             raise InputError(f"dim names no dimension for {path!r}")
         dims[path] = dim[path] if isinstance(dim, Mapping) else dim
-        check_adapters(stack, dims[path], name=path)
+        if isinstance(adapters, StacksOnDemand):  # finite by themselves, and not to be read twice
+            k, _, n, m, rank, _ = adapters.layouts[path]
+            check_dim(dims[path], k, rank, (n, m), path)
+        else:
+            check_adapters(adapters[path], dims[path], name=path)
     return dims
 
 
-def check_dim(adapters: LowRank, dim: int, name: str) -> None:
-    """Raise ValueError unless k adapters (k, *layers, n, r) can span ``dim`` dimensions."""
+def check_dim(dim: int, k: int, rank: int, shape: tuple[int, ...], name: str) -> None:
+    """Raise ValueError unless k adapters of n×m matrices can span ``dim`` dimensions."""
     if isinstance(dim, bool) or not isinstance(dim, int | np.integer) or dim < 1:
         raise InputError(f"dim must be a positive integer, got {dim!r}")
-    k, (n, m) = adapters.A.shape[0], adapters.shape[-2:]
-    if dim > (available := min(k * adapters.rank, n, m)):
+    n, m = shape
+    if dim > (available := min(k * rank, n, m)):
         raise InputError(
-            f"dim={dim} is larger than the rank available in {name}: "
-            f"min(k·r, n, m) = min({k}·{adapters.rank}, {n}, {m}) = {available}"
+            f"dim={dim} is larger than the rank available in {name}: min(k·r, n, m) = min({k}·{rank}, {n}, {m}) = {available}"
         )
 
 

@@ -8,28 +8,28 @@ from typing import TYPE_CHECKING
 from subspace.errors import InputError
 
 if TYPE_CHECKING:
-    from subspace import LowRank
+    from subspace.grouping import Layout
 
 
-def dimensions(stacks: Mapping[str, LowRank], dim: int) -> dict[str, int]:
+def dimensions(layouts: Mapping[str, Layout], dim: int) -> dict[str, int]:
     """d' of every matrix: ``dim``, or as much as a small matrix has room for.
 
     Args:
-        stacks: path → k adapters, A (k, *layers, n, r) and B (k, *layers, m, r).
+        layouts: path → the number, the rank and the sizes of the adapters in that matrix.
         dim: the dimension that is wanted.
 
     Raises InputError if no matrix has room for ``dim``: it is larger than k·r, or than all matrices.
     """
-    k = next(iter(stacks.values())).A.shape[0]
-    check_dim(dim, k, max(stack.rank for stack in stacks.values()))
-    n, m = max((stack.shape[-2:] for stack in stacks.values()), key=min)
-    if dim > min(n, m):
+    spanned = max(layouts.values(), key=lambda each: each.k * each.rank)
+    check_dim(dim, spanned.k, spanned.rank)
+    largest = max(layouts.values(), key=lambda each: min(each.n, each.m))
+    if dim > min(largest.n, largest.m):
         raise InputError(
-            f"dim={dim} is more than a matrix can have: the largest is {n} × {m}, whose updates have at most {min(n, m)} "
-            "dimensions",
+            f"dim={dim} is more than a matrix can have: the largest is {largest.n} × {largest.m}, whose updates have at most "
+            f"{min(largest.n, largest.m)} dimensions",
             argument="dim",
         )
-    return {path: min(dim, k * stack.rank, *stack.shape[-2:]) for path, stack in stacks.items()}
+    return {path: min(dim, each.k * each.rank, each.n, each.m) for path, each in layouts.items()}
 
 
 def check_dim(dim: int, k: int, rank: int) -> None:

@@ -9,16 +9,10 @@ import jax
 import numpy as np
 
 from experiments.mining.dimensions import dimensions
-from subspace import (
-    Basis,
-    LowRank,
-    SharedSubspace,
-    Stability,
-    captured_energy,
-    shared_subspaces,
-    subspace_stabilities,
-)
+from experiments.process.reporting import SILENT, Reporter
+from subspace import LowRank, SharedSubspace, Stability, examine_subspaces
 from subspace.errors import InputError
+from subspace.grouping import layouts_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +23,8 @@ class Mined:
     captured: dict[str, np.ndarray]
     """(*layers, k): share, 0 to 1, of each adapter's energy inside the subspace."""
     stability: dict[str, Stability]
-    """Each adapter left out once; empty with fewer than three adapters, where the rest shares nothing with anything."""
+    """Each adapter left out once (many of them fold by fold); empty with fewer than three adapters, where the rest shares
+    nothing with anything."""
     ranks: dict[str, int]
     """r of the adapters."""
 
@@ -58,21 +53,23 @@ def stack_adapters(adapters: Mapping[str, Mapping[str, LowRank]]) -> dict[str, L
     return {path: jax.tree.map(lambda *x: np.stack(x), *(each[path] for each in hosted)) for path in first}
 
 
-def mine(stacks: Mapping[str, LowRank], dim: int, *, exponent: float = 1.0) -> Mined:
+def mine(stacks: Mapping[str, LowRank], dim: int, *, exponent: float = 1.0, reporter: Reporter = SILENT) -> Mined:
     """Eq. 1–3 for every matrix, and how far each adapter is described by it (with and without having a say in it).
 
     Args:
-      stacks: {path: LowRank} of k adapters, A (k, *layers, n, r), as :func:`stack_adapters` makes.
+      stacks: {path: LowRank} of k adapters, A (k, *layers, n, r), as :func:`stack_adapters` makes, or stacks that are read on
+        demand.
       dim: d', cut to what small matrices have room for (:func:`experiments.mining.dimensions.dimensions`).
       exponent: of Eq. 1, ``alpha`` of :func:`subspace.shared_subspace`.
+      reporter: is told of progress.
     """
-    dims = dimensions(stacks, dim)
-    found = shared_subspaces(stacks, dims, alpha=exponent)
-    k = next(iter(stacks.values())).A.shape[0]
-    without_one = {path: min(dims[path], (k - 1) * stack.rank) for path, stack in stacks.items()}
-    stability = subspace_stabilities(stacks, without_one, alpha=exponent) if k > 2 else {}
-    captured = {}
-    for path, stack in stacks.items():
-        basis = Basis.of_canonical(found[path].factors.to_numpy(np.float64))
-        captured[path] = np.moveaxis(np.asarray(captured_energy(stack.to_numpy(np.float64), basis)), 0, -1)
-    return Mined(found, captured, stability, {path: stack.rank for path, stack in stacks.items()})
+    layouts = layouts_of(stacks)
+    dims = dimensions(layouts, dim)
+    with reporter.progress(sum(layout.matrices for layout in layouts.values()), "matrix", "mine") as bar:
+        found = examine_subspaces(stacks, dims, alpha=exponent, progress=bar.update)
+    return Mined(
+        subspaces={path: each.subspace for path, each in found.items()},
+        captured={path: np.asarray(each.captured) for path, each in found.items()},
+        stability={path: each.stability for path, each in found.items() if each.stability is not None},
+        ranks={path: layout.rank for path, layout in layouts.items()},
+    )

@@ -12,6 +12,7 @@ from experiments.mining.mine import Mined
 from experiments.mining.summary import KindSummary, MatrixSummary, by_kind, sharing
 from experiments.reports.page import Figure, Section, Table, render
 from subspace import Pattern
+from subspace.stability import FOLDS, LEAVE_ONE_OUT
 
 
 def verdict(matrices: Sequence[MatrixSummary]) -> str:
@@ -19,9 +20,11 @@ def verdict(matrices: Sequence[MatrixSummary]) -> str:
     found = sharing(matrices)
     if found is None:
         return "With two adapters nothing can be held out: whether they share a subspace was not tested."
+    many = len(matrices[0].weights) > LEAVE_ONE_OUT
     figures = (
         f"a held-out adapter has a median {found.held_out:.1%} of its energy in the subspace of the others, "
         f"where a random subspace of this size captures {found.chance:.2%}"
+        + (f" (adapters were held out in {FOLDS} groups)" if many else "")
     )
     if found.above_chance / found.matrices < 0.1:
         return f"The adapters share next to nothing: {figures}."
@@ -40,6 +43,8 @@ def print_table(matrices: Sequence[MatrixSummary]) -> str:
 
 
 def _pattern(kind: KindSummary) -> str:
+    if kind.pattern is None:
+        return "–"
     return f"{PATTERN_NAMES[Pattern[kind.pattern.upper()]]} {kind.with_pattern}/{kind.count}"
 
 
@@ -53,7 +58,7 @@ def draw_figures(
             each.path,
             sigma[each.path] if each.layer is None else sigma[each.path][each.layer],
             each.rank,
-            Pattern[each.pattern.upper()],
+            Pattern.NONE if each.pattern is None else Pattern[each.pattern.upper()],
             each.drops,
         )
         for each in matrices
@@ -109,7 +114,8 @@ def compose(
             for kind in by_kind(matrices)
         ],
         "Medians over the matrices of a kind. Captured: share of an adapter's energy ‖dW‖² in the subspace that it helped "
-        "to find. Held out: in the subspace of the other adapters. Chance: d'²/(n·m). Pattern: the commonest (Fig. 4).",
+        "to find. Held out: in the subspace of the others, without the adapter. Chance: d²/(n·m), where d is d', or "
+        "what the others can span if that is less. Pattern: the commonest (Fig. 4).",
     )
     sections = [
         *before,

@@ -40,8 +40,8 @@ class MatrixSummary:
     """Whether the iterations ended before their limit."""
     weights: tuple[float, ...]
     """w_i / Σ w of each adapter."""
-    pattern: PatternName
-    """Kind of the first spectrum of C, one of Fig. 4's."""
+    pattern: PatternName | None
+    """Kind of the first spectrum of C, one of Fig. 4's; None of a single singular value."""
     drops: tuple[int, int]
     """Singular values before the drop at r, and before the largest one beyond r; 0 where there is none."""
     effective_rank: float
@@ -50,8 +50,10 @@ class MatrixSummary:
     """Share of each adapter's energy in the subspace."""
     held_out: float | None
     """Mean share of an adapter's energy in the subspace that the others share without it; None with two adapters."""
+    held_out_each: tuple[float, ...] | None
+    """The same of each adapter."""
     chance: float
-    """Share of energy that a random subspace of this size would capture."""
+    """Share of energy that a random subspace would capture, of the dimensions of those that the held-out share is of."""
     turn: float | None
     """Median over the left-out adapters of the largest angle by which the subspace's column space turns; None with two
     adapters."""
@@ -65,8 +67,8 @@ class KindSummary:
     """Name of the kind, as :func:`group_of` has it."""
     count: int
     """Number of matrices."""
-    pattern: PatternName
-    """The commonest pattern."""
+    pattern: PatternName | None
+    """The commonest pattern; None where no matrix has one."""
     with_pattern: int
     """Number of matrices with that pattern."""
     captured: float
@@ -102,13 +104,17 @@ def _rows_of(path: str, mined: Mined) -> Iterator[MatrixSummary]:
     found = mined.subspaces[path]
     n, m = found.factors.shape[-2:]
     pattern = spectral_pattern(found.initial_singular_values, mined.ranks[path])
+    has_pattern = found.initial_singular_values.shape[-1] > 1
     effective = effective_rank(found.singular_values)
     layers = found.weights.shape[:-1]
     for index in np.ndindex(*layers):
         stability = mined.stability.get(path)
-        held_out = turn = None
+        held_out = held_out_each = turn = None
+        chance = found.factors.rank**2 / (n * m)
         if stability is not None:
-            held_out = float(np.mean(np.asarray(stability.held_out_energy)[index]))
+            chance = stability.output_angles.shape[-1] ** 2 / (n * m)
+            held_out_each = _floats(np.asarray(stability.held_out_share)[index])
+            held_out = float(np.mean(np.asarray(stability.held_out_share)[index]))
             turn = float(np.degrees(np.median(np.asarray(stability.output_angles)[index][:, -1])))
         yield MatrixSummary(
             path=path,
@@ -120,12 +126,13 @@ def _rows_of(path: str, mined: Mined) -> Iterator[MatrixSummary]:
             iterations=int(np.asarray(found.iterations)[index]),
             converged=bool(np.asarray(found.converged)[index]),
             weights=_floats(np.asarray(found.weights)[index]),
-            pattern=cast(PatternName, str(np.asarray(pattern.names)[index])),
+            pattern=cast(PatternName, str(np.asarray(pattern.names)[index])) if has_pattern else None,
             drops=tuple(int(x) for x in np.asarray(pattern.positions)[index]),  # type: ignore[arg-type]
             effective_rank=float(np.asarray(effective)[index]),
             captured=_floats(mined.captured[path][index]),
             held_out=held_out,
-            chance=found.factors.rank**2 / (n * m),
+            held_out_each=held_out_each,
+            chance=chance,
             turn=turn,
         )
 
@@ -167,8 +174,8 @@ def by_kind(matrices: Sequence[MatrixSummary]) -> list[KindSummary]:
 
 
 def _summarize(kind: str, members: Sequence[MatrixSummary]) -> KindSummary:
-    patterns: Counter[PatternName] = Counter(member.pattern for member in members)
-    pattern, with_pattern = patterns.most_common(1)[0]
+    patterns: Counter[PatternName] = Counter(member.pattern for member in members if member.pattern is not None)
+    pattern, with_pattern = patterns.most_common(1)[0] if patterns else (None, 0)
     held_out = [member.held_out for member in members if member.held_out is not None]
     return KindSummary(
         kind=kind,

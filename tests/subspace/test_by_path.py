@@ -15,7 +15,7 @@ from subspace import (
     pairwise_eigenvalues,
     pairwise_eigenvalues_by_path,
 )
-from subspace.grouping import FREE_NUMBERS, PRICE, solve_in_groups
+from subspace.grouping import BATCH_NUMBERS, FREE_NUMBERS, PRICE, solve_in_groups
 from tests.subspace.oracle import random_adapters
 
 SHAPES = {"frame.qkv": ((2,), 40, 12, 4), "frame.fc1": ((2,), 30, 26, 4), "head": ((), 9, 20, 3)}
@@ -122,8 +122,8 @@ def test_padding_has_a_limit():
         return LowRank(np.zeros((200, 1, n, 16), np.float16), np.zeros((200, 1, n, 16), np.float16))
 
     sizes = _sizes_of_groups({f"small {i}": stack(64) for i in range(10)} | {"large": stack(1024)})
-    assert sorted(sizes) == [(200, 1, 1024, 1024), (200, 10, 64, 64)]
-    assert PRICE < 2 and FREE_NUMBERS < 10**7
+    assert sorted(sizes) == [(200, 1, 1024, 1024), (200, 5, 64, 64), (200, 5, 64, 64)]
+    assert PRICE < 2 and FREE_NUMBERS < BATCH_NUMBERS < 10**7
 
 
 def test_what_does_not_fit_is_named():

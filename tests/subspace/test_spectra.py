@@ -112,5 +112,11 @@ def test_effective_rank_equals_the_printed_formula(dtype, tolerance):
 def test_bad_input():
     with pytest.raises(ValueError, match="rank must be positive, got 0"):
         spectral_pattern(np.ones(5), 0)
-    with pytest.raises(ValueError, match=r"at least two singular values, got shape \(1,\)"):
-        spectral_pattern(np.ones(1), 1)
+    with pytest.raises(ValueError, match=r"sigma must hold singular values, got shape \(3, 0\)"):
+        spectral_pattern(np.ones((3, 0)), 1)
+
+
+def test_one_singular_value_has_no_drop():
+    for sigma in (np.array([[2.0], [0.0]]), jnp.array([[2.0], [0.0]])):
+        found = spectral_pattern(sigma, 4)
+        assert found.names.tolist() == ["none", "none"] and not np.any(found.positions) and found.sizes.shape == (2, 2)

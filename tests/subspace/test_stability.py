@@ -4,7 +4,20 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from subspace import LowRank, shared_subspace, subspace_stabilities, subspace_stability
+from subspace import (
+    Basis,
+    LowRank,
+    captured_energy,
+    examine_subspaces,
+    grouping,
+    shared_subspace,
+    shared_subspaces,
+    subspace_stabilities,
+    subspace_stability,
+)
+from subspace import shared as shared_module
+from subspace import stability as stability_module
+from subspace.stability import FOLDS, LEAVE_ONE_OUT
 from tests.subspace.oracle import dense, planted_adapters, random_adapters
 
 
@@ -94,3 +107,75 @@ def test_many_matrices_name_the_one_that_is_wrong():
         subspace_stabilities({"q.v": stack}, 7)
     with pytest.raises(ValueError, match=r"names no dimension for 'q\.v'"):
         subspace_stabilities({"q.v": stack}, {})
+
+
+def _stacks():
+    return {
+        "q": _adapters(random_adapters(3, 4, 20, 16, 3, layers=(5,)), "float32"),
+        "v": _adapters(planted_adapters(4, 4, 30, 12, 2)[:2], "float32"),
+    }
+
+
+@pytest.mark.parametrize("dim", [3, {"q": 11, "v": 6}])
+def test_examining_gives_what_mining_and_leaving_out_give(dim, monkeypatch):
+    stacks = jax.tree.map(np.asarray, _stacks())
+    dims = {path: dim[path] if isinstance(dim, dict) else dim for path in stacks}
+    whole = shared_subspaces(stacks, dims)
+    without = {path: min(dims[path], 3 * stack.rank) for path, stack in stacks.items()}
+    stability = subspace_stabilities(stacks, without)
+    told = []
+    monkeypatch.setattr(grouping, "BATCH_NUMBERS", 2 * 4 * (3 * 40 + 12 * 12))  # two of q's five layers at a time
+    found = examine_subspaces(stacks, dims, progress=told.append)
+    assert told == [1, 2, 2, 1] and list(found) == list(stacks)
+    for path, each in found.items():
+        for own, expected in zip(jax.tree.leaves(each.subspace), jax.tree.leaves(whole[path]), strict=True):
+            np.testing.assert_allclose(own, expected, rtol=2e-4, atol=2e-4)
+        for own, expected in zip(jax.tree.leaves(each.stability), jax.tree.leaves(stability[path]), strict=True):
+            np.testing.assert_allclose(own, expected, atol=5e-3)
+        basis = Basis.of_canonical(jax.tree.map(jnp.asarray, whole[path].factors))
+        energy = np.moveaxis(np.asarray(captured_energy(stacks[path], basis)), 0, -1)
+        np.testing.assert_allclose(each.captured, energy, atol=1e-5)
+        assert each.stability is not None
+        np.testing.assert_allclose(each.stability.held_out_share, each.stability.held_out_energy, atol=1e-6)
+        assert each.stability.random_energy.max() == pytest.approx(
+            without[path] ** 2 / np.prod(stacks[path].shape[-2:])
+        )
+
+
+@pytest.mark.parametrize("k", [2, 7])
+def test_a_crowd_gives_what_cores_give(k, monkeypatch):
+    stacks = {"m": LowRank(*(x.astype(np.float32) for x in planted_adapters(0, k, 30, 25, 4, noise=0.5)[:2]))}
+    stacks["tall"] = LowRank(*(x.astype(np.float32) for x in random_adapters(0, k, 120, 6, 8, layers=(2,))))
+    options = {"tolerance": 0.0, "max_iterations": 8}
+    monkeypatch.setattr(stability_module, "LEAVE_ONE_OUT", 5)  # folds of one and of two
+    expected = examine_subspaces(stacks, 4, **options)
+    monkeypatch.setattr(shared_module, "CROWDED", 0)
+    found = examine_subspaces(stacks, 4, **options)
+    assert (found["m"].stability is None) == (k == 2)
+    for path in stacks:
+        one, other = (x[path] for x in (found, expected))
+        np.testing.assert_allclose(dense(one.subspace.factors), dense(other.subspace.factors), atol=2e-5 * 50)
+        for own, cores in zip(jax.tree.leaves(one.subspace)[2:], jax.tree.leaves(other.subspace)[2:], strict=True):
+            assert own.shape == cores.shape and own.dtype == cores.dtype
+            np.testing.assert_allclose(own, cores, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(one.captured, other.captured, atol=1e-5)
+        for own, cores in zip(jax.tree.leaves(one.stability), jax.tree.leaves(other.stability), strict=True):
+            np.testing.assert_allclose(own, cores, atol=2e-3)
+    alone = shared_subspaces(stacks, 4, **options)["tall"]
+    np.testing.assert_array_equal(alone.weights, found["tall"].subspace.weights)
+
+
+def test_many_adapters_are_left_out_in_folds():
+    k, common = LEAVE_ONE_OUT + 1, random_adapters(0, 1, 12, 10, 2)
+    own = random_adapters(1, k, 12, 10, 2)
+    adapters = LowRank(*(np.float32(x + 0.3 * y) for x, y in zip(common, own, strict=True)))
+    adapters.A[4] = own[0][4]  # one that shares nothing
+    found = examine_subspaces({"q": adapters}, 2)["q"]
+    assert found.stability is not None
+    assert found.stability.held_out_energy.shape == (FOLDS,) and found.stability.held_out_share.shape == (k,)
+    keep = np.arange(k) >= 7  # the first fold
+    rest = shared_subspaces({"q": LowRank(adapters.A[keep], adapters.B[keep])}, 2)["q"].factors
+    share = np.asarray(captured_energy(adapters[:7], Basis.of_canonical(jax.tree.map(jnp.asarray, rest))))
+    np.testing.assert_allclose(found.stability.held_out_share[:7], share, atol=1e-3)
+    assert found.stability.held_out_energy[0] == pytest.approx(share.mean(), abs=1e-3)
+    assert found.stability.held_out_share.argmin() == 4

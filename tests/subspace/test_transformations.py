@@ -51,6 +51,7 @@ FUNCTIONS = {
     "allocate_proportional": (lambda r: subspace.allocate_proportional(r, 4), (SPECTRA,)),
     "shared_subspace": (lambda x: subspace.shared_subspace(x, 2, **OPTIONS).factors.to_dense(), (ADAPTERS,)),
     "shared_subspaces": (lambda x: subspace.shared_subspaces({"q": x}, 2, **OPTIONS)["q"].residuals, (ADAPTERS,)),
+    "examine_subspaces": (lambda x: subspace.examine_subspaces({"q": x}, 2, **OPTIONS)["q"].captured, (ADAPTERS,)),
     "subspace_stability": (lambda x: subspace.subspace_stability(x, 2, **OPTIONS).held_out_energy, (ADAPTERS,)),
     "subspace_stabilities": (
         lambda x: subspace.subspace_stabilities({"q": x}, 2, **OPTIONS)["q"].output_angles,

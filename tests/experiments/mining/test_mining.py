@@ -17,6 +17,7 @@ from experiments.reports.drawings import svg
 from experiments.reports.page import plot
 from subspace import LowRank
 from subspace.errors import InputError
+from subspace.grouping import layouts_of
 
 SHAPES = {
     "aggregator.frame_blocks.attn.qkv": ((3,), 48, 16, 4),
@@ -97,7 +98,7 @@ def test_two_adapters_cannot_hold_one_out():
 
 
 def test_small_matrices_get_the_room_that_they_have():
-    stacks = stack_adapters(_adapters(1.0, 0.2))
+    stacks = layouts_of(stack_adapters(_adapters(1.0, 0.2)))
     assert dimensions(stacks, 12) == {path: min(12, *shape[1:3]) for path, shape in SHAPES.items()}
     with pytest.raises(ValueError, match=r"dim=17 is out of range: 4 adapters of rank 4 span at most 16"):
         dimensions(stacks, 17)
@@ -203,3 +204,27 @@ def test_files_of_other_versions_and_kinds_are_refused(mined, tmp_path):
 def test_base_models_are_told_apart_by_their_fingerprints(first, second, same):
     one, other = (Origin("geometry", *base, 4, 1.0, NAMES) for base in (first, second))
     assert one.has_base_of(other) is other.has_base_of(one) is same
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 40), (40, 1), (1, 1), (2, 3)])
+def test_a_matrix_with_hardly_any_room_gets_a_row(n, m):
+    adapters = _adapters(1.0, 0.2)
+    rng = np.random.default_rng(0)
+    for adapter in adapters.values():
+        adapter["head.small"] = LowRank(*(rng.standard_normal((size, 4)).astype(np.float32) for size in (n, m)))
+    found = mine(stack_adapters(adapters), 4)
+    row = next(row for row in rows(found) if row.path == "head.small")
+    assert row.dim == min(n, m) and (row.pattern is None) == (min(n, m) == 1)
+    assert row.held_out_each is not None and len(row.held_out_each) == len(NAMES)
+    assert row.held_out == pytest.approx(np.mean(row.held_out_each)) and row.chance == row.dim**2 / (n * m)
+    kind = by_kind(rows(found))[-1]
+    assert kind.with_pattern == (min(n, m) > 1) and kind.kind in print_table(rows(found))
+    for drawing, _ in draw_figures(NAMES, found, rows(found)).values():
+        svg(drawing)
+
+
+def test_chance_is_that_of_the_dimensions_that_were_held_out():
+    stacks = stack_adapters(_adapters(1.0, 0.2))
+    for row in rows(mine(stacks, 16)):
+        assert row.dim == min(16, row.n, row.m)
+        assert row.chance == pytest.approx(min(12, row.n, row.m) ** 2 / (row.n * row.m))

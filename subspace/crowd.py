@@ -1,0 +1,131 @@
+"""Eq. 1–3 where the k cores of :mod:`subspace.compression` are too many numbers: hundreds of adapters of one large matrix.
+
+Nothing of size k·p·q is formed. C itself is (p × q, one matrix); the adapters are seen through the ``dim`` directions of each
+side only, where a residual splits into ‖Σ − UᵀW_iV‖², which is a difference of small matrices, and the adapter's energy
+outside. The leading singular vectors are those of the Gram matrix in float64, which keeps float32's digits. NumPy, one matrix
+after the other: what is large here are products, and BLAS has all cores for them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float
+
+from subspace.low_rank import LowRank, at_least_float32
+
+CROWDED = 2**22
+"""Numbers of the k cores of one matrix (16 MB in float32) from which on they are not formed."""
+
+
+class Solution(NamedTuple):
+    """Fields of :class:`subspace.SharedSubspace` that need no whole spectrum, in the coordinates and the unit of the crowd."""
+
+    U: Float[np.ndarray, "n dim"]
+    V: Float[np.ndarray, "m dim"]
+    sigma: Float[np.ndarray, " dim"]
+    weights: Float[np.ndarray, " k"]
+    residuals: Float[np.ndarray, " k"]
+    """In the unit of the adapters, as the objective is."""
+    objective: Float[np.ndarray, " max_iterations"]
+    iterations: int
+    converged: bool
+
+
+class Crowd:
+    """k adapters of one matrix, A (k, n, r) and B (k, m, r), as NumPy's arrays."""
+
+    def __init__(self, adapters: LowRank):
+        adapters = at_least_float32(adapters.to_numpy())
+        self.k, self.r = adapters.A.shape[0], adapters.rank
+        scales = [float(np.abs(x).max()) or 1.0 for x in (adapters.A, adapters.B)]
+        self.unit = scales[0] * scales[1]
+        """What values are divided by inside, so that squares neither overflow nor underflow."""
+        a, b = (_compressed(x / x.dtype.type(s)) for x, s in zip((adapters.A, adapters.B), scales, strict=True))
+        (self._Q_A, self._A), (self._Q_B, self._B) = a, b  # (p, k·r), (q, k·r)
+        grams = [np.einsum("kir,kis->krs", *(self._by_adapter(side),) * 2) for side in (self._A, self._B)]
+        self.energy = np.maximum(np.sum(grams[0].astype(np.float64) * grams[1], axis=(1, 2)), 0)
+
+    def _by_adapter(self, side: np.ndarray) -> np.ndarray:
+        return np.moveaxis(side.reshape(len(side), self.k, self.r), 1, 0)
+
+    def mean(self, weights: Float[np.ndarray, " k"]) -> np.ndarray:
+        """C, in the coordinates of the span."""
+        return (self._A * np.repeat(weights, self.r).astype(self._A.dtype)) @ self._B.T
+
+    def spectrum(self, weights: Float[np.ndarray, " k"]) -> np.ndarray:
+        """All singular values of C."""
+        return np.linalg.svd(self.mean(weights), compute_uv=False) * self._A.dtype.type(self.unit)
+
+    def inside(self, U: np.ndarray, V: np.ndarray) -> np.ndarray:
+        """UᵀW_iV of every adapter, (k, d, d), in the coordinates of the span."""
+        a = (U.T @ self._A).reshape(U.shape[1], self.k, self.r)
+        b = (V.T @ self._B).reshape(V.shape[1], self.k, self.r)
+        return np.einsum("dkr,ekr->kde", a, b, optimize=True)
+
+    def expand(self, solution: Solution) -> LowRank:
+        """The canonical factors of the shared update."""
+        root = np.sqrt(solution.sigma * self.unit).astype(self._A.dtype)
+        A = solution.U if self._Q_A is None else self._Q_A @ solution.U
+        B = solution.V if self._Q_B is None else self._Q_B @ solution.V
+        return LowRank(A * root, B * root)
+
+    def solve(
+        self,
+        counts: Float[np.ndarray, " k"],
+        dim: int,
+        alpha: float,
+        epsilon: float,
+        tolerance: float,
+        max_iterations: int,
+    ) -> Solution:
+        """:func:`subspace.shared.irls`; adapter i counts ``counts[i]`` times."""
+        epsilon = epsilon * _typical(np.sqrt(self.energy), counts)
+        objective = np.full(max_iterations, np.nan, self._A.dtype)
+        following, found = counts / counts.sum(), None
+        while found is None or (found.iterations < max_iterations and not found.converged):
+            weights = following
+            U, sigma, V = _leading(self.mean(weights), dim)
+            inside = self.inside(U, V)
+            within = np.sum((np.diag(sigma) - inside) ** 2, axis=(1, 2), dtype=np.float64)
+            outside = np.maximum(self.energy - np.sum(inside**2, axis=(1, 2), dtype=np.float64), 0)
+            squares = np.maximum(epsilon**2 + within + outside, np.finfo(np.float64).tiny)
+            following = counts * (squares / squares[counts > 0].min()) ** (-(2 - alpha) / 2)
+            following /= following.sum()
+            done = 0 if found is None else found.iterations
+            objective[done] = np.sum(counts * squares ** (alpha / 2)) * self.unit**alpha
+            converged = bool(np.abs(following - weights).max() <= tolerance * following.max())
+            residuals = np.sqrt(within + outside) * self.unit
+            found = Solution(U, V, sigma, weights, residuals, objective, done + 1, converged)
+        return found
+
+
+def _compressed(columns: Float[np.ndarray, "k n r"]) -> tuple[np.ndarray | None, np.ndarray]:
+    """An orthonormal basis of all columns (None: they span everything) and the columns in it, side by side."""
+    k, n, r = columns.shape
+    flat = np.moveaxis(columns, 0, 1).reshape(n, k * r)
+    return np.linalg.qr(flat) if k * r < n else (None, flat)
+
+
+def _leading(C: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The ``dim`` largest singular values, decreasing, with their vectors."""
+    p, q = C.shape
+    short = C if p <= q else C.T
+    wide = short.astype(np.float64)
+    size = len(short)
+    _, vectors = scipy.linalg.eigh(wide @ wide.T, subset_by_index=(size - dim, size - 1), check_finite=False)
+    vectors = vectors[:, ::-1]
+    others = wide.T @ vectors
+    sigma = np.linalg.norm(others, axis=0)
+    others = others / np.where(sigma > 0, sigma, 1)
+    U, V = (vectors, others) if p <= q else (others, vectors)
+    return U.astype(C.dtype), sigma.astype(C.dtype), V.astype(C.dtype)
+
+
+def _typical(norms: np.ndarray, counts: np.ndarray) -> float:
+    """:func:`subspace.shared.typical_norm`."""
+    used = np.sort(norms[counts > 0])
+    median = used[(len(used) - 1) // 2]
+    return float(median or used[-1] or 1.0)
