@@ -104,7 +104,8 @@ def test_small_matrices_get_the_room_that_they_have():
         dimensions(stacks, 17)
     with pytest.raises(ValueError, match="dim=0 is out of range"):
         dimensions(stacks, 0)
-    narrow = stack_adapters({name: {"head": LowRank(np.ones((9, 4)), np.ones((20, 4)))} for name in NAMES})
+    one = LowRank(np.ones((9, 4)), np.ones((20, 4)))
+    narrow = layouts_of(stack_adapters({name: {"head": one} for name in NAMES}))
     assert dimensions(narrow, 9) == {"head": 9}
     with pytest.raises(InputError, match=r"dim=10 is more than a matrix can have: the largest is 9 × 20") as error:
         dimensions(narrow, 10)
