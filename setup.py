@@ -46,7 +46,7 @@ setup(
         "pillow>=11",
         "safetensors>=0.5",
         "scipy>=1.15",
-        "tensorstore>=0.1.74",
+        "tensorstore>=0.1.84",
         "threadpoolctl>=3.5",
         "tqdm>=4.66",
         "trimesh>=4.6",

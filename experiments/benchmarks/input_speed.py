@@ -25,10 +25,13 @@ from experiments.training.augmentation import ColorAugmentation
 from experiments.training.batch import TrainingBatch
 from experiments.training.normalization import normalize
 from experiments.training.sampling import BatchSampler
+from subspace.errors import InputError
 from vggt_jax import VGGTConfig
 
-IMAGES, VIEWS = 32, 8
-"""Of a step, as in the paper, and of each of its sequences."""
+IMAGES = 32
+"""Of a step, as in the paper."""
+VIEWS = (8, 4, 2, 1)
+"""Of a step's sequences: the first that the scenes have."""
 SIDES = (96, 518)
 """Of the presets' pictures."""
 REPEATS = 3
@@ -60,6 +63,8 @@ def report(data: Path | None, step: bool) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         if data is not None:
             scenes = Dataset(data).scenes
+            if not scenes:
+                raise InputError(f"data: {data} has no scenes", argument="data")
             yield from _of_one_size(scenes, scenes[0].observe(0).image.shape[0])
         else:
             for side in SIDES:
@@ -80,24 +85,25 @@ def stages(scenes: Sequence[StoredScene]) -> Iterator[Stage]:
     chosen = (chosen * math.ceil(IMAGES / len(chosen)))[:IMAGES]
     paths = [[scene.folder / name for name in view_files(view)] for scene, view in chosen]
     observed = [scene.observe(view) for scene, view in chosen]
-    lead = (1, IMAGES // VIEWS, VIEWS)
+    views = next(count for count in VIEWS if count <= min(scene.num_views for scene in scenes))
+    lead = (1, IMAGES // views, views)
 
     yield timed("PNG", lambda: [read_picture(image) for image, _ in paths])
     yield timed("npz: depth and valid", lambda: [read_maps(arrays, "depth", "valid") for _, arrays in paths])
     yield timed("stacking", lambda: stacked(observed, *lead))
-    batch = _batch(stacked(observed, *lead))
+    arrays: dict[str, Any] = stacked(observed, *lead)
+    batch = TrainingBatch(**arrays)
     yield timed(f"transfer to the device, {_megabytes(batch):.0f} MB", lambda: jax.device_put(batch))
     on_device, normalized = jax.device_put(batch), jax.jit(jax.vmap(normalize))
     yield timed("points and normalisation on the device", lambda: normalized(on_device))
-    pixels = batch.images[0, 0].astype(np.float32) / 255
-    augmented = ColorAugmentation(shared=0)
-    yield timed("(colours changed, which no command does)", lambda: _augmented(augmented, np.asarray(pixels)))
+    pixels = arrays["images"][0].astype(np.float32) / 255
+    yield timed("(colours changed, which no command does)", lambda: _augmented(pixels))
 
-    sampler = BatchSampler({0: scenes}, IMAGES, (VIEWS,), seed=0, read=ViewReader(memory_bytes=0))
+    sampler = BatchSampler({0: scenes}, IMAGES, (views,), seed=0, read=ViewReader(memory_bytes=0))
     yield timed("a batch from the disk to the device, all cores", lambda: jax.device_put(sampler(0)))
     remembered = replace(sampler, read=ViewReader())
     remembered(0)
-    yield timed("a batch whose views were read before", lambda: jax.device_put(remembered(0)))
+    yield timed("a batch of views that were read before", lambda: jax.device_put(remembered(0)))
 
     before = partial(_as_before, [(scene, [view]) for scene, view in chosen])
     yield timed("for comparison: Pillow, all arrays, float64, one core", before, repeats=1)
@@ -125,20 +131,16 @@ def _as_before(chosen: Sequence[tuple[StoredScene, list[int]]]) -> dict[str, np.
     }
 
 
-def _augmented(augmentation: ColorAugmentation, pixels: np.ndarray) -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    return [augmentation(pixels, rng) for _ in range(IMAGES // VIEWS)]
-
-
-def _batch(arrays: dict[str, Any]) -> TrainingBatch:
-    return TrainingBatch(**arrays)
+def _augmented(sequences: np.ndarray) -> list[np.ndarray]:
+    change, rng = ColorAugmentation(shared=0), np.random.default_rng(0)
+    return [change(sequence, rng) for sequence in sequences]
 
 
 def _megabytes(batch: TrainingBatch) -> float:
     return sum(leaf.nbytes for leaf in jax.tree.leaves(batch)) / 1e6
 
 
-def drawn_scenes(folder: Path, side: int, scenes: int = 4, views: int = VIEWS) -> list[StoredScene]:
+def drawn_scenes(folder: Path, side: int, scenes: int = 4, views: int = VIEWS[0]) -> list[StoredScene]:
     """Scenes as :mod:`experiments.rendering` writes them: smooth colours with the noise of few light paths, smooth depths
     with edges, a fifth of the picture without a surface."""
     rng = np.random.default_rng(0)
@@ -190,6 +192,6 @@ def _steps() -> Iterator[str]:
         yield "  VGGT-1B, 4 × 8 images of 518²: not measured on a CPU (planned for an H100: see docs/speed.md)"
         return
     config = replace(VGGTConfig.vggt_1b(), heads=("camera", "depth"), remat=True, dtype="bfloat16")
-    case = training.Case((1, IMAGES // VIEWS, VIEWS, 518, None))
+    case = training.Case((1, IMAGES // VIEWS[0], VIEWS[0], 518, None))
     found = machine.in_own_process(training.measure, config, partial(lora, rank=16), case, training.RUNS)
     yield f"  VGGT-1B, 4 × 8 images of 518², bfloat16: {IMAGES / found.run_s:.1f}"

@@ -28,6 +28,7 @@ alone. A scene's folder appears complete or not at all; the manifest is written 
 - :mod:`~experiments.data.inputs`: the user's files that scenes were made from, and whether they have changed;
 - :mod:`~experiments.data.passes`, :mod:`~experiments.data.tone_mapping`: from the renderer's files to depth and pictures;
 - :mod:`~experiments.data.recorded`, :mod:`~experiments.data.cropping`: from a camera's files to the same;
+- :mod:`~experiments.data.observations`: views as training reads them;
 - :mod:`~experiments.data.geometry`, :mod:`~experiments.data.agreement`: points of depth maps, and whether views agree on them;
 - :mod:`~experiments.data.contact_sheet`: sheets of pictures.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class ViewReader:
     Views are drawn evenly, so that nothing would be gained by letting some go for others. Safe to call from several threads.
 
     Args:
-        memory_bytes: that may be kept: all of a preset ``nano``, one view in 2 MB at 518².
+        memory_bytes: that may be kept. A view takes 2 MB at 518², the data of the preset ``nano`` 40 MB.
     """
 
     def __init__(self, memory_bytes: int = 1 << 30):
@@ -104,17 +105,13 @@ def stacked(views: Sequence[Observation], *lead: int) -> dict[str, np.ndarray]:
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """The pixels of a PNG in a third of Pillow's time; raises what Pillow does about one that is damaged."""
+    """The pixels of a PNG in less than half of Pillow's time; raises what Pillow does about one that is damaged."""
     import tensorstore
 
+    spec = {"driver": "png", "kvstore": _file(path)}
     try:
-        return (
-            tensorstore.open({"driver": "png", "kvstore": {"driver": "file", "path": str(path)}})
-            .result()
-            .read()
-            .result()
-        )
-    except ValueError:
+        return tensorstore.open(spec).result().read().result()
+    except Exception:  # Pillow says what is wrong, or can read it
         with Image.open(path) as picture:
             return np.asarray(picture)
 
@@ -123,17 +120,18 @@ def read_maps(path: Path, *names: str) -> list[np.ndarray]:
     """Some arrays of an npz in half of NumPy's time; raises what NumPy does about one that is damaged."""
     import tensorstore
 
-    spec = {"driver": "zip", "base": {"driver": "file", "path": str(path)}}
+    files = [f"{name}.npy" for name in names]
     try:
-        stored = tensorstore.KvStore.open(spec).result()
+        stored = tensorstore.KvStore.open({"driver": "zip", "base": _file(path)}).result()
         with ZipFile(path) as archive:
-            return [
-                _checked(archive.getinfo(file), stored.read(file).result().value)
-                for file in (f"{name}.npy" for name in names)
-            ]
-    except (ValueError, KeyError, BadZipFile):
+            return [_checked(archive.getinfo(file), stored.read(file).result().value) for file in files]
+    except Exception:  # NumPy says what is wrong, or can read it
         with np.load(path) as arrays:
             return [arrays[name] for name in names]
+
+
+def _file(path: Path) -> dict[str, str]:
+    return {"driver": "file", "path": os.path.abspath(path)}  # TensorStore knows no ``..``
 
 
 def _checked(entry: ZipInfo, content: bytes) -> np.ndarray:
