@@ -5,21 +5,26 @@ outputs in ``tests/fixtures/preprocess``.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from os import PathLike
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped, UInt8
 from PIL import Image
 
 from subspace.errors import InputError
-from vggt_jax.pictures import WHITE, Picture, read_picture
+from vggt_jax.pictures import WHITE, read_picture
 
+R = TypeVar("R")
 Path = str | PathLike[str]
 
 _OPAQUE = 128
 """Opacity from which on a resized pixel counts as one of the picture."""
+_AT_ONCE = 2
+"""Files that are decoded at the same time: more would need much memory."""
 
 
 def load_images(
@@ -78,13 +83,14 @@ def load_images_and_masks(
     def fit(resized: UInt8[np.ndarray, "height width *channels"], fill: int) -> UInt8[np.ndarray, "_ _ *channels"]:
         return _pad_centred(resized, size, size, fill) if mode == "pad" else _crop_height(resized, size)
 
-    frames, masks = [], []
-    for path, picture in _pictures(paths, upright=upright):
+    def frame_and_mask(path: Path) -> tuple[UInt8[np.ndarray, "_ _ 3"], Bool[np.ndarray, "_ _"]]:
         with _named(path):
+            picture = read_picture(path, upright=upright)
             target = _size_in_patches(picture.colours.size, size, patch_size, by_longer_side=mode == "pad")
-        frames.append(fit(_resized(picture.colours, target), WHITE))
         opacity = np.full(target[::-1], 255, np.uint8) if picture.opacity is None else _resized(picture.opacity, target)
-        masks.append(fit(opacity, 0) >= _OPAQUE)
+        return fit(_resized(picture.colours, target), WHITE), fit(opacity, 0) >= _OPAQUE
+
+    frames, masks = zip(*_side_by_side(frame_and_mask, _listed(paths)), strict=True)
     height = max(frame.shape[0] for frame in frames)
     width = max(frame.shape[1] for frame in frames)
     images = _to_unit_range([_pad_centred(frame, height, width, WHITE) for frame in frames])
@@ -96,17 +102,21 @@ def _check_size(size: int, patch_size: int) -> None:
         raise InputError(f"size must be a positive multiple of patch_size, got size {size}, patch_size {patch_size}")
 
 
-def _pictures(paths: Iterable[Path], *, upright: bool = False) -> Iterator[tuple[Path, Picture]]:
-    """Decode every file; whatever goes wrong is an InputError that names the file."""
+def _listed(paths: Iterable[Path]) -> list[Path]:
     if isinstance(paths, str | PathLike):
         raise InputError(f"paths must be a list of files, got the single path {paths!r}")
-    path = None
-    for path in paths:
-        with _named(path):
-            picture = read_picture(path, upright=upright)
-        yield path, picture
-    if path is None:
+    if not (listed := list(paths)):
         raise InputError("no images: paths is empty")
+    return listed
+
+
+def _side_by_side(function: Callable[[Path], R], paths: Sequence[Path]) -> list[R]:
+    """Of every file, in their order; what one raises ends it."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        try:
+            return list(pool.map(function, paths))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from PIL import Image
 
 from experiments.data.geometry import unproject
 from experiments.data.manifest import Manifest, read_manifest
-from experiments.data.observations import Observation, read_maps, read_picture
+from experiments.data.observations import Observation, read_maps, read_picture, reading_threads
 from experiments.data.scene_folder import find_damage, view_files
 from experiments.scenes import schema
 from experiments.storage import files
@@ -108,7 +108,7 @@ class StoredScene:
             self._check(view)
         if not indices:
             raise InputError(f"{self.folder}: no views asked for")
-        loaded = [self._load_view(view) for view in indices]
+        loaded = list(reading_threads().map(self._load_view, indices))
         intrinsics, extrinsics = self.cameras()
         stacked = {name: np.stack([arrays[name] for arrays in loaded]) for name in loaded[0]}
         return Views(

@@ -74,7 +74,7 @@ class ViewReader:
         """The views in their order; raises what reading one does."""
         found = {view: self._kept[view] for view in views if view in self._kept}
         missing = [view for view in dict.fromkeys(views) if view not in found]
-        for view, observation in zip(missing, _threads().map(_observe, missing), strict=True):
+        for view, observation in zip(missing, reading_threads().map(_observe, missing), strict=True):
             found[view] = observation
             self._keep(view, observation)
         return [found[view] for view in views]
@@ -102,6 +102,12 @@ def stacked(views: Sequence[Observation], *lead: int) -> dict[str, np.ndarray]:
         "intrinsics": [view.intrinsics for view in views],
     }
     return {name: np.stack(arrays).reshape(*lead, *arrays[0].shape) for name, arrays in fields.items()}
+
+
+@cache
+def reading_threads() -> ThreadPoolExecutor:
+    """As many as there are cores, for files that are read one by one; those that wait for others must not be among them."""
+    return ThreadPoolExecutor(len(available_cores()), "reading")
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -144,8 +150,3 @@ def _checked(entry: ZipInfo, content: bytes) -> np.ndarray:
 def _observe(view: View) -> Observation:
     scene, number = view
     return scene.observe(number)
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(len(available_cores()), "views")
