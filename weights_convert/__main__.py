@@ -18,6 +18,7 @@ from pathlib import Path
 from absl import flags
 
 from subspace.errors import InputError
+from vggt_jax.missing import nearest_path
 from weights_convert.command_line import run
 from weights_convert.flag_errors import refuse
 from weights_convert.path_flags import DEFINE_path, DEFINE_path_or_name
@@ -69,6 +70,10 @@ def _adapter_to_peft(source: Path, output: Path) -> None:
     from weights_convert.peft import write_peft
 
     check_absent(output)
+    if source.is_dir():
+        raise InputError(f"{source} is a folder; to=peft takes the file of an adapter", argument="input")
+    if not source.exists():
+        raise InputError(f"there is no {source}{nearest_path(source)}", argument="input")
     adapter = load_adapter(source)
     print(f"read {source}: {len(adapter.deltas)} updates of {adapter.base.name} ({adapter.base.fingerprint})")
     write_peft(output, adapter.deltas, adapter.base.config, scale=adapter.scale)

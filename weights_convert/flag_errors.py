@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-import os
 import re
 from collections.abc import Iterable
 
 from absl import flags
 
 from subspace.errors import InputError
+from vggt_jax.missing import nearest
+from weights_convert.path_flags import ListParser, NameParser, PathParser
 
 _ILLEGAL = re.compile(r"flag --(?P<name>\w+)=(?P<value>.*?): .*", re.DOTALL)
 _MISSING = re.compile(r"Missing value for flag --(?P<name>\w+)")
+_NO_TYPOS = frozenset({"float16", "float64"})
+"""Values that are near another one by their letters only."""
+_ALSO_CALLED = {
+    "adapter": ("lora", "peft", "lora_path", "adapter_path"),
+    "adapters": ("loras", "pefts"),
+    "at_once": ("jobs", "parallel"),
+    "confidence": ("threshold",),
+    "data": ("train", "input", "inputs", "scenes", "train_data"),
+    "dtype": ("precision", "type", "fp16", "bf16"),
+    "images": ("photos", "input", "inputs", "pictures", "scene", "scene_dir", "folder"),
+    "input": ("source", "weights", "model", "checkpoint", "ckpt"),
+    "matrices": ("target_modules", "modules", "layers"),
+    "output": ("dest", "destination", "result", "results", "save", "save_dir", "o"),
+    "overwrite": ("force", "replace", "f"),
+    "peak_rate": ("lr", "learning_rate", "rate"),
+    "rank": ("r", "lora_r", "lora_rank"),
+    "resolution": ("size", "width", "height", "img_size", "image_size", "res"),
+    "source": ("input", "inputs", "captures", "folder"),
+    "steps": ("epochs", "iterations", "iters", "max_iters"),
+    "weights": ("model", "checkpoint", "ckpt", "pretrained", "base", "base_model"),
+    "workers": ("jobs", "threads", "processes"),
+}
+"""Flag → what other programs call it."""
 
 
 def check_finite() -> None:
@@ -28,27 +51,17 @@ def in_words(error: flags.Error | ValueError) -> str:
     """What absl refuses: the flag's name, its limits and what was given, in one line."""
     text = str(error)
     if isinstance(error, flags.UnrecognizedFlagError):
-        return f"there is no flag --{error.flagname}{nearest(error.flagname, flags.FLAGS, '--')}"
+        return f"there is no flag --{error.flagname}{_meant(error.flagname)}"
     if match := _MISSING.fullmatch(text):
         return f"--{match['name']} needs a value"
     if (match := _ILLEGAL.fullmatch(text)) and match["name"] in flags.FLAGS:
         parser, value = flags.FLAGS[match["name"]].parser, match["value"]
         if needed := _needed(parser):
-            near = nearest(value, parser.enum_values) if isinstance(parser, flags.EnumParser) else ""
+            near = ""
+            if isinstance(parser, flags.EnumParser) and value not in _NO_TYPOS:
+                near = nearest(value, parser.enum_values)
             return f"--{match['name']} must be {needed}, got {value or 'nothing'}{near}"
     return " ".join(text.split())
-
-
-def nearest(name: str, names: Iterable[str], prefix: str = "") -> str:
-    """``; did you mean TEXTURE?`` if one of ``names`` is close to ``name``, or else nothing."""
-    close = difflib.get_close_matches(name, list(names), 1)
-    return f"; did you mean {prefix}{close[0]}?" if close else ""
-
-
-def nearest_path(path: str | os.PathLike[str]) -> str:
-    """What :func:`nearest` says of the names that lie where a missing file or folder should."""
-    folder, name = os.path.split(os.path.abspath(path))
-    return nearest(name, os.listdir(folder)) if os.path.isdir(folder) else ""
 
 
 def refuse(names: Iterable[str], form: str) -> None:
@@ -56,6 +69,19 @@ def refuse(names: Iterable[str], form: str) -> None:
     if given := [f"--{name}" for name in names if flags.FLAGS[name].present]:
         have = "has" if len(given) == 1 else "have"
         raise InputError(f"{', '.join(given)} {have} no effect {form}")
+
+
+def _meant(name: str) -> str:
+    """Which of this command's flags was meant by one that there is not: one of nearly that name or sense, or else all."""
+    modules = flags.FLAGS.flags_by_module_dict().items()
+    own = sorted({flag.name for module, found in modules if not module.startswith("absl") for flag in found})
+    plain = name.replace("-", "_").lower()
+    if near := nearest(plain, [*own, *flags.FLAGS], "--"):
+        return near
+    words = [each for each in own if each.startswith(plain) or (len(each) > 2 and plain.startswith(each))]
+    if same := [*words, *(each for each in own if plain in _ALSO_CALLED.get(each, ()))]:
+        return f"; did you mean --{same[0]}?"
+    return f"; there are {', '.join(f'--{each}' for each in own)}" if own else ""
 
 
 def _needed(parser: object) -> str | None:
@@ -70,6 +96,10 @@ def _needed(parser: object) -> str | None:
             return "a whole number" + _limits(parser.lower_bound, parser.upper_bound)
         case flags.FloatParser():
             return "a number" + _limits(parser.lower_bound, parser.upper_bound)
+        case PathParser() | NameParser():
+            return parser.syntactic_help
+        case ListParser():
+            return f"{parser.syntactic_help}, and none of them empty"
     return None
 
 

@@ -12,21 +12,31 @@ from absl import flags
 flags.disclaim_key_flags()  # they are those of the command that defines them, whose --help shows them
 
 
-class _PathParser(flags.ArgumentParser[Path]):
+def _given(argument: Any) -> Any:
+    if argument == "":
+        raise ValueError("it is empty")
+    return argument
+
+
+class PathParser(flags.ArgumentParser[Path]):
+    """Of a path that is not empty."""
+
     syntactic_help = "a path"
 
     def parse(self, argument: str | Path) -> Path:
-        return Path(os.path.expanduser(argument))
+        return Path(os.path.expanduser(_given(argument)))
 
 
-class _NameParser(flags.ArgumentParser[str]):
+class NameParser(flags.ArgumentParser[str]):
+    """Of a path, or of something else that is not empty."""
+
     syntactic_help = "a path or a name"
 
     def parse(self, argument: str) -> str:
-        return os.path.expanduser(argument)
+        return os.path.expanduser(_given(argument))
 
 
-class _ListParser(flags.ListParser):
+class ListParser(flags.ListParser):
     """Of a comma-separated list whose items ``item`` parses."""
 
     def __init__(self, item: flags.ArgumentParser[Any]):
@@ -40,26 +50,26 @@ class _ListParser(flags.ListParser):
 
 def DEFINE_path(name: str, default: str | Path | None, help: str, flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """A flag whose value is a :class:`~pathlib.Path`."""
-    flags.DEFINE(_PathParser(), name, default, help, flag_values, flags.ArgumentSerializer())
+    flags.DEFINE(PathParser(), name, default, help, flag_values, flags.ArgumentSerializer())
 
 
 def DEFINE_paths(
     name: str, default: Sequence[str | Path] | None, help: str, flag_values: flags.FlagValues = flags.FLAGS
 ) -> None:
     """A flag whose value is a list of :class:`~pathlib.Path`, separated by commas on the command line."""
-    flags.DEFINE(_ListParser(_PathParser()), name, default, help, flag_values, _ListSerializer())
+    flags.DEFINE(ListParser(PathParser()), name, default, help, flag_values, _ListSerializer())
 
 
 def DEFINE_path_or_name(name: str, default: str | None, help: str, flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """A flag whose value is a string: a path, or something that is none, such as ``hf:OWNER/NAME``."""
-    flags.DEFINE(_NameParser(), name, default, help, flag_values, flags.ArgumentSerializer())
+    flags.DEFINE(NameParser(), name, default, help, flag_values, flags.ArgumentSerializer())
 
 
 def DEFINE_paths_or_names(
     name: str, default: Sequence[str] | None, help: str, flag_values: flags.FlagValues = flags.FLAGS
 ) -> None:
     """A flag whose value is a list of what :func:`DEFINE_path_or_name` takes, separated by commas on the command line."""
-    flags.DEFINE(_ListParser(_NameParser()), name, default, help, flag_values, _ListSerializer())
+    flags.DEFINE(ListParser(NameParser()), name, default, help, flag_values, _ListSerializer())
 
 
 class _ListSerializer(flags.ArgumentSerializer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,13 @@ import numpy as np
 
 import vggt_jax
 from subspace.errors import InputError
+from vggt_jax.missing import nearest_path
 from weights_convert.safetensors_file import SafetensorsFile, Shape
 from weights_convert.torch_file import SUFFIXES, TorchFile
 from weights_convert.trained_names import Renaming, plain_names
 
 HUB = "hf:"
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 SHIPPED = Path(vggt_jax.__file__).parent / "weights"
 """A folder for each model that comes with this package; its name is the folder's."""
 CONFIG = "config.json"
@@ -75,7 +78,7 @@ def open_source(source: str | Path) -> Source:
     if path.is_dir():
         path = _in_folder(path)
     elif not path.exists():
-        raise FileNotFoundError(errno.ENOENT, "no such file or folder", str(path))
+        raise FileNotFoundError(errno.ENOENT, f"no such file or folder{nearest_path(path)}", str(path))
     config = None
     if (path.parent / CONFIG).is_file():
         config = _json(path.parent / CONFIG)
@@ -116,7 +119,9 @@ def _open_tensors(path: Path) -> Tensors:
         return TorchFile(path)
     if path.suffix == ".safetensors":
         return _Shards([SafetensorsFile(path)])
-    raise InputError(f"{path}: the name must end in .safetensors, .safetensors.index.json, {', '.join(SUFFIXES)}")
+    raise InputError(
+        f"{path}: no file of weights; their names end in .safetensors, .safetensors.index.json, {', '.join(SUFFIXES)}"
+    )
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -137,18 +142,33 @@ def _fetch(repository: str) -> Path:
     import huggingface_hub
 
     name, _, revision = repository.partition("@")
+    if not _REPOSITORY.fullmatch(name):
+        raise InputError(f"{HUB}{repository}: repositories are called {HUB}OWNER/NAME, or {HUB}OWNER/NAME@REVISION")
     for suffixes in ((".safetensors", ".safetensors.index.json"), SUFFIXES):
         patterns = [*(f"*{suffix}" for suffix in suffixes), CONFIG]
         try:
             folder = huggingface_hub.snapshot_download(name, revision=revision or None, allow_patterns=patterns)
         except Exception as error:  # the errors of the hub and of the network below it have no common base
-            first = str(error).strip().partition("\n")[0]
-            reason = f"cannot be fetched ({type(error).__name__}: {first})"
-            raise OSError(errno.EIO, reason, f"{HUB}{repository}") from error
+            raise OSError(errno.EIO, _not_fetched(error, revision), f"{HUB}{repository}") from error
         if any(file for suffix in suffixes for file in Path(folder).glob(f"*{suffix}")):
             return Path(folder)
     without = f"holds no file that ends in .safetensors, {', '.join(SUFFIXES)}"
     raise FileNotFoundError(errno.ENOENT, without, f"{HUB}{repository}")
+
+
+def _not_fetched(error: Exception, revision: str) -> str:
+    """Why a repository cannot be fetched."""
+    first = str(error).strip().partition("\n")[0]
+    match type(error).__name__:
+        case "GatedRepoError":
+            return "its owner wants you to accept terms first: do that on its page, and log in with hf auth login"
+        case "RepositoryNotFoundError":
+            return "there is no such repository, or it is private: log in with hf auth login"
+        case "RevisionNotFoundError":
+            return f"it has no revision {revision}"
+        case "LocalEntryNotFoundError" | "OfflineModeIsEnabled" | "ConnectError" | "ConnectionError" | "ConnectTimeout":
+            return f"it was not fetched before, and the hub cannot be reached: is there a network? ({first})"
+    return f"cannot be fetched ({type(error).__name__}: {first})"
 
 
 class _Renamed:

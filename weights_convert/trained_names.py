@@ -13,6 +13,8 @@ PARTS = ("aggregator", "camera_head", "depth_head", "point_head", "track_head")
 _WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 """What PyTorch's wrappers put anywhere into names."""
 _LORA = re.compile(r"\.lora_[AB]\.")
+_OWN_UPDATE = re.compile(r"\.(A|B|magnitude|\w*singular_values|residuals|weights)$")
+"""Of adapters and subspaces that this project writes."""
 _FOREIGN = (
     (r".*(enc_blocks\.\d+|dec_blocks\.\d+|downstream_head\d?)\..*", "DUSt3R, MASt3R or one of their kin"),
     (r"(point_decoder|conf_decoder|camera_decoder)\..*", "Pi3"),
@@ -75,6 +77,8 @@ def foreign(names: Iterable[str]) -> str | None:
     names = list(names)
     if (lora := next(filter(_LORA.search, names), None)) is not None:
         return f"a LoRA, which is not the model itself but read as an adapter ({lora})"
+    if names and all(map(_OWN_UPDATE.search, names)):
+        return f"an adapter of this project or a subspace, not a model ({names[0]})"
     if any(name.startswith("aggregator.") for name in names):
         return None
     if not names:

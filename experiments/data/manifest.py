@@ -16,6 +16,7 @@ from experiments.data.scene_folder import SceneRecord
 from experiments.scenes.schema import SCHEMA_VERSION, Attribute, Setting
 from experiments.storage import files
 from subspace.errors import InputError
+from vggt_jax.missing import no_folder
 
 MANIFEST = "manifest.json"
 CONTACT_SHEET = "contact_sheet.png"
@@ -231,7 +232,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     if not folder.is_dir():
-        raise InputError(f"{folder} is a file, not a data set" if folder.exists() else f"there is no folder {folder}")
+        raise InputError(no_folder(folder))
     if not path.is_file():
         below = sorted(folder.glob(f"*/{MANIFEST}"))
         inside = f"; there is one in it, {below[0].parent}" if below else ""

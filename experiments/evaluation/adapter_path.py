@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from subspace.errors import InputError
+from vggt_jax.missing import nearest_path
 
 _OF_PEFT = "adapter_config.json"
 _SUBSPACE, _ADAPTERS = "subspace.safetensors", "adapters"
@@ -16,7 +17,7 @@ _MODEL = "model"
 def check_adapter(path: Path) -> None:
     """Raises InputError that says what is at ``path`` and what to name in its place, unless it may be an adapter."""
     if not path.exists():
-        raise InputError(f"adapter: there is no {path}", argument="adapter")
+        raise InputError(f"adapter: there is no {path}{nearest_path(path)}", argument="adapter")
     if path.name == _SUBSPACE:
         raise InputError(
             f"{path} is what several adapters share, and no adapter; experiments.finetune trains inside of it",

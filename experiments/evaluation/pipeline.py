@@ -24,7 +24,7 @@ from experiments.storage.files import hashes, sha256
 from experiments.storage.identity import digest, identity
 from experiments.storage.results import Ready, ResultsFolder, check_output
 from subspace.errors import InputError
-from weights_convert.flag_errors import nearest_path
+from vggt_jax.missing import no_folder
 
 _VERSION = 2
 """To be raised where equal settings come to give other results. Version 1, which was not written down, knew no cameras."""
@@ -217,9 +217,7 @@ def _predictions(settings: Settings, plan: _Plan) -> _Predictions:
             for key in ((name, scene.folder.name) for name in plan.datasets for scene in plan.scenes(name))
         }
         if not settings.predictions.is_dir():
-            raise InputError(
-                f"there is no folder {settings.predictions}{nearest_path(settings.predictions)}", argument="predictions"
-            )
+            raise InputError(no_folder(settings.predictions), argument="predictions")
         if missing := [file for file in files.values() if not file.is_file()]:
             first = missing[0].relative_to(settings.predictions)
             raise InputError(

@@ -17,6 +17,7 @@ from experiments.mining.subspace_file import load_subspace, save_subspace
 from experiments.storage.files import read_json, reading, write_bytes
 from subspace import LowRank, SharedSubspace
 from subspace.errors import InputError
+from vggt_jax.missing import no_folder
 
 SUBSPACE, SUMMARY, ADAPTERS = "subspace.safetensors", "summary.json", "adapters"
 
@@ -146,7 +147,7 @@ def read_inputs(folders: Sequence[Path]) -> Inputs:
 def read_folder(folder: Path) -> MinedAttribute:
     """One output folder of ``experiments.extract``; raises InputError and OSError as :func:`read_inputs`."""
     if not folder.is_dir():
-        raise InputError(f"there is no folder {folder}")
+        raise InputError(no_folder(folder))
     for name in (SUBSPACE, SUMMARY):
         if not (folder / name).is_file():
             raise InputError(f"{folder} has no {name}, so it is no finished output of experiments.extract")

@@ -18,7 +18,7 @@ from experiments.storage.files import read_json
 from experiments.storage.results import RECORD
 from subspace.errors import InputError
 from vggt_jax import pictures
-from weights_convert.flag_errors import nearest_path
+from vggt_jax.missing import nearest_path
 
 _VIDEOS = frozenset(
     {".3gp", ".avi", ".flv", ".insv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".webm", ".wmv"}

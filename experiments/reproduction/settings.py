@@ -10,6 +10,7 @@ from experiments.reproduction.plan import Plan, make_plan
 from experiments.reproduction.rows import TableName
 from experiments.storage.identity import NO_EFFECT
 from subspace.errors import InputError
+from vggt_jax.missing import no_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class Settings:
         if not self.seeds or min(self.seeds) < 0:
             raise InputError("seeds: name at least one, none below 0", argument="seeds")
         if self.data is not None and not self.data.is_dir():
-            raise InputError(f"data: {self.data} is no folder", argument="data")
+            raise InputError(no_folder(self.data), argument="data")
         if self.at_once < 1:
             raise InputError(f"at_once must be at least 1, got {self.at_once}", argument="at_once")
 

@@ -26,6 +26,7 @@ from experiments.storage.walking import files_below
 from experiments.synthetic.texture_names import READ, UNREAD, Grouped, MapKind, MaterialFiles, group, is_unread
 from experiments.synthetic.texture_pictures import is_normal_map, read_map
 from subspace.errors import InputError
+from vggt_jax.missing import no_folder
 
 SMALLEST_LIMIT = 1024
 """Pixels of a side; no smaller map is ever scaled."""
@@ -120,7 +121,7 @@ def texture_files(folder: Path) -> list[Path]:
         OSError: it cannot be read.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder")
+        raise InputError(no_folder(folder), argument="textures")
     return files_below(folder.absolute(), READ | UNREAD)
 
 

@@ -26,6 +26,7 @@ from experiments.synthetic.generator import rounded
 from experiments.synthetic.placement import solid, vec3
 from experiments.tasks.naming import Name, azimuths
 from subspace.errors import InputError
+from vggt_jax.missing import no_folder
 
 Axis = Literal["y", "z"]
 UNITS = (("m", 1.0), ("cm", 0.01), ("mm", 0.001))
@@ -53,7 +54,7 @@ def find_meshes(folder: Path) -> list[Path]:
         OSError: the folder cannot be read.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder")
+        raise InputError(no_folder(folder), argument="meshes")
     found = files_below(folder, mesh_files.SUFFIXES)
     if not found:
         raise InputError(f"{folder} holds no meshes ({', '.join(sorted(mesh_files.SUFFIXES))})")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from subspace.errors import InputError
 from tests.weights_convert.conftest import SMALL
 from weights_convert import load_vggt
 from weights_convert.checkpoint import open_checkpoint
@@ -191,7 +192,7 @@ def test_missing_files(tmp_path, official):
     assert error.value.filename == str(tmp_path / "nothing")
     assert "holds none of model.safetensors, " in message_of(tmp_path)
     (tmp_path / "weights.gguf").write_bytes(b"GGUF")
-    assert "the name must end in .safetensors" in message_of(tmp_path / "weights.gguf")
+    assert "no file of weights; their names end in .safetensors" in message_of(tmp_path / "weights.gguf")
     (official / "weights.safetensors").chmod(0)
     if os.geteuid():
         assert "Permission denied" in message_of(official)
@@ -225,12 +226,30 @@ def test_pytorch_files(official, tmp_path, monkeypatch):
     assert "no VGGT" in message_of(official / "model.pt")
 
 
-def test_hub_that_does_not_answer(monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("RuntimeError", "cannot be fetched (RuntimeError: 404: no such repository)"),
+        (
+            "LocalEntryNotFoundError",
+            "it was not fetched before, and the hub cannot be reached: is there a network? (404",
+        ),
+        ("RepositoryNotFoundError", "there is no such repository, or it is private"),
+        ("GatedRepoError", "its owner wants you to accept terms first"),
+        ("RevisionNotFoundError", "it has no revision v9"),
+    ],
+)
+def test_hub_that_does_not_answer(monkeypatch, kind, reason):
     def snapshot_download(*_, **__):
-        raise RuntimeError("404: no such repository\nsee also …")
+        raise type(kind, (Exception,), {})("404: no such repository\nsee also …")
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(snapshot_download=snapshot_download))
     with pytest.raises(OSError) as error:
-        open_checkpoint("hf:facebook/VGGT-2B")
-    assert error.value.filename == "hf:facebook/VGGT-2B"
-    assert error.value.strerror == "cannot be fetched (RuntimeError: 404: no such repository)"
+        open_checkpoint("hf:facebook/VGGT-2B@v9")
+    assert error.value.filename == "hf:facebook/VGGT-2B@v9" and error.value.strerror.startswith(reason)
+
+
+@pytest.mark.parametrize("name", ["", "VGGT-1B", "facebook/VGGT/1B", "https://hub/facebook/VGGT-1B"])
+def test_names_of_no_repository(name):
+    with pytest.raises(InputError, match="repositories are called hf:OWNER/NAME"):
+        open_checkpoint(f"hf:{name}")

@@ -4,7 +4,9 @@ import pytest
 from absl import flags
 
 from subspace.errors import InputError
-from weights_convert.flag_errors import check_finite, in_words, nearest, refuse
+from vggt_jax.missing import nearest
+from weights_convert.flag_errors import check_finite, in_words, refuse
+from weights_convert.path_flags import DEFINE_path
 
 
 @pytest.fixture
@@ -17,6 +19,8 @@ def values(monkeypatch):
     flags.DEFINE_boolean("fast", False, "", flag_values=values)
     flags.DEFINE_enum("color", "red", ["red", "green", "blue"], "", flag_values=values)
     flags.DEFINE_enum("one", "red", ["red"], "", flag_values=values)
+    flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], "", flag_values=values)
+    DEFINE_path("output", None, "", values)
     monkeypatch.setattr(flags, "FLAGS", values)
     return values
 
@@ -35,7 +39,16 @@ def values(monkeypatch):
         ("--color=x", "--color must be red, green or blue, got x"),
         ("--one=x", "--one must be red, got x"),
         ("--colour=red", "there is no flag --colour; did you mean --color?"),
-        ("--zzzzz", "there is no flag --zzzzz"),
+        (
+            "--zzzzz",
+            "there is no flag --zzzzz; there are --any, --color, --dtype, --fast, --k, --many, --one, --output, --share",
+        ),
+        ("--sha", "there is no flag --sha; did you mean --share?"),
+        ("--co-lor", "there is no flag --co-lor; did you mean --color?"),
+        ("--dest=x", "there is no flag --dest; did you mean --output?"),
+        ("--output=", "--output must be a path, got nothing"),
+        ("--dtype=float16", "--dtype must be float32 or bfloat16, got float16"),
+        ("--dtype=bf16", "--dtype must be float32 or bfloat16, got bf16; did you mean bfloat16?"),
         ("--color", "--color needs a value"),
     ],
 )

@@ -31,6 +31,16 @@ def test_paths_with_commas(values):
     assert values.data == []
 
 
+@pytest.mark.parametrize("argument", ["--output=", "--weights=", "--data=a,,b", "--controls=,"])
+def test_no_path_is_empty(values, argument):
+    DEFINE_path("output", None, "", values)
+    DEFINE_path_or_name("weights", "nano", "", values)
+    DEFINE_paths("data", [], "", values)
+    DEFINE_paths_or_names("controls", [], "", values)
+    with pytest.raises(flags.IllegalFlagValueError):
+        values(["program", argument])
+
+
 def test_what_may_be_a_path(values):
     DEFINE_path_or_name("weights", "nano", "a model", values)
     DEFINE_paths_or_names("controls", [], "folders or names", values)

@@ -179,6 +179,8 @@ def test_files_that_are_no_check_points(folder, state, name):
         (["model.layers.0.mlp.weight"], "a language model"),
         (["unet.down_blocks.0.weight"], "a diffusion model"),
         (["layer1.0.conv1.weight", "fc.weight"], "a ResNet"),
+        (["aggregator.x.A", "aggregator.x.B", "aggregator.x.magnitude"], "an adapter of this project or a subspace"),
+        (["aggregator.x.A", "aggregator.x.initial_singular_values"], "an adapter of this project or a subspace"),
         (["camera_head.token_norm.bias"], "heads without the aggregator"),
         (["thing.a", "thing.b", "other.c"], "another model, its 3 tensor(s) begin with thing (2), other (1)"),
         ([], "nothing"),

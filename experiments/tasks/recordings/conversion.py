@@ -17,6 +17,7 @@ from experiments.tasks.recordings.checking import TRIED_VIEWS, Check, check, lik
 from experiments.tasks.recordings.clearpose import clearpose_scenes
 from experiments.tasks.recordings.conventions import Conventions, shown
 from subspace.errors import InputError
+from vggt_jax.missing import no_folder
 
 _TRIED = 3
 """Scenes whose views see little of each other that are tried with other conventions, which takes seconds for each."""
@@ -76,7 +77,7 @@ def convert(
     if layout not in get_args(Layout):
         raise InputError(f"layout={layout} is none of {', '.join(get_args(Layout))}")
     if not source.is_dir():
-        raise InputError(f"{source} is no folder")
+        raise InputError(no_folder(source), argument="source")
     conventions = Conventions() if conventions is None else conventions
     captures: list[Capture] = []
     if layout == "clearpose":

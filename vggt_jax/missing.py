@@ -1,0 +1,26 @@
+"""What somebody may have meant who named something that is not there."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+
+
+def nearest(name: str, names: Iterable[str], prefix: str = "") -> str:
+    """``; did you mean TEXTURE?`` if one of ``names`` is close to ``name``, or else nothing."""
+    close = difflib.get_close_matches(name, list(names), 1)
+    return f"; did you mean {prefix}{close[0]}?" if close else ""
+
+
+def nearest_path(path: str | os.PathLike[str]) -> str:
+    """What :func:`nearest` says of the names that lie where a missing file or folder should."""
+    folder, name = os.path.split(os.path.abspath(path))
+    return nearest(name, os.listdir(folder)) if os.path.isdir(folder) else ""
+
+
+def no_folder(path: str | os.PathLike[str]) -> str:
+    """Why ``path`` cannot be used, which is no folder."""
+    if os.path.exists(path):
+        return f"{path} is a file, not a folder"
+    return f"there is no folder {path}{nearest_path(path)}"
