@@ -64,9 +64,14 @@ def _settings() -> Settings:
 
 def main(_: Sequence[str]) -> None:
     given, settings, reporter = flags.FLAGS, _settings(), console()
-    from experiments.reproduction.results import check_folder  # now, as --help should not wait for it
+    if given.dry_run:
+        from experiments.reproduction.results import check_folder  # now, as --help should not wait for it
 
-    check_folder(settings.folder, settings.records, settings.overwrite)
+        check_folder(settings.folder, settings.records, settings.overwrite)
+    else:
+        from experiments.reproduction.pipeline import check
+
+        check(settings)
     plan = settings.plan
     for line in describe(plan):
         reporter.info(line)

@@ -19,6 +19,8 @@ from experiments.reproduction.schedule import Schedule
 from experiments.reproduction.settings import Settings
 from experiments.reproduction.tables import MeasuredTable, measure
 from experiments.reproduction.workers import Workers
+from weights_convert import read_config
+from weights_convert.sources import HUB
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,16 @@ class Reproduced:
     """Everything that was measured for the page."""
 
 
+def check(settings: Settings) -> None:
+    """Raises what :func:`reproduce` would raise before it does or fetches anything: folder, base model, missing packages."""
+    plan = settings.plan
+    check_folder(settings.folder, settings.records, settings.overwrite)
+    if not settings.base_weights.startswith(HUB):
+        read_config(settings.base_weights)
+    if not all(record_file(settings.records, run).exists() for run in plan.runs):
+        RunInputs(settings).check(plan)
+
+
 def reproduce(
     settings: Settings, reporter: Reporter = SILENT, *, command: str = "experiments.reproduction.reproduce"
 ) -> Reproduced:
@@ -53,11 +65,9 @@ def reproduce(
         InputError: what is wrong with records, data or weights.
         OSError: a file or folder that cannot be read or written.
     """
+    check(settings)
     preset, plan = PRESETS[settings.preset], settings.plan
-    check_folder(settings.folder, settings.records, settings.overwrite)
     inputs = RunInputs(settings, reporter)
-    if not all(record_file(settings.records, run).exists() for run in plan.runs):
-        inputs.check(plan)
     base = load_base(settings.base_weights, preset.rendering.resolution, preset.training)
     settings.records.mkdir(parents=True, exist_ok=True)  # now, not after the first run
     records = RecordFolder(plan, base.label, settings.records, settings.overwrite)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.tasks import preparation
 from tests.experiments.commands import call
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +40,7 @@ def test_a_dry_run_says_which_runs_have_a_record():
         (["--seeds=a"], "--seeds=a: numbers with commas between them, such as 0,1,2"),
         (["--seeds=-1"], "seeds: name at least one, none below 0"),
         (["--table=3", "--weights=nowhere.safetensors"], "nowhere.safetensors"),
-        (["--data=nowhere"], "data: nowhere is no folder"),
+        (["--data=nowhere"], "there is no folder nowhere"),
         (["--output=/dev/null"], "/dev/null is a file"),
         (["--dry_run", "--output=/dev/null", "--overwrite"], "/dev/null is a file"),
         (["--dry_run", f"--output={Path(__file__).parent}"], "and nothing that this would complete"),
@@ -48,5 +49,12 @@ def test_a_dry_run_says_which_runs_have_a_record():
 def test_what_is_wrong_is_said_in_one_line(tmp_path, monkeypatch, flags, message):
     monkeypatch.chdir(tmp_path)
     found = call(COMMAND, *flags)
-    assert found.status == 2 and message in found.stderr.splitlines()[-1] and not found.stdout
+    assert found.status == 2 and message in found.stderr and found.stderr.count("\n") == 1 and not found.stdout
     assert not (tmp_path / "results").exists()
+
+
+def test_a_missing_package_is_told_before_the_plan(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(preparation, "_MADE_WITH", {("humans", "train"): ("no_such_package",)})
+    found = call(COMMAND, "--table=2")
+    assert found.status == 2 and "pip install" in found.stderr and found.stderr.count("\n") == 1
