@@ -47,8 +47,14 @@ def main(_: Sequence[str]) -> None:
 
     keep_compiled()
     from experiments.analysis import Settings, headline
+    from experiments.analysis.extracted import CONTROLS, Control, find_or_extract
     from experiments.analysis.pipeline import ready
 
+    named_controls = [name for name in given.controls if name in CONTROLS and not Path(name).is_dir()]
+    if named_controls and not given.all:
+        raise InputError(
+            f"--controls={','.join(named_controls)} goes with --all; without it, name the folders of the controls"
+        )
     reporter = console()
     settings = Settings(
         tuple(map(Path, given.subspaces)),
@@ -59,7 +65,6 @@ def main(_: Sequence[str]) -> None:
         overwrite=given.overwrite,
     )
     if given.all:
-        from experiments.analysis.extracted import CONTROLS, Control, find_or_extract
         from experiments.analysis.section import OUTPUTS
         from experiments.extraction import Settings as Extraction
         from experiments.storage.results import check_output

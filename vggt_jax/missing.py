@@ -8,8 +8,10 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, names: Iterable[str], prefix: str = "") -> str:
-    """``; did you mean TEXTURE?`` if one of ``names`` is close to ``name``, or else nothing."""
-    close = difflib.get_close_matches(name, list(names), 1)
+    """``; did you mean TEXTURE?`` if one of ``names`` is close to ``name`` or the only one that begins so, or else nothing."""
+    names = list(names)
+    longer = [each for each in names if len(name) > 2 and each.startswith(name)]
+    close = longer if len(longer) == 1 else difflib.get_close_matches(name, names, 1)
     return f"; did you mean {prefix}{close[0]}?" if close else ""
 
 

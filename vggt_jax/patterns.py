@@ -21,8 +21,12 @@ def matching(names: Mapping[str, Sequence[str]], patterns: Sequence[str], kind: 
         patterns: ``*`` stands for any characters, dots included.
         kind: what the names are of, for messages.
 
-    Raises InputError for patterns that match nothing.
+    Raises InputError for patterns that match nothing, and without any.
     """
+    if not patterns:
+        raise InputError(
+            f"matrices: name at least one pattern; names are like {next(iter(names), '')}", argument="matrices"
+        )
     matched = {
         pattern: {name for name, spellings in names.items() if any(fnmatchcase(each, pattern) for each in spellings)}
         for pattern in patterns

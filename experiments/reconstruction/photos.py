@@ -14,8 +14,7 @@ from pathlib import Path
 
 from experiments.data.manifest import CONTACT_SHEET, MANIFEST
 from experiments.reconstruction.records import DEPTH_UNIT
-from experiments.storage.files import read_json
-from experiments.storage.results import RECORD
+from experiments.storage.results import name_in_results
 from subspace.errors import InputError
 from vggt_jax import pictures
 from vggt_jax.missing import nearest_path
@@ -30,8 +29,6 @@ _STILL = frozenset({"HEIF", "ICO", "MPO"})
 """Formats whose further pictures are previews or other views, not what follows."""
 _INNER = "images"
 """The folder of photos in a scene as COLMAP, nerfstudio and 3DGS lay it out."""
-_DEPTH_OF_RESULTS = 3
-"""Folders above a picture in which results are looked for that it may be one of."""
 _LONGEST_NAME = 240
 """Bytes of a name to which outputs can add a suffix."""
 
@@ -184,18 +181,8 @@ def _is_result(path: Path) -> bool:
     """Whether a folder of results or a data set, in which the file lies, has it and does not call it a photo."""
     if path.name == CONTACT_SHEET and (path.parent / MANIFEST).is_file():
         return True
-    for folder in list(path.absolute().parents)[:_DEPTH_OF_RESULTS]:
-        name = path.absolute().relative_to(folder)
-        if name.parts[0] != _INNER and str(name) in _results(folder):
-            return True
-    return False
-
-
-def _results(folder: Path) -> frozenset[str]:
-    try:
-        return frozenset(read_json(folder / RECORD, dict).get("files", ()))
-    except (InputError, OSError):
-        return frozenset()
+    name = name_in_results(path)
+    return name is not None and name.parts[0] != _INNER
 
 
 def _has_images(folder: Path) -> bool:

@@ -14,6 +14,7 @@ from experiments.data.inputs import Assets
 from experiments.data.manifest import AttributeSettings, check_sizes
 from experiments.presets import PRESETS, PresetName
 from experiments.process.cores import available_cores
+from experiments.process.memory import free_on_host
 from experiments.process.reporting import SILENT, Reporter
 from experiments.rendering.blender_command import worker_command
 from experiments.scenes.schema import Attribute, Scene, Setting
@@ -150,9 +151,10 @@ def generate(
         OSError: no Blender, or a folder that cannot be written.
     """
     from experiments.rendering import runs  # now, as --help should not wait for SciPy
-    from experiments.rendering.pool import LocalPool
+    from experiments.rendering.pool import LocalPool, check_memory
 
     start = time.perf_counter()
+    check_memory(settings.workers, settings.datasets * settings.scenes, settings.resolution, free_on_host())
     library: Library | None = None
 
     def scene_maker() -> runs.SceneMaker:

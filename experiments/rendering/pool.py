@@ -23,6 +23,7 @@ from experiments.data import passes
 from experiments.data.inputs import InputFile
 from experiments.data.scene_folder import SceneRecord, write_record, write_views
 from experiments.process.cores import available_cores
+from experiments.process.memory import in_gib
 from experiments.rendering import region
 from experiments.rendering.worker_process import RenderError, WorkerLost, WorkerProcess
 from experiments.scenes import schema
@@ -31,6 +32,8 @@ from experiments.storage.disk_space import DiskFullError
 from subspace.errors import InputError
 
 _LEAST_FREE_BYTES = 32 * 2**20
+_BYTES_A_WORKER, _BYTES_A_PIXEL = 250_000_000, 100
+"""Of a Blender process: at least, and for each pixel of the passes of a picture."""
 _SECONDS_PER_PATH = 1e-5
 """A core traces about 10⁵ paths a second."""
 
@@ -88,6 +91,25 @@ class Executor(Protocol):
             InputError: the workers are not the renderer that a job asks for.
         """
         ...
+
+
+def check_memory(workers: int | None, scenes: int, resolution: int, free: int | None) -> None:
+    """Raises InputError if Blender processes that render such pictures need more than ``free`` bytes, where that is known.
+
+    Args:
+        workers: number of processes, None for one for each core; no more are started than there are scenes.
+        scenes: to render.
+        resolution: width and height of the pictures in pixels.
+        free: bytes of memory.
+    """
+    each = _BYTES_A_WORKER + resolution**2 * _BYTES_A_PIXEL
+    count = min(len(available_cores()) if workers is None else workers, scenes)
+    if free is not None and count * each > free:
+        raise InputError(
+            f"{count} Blender process(es) with pictures of {resolution}×{resolution} pixels need {in_gib(count * each)} of "
+            f"memory, {in_gib(free)} are free",
+            argument="resolution" if each > free or workers is None else "workers",
+        )
 
 
 def time_limit(scene: schema.Scene) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from experiments.models import load_base
 from experiments.presets import PRESETS
+from experiments.process.memory import free_on_host, in_gib
 from experiments.process.reporting import SILENT, Reporter
 from experiments.reproduction.claims import Finding, examine
 from experiments.reproduction.inputs import RunInputs
@@ -19,8 +20,12 @@ from experiments.reproduction.schedule import Schedule
 from experiments.reproduction.settings import Settings
 from experiments.reproduction.tables import MeasuredTable, measure
 from experiments.reproduction.workers import Workers
+from subspace.errors import InputError
 from weights_convert import read_config
 from weights_convert.sources import HUB
+
+_BYTES_AT_ONCE = 1_500_000_000
+"""Of a process that fine-tunes nano, at least."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +50,13 @@ def check(settings: Settings) -> None:
     """Raises what :func:`reproduce` would raise before it does or fetches anything: folder, base model, missing packages."""
     plan = settings.plan
     check_folder(settings.folder, settings.records, settings.overwrite)
+    free = free_on_host()
+    if settings.at_once > 1 and free is not None and settings.at_once * _BYTES_AT_ONCE > free:
+        raise InputError(
+            f"at_once={settings.at_once} fine-tunings need {in_gib(settings.at_once * _BYTES_AT_ONCE)} of memory at least, "
+            f"{in_gib(free)} are free",
+            argument="at_once",
+        )
     if not settings.base_weights.startswith(HUB):
         read_config(settings.base_weights)
     if not all(record_file(settings.records, run).exists() for run in plan.runs):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from experiments.data.production import dataset_name
 from experiments.presets import PRESETS, PresetName, Scale
 from experiments.reproduction.plan import Plan, make_plan
 from experiments.reproduction.rows import TableName
@@ -51,6 +52,11 @@ class Settings:
             raise InputError("seeds: name at least one, none below 0", argument="seeds")
         if self.data is not None and not self.data.is_dir():
             raise InputError(no_folder(self.data), argument="data")
+        if self.data is not None and not any(self.data.glob(f"*/*/{dataset_name(0)}")):
+            raise InputError(
+                f"{self.data} has no data set at TASK/SPLIT/{dataset_name(0)}, such as humans/train/{dataset_name(0)}",
+                argument="data",
+            )
         if self.at_once < 1:
             raise InputError(f"at_once must be at least 1, got {self.at_once}", argument="at_once")
 

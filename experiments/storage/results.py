@@ -32,6 +32,8 @@ RECORD = "results.json"
 INDEX = "index.json"
 LATEST = "latest"
 _VERSION = 1
+_DEPTH = 3
+"""Folders above a file in which results are looked for that may list it."""
 _LISTED = ("label", "date", "digest", "identity")
 
 
@@ -191,6 +193,18 @@ def check_output(settings: Placed, known: Mapping[str, Any], ours: Collection[st
     _check(path, wanted, ours, settings.overwrite, partly=True)
 
 
+def name_in_results(path: Path) -> Path | None:
+    """The path of a file in the folder of results, above it, that lists it; None if there is none."""
+    path = path.absolute()
+    for folder in list(path.parents)[:_DEPTH]:
+        if (folder / RECORD).is_file():
+            name = path.relative_to(folder)
+            with suppress(InputError, OSError):  # damaged results are none
+                if str(name) in _read_record(folder).get("files", ()):
+                    return name
+    return None
+
+
 def _check(path: Path, identity: Any, ours: Collection[str], overwrite: bool, *, partly: bool = False) -> None:
     if not os.path.lexists(path):
         check_writable(path)
@@ -238,7 +252,7 @@ def _foreign(path: Path, ours: Collection[str]) -> list[str]:
         listed = None
     if listed is None:  # then only what is ours by its name can be told from what is not
         return others or [name for name in found if len(Path(name).parts) > 1]
-    return [name for name in found if name not in {RECORD, *listed}]
+    return others or [name for name in found if name not in {RECORD, *listed}]
 
 
 def _read_record(path: Path) -> dict[str, Any]:

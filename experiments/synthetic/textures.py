@@ -22,6 +22,7 @@ from experiments.process.cores import available_cores
 from experiments.process.reporting import SILENT, Reporter
 from experiments.scenes import schema
 from experiments.storage import files
+from experiments.storage.results import name_in_results
 from experiments.storage.walking import files_below
 from experiments.synthetic.texture_names import READ, UNREAD, Grouped, MapKind, MaterialFiles, group, is_unread
 from experiments.synthetic.texture_pictures import is_normal_map, read_map
@@ -116,13 +117,15 @@ def read_library(folder: Path, copies: Path, resolution: int, reporter: Reporter
 def texture_files(folder: Path) -> list[Path]:
     """All pictures below a folder, in the order of their paths, those of formats that are not read included.
 
+    Pictures that are results of this program, figures say, are left out.
+
     Raises:
         InputError: it is no folder.
         OSError: it cannot be read.
     """
     if not folder.is_dir():
         raise InputError(no_folder(folder), argument="textures")
-    return files_below(folder.absolute(), READ | UNREAD)
+    return [path for path in files_below(folder.absolute(), READ | UNREAD) if name_in_results(path) is None]
 
 
 def size_limit(resolution: int) -> int:

@@ -17,6 +17,7 @@ from experiments.data.manifest import Split, Task, TaskSettings, check_sizes
 from experiments.data.production import dataset_name
 from experiments.presets import PRESETS, PresetName
 from experiments.process.cores import available_cores
+from experiments.process.memory import free_on_host
 from experiments.process.reporting import SILENT, Reporter
 from experiments.rendering.blender_command import worker_command
 from experiments.scenes.schema import Scene
@@ -267,10 +268,11 @@ def _convert(settings: Recording, reporter: Reporter) -> Prepared:
 
 def _render(settings: Settings, reporter: Reporter) -> Prepared:
     from experiments.rendering import runs  # now, as --help should not wait for SciPy
-    from experiments.rendering.pool import LocalPool
+    from experiments.rendering.pool import LocalPool, check_memory
 
     meshes = _meshes(settings)
     scenes = _number_of_scenes(settings, meshes)
+    check_memory(settings.workers, scenes, settings.resolution, free_on_host())
 
     def executor() -> LocalPool:
         workers = len(available_cores()) if settings.workers is None else settings.workers

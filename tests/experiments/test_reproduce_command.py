@@ -41,6 +41,8 @@ def test_a_dry_run_says_which_runs_have_a_record():
         (["--seeds=-1"], "seeds: name at least one, none below 0"),
         (["--table=3", "--weights=nowhere.safetensors"], "nowhere.safetensors"),
         (["--data=nowhere"], "there is no folder nowhere"),
+        (["--data=."], ". has no data set at TASK/SPLIT/dataset_00"),
+        (["--table=3", "--at_once=1000000"], "at_once=1000000 fine-tunings need"),
         (["--output=/dev/null"], "/dev/null is a file"),
         (["--dry_run", "--output=/dev/null", "--overwrite"], "/dev/null is a file"),
         (["--dry_run", f"--output={Path(__file__).parent}"], "and nothing that this would complete"),

@@ -246,7 +246,7 @@ def test_hub_that_does_not_answer(monkeypatch, kind, reason):
     monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(snapshot_download=snapshot_download))
     with pytest.raises(OSError) as error:
         open_checkpoint("hf:facebook/VGGT-2B@v9")
-    assert error.value.filename == "hf:facebook/VGGT-2B@v9" and error.value.strerror.startswith(reason)
+    assert error.value.filename == "hf:facebook/VGGT-2B@v9" and str(error.value.strerror).startswith(reason)
 
 
 @pytest.mark.parametrize("name", ["", "VGGT-1B", "facebook/VGGT/1B", "https://hub/facebook/VGGT-1B"])

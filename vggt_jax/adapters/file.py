@@ -173,5 +173,5 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], str]:
                 raise InputError(f"{path}: not an adapter of this project (its header has no {_KEY})")
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except SafetensorError as error:
-        raise InputError(f"{path}: not a safetensors file, or cut off ({error})") from None
+        raise InputError(f"{path}: not a safetensors file, or cut off") from error
     return tensors, text

@@ -99,6 +99,7 @@ class Subspace(InsideBases):
 
         chosen = select(adaptable_matrices(base.config), self.matrices)
         mined = read_subspaces(self.subspaces, base.identity, chosen)
+        self._check_dim(mined)
         return {name: _sha256(own, chosen) for name, own in mined.items()}
 
     def unite(self, mined: Mapping[str, MinedAttribute], paths: Iterable[str]) -> Union:
@@ -109,12 +110,18 @@ class Subspace(InsideBases):
         from experiments.mining.allocation import allocate
         from experiments.mining.union import unite
 
-        for own in mined.values():
-            if self.dim is not None and self.dim > own.origin.dim:
-                raise InputError(f"dim={self.dim}: the subspaces in {own.folder} have {own.origin.dim} directions (d')")
+        self._check_dim(mined)
         most = max(factors.rank for own in mined.values() for factors in own.factors.values())
         budget = most if self.dim is None else self.dim
         return unite(mined, {path: allocate(mined, path, self.allocation, budget) for path in paths})
+
+    def _check_dim(self, mined: Mapping[str, MinedAttribute]) -> None:
+        for own in mined.values():
+            if self.dim is not None and self.dim > own.origin.dim:
+                raise InputError(
+                    f"dim={self.dim}: the subspaces in {own.folder} have {own.origin.dim} directions (d')",
+                    argument="dim",
+                )
 
 
 def _sha256(mined: MinedAttribute, paths: Iterable[str]) -> str:

@@ -228,6 +228,7 @@ def test_bugs_are_no_bad_input(bare, tmp_path, monkeypatch):
         (lambda f, t: [f"--subspaces={f[0]},{f[1]}", "--preset=nano"], "--preset has no effect without --all"),
         (lambda f, t: ["--all", f"--subspaces={f[0]}"], "--all finds the folders itself: leave --subspaces out"),
         (lambda f, t: ["--all", "--controls=shared,share"], "there is no folder share"),
+        (lambda f, t: [f"--subspaces={f[0]},{f[1]}", "--controls=shared"], "--controls=shared goes with --all"),
         (lambda f, t: ["--all", f"--weights={t / 'absent'}"], "absent"),
     ],
 )

@@ -74,6 +74,12 @@ def test_sizes_that_no_matrix_has_are_refused_before_anything_is_made(method, se
         assert error.value.argument == argument
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_no_matrices_are_refused(method, settings, base):
+    with pytest.raises(InputError, match="matrices: name at least one pattern"):
+        settings(method, matrices=()).method.count(base.config)
+
+
 def _matches(path, patterns):
     return any(fnmatch(path, pattern) for pattern in patterns)
 

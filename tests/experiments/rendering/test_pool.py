@@ -6,7 +6,7 @@ import pytest
 
 from experiments.data.scene_folder import read_record
 from experiments.process.cores import available_cores
-from experiments.rendering.pool import Failed, LocalPool, RenderJob, RenderResult, time_limit
+from experiments.rendering.pool import Failed, LocalPool, RenderJob, RenderResult, check_memory, time_limit
 from experiments.rendering.worker_process import WorkerLost, WorkerProcess
 from experiments.scenes import schema
 from experiments.storage import files
@@ -164,3 +164,15 @@ def test_a_killed_worker_process_says_so(tmp_path):
     with pytest.raises(WorkerLost, match="killed by SIGKILL"):
         worker.render(tmp_path, tmp_path, 5.0)
     worker.close()
+
+
+@pytest.mark.parametrize(
+    ("workers", "resolution", "argument"),
+    [(1000, 96, "workers"), (2, 60_000, "resolution"), (None, 60_000, "resolution")],
+)
+def test_processes_that_memory_has_no_room_for_are_refused(workers, resolution, argument):
+    check_memory(workers, 10_000, resolution, None)
+    check_memory(workers, 1, 96, 10**9)  # no more are started than there are scenes
+    with pytest.raises(InputError, match="GiB of memory") as error:
+        check_memory(workers, 10_000, resolution, 8 * 10**9)
+    assert error.value.argument == argument

@@ -144,6 +144,14 @@ def test_what_somebody_put_among_results_is_never_deleted(tmp_path, name):
     assert (path / "figures" / "one.png").read_text() == "third" and os.path.lexists(path / name)
 
 
+def test_results_of_another_command_are_never_replaced(tmp_path):
+    path = tmp_path / "mine"
+    write_figure(path, "first")
+    other = ResultsFolder.of(Asked(path, overwrite=True), "evaluate", "", {}, frozenset({"scenes.csv"}))
+    with pytest.raises(InputError, match=r"mine holds 'figures/one\.png', which"):
+        other.check()
+
+
 @pytest.mark.parametrize("record", [None, "{"])
 def test_folders_that_no_record_calls_results_are_never_deleted(tmp_path, record):
     (tmp_path / "figures").mkdir()

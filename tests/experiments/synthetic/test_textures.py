@@ -3,14 +3,16 @@
 import hashlib
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.storage.results import ResultsFolder
 from experiments.synthetic.texture_names import MapKind
 from experiments.synthetic.texture_sheet import draw_library
-from experiments.synthetic.textures import Unused, describe, read_library, size_limit
+from experiments.synthetic.textures import Unused, describe, read_library, size_limit, texture_files
 
 
 def library(folder, resolution=96):
@@ -192,3 +194,13 @@ def test_the_sheet_shows_every_map_of_every_texture(tmp_path):
     picture(tmp_path / "z" / "z.png", (0, 0, 250))
     sheet = np.asarray(draw_library(library(tmp_path))).reshape(-1, 3).tolist()
     assert all(sheet.count(color) == 56 * 56 for color in ([250, 0, 0], [0, 250, 0], [0, 0, 250]))
+
+
+def test_results_of_this_program_are_no_textures(tmp_path):
+    store = SimpleNamespace(store=tmp_path, output=tmp_path / "results", overwrite=False)
+    with ResultsFolder.of(store, "extract", "", {}, {"figures"}).new() as folder:
+        (folder / "figures").mkdir()
+        picture(folder / "figures" / "plot.png")
+    picture(tmp_path / "results" / "figures" / "mine.png")
+    picture(tmp_path / "own.png")
+    assert [path.name for path in texture_files(tmp_path)] == ["own.png", "mine.png"]
