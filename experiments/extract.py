@@ -23,7 +23,14 @@ from absl import flags
 from experiments.extraction.flags import define_flags
 from experiments.extraction.settings import ATTRIBUTES, Settings
 from experiments.mining.origin import Init, Targets
-from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, DEFINE_paths, refuse, run, run_if_new
+from experiments.process.command_line import (
+    DEFINE_path,
+    DEFINE_path_or_name,
+    DEFINE_paths_or_names,
+    refuse,
+    run,
+    run_if_new,
+)
 from experiments.training.log_flag import DEFINE_log, trackers_of
 
 _SETTINGS = (
@@ -38,6 +45,9 @@ def main(_: Sequence[str]) -> None:
     adapters = tuple(given["adapters"] or ())
     if adapters:
         refuse(_OF_TRAINING, "with --adapters, which are trained already")
+        from weights_convert.lora_places import find_loras
+
+        adapters = tuple(find_loras(list(map(str, adapters))).values())
     output = None if given["output"] is None else Path(os.path.abspath(given["output"]))
     settings = Settings.of(
         given["preset"],
@@ -86,7 +96,12 @@ if __name__ == "__main__":
         "what adapters are trained towards: the truth of the scene in the images, or, as a control, that of a scene of "
         "another data set",
     )
-    DEFINE_paths("adapters", None, "finished adapters instead of training: files, or PEFT folders, with commas")
+    DEFINE_paths_or_names(
+        "adapters",
+        None,
+        "finished adapters instead of training, with commas: PEFT folders, single files, folders of such, patterns, lists "
+        "(.txt), hf:owner/name; different collections need `adapters mine`",
+    )
     flags.DEFINE_integer("seed", 0, "of data, factors and batches", lower_bound=0)
     DEFINE_path(
         "output", None, "folder of the results; by default STORE/extract/LABEL-HASH, another for other settings"

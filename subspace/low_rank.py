@@ -76,6 +76,13 @@ class LowRank:
         """The same update on the host, as NumPy's arrays of the type ``dtype`` (None: as they are)."""
         return LowRank(np.asarray(self.A, dtype), np.asarray(self.B, dtype))
 
+    def widened(self, rank: int) -> LowRank:
+        """The same matrices with zero columns up to ``rank``, which must not be less than the own."""
+        if rank == self.rank:
+            return self
+        xp, zeros = namespace(self), [(0, 0)] * (self.A.ndim - 1) + [(0, rank - self.rank)]
+        return LowRank(xp.pad(self.A, zeros), xp.pad(self.B, zeros))
+
     def __getitem__(self, index) -> LowRank:
         """Index the leading axes: ``x[0]`` is the first layer of a stack."""
         return LowRank(self.A[index], self.B[index])

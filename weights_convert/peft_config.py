@@ -36,6 +36,8 @@ _WITHOUT_EFFECT = {
 """Entries that change neither the names nor the meaning of the stored factors. Any other one that is set is refused."""
 _ORDINARY_STARTS = (True, False, "gaussian", "orthogonal", "eva")
 """Values of ``init_lora_weights`` that leave the base model's weights alone; PiSSA and others do not."""
+_OTHERWISE = ("peft_type", "init_lora_weights", "layer_replication", "use_qalora", "use_bdlora")
+"""Entries with which the updates are others than scale · lora_B · lora_A of the base's own weights."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,19 @@ class PeftConfig:
     alpha_pattern: Mapping[str, float] = field(default_factory=dict)
     use_rslora: bool = False
     use_dora: bool = False
+    base: str | None = None
+    """Name of the base model."""
+    has_experts: bool = False
+    """Whether parameters of several experts are adapted, which have one factor for each."""
 
     @classmethod
-    def read(cls, path: Path) -> PeftConfig:
+    def read(cls, path: Path, *, of_any_lora: bool = False) -> PeftConfig:
         """The settings in the file ``path``.
+
+        Args:
+            path: ``adapter_config.json``.
+            of_any_lora: accept what stands beside a LoRA (``modules_to_save``, biases) or changes where it acts, as long as
+                its updates are scale · lora_B · lora_A.
 
         Raises InputError for a file that is no ordinary LoRA's or DoRA's, OSError for one that cannot be read.
         """
@@ -62,23 +73,34 @@ class PeftConfig:
                 raise InputError("it has no peft_type")
         except ValueError as error:
             raise InputError(f"{path}: not the configuration of a PEFT adapter ({error})") from None
-        if refused := _refused(content):
+        refused = _refused(content)
+        if of_any_lora:
+            refused = [entry for entry in refused if entry.startswith(_OTHERWISE)]
+        if refused:
             raise InputError(f"{path}: only ordinary LoRAs and DoRAs can be read, this one has {', '.join(refused)}")
         try:
-            settings = cls(
-                int(content["r"]),
-                float(content["lora_alpha"]),
-                {str(key): int(rank) for key, rank in (content.get("rank_pattern") or {}).items()},
-                {str(key): float(alpha) for key, alpha in (content.get("alpha_pattern") or {}).items()},
-                bool(content.get("use_rslora", False)),
-                bool(content.get("use_dora", False)),
-            )
-            for pattern in (*settings.rank_pattern, *settings.alpha_pattern):
-                re.compile(pattern)
+            settings = cls.of_entries(content)
         except (KeyError, TypeError, ValueError, AttributeError, re.error) as error:
             raise InputError(f"{path}: r, lora_alpha or their patterns are missing or wrong ({error!r})") from None
         if min([settings.r, *settings.rank_pattern.values()]) < 1:
             raise InputError(f"{path}: ranks must be at least 1")
+        return settings
+
+    @classmethod
+    def of_entries(cls, content: Mapping[str, Any]) -> PeftConfig:
+        """The settings in the entries of a configuration; raises what Python does of entries that are missing or wrong."""
+        settings = cls(
+            int(content["r"]),
+            float(content["lora_alpha"]),
+            {str(key): int(rank) for key, rank in (content.get("rank_pattern") or {}).items()},
+            {str(key): float(alpha) for key, alpha in (content.get("alpha_pattern") or {}).items()},
+            bool(content.get("use_rslora", False)),
+            bool(content.get("use_dora", False)),
+            content.get("base_model_name_or_path") or None,
+            bool(content.get("target_parameters")),
+        )
+        for pattern in (*settings.rank_pattern, *settings.alpha_pattern):
+            re.compile(pattern)
         return settings
 
     @classmethod

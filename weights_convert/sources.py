@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +32,7 @@ _NO_MODEL = frozenset(
 )
 """Files beside weights that hold none of a model."""
 _WEIGHTS = (".safetensors", *SUFFIXES)
+_SUFFIXES_BY_PREFERENCE = ((".safetensors", ".safetensors.index.json"), SUFFIXES)
 
 
 class Tensors(Protocol):
@@ -82,7 +83,7 @@ def open_source(source: str | Path) -> Source:
     config = None
     if (path.parent / CONFIG).is_file():
         config = _json(path.parent / CONFIG)
-    tensors = _open_tensors(path)
+    tensors = open_tensors(path)
     renaming = plain_names(tensors.shapes)
     return Source(path, tensors if renaming is None else _Renamed(tensors, renaming), config)
 
@@ -103,7 +104,7 @@ def _in_folder(folder: Path) -> Path:
 
 def _located(source: str) -> Path:
     if source.startswith(HUB):
-        return _fetch(source.removeprefix(HUB))
+        return fetch(source.removeprefix(HUB), _SUFFIXES_BY_PREFERENCE, CONFIG)
     return SHIPPED / source if source in shipped_models() else Path(source)
 
 
@@ -112,7 +113,8 @@ def shipped_models() -> list[str]:
     return sorted(config.parent.name for config in SHIPPED.glob(f"*/{CONFIG}"))
 
 
-def _open_tensors(path: Path) -> Tensors:
+def open_tensors(path: Path) -> Tensors:
+    """The tensors of a file, or of the files that an index names; raises as :func:`open_source`."""
     if path.name.endswith(".safetensors.index.json"):
         return _Shards.from_index(path)
     if path.suffix in SUFFIXES:
@@ -134,25 +136,30 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _fetch(repository: str) -> Path:
+def fetch(repository: str, suffixes_by_preference: Sequence[Sequence[str]], beside: str) -> Path:
     """The folder in Hugging Face's cache with the weights of ``owner/name`` or ``owner/name@revision``.
 
-    PyTorch files are fetched only where there is no safetensors file.
+    Args:
+        repository: its name.
+        suffixes_by_preference: files with the first suffixes are fetched, those with the next only where there is none.
+        beside: name of the file that is fetched with them.
+
+    Raises OSError where nothing can be fetched.
     """
     import huggingface_hub
 
     name, _, revision = repository.partition("@")
     if not _REPOSITORY.fullmatch(name):
         raise InputError(f"{HUB}{repository}: repositories are called {HUB}OWNER/NAME, or {HUB}OWNER/NAME@REVISION")
-    for suffixes in ((".safetensors", ".safetensors.index.json"), SUFFIXES):
-        patterns = [*(f"*{suffix}" for suffix in suffixes), CONFIG]
+    for suffixes in suffixes_by_preference:
+        patterns = [*(f"*{suffix}" for suffix in suffixes), beside]
         try:
             folder = huggingface_hub.snapshot_download(name, revision=revision or None, allow_patterns=patterns)
         except Exception as error:  # the errors of the hub and of the network below it have no common base
             raise OSError(errno.EIO, _not_fetched(error, revision), f"{HUB}{repository}") from error
-        if any(file for suffix in suffixes for file in Path(folder).glob(f"*{suffix}")):
+        if any(file for suffix in suffixes for file in Path(folder).rglob(f"*{suffix}")):
             return Path(folder)
-    without = f"holds no file that ends in .safetensors, {', '.join(SUFFIXES)}"
+    without = f"holds no file that ends in .safetensors, {', '.join(suffixes_by_preference[-1])}"
     raise FileNotFoundError(errno.ENOENT, without, f"{HUB}{repository}")
 
 

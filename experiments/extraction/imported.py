@@ -7,22 +7,37 @@ from pathlib import Path
 
 from experiments.extraction.settings import Settings
 from experiments.extraction.source import Source
+from experiments.models import read_base
 from experiments.storage.files import sha256
 from subspace import LowRank
 from subspace.errors import InputError
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import load_adapter
 from vggt_jax.deltas import low_rank_only
-from weights_convert import read_config
-from weights_convert.peft import CONFIG, WEIGHTS, read_peft
+from weights_convert.lora_layouts import open_lora
+from weights_convert.peft import read_peft
 
-_UNKNOWN = ("of PEFT's adapters, not recorded", None)
+_UNKNOWN = ("of imported adapters, not recorded", None)
 
 
 def import_adapters(settings: Settings) -> Source:
-    """The adapters that ``settings.adapters`` names; raises as :func:`read_adapters`."""
-    config = None if settings.weights is None else read_config(settings.weights)
-    deltas, (base, fingerprint) = read_adapters(settings.adapters, config)
+    """The adapters that ``settings.adapters`` names; raises as :func:`read_adapters`.
+
+    With ``weights`` they belong to that model, whose fingerprint is then known.
+    """
+    if settings.weights is None:
+        deltas, (base, fingerprint) = read_adapters(settings.adapters, None)
+        return Source(deltas, base, fingerprint)
+    model = read_base(settings.weights).identity
+    deltas, (base, fingerprint) = read_adapters(settings.adapters, model.config)
+    if fingerprint is None:
+        base, fingerprint = model.name, model.fingerprint
+    elif fingerprint != model.fingerprint:
+        raise InputError(
+            f"the adapters belong to {_described(base, fingerprint)}, the weights are "
+            f"{_described(model.name, model.fingerprint)}",
+            argument="weights",
+        )
     return Source(deltas, base, fingerprint)
 
 
@@ -32,8 +47,8 @@ def read_adapters(
     """{name: {path: LowRank}} of k adapters, and the name and fingerprint of their base model, as far as they are known.
 
     Args:
-      paths: each a file of :func:`vggt_jax.adapters.save_adapter` or a folder of PEFT's. Names are the files' own, as far
-        as they differ.
+      paths: each a file of :func:`vggt_jax.adapters.save_adapter`, or what :func:`weights_convert.lora_layouts.open_lora`
+        reads. Names are the files' own, as far as they differ. Smaller ranks are filled with zero columns.
       config: the VGGT that PEFT adapters were trained on, whose layers are then stacked; None leaves every module for
         itself, under PEFT's name, which suits any model.
 
@@ -44,15 +59,17 @@ def read_adapters(
     found: dict[str, dict[str, LowRank]] = {}
     bases: dict[str, tuple[str, str | None]] = {}
     for name, path in _named(paths).items():
-        if path.is_dir():
-            if not (path / CONFIG).exists():
-                raise InputError(f"{path} is no PEFT folder (it has no {CONFIG})", argument="adapters")
-            found[name] = read_peft(path, config)
-            bases[name] = _UNKNOWN
-        else:
+        if path.is_dir() and config is not None:
+            found[name], bases[name] = read_peft(path, config), _UNKNOWN
+            continue
+        lora = open_lora(path)
+        if lora.layout == "project":
             adapter = load_adapter(path)
             found[name] = low_rank_only(adapter.deltas, str(path))
             bases[name] = (adapter.base.name, adapter.base.fingerprint)
+        else:
+            found[name] = {module: lora.read(module) for module in lora.modules}
+            bases[name] = _UNKNOWN
     (first, base), *others = bases.items()
     for name, other in others:
         if other != base:
@@ -60,12 +77,20 @@ def read_adapters(
                 f"the base model of {first} is {_described(*base)}, that of {name} is {_described(*other)}",
                 argument="adapters",
             )
-    return found, base
+    return _of_equal_ranks(found), base
+
+
+def _of_equal_ranks(adapters: dict[str, dict[str, LowRank]]) -> dict[str, dict[str, LowRank]]:
+    """With zero columns where another adapter has a larger rank in the same matrix."""
+    ranks: dict[str, int] = {}
+    for path, update in (item for own in adapters.values() for item in own.items()):
+        ranks[path] = max(ranks.get(path, 0), update.rank)
+    return {name: {path: x.widened(ranks[path]) for path, x in own.items()} for name, own in adapters.items()}
 
 
 def hashes_of(paths: Sequence[Path]) -> list[tuple[str, list[str]]]:
     """Name of every adapter and sha256 of what :func:`read_adapters` reads of it; raises OSError as that does."""
-    files = {name: [path / CONFIG, path / WEIGHTS] if path.is_dir() else [path] for name, path in _named(paths).items()}
+    files = {name: open_lora(path).files for name, path in _named(paths).items()}
     return [(name, [sha256(file) for file in own]) for name, own in files.items()]
 
 

@@ -158,7 +158,7 @@ def _prepare(settings: Settings, reporter: Reporter) -> tuple[dict[str, Any], Ca
     if settings.adapters:
         source = import_adapters(settings)
         config = None if settings.weights is None else read_config(settings.weights)
-        return identity_of_imported(settings, config), lambda: source
+        return identity_of_imported(settings, config, source.fingerprint), lambda: source
     base = load_base(_weights(settings), settings.resolution, settings.training)
     _check_sizes(settings, base.identity.config)
     content = identity_of_trained(settings, base.identity.fingerprint)

@@ -50,12 +50,15 @@ def identity_of_trained(settings: Settings, fingerprint: str) -> dict[str, Any]:
     }
 
 
-def identity_of_imported(settings: Settings, config: VGGTConfig | None) -> dict[str, Any]:
+def identity_of_imported(
+    settings: Settings, config: VGGTConfig | None, fingerprint: str | None = None
+) -> dict[str, Any]:
     """Everything that the results of finished adapters depend on, as JSON can hold it.
 
     Args:
         settings: what is asked for.
         config: the model whose layers are stacked; None where every module stands for itself.
+        fingerprint: of that model.
 
     Raises OSError for an adapter that cannot be read.
     """
@@ -64,6 +67,7 @@ def identity_of_imported(settings: Settings, config: VGGTConfig | None) -> dict[
         **{name: mined[name] for name in ("attribute", "dim", "exponent")},
         "adapters": identity(hashes_of(settings.adapters)),
         "config": None if config is None else config.to_dict(),
+        **({} if config is None else {"base": fingerprint}),
         "versions": {"results": _VERSION},
     }
 

@@ -101,13 +101,17 @@ def rows(mined: Mined) -> list[MatrixSummary]:
 
 
 def _rows_of(path: str, mined: Mined) -> Iterator[MatrixSummary]:
+    """Without the layers in which all adapters are zero, unless they are so in all layers."""
     found = mined.subspaces[path]
     n, m = found.factors.shape[-2:]
     pattern = spectral_pattern(found.initial_singular_values, mined.ranks[path])
     has_pattern = found.initial_singular_values.shape[-1] > 1
     effective = effective_rank(found.singular_values)
     layers = found.weights.shape[:-1]
+    adapted = np.any(np.asarray(found.residuals) > 0, axis=-1) | np.any(np.asarray(found.singular_values) > 0, axis=-1)
     for index in np.ndindex(*layers):
+        if not adapted[index] and adapted.any():
+            continue  # a layer that no adapter has
         stability = mined.stability.get(path)
         held_out = held_out_each = turn = None
         chance = found.factors.rank**2 / (n * m)

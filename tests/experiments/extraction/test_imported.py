@@ -10,14 +10,20 @@ import pytest
 from safetensors.numpy import save_file
 
 from experiments.extraction import Settings
+from experiments.extraction.imported import read_adapters
 from experiments.extraction.results import identity_of_imported
+from experiments.finetuning.methods.subspace import read_subspaces
 from experiments.mining.subspace_file import load_subspace
+from experiments.mining.union import unite
+from experiments.models import read_base
 from experiments.storage.identity import digest
-from subspace import LowRank
+from subspace import LowRank, project
 from tests.experiments.commands import call
 from tests.experiments.extraction.command import ROOT, run
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import Adapter, BaseModel, save_adapter
+from vggt_jax.parameters import adaptable_matrices
+from weights_convert import read_peft, write_peft
 
 MODULES = ("blocks.0.attn.qkv", "blocks.1.attn.qkv")
 
@@ -127,7 +133,6 @@ def _own_adapter(path, name, fingerprint):
             lambda a, t: [f"--adapters={a[0]},{a[1]}", "--dim=9"],
             "dim=9 is out of range: 2 adapters of rank 4 span at most 8 dimensions",
         ),
-        (lambda a, t: [f"--adapters={a[0]},{peft_folder(t / 'rank3', 9, rank=3)}"], "rank 3, in lora_0 rank 4"),
         (lambda a, t: [f"--adapters={a[0]},{t}"], "is no PEFT folder"),
         (
             lambda a, t: [
@@ -163,3 +168,62 @@ def test_impossible_settings_are_refused_before_anything_is_made(argument, messa
     found = call("experiments.extract", argument, f"--weights={weights}", f"--store={tmp_path}")
     assert found.status == 2 and message in found.stderr and found.stderr.count("\n") == 1, found.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_smaller_ranks_are_filled_and_folders_patterns_and_lists_are_taken(three, tmp_path):
+    for i, rank in enumerate((4, 3)):
+        peft_folder(tmp_path / f"rank{rank}", i + 1, rank=rank)
+    deltas, base = read_adapters([tmp_path / "rank4", tmp_path / "rank3"], None)
+    module = MODULES[0]
+    assert base[1] is None and {x[module].rank for x in deltas.values()} == {4}
+    np.testing.assert_array_equal(deltas["rank3"][module].A[:, 3], 0)
+    (tmp_path / "list.txt").write_text("\n".join(map(str, three[1:])))
+    for place in (three[0].parent, three[0].parent / "lora_*", f"{tmp_path / 'list.txt'},{three[0]}"):
+        found = call(
+            "experiments.extract", f"--adapters={place}", "--dim=2", f"--output={tmp_path / 'out'}", "--overwrite"
+        )
+        assert found.status == 0, found.stderr
+        assert sorted(load_subspace(tmp_path / "out" / "subspace.safetensors").origin.adapters) == [
+            "lora_0",
+            "lora_1",
+            "lora_2",
+        ]
+
+
+def test_loras_of_a_vggt_are_mined_used_and_exported_again(tmp_path):
+    """Trained in PyTorch → mined here with the weights → M inside the subspace → a LoRA for PyTorch."""
+    weights = ROOT / "tests" / "fixtures" / "vggt_small"
+    base = read_base(str(weights))
+    paths = {path: x for path, x in adaptable_matrices(base.config).items() if path.endswith(("attn.qkv", "mlp.fc2"))}
+    rng = np.random.default_rng(0)
+    loras = []
+    for number in range(3):
+        deltas = {
+            path: LowRank(*(rng.standard_normal((*x.stack, size, 2)).astype(np.float32) for size in (x.n, x.m)))
+            for path, x in paths.items()
+        }
+        for x in deltas.values():
+            x.A[0] = 0  # no LoRA in the first layer
+        write_peft(tmp_path / f"lora_{number}", deltas, base.config)
+        loras.append(deltas)
+    places = ",".join(str(tmp_path / f"lora_{number}") for number in range(3))
+    found = call(
+        "experiments.extract", f"--adapters={places}", f"--weights={weights}", "--dim=6", f"--output={tmp_path / 'out'}"
+    )
+    assert found.status == 0, found.stderr
+    rows = json.loads((tmp_path / "out" / "summary.json").read_text())["matrices"]
+    layers = sum(x.stack[0] for x in paths.values())
+    assert len(rows) == layers - len(paths) and all(row["layer"] > 0 for row in rows)
+    mined = read_subspaces([tmp_path / "out"], base.identity, paths)["geometry"]
+    assert mined.origin.fingerprint == base.identity.fingerprint
+    union = unite({"geometry": mined}, {path: np.full((1, *x.stack), 6) for path, x in paths.items()})
+    inside = {}
+    for (
+        path,
+        basis,
+    ) in union.square().items():  # the M of the first LoRA, all of which lies in the span of six directions
+        inside[path] = basis.expand(project(loras[0][path], basis))
+    write_peft(tmp_path / "back", inside, base.config)
+    back = read_peft(tmp_path / "back", base.config)
+    for path, x in loras[0].items():
+        np.testing.assert_allclose(back[path].to_dense(), x.to_dense(), atol=1e-4)
