@@ -166,15 +166,15 @@ def _kind(path: Path, *, asked_for: bool) -> Kind | None:
     suffix = path.suffix.lower()
     if path.is_dir():
         return Kind.FOLDER
-    if _is_result(path):
-        return Kind.RESULT
     if not path.is_file():
         return Kind.BROKEN_LINK if path.is_symlink() else Kind.SPECIAL
     if suffix in _VIDEOS:
         return Kind.VIDEO
     if suffix in _RAW:
         return Kind.RAW
-    return None if asked_for or suffix in pictures.suffixes() else Kind.FOREIGN
+    if suffix not in pictures.suffixes():
+        return None if asked_for else Kind.FOREIGN
+    return Kind.RESULT if _is_result(path) else None
 
 
 def _is_result(path: Path) -> bool:

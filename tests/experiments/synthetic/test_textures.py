@@ -98,7 +98,7 @@ def test_a_torn_picture_is_named(tmp_path, suffix):
 
 
 def test_folders_without_pictures(tmp_path):
-    with pytest.raises(ValueError, match="is no folder"):
+    with pytest.raises(ValueError, match="there is no folder"):
         find_textures(tmp_path / "none")
     picture(tmp_path / "a_normal.png")
     with pytest.raises(ValueError, match="holds no pictures"):

@@ -65,7 +65,7 @@ def test_bad_input_is_one_clear_line(tmp_path):
         (("--task=glass", "--split=test", "--meshes=."), "--meshes=FOLDER goes with --task=humans and one --split"),
         (("--task=humans", "--meshes=."), "--meshes=FOLDER goes with --task=humans and one --split"),
         (("--task=humans", "--split=test", f"--meshes={tmp_path / 'empty'}"), "holds no meshes"),
-        (("--task=humans", "--split=test", f"--meshes={tmp_path / 'none'}"), "is no folder"),
+        (("--task=humans", "--split=test", f"--meshes={tmp_path / 'none'}"), "there is no folder"),
     ]
     for arguments, message in cases:
         code, output, errors = run(f"--output={tmp_path / 'out'}", f"--blender={STAND_IN}", *arguments)

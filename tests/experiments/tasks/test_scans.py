@@ -49,7 +49,7 @@ def test_meshes_are_found_at_any_depth_in_order(tmp_path):
 def test_folders_without_meshes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no meshes"):
         scans.find_meshes(tmp_path)
-    with pytest.raises(ValueError, match="is no folder"):
+    with pytest.raises(ValueError, match="there is no folder"):
         scans.find_meshes(tmp_path / "none")
 
 

@@ -220,7 +220,7 @@ def test_what_is_refused(tmp_path):
     assert "train and test, not cross_domain" in refused(tmp_path, split="cross_domain")
     assert "its task is glass, not faces" in refused(tmp_path, task="faces")
     (tmp_path / "empty").mkdir()
-    for source, message in (("empty", "no setN/sceneM"), ("missing", "is no folder")):
+    for source, message in (("empty", "no setN/sceneM"), ("missing", "there is no folder")):
         with pytest.raises(ValueError, match=message):
             convert_it(tmp_path / source, tmp_path / "out")
     with pytest.raises(ValueError, match="layout=other is none of clearpose, captures"):
