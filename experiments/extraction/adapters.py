@@ -29,7 +29,7 @@ from experiments.models import Base
 from experiments.presets import Training
 from experiments.process.reporting import SILENT, Reporter
 from experiments.scenes.schema import Attribute, Setting
-from experiments.storage.files import read_json, write_json
+from experiments.storage.files import check_as_written, hashes_of, read_json, write_json
 from experiments.storage.identity import identity, stage_folder
 from experiments.training.batch import TrainingBatch
 from experiments.training.feature_cache import token_cache
@@ -246,7 +246,8 @@ def run(
         when: {name: value.tolist() for name, value in values.items()}
         for when, values in {"before": before, "after": after}.items()
     }
-    write_json(folder / DONE, {"adapters": job.names, "targets": recipe.targets, **losses})
+    files = hashes_of(folder, [f"{name}.safetensors" for name in job.names])
+    write_json(folder / DONE, {"adapters": job.names, "targets": recipe.targets, **losses, "files": files})
 
 
 def load(folder: Path, base: BaseModel | None = None) -> Adapters:
@@ -270,6 +271,7 @@ def load(folder: Path, base: BaseModel | None = None) -> Adapters:
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder / DONE} is damaged: {error!r}") from None
+    check_as_written(folder, record.get("files", {}))  # version 0.2.0 had no hashes
     adapters = {name: load_adapter(folder / f"{name}.safetensors", base) for name in names}
     return Adapters(folder, adapters, before, after, targets)
 

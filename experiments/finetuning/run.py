@@ -15,7 +15,7 @@ from experiments.finetuning.settings import Settings, depends_on
 from experiments.finetuning.trainable import Trainable, without_axis
 from experiments.models import Base
 from experiments.process.reporting import SILENT, Reporter
-from experiments.storage.files import read_json, write_json
+from experiments.storage.files import check_as_written, hashes_of, read_json, write_json
 from experiments.storage.identity import stage_folder
 from experiments.training.feature_cache import token_cache
 from experiments.training.held_out import HeldOutLoss, evenly_spaced
@@ -84,12 +84,13 @@ def tune(settings: Settings, base: Base, data: TuningData, reporter: Reporter = 
     folder = stage_folder(settings.store, "finetuned", method.name, identity)
     if (folder / DONE).exists():
         record = read_json(folder / DONE)
+        check_as_written(folder, record.get("files", {}))  # version 0.2.0 had no hashes
         reporter.info(f"found in {folder}")
     else:
         trainable = method.trainable(base, settings)
         reporter.info(describe(method.label, trainable.count))
         record = _train(settings, base, data, trainable, identity, folder, reporter)
-        write_json(folder / DONE, record)
+        write_json(folder / DONE, {**record, "files": hashes_of(folder, (method.result, METRICS))})
     before, after = ({name: np.array(values) for name, values in record[when].items()} for when in ("before", "after"))
     result = folder / method.result
     is_model = method.result == MODEL

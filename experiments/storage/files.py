@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from functools import lru_cache
@@ -24,11 +24,13 @@ from vggt_jax.atomic import new_folder, remove, remove_partial, write_bytes
 __all__ = [
     "OF_DESKTOPS",
     "check_all_ours",
+    "check_as_written",
     "check_named_once",
     "check_ours",
     "everything_below",
     "first_of",
     "hashes",
+    "hashes_of",
     "new_folder",
     "read_json",
     "reading",
@@ -91,6 +93,24 @@ def check_ours(folder: Path, ours: Collection[str], argument: str = "output") ->
             f"{folder} holds {first_of(others)}, and nothing that this would complete; name another folder",
             argument=argument,
         )
+
+
+def hashes_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of some files of a folder, and of all files below some folders in it, by their paths in the folder."""
+    found: dict[str, str] = {}
+    for name in names:
+        below = hashes(folder / name) if (folder / name).is_dir() else {"": sha256(folder / name)}
+        found |= {f"{name}/{inner}".rstrip("/"): value for inner, value in below.items()}
+    return found
+
+
+def check_as_written(folder: Path, written: Mapping[str, str]) -> None:
+    """Raises InputError unless the files of finished work still are what :func:`hashes_of` said when it ended."""
+    for name, expected in written.items():
+        if not (folder / name).is_file() or sha256_once(folder / name) != expected:
+            raise InputError(
+                f"{folder / name} is not as it was written: edited, or damaged; delete {folder} to make it again"
+            )
 
 
 def everything_below(folder: Path) -> list[str]:

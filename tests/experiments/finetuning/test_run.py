@@ -125,6 +125,11 @@ def test_the_same_settings_find_their_result_and_others_do_not(tuned, store, mon
     np.testing.assert_array_equal(again.after["loss"], found.after["loss"])
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         run.tune(small.settings("adalora", store, seed=1), base, small.data())
+    content = found.result.read_bytes()
+    found.result.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(InputError, match=r"adapter\.safetensors is not as it was written"):
+        run.tune(small.settings("adalora", store), base, small.data())
+    found.result.write_bytes(content)
 
 
 @pytest.fixture

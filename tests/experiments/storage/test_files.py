@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from experiments.storage.files import check_all_ours, check_named_once, check_ours, sha256, sha256_once
+from experiments.storage.files import (
+    check_all_ours,
+    check_as_written,
+    check_named_once,
+    check_ours,
+    hashes_of,
+    sha256,
+    sha256_once,
+)
 from subspace.errors import InputError
 
 
@@ -59,3 +67,19 @@ def test_a_hash_is_made_again_only_if_the_file_has_changed(tmp_path, monkeypatch
     before = sha256_once(path)
     monkeypatch.setattr("experiments.storage.files.sha256", None)
     assert sha256_once(path) == before
+
+
+def test_finished_work_is_what_was_written(tmp_path):
+    (tmp_path / "model").mkdir()
+    for name in ("model/config.json", "model/weights", "metrics.jsonl", "other"):
+        (tmp_path / name).write_text(name)
+    written = hashes_of(tmp_path, ("model", "metrics.jsonl"))
+    assert sorted(written) == ["metrics.jsonl", "model/config.json", "model/weights"]
+    (tmp_path / "other").unlink()
+    check_as_written(tmp_path, written)
+    (tmp_path / "model" / "weights").write_text("model/Weights")
+    with pytest.raises(InputError, match="model/weights is not as it was written"):
+        check_as_written(tmp_path, written)
+    (tmp_path / "model" / "weights").unlink()
+    with pytest.raises(InputError, match="model/weights is not as it was written"):
+        check_as_written(tmp_path, written)
