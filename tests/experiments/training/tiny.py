@@ -78,7 +78,6 @@ def draw_batch(seed, k, b, s):
         point_masks=rng.uniform(size=shape) < 0.9,
         extrinsics=extrinsics,
         intrinsics=intrinsics,
-        world_points=rng.normal(size=(*shape, 3)).astype(np.float32),
     )
 
 
