@@ -82,6 +82,20 @@ def test_a_batch_depends_on_seed_step_and_adapter_alone():
     assert not np.array_equal(later[0, ..., 1:], later[1, ..., 1:])
 
 
+def test_what_a_step_sees_is_what_it_always_saw():
+    """Scenes and views of each sequence's beginning, and all of them in one number, as version 0.2 drew them."""
+    seen = {
+        0: ((1, [15, 12, 10, 3]), (3, [12, 6, 3, 7]), 16038323),
+        7: ((7, [0, 10, 5, 12]), (5, [13, 9, 8, 4]), 16957399),
+        123: ((5, [5, 11, 2, 13]), (10, [13, 9, 2, 7]), 16203195),
+    }
+    for step, (*beginnings, everything) in seen.items():
+        found = marks(sampler()(step))
+        for adapter, (scene, views) in zip(found, beginnings, strict=True):
+            assert (adapter[0, :, 1] == scene).all() and adapter[0, :4, 2].tolist() == views
+        assert (found.reshape(-1, 3) @ [7, 31, 1009]).cumsum().sum() == everything
+
+
 def test_few_scenes_repeat():
     assert marks(sampler(scenes=3, counts=(4,))(0)).shape == (2, 8, 4, 3)
 
