@@ -15,7 +15,7 @@ from vggt_jax.blocks import Block
 from vggt_jax.config import VGGTConfig
 from vggt_jax.deltas import NO_DELTAS, Deltas, below
 from vggt_jax.encoder import Encoder
-from vggt_jax.products import KEEP_PRODUCTS
+from vggt_jax.products import kept_for_backward
 from vggt_jax.rope import Rotation, rotation, token_positions
 
 
@@ -92,9 +92,8 @@ class Aggregator(nnx.Module):
         def block(graphdef: nnx.GraphDef, x: Array, params: nnx.State, rope: Rotation, deltas: Deltas) -> Array:
             return nnx.merge(graphdef, params)(x, rope=rope, deltas=deltas)
 
-        # Kept for the backward pass: each block's input with remat, else what products give; the rest is made again.
         # Inside a scan, forward and backward pass cannot share work: the barrier against that would only cost.
-        policy = None if self.config.remat else KEEP_PRODUCTS
+        policy = kept_for_backward(self.config)
         block = jax.checkpoint(block, static_argnums=0, prevent_cse=False, policy=policy)
 
         def step(carry: tuple[Array, Array], layer: tuple) -> tuple[tuple[Array, Array], None]:

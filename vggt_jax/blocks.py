@@ -8,9 +8,10 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vggt_jax.attention import attention
+from vggt_jax.config import VGGTConfig
 from vggt_jax.deltas import NO_DELTAS, Deltas, below
 from vggt_jax.layers import LayerNorm, LayerScale, Linear, gelu
-from vggt_jax.products import KEEP_PRODUCTS
+from vggt_jax.products import kept_for_backward
 from vggt_jax.rope import Rotation, rotate
 
 
@@ -107,15 +108,17 @@ class Block(nnx.Module):
         return nnx.merge(graphdef, jax.tree.map(lambda leaf: leaf[layer], params))
 
 
-def run(blocks: Block, x: Float[Array, "b t c"], *, deltas: Deltas = NO_DELTAS, remat: bool) -> Float[Array, "b t c"]:
+def run(
+    blocks: Block, x: Float[Array, "b t c"], *, config: VGGTConfig, deltas: Deltas = NO_DELTAS
+) -> Float[Array, "b t c"]:
     """``x`` after all blocks of a stack, in turn; ``deltas`` are stacked like the blocks.
 
-    The backward pass keeps what matrix products give, with ``remat`` each block's input only, and recomputes the rest.
+    What the backward pass keeps of each block is said by :func:`~vggt_jax.products.kept_for_backward`.
     """
     graphdef, params = nnx.split(blocks)
 
     def step(x: Array, layer: tuple[nnx.State, dict]) -> tuple[Array, None]:
         return nnx.merge(graphdef, layer[0])(x, deltas=layer[1]), None
 
-    policy = None if remat else KEEP_PRODUCTS
-    return jax.lax.scan(jax.checkpoint(step, prevent_cse=False, policy=policy), x, (params, dict(deltas)))[0]
+    step = jax.checkpoint(step, prevent_cse=False, policy=kept_for_backward(config))
+    return jax.lax.scan(step, x, (params, dict(deltas)))[0]

@@ -23,7 +23,7 @@ class CameraHead(nnx.Module):
 
     def __init__(self, config: VGGTConfig, *, rngs: nnx.Rngs):
         part, width, dtype = config.camera, 2 * config.width, config.head_dtype
-        self.iterations, self.remat = part.iterations, config.remat
+        self.config = config
         self.trunk = Block(
             width,
             part.num_heads,
@@ -62,7 +62,7 @@ class CameraHead(nnx.Module):
             detached = jax.lax.stop_gradient(encoding)
             return (detached, detached), encoding
 
-        _, encodings = jax.lax.scan(refine, (empty, jnp.zeros_like(empty)), length=self.iterations)
+        _, encodings = jax.lax.scan(refine, (empty, jnp.zeros_like(empty)), length=self.config.camera.iterations)
         return encodings.at[..., 7:].set(jax.nn.relu(encodings[..., 7:]))
 
     def camera_tokens(self, tokens: Float[Array, "b s t c2"]) -> Float[Array, "b s c2"]:
@@ -77,4 +77,4 @@ class CameraHead(nnx.Module):
         condition = jax.nn.silu(self.embed_pose(encoding, deltas.get("embed_pose")).astype(jnp.float32))
         shift, scale, gate = jnp.split(modulation(condition, deltas.get("poseLN_modulation.1")), 3, axis=-1)
         modulated = camera_tokens + gate * (self.adaln_norm(camera_tokens) * (1 + scale) + shift)
-        return run(self.trunk, modulated, deltas=below(deltas, "trunk"), remat=self.remat)
+        return run(self.trunk, modulated, deltas=below(deltas, "trunk"), config=self.config)

@@ -89,9 +89,10 @@ class VGGTConfig:
     position embedding. ``heads`` lists the heads that exist. ``dtype`` is the matrix multiplications' type in encoder
     and aggregator, ``head_dtype`` the heads' (official inference: bfloat16 and float32); parameters, norms, softmax and
     the residual stream stay float32. ``remat`` recomputes every block and every chunk of a dense head in the backward
-    pass and keeps only its input. Dense heads run on at most ``frames_chunk`` frames at a time. ``trained_heights`` are
-    the lowest and the greatest height of the pictures that the model was trained on, which were ``image_size`` wide; by
-    default VGGT-1B's 168 to 518 where ``image_size`` is 518, and squares only elsewhere.
+    pass and keeps only its input and, with ``keep_attention``, what attention gives (2 bytes a channel and token in
+    bfloat16), which is costly to make again. Dense heads run on at most ``frames_chunk`` frames at a time.
+    ``trained_heights`` are the lowest and the greatest height of the pictures that the model was trained on, which were
+    ``image_size`` wide; by default VGGT-1B's 168 to 518 where ``image_size`` is 518, and squares only elsewhere.
 
     Raises ValueError where sizes contradict each other.
     """
@@ -111,6 +112,7 @@ class VGGTConfig:
     dtype: DType = "float32"
     head_dtype: DType = "float32"
     remat: bool = False
+    keep_attention: bool = True
     frames_chunk: int = 8
     trained_heights: tuple[int, int] | None = None
 
@@ -215,8 +217,9 @@ class VGGTConfig:
     def to_dict(self) -> dict[str, Any]:
         """A dictionary of numbers, strings, lists and dictionaries, for JSON; :meth:`from_json` reads it."""
         content = asdict(self)
-        if self.trained_heights is None:  # so that what is named by a configuration keeps its name
-            del content["trained_heights"]
+        for name, default in (("trained_heights", None), ("keep_attention", True)):
+            if content[name] == default:  # so that what is named by a configuration keeps its name
+                del content[name]
         return content
 
 

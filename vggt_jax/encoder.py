@@ -58,7 +58,7 @@ class Encoder(nnx.Module):
 
     def all_tokens(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n t c"]:
         """All normed tokens: class token, registers, patches."""
-        return self.norm(run(self.blocks, self.embed(images), remat=self.config.remat))
+        return self.norm(run(self.blocks, self.embed(images), config=self.config))
 
     def embed(self, images: Float[Array, "n h w 3"]) -> Float[Array, "n t c"]:
         """The tokens that enter the first block: class token, registers (which get no position), patches."""

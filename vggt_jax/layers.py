@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from subspace import LowRank
 from vggt_jax.deltas import Update, WeightDecomposed, filters, kernel_matrix, linear_delta
-from vggt_jax.products import HIGHEST, product
+from vggt_jax.products import HIGHEST, adapted_product, product
 
 
 def _uniform(rngs: nnx.Rngs, shape: Sequence[int], fan_in: int) -> nnx.Param:
@@ -46,12 +46,20 @@ class Linear(nnx.Module):
         x, bias, kernel = x.astype(self.dtype), self.bias[...].astype(self.dtype), self.kernel[...]
         if isinstance(delta, LowRank) and _summed_first(x, kernel):
             kernel, delta = kernel + delta.to_dense().mT, None
-        y = product(x, kernel.astype(self.dtype))
         if isinstance(delta, WeightDecomposed):
             gain = delta.gain(kernel.mT).astype(self.dtype)
-            return gain * (y + linear_delta(x, delta.direction)) + bias
-        y = y + bias
+            return gain * self._adapted(x, kernel, delta.direction) + bias
+        if delta is not None and x.dtype != jnp.float32:
+            return self._adapted(x, kernel, delta) + bias
+        y = product(x, kernel.astype(self.dtype)) + bias
         return y if delta is None else y + linear_delta(x, delta)
+
+    def _adapted(self, x: Float[Array, "*b m"], kernel: Float[Array, "m n"], delta: LowRank) -> Float[Array, "*b n"]:
+        """x (W + dW); in float32 by products of their own, which CPUs prefer."""
+        kernel = kernel.astype(self.dtype)
+        if x.dtype == jnp.float32:
+            return product(x, kernel) + linear_delta(x, delta)
+        return adapted_product(x, kernel, *(jnp.asarray(factor, self.dtype) for factor in (delta.A, delta.B)))
 
 
 def _summed_first(x: Float[Array, "*b m"], kernel: Float[Array, "*window m n"]) -> bool:

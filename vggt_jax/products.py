@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
+from vggt_jax.config import VGGTConfig
+
 HIGHEST = jax.lax.Precision.HIGHEST
 _KEPT, ATTENTION = "product", "attention"
-KEEP_PRODUCTS = jax.checkpoint_policies.save_only_these_names(_KEPT, ATTENTION)
-"""For :func:`jax.checkpoint`: keep what went through :func:`kept` and what attention names, and make the rest again."""
+_KEEP_PRODUCTS = jax.checkpoint_policies.save_only_these_names(_KEPT, ATTENTION)
+_KEEP_ATTENTION = jax.checkpoint_policies.save_only_these_names(ATTENTION)
+
+
+def kept_for_backward(config: VGGTConfig) -> Callable[..., bool] | None:
+    """The policy of :func:`jax.checkpoint` for a block: what the backward pass finds, while it makes the rest again.
+
+    With ``remat`` a block's input and, unless ``keep_attention`` is false, attention's output and statistics; else what
+    went through :func:`kept`, too.
+    """
+    if not config.remat:
+        return _KEEP_PRODUCTS
+    return _KEEP_ATTENTION if config.keep_attention else None
 
 
 def kept(x: Array) -> Array:
-    """``x``, which :data:`KEEP_PRODUCTS` keeps for the backward pass."""
+    """``x``, which the backward pass finds where blocks are not recomputed."""
     return checkpoint_name(x, _KEPT)
 
 
@@ -51,3 +66,42 @@ def _outer(x: Float[Array, "*b m"], g: Float[Array, "*b n"]) -> Float[Array, "m 
     if x.shape[-1] > g.shape[-1]:
         return _outer(g, x).mT
     return jax.lax.dot_general(x, g, (((0,), (0,)), ((), ())), precision=HIGHEST)
+
+
+def adapted_product(
+    x: Float[Array, "*b m"], w: Float[Array, "m n"], a: Float[Array, "n r"], b: Float[Array, "m r"]
+) -> Float[Array, "*b n"]:
+    """x W + (x B) Aᵀ in the type of ``x``, rounded once.
+
+    Wherever the wider of the two sides is the result, in this pass or in the backward pass, there is one product whose
+    inner dimension is longer by r, [x, xB][W; Aᵀ], since to add two results that large costs more than a little of copying.
+    """
+    return kept(_adapted(x, w, a, b))
+
+
+@jax.custom_vjp
+def _adapted(x: Array, w: Array, a: Array, b: Array) -> Array:
+    return _adapted_forward(x, w, a, b)[0]
+
+
+def _adapted_forward(x: Array, w: Array, a: Array, b: Array) -> tuple[Array, tuple[Array, ...]]:
+    low = kept(jnp.matmul(x, b, precision=HIGHEST))
+    return _sum_of_products(x, w, low, a.mT), (x, w, a, b, low)
+
+
+def _adapted_backward(residuals: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
+    x, w, a, b, low = residuals
+    of_low = jnp.matmul(g, a, precision=HIGHEST)
+    of_x = _sum_of_products(g, w.mT, of_low, b.mT)
+    return of_x, _outer(x, g).astype(w.dtype), _outer(g, low).astype(a.dtype), _outer(x, of_low).astype(b.dtype)
+
+
+_adapted.defvjp(_adapted_forward, _adapted_backward)
+
+
+def _sum_of_products(x: Array, w: Array, low: Array, thin: Array) -> Array:
+    """x W + low thin, where ``low`` and ``thin`` have little to sum over."""
+    if w.shape[1] > w.shape[0]:
+        x, w = jnp.concatenate([x, low], axis=-1), jnp.concatenate([w, thin], axis=0)
+        return jnp.matmul(x, w, precision=HIGHEST)
+    return jnp.matmul(x, w, precision=HIGHEST) + jnp.matmul(low, thin, precision=HIGHEST)

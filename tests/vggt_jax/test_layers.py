@@ -1,4 +1,4 @@
-"""Both ways in which a layer applies a low-rank update: through thin factors, and as the sum W + dW."""
+"""The ways in which a layer applies a low-rank update: through thin factors, within W's product, and as the sum W + dW."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,9 @@ from flax import nnx
 
 from subspace import LowRank
 from vggt_jax import layers
+from vggt_jax.deltas import linear_delta
 from vggt_jax.layers import Conv, Linear
+from vggt_jax.products import adapted_product
 
 
 def make_linear():
@@ -47,6 +49,32 @@ def test_thin_factors_and_the_sum_give_the_same_values_and_gradients(name, monke
         results.append(jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(x, a, b))
     assert products[1] < products[0]  # they are two ways
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-6, atol=2e-6), *results)
+
+
+@pytest.mark.parametrize("inputs, outputs", [(6, 9), (9, 6)])
+def test_an_update_inside_the_product_gives_the_same_values_and_gradients(inputs, outputs):
+    shapes = (2, 7, inputs), (inputs, outputs), (outputs, 2), (inputs, 2)
+    arguments = [jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(shapes)]
+
+    def inside(x, w, a, b):
+        return jnp.sum(jnp.sin(adapted_product(x, w, a, b) / 9))
+
+    def apart(x, w, a, b):
+        return jnp.sum(jnp.sin((x @ w + (x @ b) @ a.mT) / 9))
+
+    found, expected = (jax.jit(jax.value_and_grad(loss, (0, 1, 2, 3)))(*arguments) for loss in (inside, apart))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-6, atol=2e-6), found, expected)
+
+
+def test_an_update_inside_the_product_is_rounded_once():
+    layer = Linear(64, 96, dtype="bfloat16", rngs=nnx.Rngs(0))
+    x, a, b = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate([(50, 64), (96, 4), (64, 4)]))
+    delta = LowRank(0.1 * a, 0.1 * b)
+    exact = np.asarray(x, np.float64) @ (layer.kernel[...] + delta.to_dense().mT) + layer.bias[...]
+    found = np.asarray(layer(x, delta), np.float64)
+    apart = np.asarray(layer(x) + linear_delta(x.astype(jnp.bfloat16), delta), np.float64)
+    assert np.linalg.norm(found - exact) < 5e-3 * np.linalg.norm(exact)
+    assert np.linalg.norm(found - exact) < np.linalg.norm(apart - exact)
 
 
 def test_a_sum_is_made_only_where_it_pays_and_loses_no_digits():
