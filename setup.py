@@ -55,6 +55,8 @@ setup(
     extras_require={
         "cuda": [f"jax[cuda13]{JAX}"],
         "tpu": [f"jax[tpu]{JAX}"],
+        # compiles for accelerators that are not there: JAX's plugins, without the libraries that run programs
+        "plan": [f"jax[cuda13-local,tpu]{JAX}"],
         "tensorboard": ["tensorboard>=2.19,<3", "tensorboardX>=2.6.4,<3"],
         "wandb": ["wandb>=0.19,<1"],
         "heic": ["pillow-heif>=0.21"],

@@ -21,6 +21,7 @@ COMMANDS = {
     "generate": "data sets in which one attribute varies",
     "prepare": "the data of the downstream tasks",
     "pretrain": "a small VGGT from scratch",
+    "plan": "what fits an accelerator, and what an experiment takes there",
     "benchmark": "time and memory, beside what users would otherwise take",
 }
 """Name of each command and what it makes."""

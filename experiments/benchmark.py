@@ -8,8 +8,9 @@ that reading and factoring the adapters once sets. About two minutes and 2 GB on
 images of 280² and 518² pixels, and one of its transformer blocks beside a PyTorch block of the same sizes (with the extra
 ``torch``). Under three minutes and 5.4 GiB on two AVX-512 cores.
 
-``python -m experiments.benchmark memory`` compiles one LoRA training step of VGGT-1B for 32 and 8 images of 518² pixels and
-says how much memory XLA plans for it; nothing is allocated. Under a minute on the same cores.
+``python -m experiments.benchmark memory`` compiles the LoRA training step of VGGT-1B for every accelerator that is described,
+none of which need be there (the extra ``plan``): planned memory, operations, bytes, seconds by roofline, seconds to compile.
+About a minute a program; ``--chips`` names some, ``--write`` keeps the table in the documentation.
 
 ``python -m experiments.benchmark training`` runs LoRA training steps: of nano, several adapters at once and one, with and
 without cached encoder tokens, and of VGGT-1B with random weights on two images of 224².
@@ -46,6 +47,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from absl import flags
 
+from experiments.accelerators.chips import CHIPS
 from experiments.extraction.settings import ATTRIBUTES
 from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, InputError, nearest, refuse, run
 
@@ -55,6 +57,7 @@ BENCHMARKS = (
 _FLAGS = {
     "subspace": ["iterations"],
     "input": ["data", "step"],
+    "memory": ["chips", "write"],
     "finetuning": ["full_size"],
     "analysis": ["adapters"],
     "rendering": ["blender"],
@@ -75,6 +78,7 @@ def main(arguments: Sequence[str]) -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     # JAX starts only once the arguments are right
     from experiments.benchmarks import (
+        accelerator_plans,
         analysis,
         evaluation,
         finetuning,
@@ -82,7 +86,6 @@ def main(arguments: Sequence[str]) -> None:
         input_speed,
         model_forward,
         rendering,
-        step_memory,
         subspace_mining,
         training,
     )
@@ -90,7 +93,7 @@ def main(arguments: Sequence[str]) -> None:
     reports: dict[str, Callable[[], Iterable[str]]] = {
         "subspace": lambda: subspace_mining.report(flags.FLAGS.iterations),
         "model": model_forward.report,
-        "memory": step_memory.report,
+        "memory": lambda: accelerator_plans.report(flags.FLAGS.chips, flags.FLAGS.write),
         "training": training.report,
         "input": lambda: input_speed.report(flags.FLAGS.data, flags.FLAGS.step),
         "finetuning": lambda: finetuning.report(flags.FLAGS.full_size),
@@ -109,6 +112,8 @@ if __name__ == "__main__":
     )
     DEFINE_path("data", None, "input: the folder of a data set, whose views are read; by default some are drawn")
     flags.DEFINE_boolean("step", True, "input: also take training steps")
+    flags.DEFINE_multi_enum("chips", list(CHIPS), list(CHIPS), "memory: which chips; once for each")
+    flags.DEFINE_boolean("write", False, "memory: keep the table in the package and in its page of the documentation")
     flags.DEFINE_boolean("full_size", True, "finetuning: also the steps of VGGT-1B")
     flags.DEFINE_boolean("adapters", True, "analysis: also with ten adapters of each attribute")
     DEFINE_path_or_name(

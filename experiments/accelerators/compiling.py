@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
 import jax
-import numpy as np
 from jax.experimental import topologies
-from jax.sharding import Mesh
 
 from experiments.accelerators.adapter_step import AdapterStep, batch_shapes, lora
-from experiments.accelerators.chips import CUDNN, Chip
+from experiments.accelerators.chips import Chip
 from experiments.accelerators.hlo import Hlo
 from experiments.accelerators.kernels import Kernel, kernels
-from experiments.training.sharding import Placement
+from experiments.process.mesh_sizes import MeshSizes
+from experiments.training.sharding import Placement, make_mesh
 from subspace.errors import InputError
 from vggt_jax import VGGTConfig
 
@@ -49,6 +47,13 @@ class StepProgram:
     """Width and height of the pictures in pixels."""
     adapters: int = 1
     """Adapters in one program."""
+    accumulate: int | None = None
+    """Sequences that go through the model at a time; None for all."""
+
+    @property
+    def tokens(self) -> int:
+        """Of one picture."""
+        return (self.side // self.config.patch_size) ** 2 + self.config.patch_start
 
 
 @dataclass(frozen=True)
@@ -94,16 +99,15 @@ def compile_step(program: StepProgram, placement: Placement, chip: Chip) -> Comp
     adapter = AdapterStep.of(program.config, lora(program.config, program.rank), adapters=program.adapters)
     shapes = batch_shapes(program.adapters, program.sequences, program.views, program.side, None)
     frozen = adapter.frozen(adapter.parameters)
-    with _as_if_installed(chip):
-        step = placement.compile(adapter.step, adapter.state)
-        begun = time.perf_counter()
-        lowered = step.lower(*placement.shapes(adapter.state, frozen, shapes))
-        try:
-            compiled = lowered.compile(compiler_options=OPTIONS.get(chip.platform))
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" in str(error):
-                raise TooLarge(str(error).partition("\n")[0]) from error
-            raise
+    step = placement.compile(adapter.step, adapter.state)
+    begun = time.perf_counter()
+    lowered = step.lower(*placement.shapes(adapter.state, frozen, shapes))
+    try:
+        compiled = lowered.compile(compiler_options=OPTIONS.get(chip.platform))
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            raise TooLarge(str(error).partition("\n")[0]) from error
+        raise
     seconds = time.perf_counter() - begun
     memory, text = compiled.memory_analysis(), compiled.as_text()
     assert memory is not None and text is not None
@@ -117,10 +121,12 @@ def compile_step(program: StepProgram, placement: Placement, chip: Chip) -> Comp
     )
 
 
-def on_mesh(devices: Sequence[Any], *, adapter: int = 1, model: int = 1) -> Placement:
-    """All of the devices, ``data`` as many as are left."""
-    sizes = (adapter, len(devices) // (adapter * model), model)
-    return Placement(Mesh(np.asarray(devices).reshape(sizes), ("adapter", "data", "model")))
+def on_mesh(devices: Sequence[Any], sizes: MeshSizes | None = None) -> Placement:
+    """The devices as a mesh; without sizes, the first of them alone."""
+    sizes = sizes or MeshSizes()
+    return Placement(
+        make_mesh(adapter=sizes.adapter, data=sizes.data, model=sizes.model, devices=devices[: sizes.devices])
+    )
 
 
 def _is_installed(chip: Chip) -> bool:
@@ -128,20 +134,3 @@ def _is_installed(chip: Chip) -> bool:
         return find_spec(_PLUGINS[chip.platform]) is not None
     except ModuleNotFoundError:  # not even the package around it
         return False
-
-
-@contextmanager
-def _as_if_installed(chip: Chip) -> Iterator[None]:
-    """JAX takes cuDNN's attention only if it finds the library, which compiling does not need."""
-    if chip.platform != "cuda":
-        yield
-        return
-    from jax._src.cudnn import fused_attention_stablehlo as fused
-
-    asked = fused.check_cudnn_version
-    major, minor, patch = CUDNN
-    fused.check_cudnn_version = lambda: major * 10_000 + minor * 100 + patch
-    try:
-        yield
-    finally:
-        fused.check_cudnn_version = asked

@@ -90,10 +90,9 @@ def _work(program: Hlo, instruction: Instruction, tpu: bool) -> _Work | None:
     if instruction.opcode == "convolution" or target.startswith("__cudnn$conv"):
         return _convolution(instruction, operands, out, tpu)
     if "fmha" in target or _is_attention(instruction):
-        q, k, *_ = operands
+        q = operands[0]
         backward = "Backward" in target or _is_gradient(instruction)
-        tokens = k.sizes[1] if "fmha" in target else k.sizes[-2]
-        operations = (10.0 if backward else 4.0) * q.size * tokens
+        operations = (10.0 if backward else 4.0) * q.size * _keys(program, instruction)
         return _Work("attention's gradient" if backward else "attention", "bfloat16", operations)
     return None
 
@@ -148,8 +147,11 @@ def _is_gradient(instruction: Instruction) -> bool:
 
 
 def _keys(program: Hlo, instruction: Instruction) -> int:
-    sizes = _operands(program, instruction)[1].sizes
-    return sizes[1] if "fmha" in instruction.target else sizes[-2]
+    """The tokens that each token of an attention looks at."""
+    scores = re.search(r'intermediate_tensor_shape": ?\{[^}]*"dimensions": ?\[([^\]]*)\]', instruction.attributes)
+    if scores is not None:
+        return int(re.findall(r"\d+", scores[1])[-1])
+    return _operands(program, instruction)[1].sizes[-2]
 
 
 def _operands(program: Hlo, instruction: Instruction) -> list[Shape]:

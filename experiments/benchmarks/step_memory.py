@@ -1,9 +1,8 @@
-"""``python -m experiments.benchmark memory``: what XLA plans for one LoRA training step of VGGT-1B, on abstract shapes."""
+"""What XLA's CPU backend plans for one training step of VGGT-1B, on abstract shapes, to compare what is trained."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -16,23 +15,6 @@ from vggt_jax.adapters import Maker
 
 RANK, SIDE, FRAMES_CHUNK = 16, 518, 4
 LORA = partial(lora, rank=RANK)
-CASES = ((4, 8, True, 80), (4, 8, False, 80), (1, 8, True, 24))
-"""Sequences, images of each, rematerialisation, and the GPU's GB that it should fit."""
-
-
-def report() -> Iterator[str]:
-    """The table, line by line as it fills."""
-    yield f"one LoRA step of VGGT-1B (r = {RANK}; aggregator, camera and depth head) on {SIDE}² images, bfloat16"
-    yield "planned by XLA's CPU backend, which has no flash attention and no arithmetic in bfloat16"
-    yield f"  {'images':<8} {'remat':<6} {'arguments':>12} {'temporary':>12} {'compile':>10}"
-    for sequences, frames, remat, limit in CASES:
-        start = time.perf_counter()
-        arguments, temporary = planned(sequences, frames, remat)
-        fits = "fits" if arguments + temporary <= limit * 1e9 else "does not fit"
-        yield (
-            f"  {f'{sequences} × {frames}':<8} {'yes' if remat else 'no':<6} {arguments / 2**30:>8.1f} GiB "
-            f"{temporary / 2**30:>8.1f} GiB {time.perf_counter() - start:>8.0f} s   {fits} {limit} GB"
-        )
 
 
 def full_size_config(remat: bool) -> VGGTConfig:

@@ -29,7 +29,7 @@ def test_slips_are_one_line(words, message):
 
 
 def test_lines_are_printed_as_they_come(monkeypatch):
-    from experiments.benchmarks import step_memory
+    from experiments.benchmarks import accelerator_plans
 
-    monkeypatch.setattr(step_memory, "report", lambda: iter(["one", "two"]))
+    monkeypatch.setattr(accelerator_plans, "report", lambda chips, write: iter(["one", "two"]))
     assert call("experiments.benchmark", "memory").stdout == "one\ntwo\n"
