@@ -68,7 +68,8 @@ def test_attention_of_cudnn(target, factor, kind):
     program = entry(
         *(f"%p.{i} = bf16[2,300,4,64]{{3,2,1,0}} parameter({i})" for i in range(3)),
         "%a = (bf16[2,4,300,64]{3,1,2,0}, u8[0]{0}) custom-call(%p.0, %p.1, %p.2), "
-        f'custom_call_target="__cudnn$fmhaSoftmax{target}", metadata={{op_name="jit(step)/rematted_computation/attn"}}',
+        f'custom_call_target="__cudnn$fmhaSoftmax{target}", metadata={{op_name="jit(step)/rematted_computation/attn"}}, '
+        'backend_config={"intermediate_tensor_shape": {"element_type": "BF16", "dimensions": ["2", "4", "300", "300"]}}',
     )
     (found,) = kernels(program)
     assert (found.kind, found.keys, found.operations) == (kind, 300, factor * 2 * 4 * 300 * 300 * 64)
