@@ -12,6 +12,10 @@ images of 280² and 518² pixels, and one of its transformer blocks beside a PyT
 none of which need be there (the extra ``plan``): planned memory, operations, bytes, seconds by roofline, seconds to compile.
 About a minute a program; ``--chips`` names some, ``--write`` keeps the table in the documentation.
 
+``python -m experiments.benchmark accelerator --seconds=540`` tells in one command what a few minutes on a chip can, the most
+important first: ceilings, parity with a CPU, steps of VGGT-1B by part beside their plan, autotuning on and off, input, a minute of
+real training. What was found is kept in ``--record`` when time is up.
+
 ``python -m experiments.benchmark training`` runs LoRA training steps: of nano, several adapters at once and one, with and
 without cached encoder tokens, and of VGGT-1B with random weights on two images of 224².
 
@@ -52,12 +56,14 @@ from experiments.extraction.settings import ATTRIBUTES
 from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, InputError, nearest, refuse, run
 
 BENCHMARKS = (
-    "subspace", "model", "memory", "training", "input", "finetuning", "analysis", "evaluation", "rendering", "first_command",
+    "subspace", "model", "memory", "accelerator", "training", "input", "finetuning", "analysis", "evaluation", "rendering",
+    "first_command",
 )  # fmt: skip
 _FLAGS = {
     "subspace": ["iterations"],
     "input": ["data", "step"],
     "memory": ["chips", "write"],
+    "accelerator": ["seconds", "record"],
     "finetuning": ["full_size"],
     "analysis": ["adapters"],
     "rendering": ["blender"],
@@ -79,6 +85,7 @@ def main(arguments: Sequence[str]) -> None:
     # JAX starts only once the arguments are right
     from experiments.benchmarks import (
         accelerator_plans,
+        accelerator_session,
         analysis,
         evaluation,
         finetuning,
@@ -93,6 +100,7 @@ def main(arguments: Sequence[str]) -> None:
     reports: dict[str, Callable[[], Iterable[str]]] = {
         "subspace": lambda: subspace_mining.report(flags.FLAGS.iterations),
         "model": model_forward.report,
+        "accelerator": lambda: accelerator_session.report(flags.FLAGS.seconds, flags.FLAGS.record),
         "memory": lambda: accelerator_plans.report(flags.FLAGS.chips, flags.FLAGS.write),
         "training": training.report,
         "input": lambda: input_speed.report(flags.FLAGS.data, flags.FLAGS.step),
@@ -114,6 +122,8 @@ if __name__ == "__main__":
     flags.DEFINE_boolean("step", True, "input: also take training steps")
     flags.DEFINE_multi_enum("chips", list(CHIPS), list(CHIPS), "memory: which chips; once for each")
     flags.DEFINE_boolean("write", False, "memory: keep the table in the package and in its page of the documentation")
+    flags.DEFINE_float("seconds", 540.0, "accelerator: how long it may take", lower_bound=30)
+    DEFINE_path("record", "accelerator.jsonl", "accelerator: file of lines of JSON, to which what is found is added")
     flags.DEFINE_boolean("full_size", True, "finetuning: also the steps of VGGT-1B")
     flags.DEFINE_boolean("adapters", True, "analysis: also with ten adapters of each attribute")
     DEFINE_path_or_name(

@@ -19,6 +19,8 @@ from experiments.benchmarks import flops
 Kind = Literal["products", "convolutions", "copies", "the rest"]
 KINDS: tuple[Kind, ...] = ("products", "convolutions", "copies", "the rest")
 _CONTAINERS = ("while", "call", "conditional")
+_QUEUES = ("Stream", "XLA Ops")
+"""Of GPUs and of TPUs, as the profiler calls them."""
 _PRODUCTS = ("dot", "ynn_fusion", "custom-call")
 _COPIES = ("copy", "transpose", "broadcast", "slice", "gather", "pad", "concatenate", "bitcast")
 
@@ -76,22 +78,27 @@ def profile(
         once: takes one step with it and waits for the result.
         step: what was compiled, for ``arguments`` (shapes suffice), to count operations.
     """
-    with TemporaryDirectory() as folder:
-        with jax.profiler.trace(folder):
-            for _ in range(runs):
-                once()
-        events = list(_events(Path(folder)))
     names = _scopes(compiled.as_text() or "")
     seconds: defaultdict[tuple[Place, Kind], float] = defaultdict(float)
     launches = 0
-    for kernel, duration in events:
-        if not kernel.startswith(_CONTAINERS):
-            launches += 1
-            seconds[place_of(names.get(kernel, "")), kind_of(kernel)] += duration / runs
+    for kernel, duration in watched(once, runs):
+        launches += 1
+        seconds[place_of(names.get(kernel, "")), kind_of(kernel)] += duration
     operations: defaultdict[Place, float] = defaultdict(float)
     for scope, count in flops.by_scope(step, *arguments):
         operations[place_of(scope)] += count
     return StepProfile(dict(seconds), dict(operations), launches // runs)
+
+
+def watched(once: Callable[[], object], runs: int = 3) -> Iterator[tuple[str, float]]:
+    """(kernel, its seconds divided by ``runs``) of everything that so many calls of ``once`` launch."""
+    with TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            for _ in range(runs):
+                once()
+        for kernel, duration in _events(Path(folder)):
+            if not kernel.startswith(_CONTAINERS):
+                yield kernel, duration / runs
 
 
 def kind_of(kernel: str) -> Kind:
@@ -106,10 +113,12 @@ def kind_of(kernel: str) -> Kind:
 
 
 def _events(folder: Path) -> Iterator[tuple[str, float]]:
-    """(kernel, seconds) of everything that ran on the host's threads."""
+    """(kernel, seconds) of everything that ran on the host's threads, or on an accelerator's queues."""
     for path in folder.rglob("*.xplane.pb"):
         for plane in ProfileData.from_file(str(path)).planes:
             for line in plane.lines:
+                if plane.name.startswith("/device:") and not line.name.startswith(_QUEUES):
+                    continue  # what they ran, summed up in other ways
                 for event in line.events:
                     kernel = dict(event.stats).get("hlo_op")
                     if kernel is not None:
