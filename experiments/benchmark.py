@@ -13,8 +13,8 @@ none of which need be there (the extra ``plan``): planned memory, operations, by
 About a minute a program; ``--chips`` names some, ``--write`` keeps the table in the documentation.
 
 ``python -m experiments.benchmark accelerator --seconds=540`` tells in one command what a few minutes on a chip can, the most
-important first: ceilings, parity with a CPU, steps of VGGT-1B by part beside their plan, autotuning on and off, input, a minute of
-real training. What was found is kept in ``--record`` when time is up.
+important first: ceilings, parity with a CPU, steps of VGGT-1B by part beside their plan, autotuning on and off, input, a
+minute of real training. What was found is kept in ``--record`` when time is up.
 
 ``python -m experiments.benchmark training`` runs LoRA training steps: of nano, several adapters at once and one, with and
 without cached encoder tokens, and of VGGT-1B with random weights on two images of 224².

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from experiments.training.batch import TrainingBatch
-from experiments.training.losses import Objective
+from experiments.training.losses import Objective, RegressionLoss
 from experiments.training.optimizer import OptimizerSettings, make_optimizer
 from experiments.training.step import AdaptedBase, Step, TrainingState, adapter_loss, start, training_step
 from subspace import Basis
@@ -38,7 +38,7 @@ class AdapterStep:
         """``adapters`` of ``maker``, whose constants may be abstract, on a VGGT."""
         graphdef, parameters = nnx.split(abstract_model(config))
         optimizer = make_optimizer(OptimizerSettings(24_000))
-        step = training_step(adapter_loss(graphdef, Objective()), optimizer)
+        step = training_step(adapter_loss(graphdef, _objective(config)), optimizer)
         state = jax.eval_shape(lambda maker: _start(maker, optimizer, adapters), maker)
         return cls(step, state, parameters, maker, optimizer)
 
@@ -48,6 +48,11 @@ class AdapterStep:
 
     def frozen(self, parameters: nnx.State) -> AdaptedBase:
         return AdaptedBase(parameters, self.maker)
+
+
+def _objective(config: VGGTConfig) -> Objective:
+    """The paper's, without what the model has no head for."""
+    return Objective(depth=RegressionLoss() if "depth" in config.heads else None)
 
 
 def lora(config: VGGTConfig, rank: int) -> LoRA:

@@ -77,7 +77,7 @@ def topology(chip: Chip, devices: int = 1) -> Sequence[Any]:
 
     Raises InputError where the plugin is missing that compiles for the chip, or a slice with so many devices is not known.
     """
-    if not _is_installed(chip):
+    if not is_installed(chip):
         raise InputError(f"device: compiling for {chip.name} takes JAX's plugin, which is not installed: {INSTALL}")
     if chip.gpu is not None:
         found = topologies.get_topology_desc(
