@@ -129,7 +129,8 @@ def on_mesh(devices: Sequence[Any], sizes: MeshSizes | None = None) -> Placement
     )
 
 
-def _is_installed(chip: Chip) -> bool:
+def is_installed(chip: Chip) -> bool:
+    """Whether JAX's plugin is there that compiles for the chip."""
     try:
         return find_spec(_PLUGINS[chip.platform]) is not None
     except ModuleNotFoundError:  # not even the package around it
