@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from vggt_jax import VGGTConfig
 
 LAYOUTS = (
     StepPlan(keep_attention=True, frames_chunk=8),
-    StepPlan(keep_attention=False, frames_chunk=8),
-    StepPlan(accumulate=1, keep_attention=True, frames_chunk=8),
+    StepPlan(keep_attention=True, frames_chunk=4),
+    StepPlan(keep_attention=False, frames_chunk=4),
     StepPlan(accumulate=1, keep_attention=True, frames_chunk=4),
     StepPlan(accumulate=1, keep_attention=False, frames_chunk=4),
     StepPlan(accumulate=1, keep_attention=False, frames_chunk=2),
@@ -77,10 +77,9 @@ def program_of(preset: PresetName, layout: StepPlan, views: int, adapters: int =
         dtype=training.dtype,
         remat=training.remat if layout.remat is None else layout.remat,
     )
-    if layout.frames_chunk is not None:
-        config = replace(config, frames_chunk=layout.frames_chunk)
-    if layout.keep_attention is not None:
-        config = replace(config, keep_attention=layout.keep_attention)
+    chosen = {name: getattr(layout, name) for name in ("frames_chunk", "keep_attention")}
+    known = {each.name for each in fields(config)}
+    config = replace(config, **{name: value for name, value in chosen.items() if value is not None and name in known})
     return StepProgram(
         config=config,
         rank=training.rank,

@@ -59,10 +59,10 @@ def test_layouts_are_compiled_until_one_fits(monkeypatch):
     monkeypatch.setattr(planning, "compile_step", planted([None, 20, 19], compiled))
     found = planning.plan("vggt_1b", CHIPS["rtx4090"], devices=[None], say=said.append)
     assert found.layout == LAYOUTS[4] and found.row.peak == 19 * GB and len(said) == 3
-    assert [(each.sequences, each.views, each.config.frames_chunk) for each in compiled] == [
-        (2, 16, 8),
-        (2, 16, 4),
-        (2, 16, 4),
+    assert [(each.views, each.accumulate, each.config.frames_chunk) for each in compiled] == [
+        (16, None, 4),
+        (16, 1, 4),
+        (16, 1, 4),
     ]
     assert found.seconds[16] == pytest.approx(
         4 * found.seconds[4], rel=1e-3
@@ -95,7 +95,7 @@ def test_commands_take_the_layout_that_fits_and_wishes_stay(monkeypatch):
     assert present.laid_out_for(Device, "vggt_1b", StepPlan()) == LAYOUTS[2]
     wish = StepPlan(adapters_at_once=2, frames_chunk=1)
     assert present.laid_out_for(Device, "vggt_1b", wish) == StepPlan(
-        adapters_at_once=2, accumulate=1, keep_attention=True, frames_chunk=1
+        adapters_at_once=2, keep_attention=False, frames_chunk=1
     )
 
 
