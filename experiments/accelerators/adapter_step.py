@@ -14,7 +14,7 @@ from flax import nnx
 from experiments.training.batch import TrainingBatch
 from experiments.training.losses import Objective, RegressionLoss
 from experiments.training.optimizer import OptimizerSettings, make_optimizer
-from experiments.training.step import AdaptedBase, Step, TrainingState, adapter_loss, start, training_step
+from experiments.training.step import AdaptedBase, LossFunction, Step, TrainingState, adapter_loss, start, training_step
 from subspace import Basis
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import LoRA, Maker, SubspaceForm, abstract_bases, initialize
@@ -26,6 +26,8 @@ class AdapterStep:
     """A step of k adapters, and the shapes of what it takes."""
 
     step: Step
+    loss: LossFunction
+    """What each adapter minimises."""
     state: TrainingState
     """Abstract; :meth:`new_state` makes a real one."""
     parameters: nnx.State
@@ -38,9 +40,10 @@ class AdapterStep:
         """``adapters`` of ``maker``, whose constants may be abstract, on a VGGT."""
         graphdef, parameters = nnx.split(abstract_model(config))
         optimizer = make_optimizer(OptimizerSettings(24_000))
-        step = training_step(adapter_loss(graphdef, _objective(config)), optimizer)
+        loss = adapter_loss(graphdef, _objective(config))
+        step = training_step(loss, optimizer)
         state = jax.eval_shape(lambda maker: _start(maker, optimizer, adapters), maker)
-        return cls(step, state, parameters, maker, optimizer)
+        return cls(step, loss, state, parameters, maker, optimizer)
 
     def new_state(self, adapters: int = 1) -> TrainingState:
         """The state before the first step."""

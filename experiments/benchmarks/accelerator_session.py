@@ -144,7 +144,7 @@ def small_gradient(dtype: Any) -> tuple[float, np.ndarray]:
         _drawn(tree, seed) for seed, tree in enumerate((adapter.parameters, adapter.state.params, shapes))
     )
     one = jax.tree.map(lambda x: x[0], (params, batch))
-    loss = jax.jit(jax.value_and_grad(lambda params, frozen, batch: adapter.step.loss(params, frozen, batch)[0]))
+    loss = jax.jit(jax.value_and_grad(lambda params, frozen, batch: adapter.loss(params, frozen, batch)[0]))
     value, gradient = loss(one[0], adapter.frozen(base), one[1])
     numbers = np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(gradient)])
     rng = np.random.default_rng(9)
