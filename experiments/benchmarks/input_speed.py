@@ -59,14 +59,14 @@ def report(data: Path | None, step: bool) -> Iterator[str]:
         data: folder of a data set to read; None draws pictures of both presets' sizes.
         step: also take training steps.
     """
+    own = None if data is None else Dataset(data).scenes
+    if own is not None and not own:
+        raise InputError(f"data: {data} has no scenes", argument="data")
     yield machine.describe()
-    with tempfile.TemporaryDirectory() as folder:
-        if data is not None:
-            scenes = Dataset(data).scenes
-            if not scenes:
-                raise InputError(f"data: {data} has no scenes", argument="data")
-            yield from _of_one_size(scenes, scenes[0].observe(0).image.shape[0])
-        else:
+    if own is not None:
+        yield from _of_one_size(own, own[0].observe(0).image.shape[0])
+    else:
+        with tempfile.TemporaryDirectory() as folder:
             for side in SIDES:
                 yield from _of_one_size(drawn_scenes(Path(folder) / str(side), side), side)
     if step:
