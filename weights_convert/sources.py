@@ -96,6 +96,10 @@ def _in_folder(folder: Path) -> Path:
     others = sorted(path for path in folder.iterdir() if path.suffix in _WEIGHTS and path.name not in _NO_MODEL)
     if len(others) == 1:
         return others[0]
+    if (folder / "adapter_config.json").is_file():
+        raise InputError(
+            f"{folder}: no VGGT: a LoRA as PEFT writes it, which is not the model itself but read as an adapter"
+        )
     reason = f"holds none of {', '.join(_IN_FOLDERS)}"
     if others:
         reason += f", and several others: {', '.join(path.name for path in others[:5])}"

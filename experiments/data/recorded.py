@@ -230,7 +230,9 @@ def _check_camera(view: RecordedView) -> None:
         raise InputError(f"{where} has intrinsics of no pinhole camera: {view.intrinsics.tolist()}")
     if view.world_to_camera is None:
         return
+    if not np.isfinite(view.world_to_camera).all():
+        raise InputError(f"{where} has a pose with NaN or infinity")
     rotation = view.world_to_camera[:, :3]
     is_rotation = np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-3 and np.linalg.det(rotation) > 0
-    if not np.isfinite(view.world_to_camera).all() or not is_rotation:
+    if not is_rotation:
         raise InputError(f"{where} has a pose that is no rotation and translation")

@@ -128,7 +128,8 @@ def load_prediction(path: Path, views: Sequence[int], size: tuple[int, int]) -> 
     with reading(path, "holds no prediction"), np.load(path) as stored:
         depths, extrinsics, intrinsics, stored_views = (np.asarray(stored[name]) for name in names)
     if stored_views.tolist() != list(views):
-        raise InputError(f"{path} is of views {stored_views.tolist()}, not {list(views)}")
+        these = ",".join(map(str, np.atleast_1d(stored_views).tolist()))
+        raise InputError(f"{path} is of views {stored_views.tolist()}, not {list(views)}; views={these} evaluates them")
     expected = {"depths": (len(views), *size), "extrinsics": (len(views), 3, 4), "intrinsics": (len(views), 3, 3)}
     for (name, shape), array in zip(expected.items(), (depths, extrinsics, intrinsics), strict=True):
         if array.shape != shape:

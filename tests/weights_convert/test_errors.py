@@ -186,6 +186,13 @@ def test_a_tensor_given_twice_in_one_header(official, tensors):
     assert f"given twice: {name} by weights.safetensors" in message_of(path)
 
 
+def test_a_folder_of_peft_is_no_model(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.safetensors").touch()
+    with pytest.raises(InputError, match="a LoRA as PEFT writes it"):
+        open_checkpoint(tmp_path)
+
+
 def test_missing_files(tmp_path, official):
     with pytest.raises(FileNotFoundError) as error:
         open_checkpoint(tmp_path / "nothing")

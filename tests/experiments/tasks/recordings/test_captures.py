@@ -168,7 +168,7 @@ def delete(name):
         (write("intrinsics.json", b"[[1, 2], [3]]"), "intrinsics.json holds no numbers"),
         (write("intrinsics.json", b"[1, 2]"), "intrinsics.json holds 2 numbers"),
         (write("poses/frame_001.txt", b"1 0 0"), "frame_001.txt holds 3 numbers, no 3×4 or 4×4 matrix"),
-        (write("poses/frame_001.txt", b"nan 0 0 0 0 1 0 0 0 0 1 0"), "frame_001 has a pose that is no rotation"),
+        (write("poses/frame_001.txt", b"nan 0 0 0 0 1 0 0 0 0 1 0"), "frame_001 has a pose with NaN or infinity"),
         (delete("poses/frame_001.txt"), "poses must have one of frame_001.txt, frame_001.json, it has 0"),
         (write("mask/frame_000.png", b""), "frame_000.png cannot be used"),
         (delete("rgb/frame_001.png"), "rgb has 2 frames, 3 views were asked for"),
