@@ -100,7 +100,9 @@ def find_photos(images: str) -> Found:
     files, passed_over = _files(images)
     if not files:
         seen = "; ".join(_listed_by_kind(passed_over))
-        raise InputError(f"no images at {images}{f': found only {seen}' if seen else ''}", argument="images")
+        below = any(kind is Kind.FOLDER for kind, _ in passed_over)
+        deeper = f"; the pattern '{os.path.join(images, '**', '*')}' takes those" if below else ""
+        raise InputError(f"no images at {images}{f': found only {seen}' if seen else ''}{deeper}", argument="images")
     folder = Path(os.path.commonpath([path.parent for path in files]))
     photos = [_inspected(path, path.relative_to(folder)) for path in files]
     return Found(photos, folder, passed_over)

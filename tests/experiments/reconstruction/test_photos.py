@@ -81,6 +81,14 @@ def test_the_folder_of_a_scene(tmp_path):
     assert [photo.name for photo in found.photos] == ["own.jpg"] and kinds(found) == {(Kind.FOLDER, "images")}
 
 
+def test_nothing_but_folders(tmp_path):
+    photo(tmp_path / "a" / "1.jpg")
+    photo(tmp_path / "b" / "2.jpg")
+    with pytest.raises(InputError, match=re.escape(f"the pattern '{tmp_path}/**/*' takes those")):
+        find_photos(str(tmp_path))
+    assert [photo.name for photo in find_photos(f"{tmp_path}/**/*").photos] == ["a/1.jpg", "b/2.jpg"]
+
+
 @pytest.mark.parametrize("name", ["clip.mp4", "IMG_1.nef"])
 def test_nothing_but_what_is_no_photo(tmp_path, name):
     (tmp_path / name).write_bytes(b"\0" * 100)
