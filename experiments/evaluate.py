@@ -33,10 +33,12 @@ from experiments.process.command_line import (
     run,
     run_if_new,
 )
+from experiments.process.host_flags import DEFINE_mesh_and_hosts, join_processes, mesh_of
+from experiments.process.hosts import first_console
 
 _OF_EVALUATION = (
     "data", "weights", "adapter", "predictions", "views", "held_out", "mask", "exact", "save_predictions", "output", "store",
-    "overwrite",
+    "overwrite", "mesh",
 )  # fmt: skip
 
 
@@ -59,7 +61,7 @@ def main(_: Sequence[str]) -> None:
     if not given.data:
         raise InputError("--data is missing, see --help")
     if given.predictions is not None:
-        refuse(["weights", "save_predictions"], "with --predictions, which are those of a finished model")
+        refuse(["weights", "save_predictions", "mesh"], "with --predictions, which are those of a finished model")
     settings = Settings(
         data=tuple(Path(os.path.abspath(folder)) for folder in given.data),
         weights=given.weights,
@@ -69,20 +71,21 @@ def main(_: Sequence[str]) -> None:
         held_out=given.held_out,
         mask=given.mask,
         exact=given.exact,
+        mesh=mesh_of(),
         save_predictions=given.save_predictions,
         store=given.store,
         output=given.output,
         overwrite=given.overwrite,
     )
 
+    join_processes()
     from experiments.process.compilation_cache import keep_compiled
-    from experiments.process.reporting import console
 
     keep_compiled()
     from experiments.evaluation.pipeline import ready
     from experiments.evaluation.report import table
 
-    found = run_if_new(ready(settings, console()))
+    found = run_if_new(ready(settings, first_console()))
     left_out = f", {len(found.results.skipped)} left out" if found.results.skipped else ""
     print(
         f"{table(found.results)}\nwrote {found.folder}: {len(found.results.scenes)} scene(s){left_out}, "
@@ -132,5 +135,6 @@ if __name__ == "__main__":
     flags.DEFINE_boolean(
         "overwrite", False, "make the results again, also in place of results of other settings in the output folder"
     )
+    DEFINE_mesh_and_hosts("(adapter is 1 here), scenes, the model's large matrices; by default all devices take scenes")
     DEFINE_paths("compare", None, "two results (folders or scenes.csv) with a comma: print which is better, and stop")
     run(main)

@@ -31,13 +31,18 @@ from experiments.process.command_line import (
     run,
     run_if_new,
 )
+from experiments.process.host_flags import join_processes
+from experiments.process.hosts import first_console
 from experiments.training.log_flag import DEFINE_log, trackers_of
+from experiments.training.plan_flags import OF_STEPS, DEFINE_adapters_at_once, DEFINE_step, plan_of
 
 _SETTINGS = (
-    "attribute", "setting", "weights", "k", "rank", "dim", "steps", "exponent", "init", "targets", "seed", "store", "workers",
-    "blender",
+    "attribute", "setting", "weights", "k", "rank", "dim", "steps", "images", "exponent", "init", "targets", "seed", "store",
+    "workers", "blender",
 )  # fmt: skip
-_OF_TRAINING = ("setting", "k", "rank", "steps", "init", "targets", "seed", "workers", "blender", "log")
+_OF_TRAINING = (
+    "setting", "k", "rank", "steps", "init", "targets", "seed", "workers", "blender", "log", "adapters_at_once", *OF_STEPS,
+)  # fmt: skip
 
 
 def main(_: Sequence[str]) -> None:
@@ -53,20 +58,21 @@ def main(_: Sequence[str]) -> None:
         given["preset"],
         adapters=adapters,
         log=trackers_of(),
+        plan=plan_of(),
         output=output,
         overwrite=given["overwrite"],
         **{name: given[name] for name in _SETTINGS},
     )
 
+    join_processes()
     from experiments.process.compilation_cache import keep_compiled
-    from experiments.process.reporting import console
 
     keep_compiled()
     from experiments.extraction.pipeline import ready
     from experiments.extraction.report import learned
     from experiments.mining.report import print_table, verdict
 
-    found = run_if_new(ready(settings, console()))
+    found = run_if_new(ready(settings, first_console()))
     print(print_table(found.matrices))
     if found.before is not None and found.after is not None:
         print(learned(found.before["loss"], found.after["loss"], settings.targets))
@@ -109,6 +115,8 @@ if __name__ == "__main__":
     flags.DEFINE_boolean(
         "overwrite", False, "make the results again, also in place of results of other settings in the output folder"
     )
+    DEFINE_adapters_at_once()
+    DEFINE_step("adapters, the sequences of a step, the base model's large matrices")
     DEFINE_log()
     flags.DEFINE_integer("workers", None, "Blender processes; by default one for each core", lower_bound=1)
     DEFINE_path_or_name("blender", None, "an installed Blender, or a Python with bpy; by default uv makes one")

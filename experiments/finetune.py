@@ -27,7 +27,10 @@ from experiments.process.command_line import (
     run,
     run_if_new,
 )
+from experiments.process.host_flags import join_processes
+from experiments.process.hosts import first_console
 from experiments.training.log_flag import DEFINE_log
+from experiments.training.plan_flags import DEFINE_step, plan_of
 
 
 def _options() -> dict[str, dict[str, Option]]:
@@ -99,6 +102,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
         flag_values=values,
     )
     flags.DEFINE_integer("seed", 0, "of what is drawn and of the order of the data", lower_bound=0, flag_values=values)
+    DEFINE_step("(adapter is 1 here), the sequences of a step, the base model's large matrices", values)
     DEFINE_log(values)
     DEFINE_path(
         "store",
@@ -141,8 +145,8 @@ def main(_: Sequence[str]) -> None:
         raise InputError("--data: name at least one data set, a folder with a manifest.json")
     method = method_of(given)
 
+    join_processes()
     from experiments.process.compilation_cache import keep_compiled
-    from experiments.process.reporting import console
 
     keep_compiled()
     from experiments.finetuning import Settings
@@ -150,7 +154,7 @@ def main(_: Sequence[str]) -> None:
     from experiments.finetuning.results import SUMMARY, verdict
     from experiments.finetuning.run import describe
 
-    changes = {"held_out": given.held_out} if given.held_out is not None else {}
+    changes = {name: getattr(given, name) for name in ("held_out", "images") if getattr(given, name) is not None}
     settings = Settings.of(
         given.preset,
         method,
@@ -160,12 +164,13 @@ def main(_: Sequence[str]) -> None:
         peak_rate=given.peak_rate,
         seed=given.seed,
         log=tuple(given.log or ()),
+        plan=plan_of(),
         store=given.store,
         output=None if given.output is None else given.output.absolute(),
         overwrite=given.overwrite,
         **changes,
     )
-    tuned = run_if_new(ready(settings, console()))
+    tuned = run_if_new(ready(settings, first_console()))
     assert tuned.output is not None
     print(describe(method.label, tuned.parameters))
     print(verdict(tuned))

@@ -41,7 +41,14 @@ class Base:
         return f"{self.identity.name} ({self.identity.fingerprint})"
 
 
-def read_base(weights: str, dtype: DType | None = None, remat: bool | None = None) -> Base:
+def read_base(
+    weights: str,
+    dtype: DType | None = None,
+    remat: bool | None = None,
+    *,
+    frames_chunk: int | None = None,
+    keep_attention: bool | None = None,
+) -> Base:
     """The model at ``weights`` with the heads that the paper trains, camera and depth.
 
     Its name is that of the file or folder, or ``weights`` itself where that is none on this machine.
@@ -50,29 +57,33 @@ def read_base(weights: str, dtype: DType | None = None, remat: bool | None = Non
         weights: what :func:`weights_convert.load_vggt` takes; also the folder of a model that was fine-tuned in full.
         dtype: type of the matrix products in encoder and aggregator; by default that of the weights' configuration.
         remat: recompute the blocks in the backward pass; by default what the weights' configuration says.
+        frames_chunk: frames that a dense head takes at a time; likewise.
+        keep_attention: with ``remat``, keep what attention gives; likewise.
 
     Raises:
         InputError: unusable weights.
         OSError: a file that cannot be read.
     """
     config = replace(read_config(weights), heads=("camera", "depth"))
-    config = replace(
-        config, dtype=config.dtype if dtype is None else dtype, remat=config.remat if remat is None else remat
-    )
+    wanted = {"dtype": dtype, "remat": remat, "frames_chunk": frames_chunk, "keep_attention": keep_attention}
+    changes: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+    config = replace(config, **changes)
     graphdef, parameters = nnx.split(load_vggt(weights, config=config))
     name = Path(weights).name if Path(weights).exists() else weights
     return Base(BaseModel.of(name, config, parameters), graphdef, parameters)
 
 
-def load_base(weights: str, resolution: int, training: Training) -> Base:
+def load_base(weights: str, resolution: int, training: Training, **layout: Any) -> Base:
     """The model at ``weights``, ready to be trained on images of ``resolution`` pixels.
+
+    ``layout`` are ``frames_chunk`` and ``keep_attention`` as for :func:`read_base`.
 
     Raises InputError and OSError as :func:`read_base` does, and InputError if the images do not fit the model's patches.
     """
     patch = read_config(weights).patch_size
     if resolution % patch:
         raise InputError(f"{weights}: patches of {patch} pixels do not divide images of {resolution} pixels")
-    return read_base(weights, training.dtype, training.remat)
+    return read_base(weights, training.dtype, training.remat, **layout)
 
 
 def parameters_digest(parameters: Any) -> str:

@@ -19,6 +19,8 @@ from typing import get_args
 from absl import flags
 
 from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, InputError, run, run_if_new
+from experiments.process.host_flags import DEFINE_mesh_and_hosts, join_processes, mesh_of
+from experiments.process.hosts import first_console
 from experiments.reconstruction.settings import CameraType, Mode, Settings
 from vggt_jax.config import DType
 
@@ -39,18 +41,19 @@ def main(_: Sequence[str]) -> None:
         shared_camera=given.shared_camera,
         colmap_text=given.colmap_text,
         refine=given.refine,
+        mesh=mesh_of(),
         output=given.output,
         store=given.store,
         overwrite=given.overwrite,
     )
 
+    join_processes()
     from experiments.process.compilation_cache import keep_compiled
-    from experiments.process.reporting import console
 
     keep_compiled()
     from experiments.reconstruction.pipeline import ready
 
-    found = run_if_new(ready(settings, console()))
+    found = run_if_new(ready(settings, first_console()))
     print(
         f"wrote points.ply, points.glb, cameras.json, depth, images, photos.csv, sparse/0 and overview.png to {found.folder}: "
         f"{len(found.cloud):,} points from {len(found.scene.names)} view(s) in {found.seconds:.1f} s"
@@ -123,6 +126,7 @@ if __name__ == "__main__":
         "solve the cameras again from the patches that a matcher finds in other photos and from the depth; for models with a "
         "matcher, such as nano, whose camera head is weak",
     )
+    DEFINE_mesh_and_hosts("(adapter is 1 here), the photos, the model's large matrices; by default one device does all")
     flags.DEFINE_boolean(
         "overwrite", False, "make the results again, also in place of results of other settings in the output folder"
     )

@@ -12,9 +12,10 @@ import numpy as np
 from flax import nnx
 
 from experiments.training.batch import TrainingBatch
+from experiments.training.loss_function import LossFunction
 from experiments.training.losses import Objective, RegressionLoss
 from experiments.training.optimizer import OptimizerSettings, make_optimizer
-from experiments.training.step import AdaptedBase, LossFunction, Step, TrainingState, adapter_loss, start, training_step
+from experiments.training.step import AdaptedBase, TrainingState, TrainingStep, adapter_loss, start
 from subspace import Basis
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import LoRA, Maker, SubspaceForm, abstract_bases, initialize
@@ -25,7 +26,7 @@ from vggt_jax.parameters import abstract_model, adaptable_matrices
 class AdapterStep:
     """A step of k adapters, and the shapes of what it takes."""
 
-    step: Step
+    step: TrainingStep
     loss: LossFunction
     """What each adapter minimises."""
     state: TrainingState
@@ -41,7 +42,7 @@ class AdapterStep:
         graphdef, parameters = nnx.split(abstract_model(config))
         optimizer = make_optimizer(OptimizerSettings(24_000))
         loss = adapter_loss(graphdef, _objective(config))
-        step = training_step(loss, optimizer)
+        step = TrainingStep(loss, optimizer)
         state = jax.eval_shape(lambda maker: _start(maker, optimizer, adapters), maker)
         return cls(step, loss, state, parameters, maker, optimizer)
 

@@ -35,7 +35,6 @@ from experiments.storage.files import read_json, write_json
 from experiments.training.loop import LoopSettings, train
 from experiments.training.sampling import BatchSampler
 from experiments.training.sharding import Placement, make_mesh
-from experiments.training.step import Step
 from vggt_jax import VGGTConfig
 
 REFERENCE = Path(__file__).with_name("reference.json")
@@ -277,7 +276,7 @@ def _training(session: Session, small: bool) -> Iterator[str]:
         folder = Path(name)
         scenes = input_speed.drawn_scenes(folder / "drawn", program.side)
         sampler = BatchSampler({0: scenes}, images, (program.views,), seed=0)
-        step: Step = adapter.step
+        step = adapter.step
         begun = time.perf_counter()
         marks: list[float] = []
 

@@ -180,7 +180,7 @@ def _prepare(adapter: AdapterStep, case: Case) -> Callable[[], Any]:
     """A step that goes on from where its last call ended, so that its state's memory is reused."""
     batch = random_batch(batch_shapes(*case.shape))
     frozen = adapter.frozen(random_parameters(adapter.parameters))
-    placement = Placement(make_mesh())
+    placement = Placement(make_mesh(devices=jax.devices()[:1]))
     state = placement.state(adapter.new_state(case.shape[0]))
     frozen, batch = placement.frozen(frozen), placement.batch(batch)
     compiled: Any = (

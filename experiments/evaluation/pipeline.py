@@ -19,6 +19,7 @@ from experiments.evaluation.results import Results, SceneKey, joined, means, rea
 from experiments.evaluation.run import evaluate_dataset, evaluate_views, last_scenes
 from experiments.evaluation.settings import Settings
 from experiments.evaluation.views import choose_views
+from experiments.process.hosts import is_first, wait_for_all
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.files import hashes, sha256
 from experiments.storage.identity import digest, identity
@@ -88,6 +89,10 @@ def _evaluate(
 ) -> Evaluation:
     if settings.predictions is None:
         reporter.info(f"model: {settings.weights}")
+    if not is_first():
+        results = plan.measure(predictions.predict, None, reporter)
+        wait_for_all("evaluation")
+        return Evaluation(folder.path, results, time.perf_counter() - start)
     with folder.new() as new:
         results = plan.measure(
             predictions.predict, new / "predictions" if settings.save_predictions else None, reporter
@@ -105,6 +110,7 @@ def _evaluate(
         }
         drawings = plan.drawings(predictions.predict, results)
         write_results(new, "How good is the reconstruction?", results, about, drawings)
+    wait_for_all("evaluation")
     return Evaluation(folder.path, results, time.perf_counter() - start)
 
 
@@ -184,6 +190,7 @@ class _Plan:
                 exact=self.settings.exact,
                 keep=keep,
                 doubt=self.settings.predictions is not None,
+                shared=not self.settings.save_predictions,  # which only the first process can write
                 reporter=reporter,
             )
             for name, dataset in self.datasets.items()
@@ -226,7 +233,7 @@ def _predictions(settings: Settings, plan: _Plan) -> _Predictions:
             )
         stored = {name: sha256(file) for name, file in files.items()}
         return _Predictions(from_folder(settings.predictions), settings.predictions.name, {"stored": stored})
-    model = Model(settings.weights, settings.adapter)
+    model = Model(settings.weights, settings.adapter, settings.mesh)
     for dataset in plan.datasets.values():
         model.check(dataset.manifest.settings.resolution)
     described: dict[str, Any] = {

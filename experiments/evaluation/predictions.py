@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, UInt8
 
 from experiments.evaluation.results import SceneKey
 from experiments.evaluation.scene import Reconstruction
 from experiments.models import parameters_digest, read_base
+from experiments.process.mesh_sizes import MeshSizes
 from experiments.storage.files import reading
+from experiments.training.sharding import Placement, make_mesh
 from subspace.errors import InputError
 from vggt_jax.adapters import load_adapter
 from vggt_jax.deltas import Deltas
@@ -34,15 +37,20 @@ class Model:
     Args:
         weights: what :func:`weights_convert.load_vggt` takes.
         adapter: a file of :func:`vggt_jax.adapters.save_adapter` or a PEFT folder; none by default.
+        mesh: devices of all processes along ``data``, which shares scenes, and ``model``; by default ``data`` takes all.
 
     Raises:
-        InputError: unusable weights, or an adapter of another model.
+        InputError: unusable weights, an adapter of another model, or a mesh that the devices do not allow.
         OSError: a file that cannot be read.
     """
 
-    def __init__(self, weights: str, adapter: Path | None = None) -> None:
+    def __init__(self, weights: str, adapter: Path | None = None, mesh: MeshSizes | None = None) -> None:
         base = read_base(weights)
-        graphdef, self._parameters, self.identity = base.graphdef, base.parameters, base.identity
+        graphdef, self.identity = base.graphdef, base.identity
+        self._placement = Placement(_mesh_of_this_process(mesh))
+        self.at_once: int = self._placement.mesh.shape["data"]
+        """Scenes that are predicted at a time, each by its own devices."""
+        self._parameters = self._placement.frozen(base.parameters)
         self.digest = parameters_digest(base.parameters)
         """Twelve digits that tell the base's parameters from any others, those of its heads included."""
         self._deltas: Deltas = {}
@@ -51,14 +59,18 @@ class Model:
         elif adapter is not None:
             self._deltas = load_adapter(adapter, self.identity).deltas
 
-        @jax.jit
+        self._deltas = self._placement.frozen(self._deltas)
+
         def forward(
-            parameters: nnx.State, deltas: Deltas, images: Float[Array, "1 s h w 3"]
+            parameters: nnx.State, deltas: Deltas, images: Float[Array, "b s h w 3"]
         ) -> tuple[Array | None, Array | None]:
             predictions = nnx.merge(graphdef, parameters)(images, deltas=deltas or None)
             return predictions.pose_enc, predictions.depth
 
-        self._forward = forward
+        everywhere, by_scene = PartitionSpec(), PartitionSpec("data")
+        self._forward = jax.jit(
+            self._placement.on_each(forward, (everywhere, everywhere, by_scene), (by_scene, by_scene))
+        )
 
     def check(self, resolution: int) -> None:
         """InputError if pictures of this width and height do not consist of whole patches."""
@@ -70,16 +82,61 @@ class Model:
 
     def __call__(self, images: UInt8[np.ndarray, "s h w 3"]) -> Reconstruction:
         """What the model makes of all views together; depths and cameras may not be finite."""
-        pose, depth = self._forward(self._parameters, self._deltas, jnp.asarray(images[None], jnp.float32) / 255)
-        assert pose is not None and depth is not None
-        with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
-            extrinsics, intrinsics = decode_pose(jnp.asarray(np.asarray(pose[0]), jnp.float64), images.shape[1:3])
-        return Reconstruction(np.asarray(depth[0, ..., 0]), np.asarray(extrinsics), np.asarray(intrinsics))
+        return self.of_each([images])[0]
+
+    def of_each(self, scenes: Sequence[UInt8[np.ndarray, "s h w 3"]]) -> list[Reconstruction]:
+        """The same of up to :attr:`at_once` scenes, of equally many views of one size."""
+        filled = np.stack([*scenes, *[scenes[-1]] * (self.at_once - len(scenes))])
+        images = self._placement.sequences(filled.astype(np.float32) / 255) if self.at_once > 1 else _as_floats(filled)
+        poses, depths = self._forward(self._parameters, self._deltas, images)
+        assert poses is not None and depths is not None
+        found = []
+        for pose, depth, own in zip(np.asarray(poses), np.asarray(depths), scenes, strict=False):
+            with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
+                extrinsics, intrinsics = decode_pose(jnp.asarray(pose, jnp.float64), own.shape[1:3])
+            found.append(Reconstruction(depth[..., 0], np.asarray(extrinsics), np.asarray(intrinsics)))
+        return found
+
+
+def _as_floats(images: UInt8[np.ndarray, "b s h w 3"]) -> Float[Array, "b s h w 3"]:
+    return jnp.asarray(images, jnp.float32) / 255
+
+
+def _mesh_of_this_process(wanted: MeshSizes | None) -> Mesh:
+    """This process's devices, of those of all processes."""
+    devices, processes = jax.local_devices(), jax.process_count()
+    wanted = MeshSizes(data=len(devices) * processes) if wanted is None else wanted
+    if wanted.devices != len(devices) * processes:
+        raise InputError(
+            f"mesh: {wanted} is for {wanted.devices} devices, and {len(devices) * processes} are there", argument="mesh"
+        )
+    if wanted.data % processes:
+        raise InputError(
+            f"mesh: the {processes} processes share the scenes: data must be a multiple of their number, got {wanted.data}",
+            argument="mesh",
+        )
+    return make_mesh(data=wanted.data // processes, model=wanted.model, devices=devices)
+
+
+class FromModel:
+    """What a model makes of the pictures; :meth:`ahead` lets it have several scenes at a time."""
+
+    def __init__(self, model: Model):
+        self._model, self._known = model, {}
+        self.at_once = model.at_once
+        """Scenes that :meth:`ahead` takes."""
+
+    def __call__(self, key: SceneKey, views: Sequence[int], images: UInt8[np.ndarray, "s h w 3"]) -> Reconstruction:
+        return self._known.pop(key, None) or self._model(images)
+
+    def ahead(self, scenes: Mapping[SceneKey, UInt8[np.ndarray, "s h w 3"]]) -> None:
+        """Predict these scenes, which are asked for next."""
+        self._known = dict(zip(scenes, self._model.of_each(list(scenes.values())), strict=True)) if scenes else {}
 
 
 def from_model(model: Model) -> Predictor:
     """What the model makes of the pictures."""
-    return lambda key, views, images: model(images)
+    return FromModel(model)
 
 
 def from_folder(folder: Path) -> Predictor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from jaxtyping import Bool
 from experiments.data.dataset import Dataset, StoredScene, Views
 from experiments.evaluation.cloud import NEIGHBOURS
 from experiments.evaluation.plausibility import Plausibility, plausibility
-from experiments.evaluation.predictions import Predictor, check_cameras, prediction_file, save_prediction
+from experiments.evaluation.predictions import FromModel, Predictor, check_cameras, prediction_file, save_prediction
 from experiments.evaluation.results import Results, SceneKey
 from experiments.evaluation.scene import (
     Evaluated,
@@ -22,6 +23,7 @@ from experiments.evaluation.scene import (
     evaluate_scene,
 )
 from experiments.evaluation.settings import Mask
+from experiments.process.hosts import gathered, shared_out
 from experiments.process.reporting import SILENT, Reporter
 from subspace.errors import InputError
 
@@ -37,6 +39,7 @@ def evaluate_dataset(
     exact: bool = False,
     keep: Path | None = None,
     doubt: bool = False,
+    shared: bool = False,
     reporter: Reporter = SILENT,
 ) -> Results:
     """The metrics of every scene; scenes with too few pixels in the mask are listed as skipped.
@@ -54,6 +57,7 @@ def evaluate_dataset(
         exact: see :func:`~experiments.evaluation.scene.evaluate_scene`.
         keep: a folder to store the predictions in, in the form that ``from_folder`` takes; by default they are dropped.
         doubt: ask whether predictions mean what they should, see :mod:`experiments.evaluation.plausibility`.
+        shared: each process of a job takes some of the scenes, and all return the results of all scenes.
         reporter: gets a bar of the scenes.
 
     Raises:
@@ -66,13 +70,20 @@ def evaluate_dataset(
     plausible: dict[SceneKey, Plausibility] = {}
     has_poses = dataset.manifest.has_poses
     scenes = last_scenes(dataset, held_out)
-    with reporter.progress(len(scenes), "scene", name) as bar:
-        for scene in scenes:
-            key, loaded = (name, scene.folder.name), scene.load(views)
-            pixels = np.count_nonzero(mask_of(loaded, mask))
-            if pixels < NEIGHBOURS:
-                skipped[key] = f"{pixels} pixels to evaluate"
-            else:
+    own = shared_out(scenes) if shared else scenes
+    at_once = predict.at_once if isinstance(predict, FromModel) else 1
+    with reporter.progress(len(own), "scene", name) as bar:
+        for first in range(0, len(own), at_once):
+            some = {(name, scene.folder.name): scene.load(views) for scene in own[first : first + at_once]}
+            pixels = {key: np.count_nonzero(mask_of(loaded, mask)) for key, loaded in some.items()}
+            enough = {key: loaded for key, loaded in some.items() if pixels[key] >= NEIGHBOURS}
+            if isinstance(predict, FromModel) and at_once > 1:
+                predict.ahead({key: loaded.images for key, loaded in enough.items()})
+            for key, loaded in some.items():
+                if key not in enough:
+                    skipped[key] = f"{pixels[key]} pixels to evaluate"
+                    bar.update()
+                    continue
                 try:
                     found = evaluate_views(
                         predict, key, loaded, views, mask, has_poses=has_poses, exact=exact, keep=keep
@@ -83,7 +94,13 @@ def evaluate_dataset(
                     measured[key] = found.metrics
                     if doubt:
                         plausible[key] = plausibility(found.predicted, found.truth, has_poses)
-            bar.update()
+                bar.update()
+    if shared:
+        parts = [pickle.loads(part) for part in gathered(pickle.dumps((measured, skipped, plausible)))]
+        order = [(name, scene.folder.name) for scene in scenes]
+        measured, skipped, plausible = (
+            {key: part[i][key] for key in order for part in parts if key in part[i]} for i in range(3)
+        )
     return Results(measured, skipped, {name: views}, [] if has_poses else [name], plausible)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from experiments.evaluation.adapter_path import check_adapter
+from experiments.process.mesh_sizes import MeshSizes, check_one_adapter
 from experiments.storage.files import check_named_once
 from experiments.storage.identity import NO_EFFECT
 from subspace.errors import InputError
@@ -41,6 +42,8 @@ class Settings:
     """Look up every point's neighbour in large scenes too, not a sample's."""
     save_predictions: bool = False
     """Keep the model's depth maps and cameras, in the form that ``predictions`` takes."""
+    mesh: MeshSizes | None = field(default=None, metadata=NO_EFFECT)
+    """Devices by what they share, scenes or the model's large matrices; None for scenes alone."""
     output: Path | None = field(default=None, metadata=NO_EFFECT)
     """Folder to make; None for one below ``store`` that is named by what the results depend on."""
     store: Path = field(default=Path("runs"), metadata=NO_EFFECT)
@@ -56,6 +59,7 @@ class Settings:
             raise InputError(
                 "predictions are those of a finished model: an adapter does not go with them", argument="predictions"
             )
+        check_one_adapter(self.mesh)
         if self.adapter is not None:
             check_adapter(self.adapter)
         if self.held_out is not None and self.held_out < 1:

@@ -9,88 +9,48 @@ A run is described (:class:`AdapterRun`), done (:func:`run`) and read back (:fun
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Float
 
-from experiments.data.manifest import AttributeSettings
 from experiments.extraction.data import Data
-from experiments.extraction.settings import Settings
+from experiments.extraction.groups import (
+    Losses,
+    finished,
+    folder_of,
+    groups_of,
+    join_metrics,
+    joined_losses,
+    write_record,
+)
+from experiments.extraction.prepared import Prepared, maker_of, prepare
+from experiments.extraction.recipe import Recipe
 from experiments.extraction.targets import shuffled
-from experiments.mining.origin import Init, Targets
+from experiments.mining.origin import Targets
 from experiments.models import Base
-from experiments.presets import Training
+from experiments.process.hosts import is_first, on_host, only_first
 from experiments.process.reporting import SILENT, Reporter
-from experiments.scenes.schema import Attribute, Setting
 from experiments.storage.files import check_as_written, hashes_of, read_json, write_json
 from experiments.storage.identity import identity, stage_folder
 from experiments.training.batch import TrainingBatch
 from experiments.training.feature_cache import token_cache
-from experiments.training.held_out import HeldOutLoss, evenly_spaced
-from experiments.training.loop import LoopSettings, train
-from experiments.training.losses import Objective
-from experiments.training.optimizer import OptimizerSettings, make_optimizer
-from experiments.training.sampling import BatchSampler, Encode, view_counts
-from experiments.training.sharding import Placement, make_mesh
-from experiments.training.step import AdaptedBase, LossFunction, Step, TrainingState, adapter_loss, start, training_step
+from experiments.training.held_out import evenly_spaced
+from experiments.training.loop import train
+from experiments.training.sampling import BatchSampler, Encode
+from experiments.training.step import Step, TrainingState
+from experiments.training.step_plan import StepPlan
 from subspace.errors import InputError
-from vggt_jax.adaptable import adaptable
-from vggt_jax.adapters import Adapter, BaseModel, LoRA, initialize, load_adapter, save_adapter
-from vggt_jax.parameters import abstract_model
+from vggt_jax.adapters import Adapter, BaseModel, LoRA, load_adapter, save_adapter
 
 METRICS = "metrics.jsonl"
 """Losses of all adapters in the course of training."""
 DONE = "held_out.json"
 """Written last: the adapters' names and the losses on held-out scenes, before and after training."""
-_CHECKPOINTS = 10
-"""Number of checkpoints in the course of a run."""
-_VERSION = 1
-"""To be raised when the same settings come to mean other adapters."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that adapters depend on besides base model and data."""
-
-    training: Training
-    """Size of the adapters, and length of their training."""
-    optimizer: OptimizerSettings
-    """How losses change the adapters."""
-    objective: Objective
-    """What the adapters minimise."""
-    loop: LoopSettings
-    """When training is looked at."""
-    init: Init
-    """Whether the k input factors are drawn independently, of each other and of those of other attributes, or are all the
-    same, for every attribute."""
-    targets: Targets
-    """Whether adapters are trained towards the truth of the scene in the images; held-out scenes keep it in any case."""
-    seed: int
-    """Seed of the factors, of the batches and of shuffled targets."""
-    version: int = _VERSION
-    """Version of the meaning of these fields."""
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """The paper's recipe at the size of the settings."""
-        training = settings.training
-        every = max(1, training.steps // _CHECKPOINTS)
-        return cls(
-            training=training,
-            optimizer=OptimizerSettings(training.steps, training.peak_rate),
-            objective=Objective(),
-            loop=LoopSettings(training.steps, checkpoint_every=every, validate_every=every, log=settings.log),
-            init=settings.init,
-            targets=settings.targets,
-            seed=settings.seed,
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +63,8 @@ class AdapterRun:
     """One data set for each adapter."""
     recipe: Recipe
     """How they are trained."""
+    plan: StepPlan = field(default_factory=StepPlan)
+    """How the work is laid out over devices and in time, on which no result depends."""
 
     @property
     def names(self) -> list[str]:
@@ -112,7 +74,7 @@ class AdapterRun:
     @property
     def maker(self) -> LoRA:
         """What makes updates of the base model's matrices from the numbers that are trained."""
-        return _maker(self.base, self.recipe)
+        return maker_of(self.base, self.recipe)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -128,6 +90,15 @@ class AdapterRun:
             "sha256": identity(self.data.sha256),
             "recipe": identity(self.recipe),
         }
+
+    def of(self, places: Sequence[int]) -> AdapterRun:
+        """The adapters at some places among the k."""
+        numbers = list(self.data.training)
+        chosen = [numbers[place] for place in places]
+        training, held_out = (
+            {number: scenes[number] for number in chosen} for scenes in (self.data.training, self.data.held_out)
+        )
+        return replace(self, data=replace(self.data, training=training, held_out=held_out))
 
     def folder(self, store: Path) -> Path:
         """Where the adapters lie below the folder that commands share."""
@@ -151,50 +122,6 @@ class Adapters:
     """What training was towards; ``before`` and ``after`` are of true pairs in any case."""
 
 
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """What a run has before it sees a picture."""
-
-    frozen: AdaptedBase
-    """The base model, and what makes updates of it."""
-    first: TrainingState
-    """The state before the first step."""
-    placement: Placement
-    """Where the arrays live."""
-    step: Step
-    """The training step."""
-    compiled: Step
-    """The same as a program; it is compiled when it is called, or before by :func:`compile_for`."""
-    held_out: HeldOutLoss
-    """The loss on held-out scenes."""
-
-
-def prepare(base: Base, recipe: Recipe, settings: AttributeSettings, k: int) -> Prepared:
-    """The start of k adapters and their programs, which are not compiled yet.
-
-    Args:
-        base: the model that is adapted.
-        recipe: how they are trained.
-        settings: what is rendered.
-        k: number of adapters.
-    """
-    loss, step = _functions(base.graphdef, recipe.objective, recipe.optimizer)
-    optimizer = make_optimizer(recipe.optimizer)
-    maker = _maker(base, recipe)
-    frozen = AdaptedBase(base.parameters, maker)
-    draw = first_draw(recipe.seed, recipe.init, settings, recipe.targets)
-    first = jax.jit(lambda key: start(initialize(maker, key, k, recipe.init), optimizer))(draw)
-    placement = Placement(make_mesh())
-    return Prepared(frozen, first, placement, step, placement.compile(step, first), HeldOutLoss(loss, frozen))
-
-
-def compile_for(prepared: Prepared, training: Iterable[TrainingBatch], held_out: TrainingBatch) -> None:
-    """Compile the programs for batches of these shapes, whatever is in them."""
-    prepared.held_out.prepare(prepared.first, held_out)
-    for batch in training:
-        prepared.placement.prepare(prepared.compiled, prepared.first, prepared.frozen, batch)
-
-
 def run(
     job: AdapterRun, folder: Path, store: Path, reporter: Reporter = SILENT, prepared: Prepared | None = None
 ) -> None:
@@ -214,7 +141,51 @@ def run(
     recipe, base = job.recipe, job.base
     cached = recipe.training.cache_tokens
     encode = token_cache(store, base.graphdef, base.config, base.parameters) if cached else None
-    own = prepared or prepare(base, recipe, job.data.settings, len(job.names))
+    own = prepared or prepare(base, recipe, job.data.settings, len(job.names), job.plan)
+    if len(own.groups) == 1:
+        losses = _train(job, own, own.first, own.compiled, folder, folder, encode, reporter)
+    else:
+        losses = _train_groups(job, own, folder, encode, reporter)
+    record = {"adapters": job.names, "targets": recipe.targets, **losses}
+    only_first("adapters", lambda: _write_record(folder, record))
+
+
+def _write_record(folder: Path, record: dict[str, Any]) -> None:
+    files = hashes_of(folder, [f"{name}.safetensors" for name in record["adapters"]])
+    write_json(folder / DONE, {**record, "files": files})
+
+
+def _train_groups(job: AdapterRun, own: Prepared, folder: Path, encode: Encode | None, reporter: Reporter) -> Losses:
+    names, devices = job.names, own.placement.mesh.shape["adapter"]
+    done = finished(folder)
+    places = {place for place, name in enumerate(names) if name in done}
+    groups = groups_of(len(names), len(own.groups[0]), devices, places)
+    for number, group in enumerate(groups, start=1):
+        part = job.of(group)
+        reporter.info(f"group {number} of {len(groups)}: {', '.join(part.names)}")
+        is_first = group == own.groups[0]
+        first = own.first if is_first else own.start(group)
+        compiled = own.compiled if len(group) == len(own.groups[0]) else own.placement.compile(own.step, first)
+        here = folder_of(folder, part.data.training)
+        losses = _train(part, own, first, compiled, here, folder, encode, reporter)
+        only_first(here.name, lambda here=here, part=part, losses=losses: write_record(here, part.names, losses))
+    done = finished(folder)
+    members = [done[name] for name in names]
+    only_first("metrics", lambda: join_metrics(members, METRICS, folder / METRICS))
+    return joined_losses(members)
+
+
+def _train(
+    job: AdapterRun,
+    own: Prepared,
+    first: TrainingState,
+    compiled: Step,
+    folder: Path,
+    results: Path,
+    encode: Encode | None,
+    reporter: Reporter,
+) -> Losses:
+    """Train the adapters of one group in ``folder``, and leave their files in ``results``."""
     scenes = held_out_batches(job, encode)
     measured: dict[int, dict[str, np.ndarray]] = {}
 
@@ -226,28 +197,26 @@ def run(
             measured[step] = own.held_out(state, scenes)
         return measured[step]
 
-    before = held_out(own.first)
+    before = held_out(first)
     last = train(
         own.step,
-        own.first,
+        first,
         own.frozen,
-        training_batches(job, own.placement.mesh.shape["data"], encode),
+        training_batches(job, encode),
         own.placement,
-        recipe.loop,
+        job.recipe.loop,
         folder,
-        job.identity,
-        compiled=own.compiled,
+        job.identity if folder == results else {**job.identity, "adapters": job.names},
+        compiled=compiled,
         validate=lambda state: {name: value.mean(axis=1) for name, value in held_out(state).items()},
         reporter=reporter,
     )
     after = held_out(last)
-    _save_adapters(job, folder, last.params)
-    losses = {
+    _save_adapters(job, results, last.params)
+    return {
         when: {name: value.tolist() for name, value in values.items()}
         for when, values in {"before": before, "after": after}.items()
     }
-    files = hashes_of(folder, [f"{name}.safetensors" for name in job.names])
-    write_json(folder / DONE, {"adapters": job.names, "targets": recipe.targets, **losses, "files": files})
 
 
 def load(folder: Path, base: BaseModel | None = None) -> Adapters:
@@ -281,59 +250,22 @@ def is_done(folder: Path) -> bool:
     return (folder / DONE).is_file()
 
 
-def training_batches(job: AdapterRun, multiple: int, encode: Encode | None) -> BatchSampler:
+def training_batches(job: AdapterRun, encode: Encode | None) -> BatchSampler:
     """Step → batch of all adapters.
 
     Args:
         job: what is trained.
-        multiple: the numbers of sequences in a step are multiples of it.
         encode: adds the frozen encoder's tokens.
     """
     recipe = job.recipe
-    counts = view_counts(
-        recipe.training.images,
-        fewest=recipe.training.fewest_views,
-        most=recipe.training.most_views,
-        multiple=multiple,
-    )
     scenes = shuffled(job.data.training, recipe.seed) if recipe.targets == "shuffled" else job.data.training
-    return BatchSampler(scenes, recipe.training.images, counts, recipe.seed, encode=encode)
+    return BatchSampler(scenes, recipe.training.images, recipe.view_counts, recipe.seed, encode=encode)
 
 
 def held_out_batches(job: AdapterRun, encode: Encode | None) -> list[TrainingBatch]:
     """One batch for each held-out scene, of that scene in the data sets of all adapters."""
     views = job.recipe.training.held_out_views
     return [evenly_spaced(scenes, views, encode) for scenes in zip(*job.data.held_out.values(), strict=True)]
-
-
-def first_draw(seed: int, init: Init, settings: AttributeSettings, targets: Targets) -> Key[Array, ""]:
-    """The key of the input factors.
-
-    Two attributes whose adapters began with the same factors would have input-side subspaces in common that no data put
-    there, so the key of independent ones is another for every attribute, setting and kind of targets.
-    """
-    key = jax.random.key(seed)
-    if init == "shared":
-        return key
-    places = (
-        get_args(Attribute).index(settings.attribute),
-        get_args(Setting).index(settings.setting),
-        get_args(Targets).index(targets),
-    )
-    for place in places:
-        key = jax.random.fold_in(key, place)
-    return key
-
-
-@lru_cache(maxsize=1)
-def _functions(graphdef: nnx.GraphDef, objective: Objective, optimizer: OptimizerSettings) -> tuple[LossFunction, Step]:
-    """Loss and step; the same for the next attribute, so that JAX has its programs at hand and traces nothing again."""
-    loss = adapter_loss(graphdef, objective)
-    return loss, training_step(loss, make_optimizer(optimizer))
-
-
-def _maker(base: Base, recipe: Recipe) -> LoRA:
-    return LoRA(adaptable(abstract_model(base.config)), recipe.training.rank, recipe.training.alpha)
 
 
 def _save_adapters(job: AdapterRun, folder: Path, params: Any) -> None:
@@ -345,7 +277,9 @@ def _save_adapters(job: AdapterRun, folder: Path, params: Any) -> None:
         "targets": recipe.targets,
         "seed": recipe.seed,
     }
-    hosted = jax.device_get(params)  # NumPy's factors stay with NumPy, where JAX would compile for each matrix
+    hosted = on_host(params)  # NumPy's factors stay with NumPy, where JAX would compile for each matrix
+    if not is_first():
+        return
     for i, (name, number) in enumerate(zip(job.names, job.data.training, strict=True)):
         deltas = maker.deltas(jax.tree.map(lambda leaf, i=i: leaf[i], hosted))
         save_adapter(

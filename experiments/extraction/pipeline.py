@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from experiments.extraction.groups import group_size
 from experiments.extraction.imported import import_adapters
 from experiments.extraction.results import OUTPUTS, identity_of_imported, identity_of_trained, write_results
 from experiments.extraction.schedule import MINING, expected_seconds, schedule
@@ -24,6 +25,7 @@ from experiments.mining.subspace_file import load_subspace
 from experiments.mining.summary import MatrixSummary, rows
 from experiments.models import load_base
 from experiments.process.compilation_cache import count_programs
+from experiments.process.hosts import is_first, wait_for_all
 from experiments.process.memory import check_training_fits, free_memory
 from experiments.process.reporting import SILENT, Reporter
 from experiments.process.stages import StageTime
@@ -105,8 +107,10 @@ def _extract(
         mined = mine(stacks, settings.dim, exponent=settings.exponent)
         found = rows(mined)
     origin = _origin(settings, source)
-    with results.new() as new:
-        write_results(new, settings, source, mined, found, origin, time.perf_counter() - start, reporter)
+    if is_first():
+        with results.new() as new:
+            write_results(new, settings, source, mined, found, origin, time.perf_counter() - start, reporter)
+    wait_for_all("results")
     return Extracted(
         folder=results.path,
         origin=origin,
@@ -159,7 +163,10 @@ def _prepare(settings: Settings, reporter: Reporter) -> tuple[dict[str, Any], Ca
         source = import_adapters(settings)
         config = None if settings.weights is None else read_config(settings.weights)
         return identity_of_imported(settings, config, source.fingerprint), lambda: source
-    base = load_base(_weights(settings), settings.resolution, settings.training)
+    plan = settings.plan
+    training = settings.training if plan.remat is None else replace(settings.training, remat=plan.remat)
+    layout = {"frames_chunk": plan.frames_chunk, "keep_attention": plan.keep_attention}
+    base = load_base(_weights(settings), settings.resolution, training, **layout)
     _check_sizes(settings, base.identity.config)
     content = identity_of_trained(settings, base.identity.fingerprint)
     return content, lambda: train_adapters(settings, base, reporter)
@@ -171,7 +178,10 @@ def _check_sizes(settings: Settings, config: VGGTConfig) -> None:
     rank = settings.training.rank
     check_room(matrices, rank=rank, dim=settings.dim)
     numbers = sum(prod(matrix.stack) * (matrix.n + matrix.m) * rank for matrix in matrices.values())
-    check_training_fits(settings.k * numbers, free_memory(jax.devices()[0]), "k")
+    device = jax.local_devices()[0]
+    pixels = settings.training.images * settings.resolution**2
+    at_once = group_size(settings.plan.adapters_at_once, settings.k, 1, pixels, on_cpu=device.platform == "cpu")
+    check_training_fits(at_once * numbers, free_memory(device), "k")
 
 
 def _results(settings: Settings, content: dict[str, Any]) -> ResultsFolder:

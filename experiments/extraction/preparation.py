@@ -13,16 +13,10 @@ import numpy as np
 
 from experiments.data.dataset import StoredScene
 from experiments.data.observations import Observation
-from experiments.extraction.adapters import (
-    AdapterRun,
-    Prepared,
-    Recipe,
-    compile_for,
-    held_out_batches,
-    prepare,
-    training_batches,
-)
+from experiments.extraction.adapters import AdapterRun, held_out_batches, training_batches
 from experiments.extraction.data import Data, rendering_of
+from experiments.extraction.prepared import Prepared, compile_for, prepare
+from experiments.extraction.recipe import Recipe
 from experiments.extraction.settings import Settings
 from experiments.mining.mine import mine
 from experiments.models import Base
@@ -82,15 +76,18 @@ def prepare_compiled(settings: Settings, base: Base, abandoned: Event) -> Prepar
         abandoned: once it is set, nothing more is compiled, as nobody will use it.
     """
     recipe = Recipe.of(settings)
-    job = AdapterRun(base, _blank_data(settings), recipe)
-    prepared = prepare(base, recipe, job.data.settings, settings.k)
+    job = AdapterRun(base, _blank_data(settings), recipe, settings.plan)
+    prepared = prepare(base, recipe, job.data.settings, settings.k, settings.plan)
+    group = job.of(prepared.groups[0])
     encode = _blank_encoder(base) if recipe.training.cache_tokens else None
-    sampler = training_batches(job, prepared.placement.mesh.shape["data"], encode)
+    sampler = training_batches(group, encode)
     training = (replace(sampler, counts=(count,))(0) for count in sampler.counts if not abandoned.is_set())
-    compile_for(prepared, training, held_out_batches(job, encode)[0])
+    compile_for(prepared, training, held_out_batches(group, encode)[0])
     if abandoned.is_set():
         return prepared
-    mine(job.maker.deltas(jax.device_get(prepared.first.params)), settings.dim, exponent=settings.exponent)
+    every = range(settings.k)
+    all_of_them = prepared.first if len(prepared.groups) == 1 else prepared.start(every)
+    mine(job.maker.deltas(jax.device_get(all_of_them.params)), settings.dim, exponent=settings.exponent)
     return prepared
 
 

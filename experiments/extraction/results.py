@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from experiments.extraction.adapters import METRICS, Recipe
+from experiments.extraction.adapters import METRICS
 from experiments.extraction.imported import hashes_of
+from experiments.extraction.recipe import Recipe
 from experiments.extraction.report import facts, sections, title, training_verdict
 from experiments.extraction.schedule import REPORT as REPORT_STAGE
 from experiments.extraction.settings import Settings

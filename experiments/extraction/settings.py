@@ -12,6 +12,7 @@ from experiments.presets import PRESETS, PresetName, Training
 from experiments.scenes.schema import Attribute, Setting
 from experiments.storage.files import check_named_once
 from experiments.storage.identity import NO_EFFECT
+from experiments.training.step_plan import StepPlan
 from experiments.training.trackers import TrackerName, check_installed
 from subspace.errors import InputError
 
@@ -69,6 +70,8 @@ class Settings:
     """Number of Blender processes; by default one for each core."""
     blender: str | None = field(default=None, metadata=NO_EFFECT)
     """An installed Blender or a Python with bpy; see :func:`experiments.rendering.blender_command.worker_command`."""
+    plan: StepPlan = field(default_factory=StepPlan, metadata=NO_EFFECT)
+    """How the adapters' steps are laid out over memory, devices and time."""
     log: tuple[TrackerName, ...] = field(default=(), metadata=NO_EFFECT)
     """Where metrics go besides ``metrics.jsonl``: TensorBoard's event files, Weights & Biases."""
 

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.extraction.adapters import METRICS, AdapterRun, Adapters, Recipe, is_done, load, run
+from experiments.extraction.adapters import METRICS, AdapterRun, Adapters, is_done, load, run
 from experiments.extraction.data import Data, make_data
 from experiments.extraction.preparation import Preparation
+from experiments.extraction.prepared import Prepared
+from experiments.extraction.recipe import Recipe
 from experiments.extraction.schedule import COMPILING, RENDERING, TRAINING
 from experiments.extraction.settings import Settings
 from experiments.models import Base
+from experiments.process.hosts import after_first, is_first
+from experiments.process.mesh_sizes import MeshSizes
 from experiments.process.reporting import SILENT, Reporter
 from subspace import LowRank
 from vggt_jax.deltas import low_rank_only
@@ -57,13 +61,15 @@ def train_adapters(settings: Settings, base: Base, reporter: Reporter = SILENT) 
     preparation = Preparation(settings, base)
     try:
         with reporter.stage(RENDERING):
-            data = make_data(settings, reporter, preparation.begin)
+            if not is_first():
+                preparation.begin()
+            data = after_first("data", lambda: make_data(settings, reporter, preparation.begin))
     except BaseException as error:
         preparation.abandon()
         if preparation.running and not isinstance(error, KeyboardInterrupt):  # which ends commands whatever is running
             reporter.info("stopping: what is being compiled has to end first, in half a minute or less")
         raise
-    job = AdapterRun(base, data, Recipe.of(settings))
+    job = AdapterRun(base, data, Recipe.of(settings), settings.plan)
     folder = job.folder(settings.store)
     if is_done(folder):
         reporter.info(f"{len(job.names)} trained adapters found in {folder}")
@@ -73,7 +79,7 @@ def train_adapters(settings: Settings, base: Base, reporter: Reporter = SILENT) 
             reporter.info("compiling training's programs, or finding them again …")
         with reporter.stage(COMPILING):
             prepared = preparation.result()
-        reporter.info(f"training {len(job.names)} adapters at once, {steps} steps of {images} images each")
+        reporter.info(f"training {_in_groups(prepared, settings.k)}, {steps} steps of {images} images each")
         with reporter.stage(TRAINING):
             run(job, folder, settings.store, reporter, prepared)
     trained = load(folder, base.identity)
@@ -85,3 +91,10 @@ def train_adapters(settings: Settings, base: Base, reporter: Reporter = SILENT) 
         data=data,
         trained=trained,
     )
+
+
+def _in_groups(prepared: Prepared, k: int) -> str:
+    """How many adapters are trained at once, and on which devices."""
+    size, mesh = len(prepared.groups[0]), prepared.placement.mesh
+    text = f"{k} adapters at once" if size == k else f"{k} adapters, {size} at once"
+    return text if mesh.size == 1 else f"{text} on {mesh.size} devices ({MeshSizes(**mesh.shape)})"

@@ -11,6 +11,7 @@ from experiments.finetuning.results import OUTPUTS, write_results
 from experiments.finetuning.run import FineTuned, tune
 from experiments.finetuning.settings import Settings, depends_on, known
 from experiments.models import read_base
+from experiments.process.hosts import is_first, wait_for_all
 from experiments.process.memory import check_training_fits, free_memory
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.results import Ready, ResultsFolder, check_output
@@ -38,18 +39,23 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[FineTuned]:
     """What :func:`finetune` is about to do. Arguments and errors are the same."""
     data = read_data(settings.data, settings.held_out)
     check_output(settings, known(settings, data), OUTPUTS)
-    base = read_base(settings.weights, settings.dtype, settings.remat)
+    plan = settings.plan
+    remat = settings.remat if plan.remat is None else plan.remat
+    layout = {"frames_chunk": plan.frames_chunk, "keep_attention": plan.keep_attention}
+    base = read_base(settings.weights, settings.dtype, remat, **layout)
     identity = depends_on(settings, base, data)
     method = settings.method
-    check_training_fits(method.count(base.config).total, free_memory(jax.devices()[0]), method.size or "matrices")
+    check_training_fits(method.count(base.config).total, free_memory(jax.local_devices()[0]), method.size or "matrices")
     results = ResultsFolder.of(settings, "finetune", settings.method.name, identity, OUTPUTS)
     results.check()
 
     def work() -> FineTuned:
         reporter.info(f"base model: {settings.weights}; {len(data.training)} scenes")
         tuned = tune(settings, base, data, reporter)
-        with results.new() as new:
-            write_results(new, settings, identity, tuned, data)
+        if is_first():
+            with results.new() as new:
+                write_results(new, settings, identity, tuned, data)
+        wait_for_all("results")
         return replace(tuned, output=results.path)
 
     return Ready(results, work)

@@ -14,15 +14,18 @@ from experiments.finetuning.method import MODEL
 from experiments.finetuning.settings import Settings, depends_on
 from experiments.finetuning.trainable import Trainable, without_axis
 from experiments.models import Base
+from experiments.process.hosts import on_host, only_first
+from experiments.process.mesh_sizes import MeshSizes
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.files import check_as_written, hashes_of, read_json, write_json
 from experiments.storage.identity import stage_folder
+from experiments.training.division import Division
 from experiments.training.feature_cache import token_cache
 from experiments.training.held_out import HeldOutLoss, evenly_spaced
 from experiments.training.loop import LoopSettings, train
 from experiments.training.sampling import BatchSampler, Encode, view_counts
-from experiments.training.sharding import Placement, make_mesh
-from experiments.training.step import start, training_step
+from experiments.training.sharding import Placement, choose_mesh
+from experiments.training.step import TrainingStep, start
 from subspace.errors import InputError
 from vggt_jax.parameters import ParameterCount
 
@@ -90,7 +93,7 @@ def tune(settings: Settings, base: Base, data: TuningData, reporter: Reporter = 
         trainable = method.trainable(base, settings)
         reporter.info(describe(method.label, trainable.count))
         record = _train(settings, base, data, trainable, identity, folder, reporter)
-        write_json(folder / DONE, {**record, "files": hashes_of(folder, (method.result, METRICS))})
+        only_first("fine-tuning", lambda: _write_record(folder, record, method.result))
     before, after = ({name: np.array(values) for name, values in record[when].items()} for when in ("before", "after"))
     result = folder / method.result
     is_model = method.result == MODEL
@@ -113,6 +116,10 @@ def describe(label: str, count: ParameterCount) -> str:
     return f"{label} trains {count.total:,} parameters ({parts})"
 
 
+def _write_record(folder: Path, record: dict[str, Any], result: str) -> None:
+    write_json(folder / DONE, {**record, "files": hashes_of(folder, (result, METRICS))})
+
+
 def _train(
     settings: Settings,
     base: Base,
@@ -123,27 +130,27 @@ def _train(
     reporter: Reporter,
 ) -> dict[str, Any]:
     """What :data:`DONE` is to hold; metrics, checkpoints and the result are in ``folder`` then."""
-    placement = Placement(make_mesh())
-    counts = view_counts(
-        settings.images,
-        fewest=settings.fewest_views,
-        most=settings.most_views,
-        multiple=placement.mesh.shape["data"],
-    )
+    counts = view_counts(settings.images, fewest=settings.fewest_views, most=settings.most_views)
+    mesh = choose_mesh(settings.plan.mesh, sequences={settings.images // count for count in counts})
+    placement = Placement(mesh)
+    if mesh.size > 1:
+        reporter.info(f"training on {mesh.size} devices ({MeshSizes(**mesh.shape)})")
     encode = None
     if settings.cache_tokens:
         encode = token_cache(settings.store, base.graphdef, base.config, base.parameters)
     sampler = BatchSampler({0: data.training}, settings.images, counts, settings.seed, encode=encode)
-    held_out = _HeldOut(trainable, data, settings.held_out_views, encode)
+    frozen = placement.frozen(trainable.frozen)
+    measured = HeldOutLoss(trainable.measured, frozen, placement)
+    held_out = _HeldOut(measured, data, settings.held_out_views, encode)
     first = start(trainable.params, trainable.optimizer)
     before = held_out(first)
     begun = time.perf_counter()
     steps = settings.optimizer.steps
     every = max(1, steps // _CHECKPOINTS)
     last = train(
-        training_step(trainable.loss, trainable.optimizer),
+        TrainingStep(trainable.loss, trainable.optimizer, Division(settings.plan.accumulate)),
         first,
-        trainable.frozen,
+        frozen,
         sampler,
         placement,
         LoopSettings(steps, checkpoint_every=every, validate_every=every, log=settings.log),
@@ -154,8 +161,8 @@ def _train(
     )
     seconds = time.perf_counter() - begun
     after = held_out(last)
-    params = without_axis(last.params)
-    trainable.write(folder, params, identity)
+    params = without_axis(on_host(last.params))
+    only_first("adapter", lambda: trainable.write(folder, params, identity))
     return {
         "parameters": trainable.count.parts,
         "before": {name: values.tolist() for name, values in before.items()},
@@ -168,9 +175,9 @@ def _train(
 class _HeldOut:
     """State of training → loss and terms on each validation scene, (scenes,); nothing without any."""
 
-    def __init__(self, trainable: Trainable, data: TuningData, views: int, encode: Encode | None):
+    def __init__(self, loss: HeldOutLoss, data: TuningData, views: int, encode: Encode | None):
         self._batches = [evenly_spaced([scene], min(views, scene.num_views), encode) for scene in data.validation]
-        self._loss = HeldOutLoss(trainable.measured, trainable.frozen)
+        self._loss = loss
 
     def __call__(self, state: Any) -> dict[str, np.ndarray]:
         return {name: values[0] for name, values in self._loss(state, self._batches).items()} if self._batches else {}

@@ -15,6 +15,7 @@ from experiments.presets import PRESETS, PresetName
 from experiments.storage.identity import NO_EFFECT, identity
 from experiments.training.losses import Objective
 from experiments.training.optimizer import OptimizerSettings
+from experiments.training.step_plan import StepPlan
 from experiments.training.trackers import TrackerName
 from subspace.errors import InputError
 from vggt_jax.config import DType
@@ -58,6 +59,8 @@ class Settings:
     """Recompute the blocks in the backward pass, which saves memory."""
     cache_tokens: bool = field(default=True, metadata=NO_EFFECT)
     """Keep the frozen encoder's tokens of every picture in the store."""
+    plan: StepPlan = field(default_factory=StepPlan, metadata=NO_EFFECT)
+    """How a step is laid out over memory and devices."""
     log: tuple[TrackerName, ...] = field(default=(), metadata=NO_EFFECT)
     """Where metrics go besides ``metrics.jsonl``: TensorBoard's event files, Weights & Biases."""
     store: Path = field(default=Path("runs"), metadata=NO_EFFECT)

@@ -18,8 +18,9 @@ from flax import nnx
 from experiments.finetuning.method import ADAPTER
 from experiments.finetuning.settings import Settings
 from experiments.models import Base
+from experiments.training.loss_function import Frozen, LossFunction, Params
 from experiments.training.optimizer import make_optimizer
-from experiments.training.step import AdaptedBase, Frozen, LossFunction, Params, adapter_loss
+from experiments.training.step import AdaptedBase, adapter_loss
 from vggt_jax import VGGTConfig
 from vggt_jax.adaptable import Matrix, adaptable
 from vggt_jax.adapters import Adapter, Maker, initialize, save_adapter, trained_numbers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -14,10 +14,10 @@ from jaxtyping import Array, Float
 
 from experiments.pretraining.correspondence import matching_loss, share_in_place, true_matches
 from experiments.training.batch import TrainingBatch
+from experiments.training.loss_function import LossFunction, Seen, first_axes, sequence_axes
 from experiments.training.losses import Losses, Objective
 from experiments.training.normalization import normalize
 from experiments.training.numerics import bounded, length, masked_mean
-from experiments.training.step import LossFunction
 from vggt_jax import VGGT, Predictions, VGGTConfig
 from vggt_jax.matching import Matcher, normed
 
@@ -72,12 +72,13 @@ class ForwardPass:
     """The aggregator's patch tokens after each layer that the heads read."""
 
 
-def forward(graphdef: nnx.GraphDef[VGGT], parts: Mapping[str, Any], batch: TrainingBatch) -> ForwardPass:
+def forward(graphdef: nnx.GraphDef[VGGT], parts: Mapping[str, Any], images: Float[Array, "b s h w 3"]) -> ForwardPass:
     """A pass through the model of these parts (aggregator and heads by name)."""
     model = nnx.merge(graphdef, nnx.State(parts))
-    encoded = model.aggregator.encode(batch.images)
-    layers = model.aggregator(encoded, batch.image_size, layers=model.config.layers)
-    return ForwardPass(model.read(layers, batch.image_size), encoded, layers[..., model.config.patch_start :, :])
+    size = images.shape[2], images.shape[3]
+    encoded = model.aggregator.encode(images)
+    layers = model.aggregator(encoded, size, layers=model.config.layers)
+    return ForwardPass(model.read(layers, size), encoded, layers[..., model.config.patch_start :, :])
 
 
 def pretraining_loss(graphdef: nnx.GraphDef[VGGT], objective: PretrainingObjective, patch: int) -> LossFunction:
@@ -86,9 +87,11 @@ def pretraining_loss(graphdef: nnx.GraphDef[VGGT], objective: PretrainingObjecti
     ``patch`` is the side of the model's patches in pixels.
     """
 
-    def loss(params: Mapping[str, Any], frozen: Mapping[str, Any], batch: TrainingBatch) -> tuple[Array, Losses]:
+    def predict(params: Mapping[str, Any], frozen: Mapping[str, Any], seen: Seen) -> ForwardPass:
+        return forward(graphdef, {**frozen, **params["model"]}, seen.images)
+
+    def judge(outputs: ForwardPass, batch: TrainingBatch, params: Mapping[str, Any]) -> tuple[Array, Losses]:
         batch = normalize(batch)
-        outputs = forward(graphdef, {**frozen, **params["model"]}, batch)
         total, terms = objective.supervised(outputs.predictions, batch)
         if objective.match:
             found = matching(params["helpers"], outputs, batch, patch)
@@ -99,7 +102,12 @@ def pretraining_loss(graphdef: nnx.GraphDef[VGGT], objective: PretrainingObjecti
             total = total + objective.token_points * terms["loss_token_points"]
         return total, terms
 
-    return loss
+    return LossFunction(predict, judge, _axes)
+
+
+def _axes(outputs: ForwardPass) -> ForwardPass:
+    axes: Any = first_axes(outputs)
+    return replace(axes, predictions=sequence_axes(outputs.predictions), patches=1)
 
 
 def matching(helpers: Mapping[str, Array], outputs: ForwardPass, batch: TrainingBatch, patch: int) -> Losses:

@@ -23,8 +23,8 @@ from experiments.training.batch import TrainingBatch
 from experiments.training.loop import LoopSettings, train
 from experiments.training.normalization import normalize
 from experiments.training.optimizer import make_optimizer
-from experiments.training.sharding import Placement, make_mesh
-from experiments.training.step import TrainingState, start, training_step
+from experiments.training.sharding import Placement, choose_mesh
+from experiments.training.step import TrainingState, TrainingStep, start
 from experiments.training.trackers import TrackerName
 from subspace.errors import InputError
 from vggt_jax import VGGT
@@ -92,7 +92,8 @@ class Pretraining:
             for source, (_, held_out) in zip(sources, halves, strict=True)
         }
         self._baselines = self._training_means()
-        self._placement = Placement(make_mesh())
+        sequences = {stage.images // views for stage in recipe.stages for views in stage.views}
+        self._placement = Placement(choose_mesh(None, sequences=sequences))
         self._probe = jax.jit(self._look)
 
     def __call__(self) -> tuple[Parameters, Evaluations]:
@@ -176,7 +177,7 @@ class Pretraining:
             augmentation=self.recipe.augmentation,
         )
         state = train(
-            training_step(pretraining_loss(self._graphdef, objective, patch), optimizer),
+            TrainingStep(pretraining_loss(self._graphdef, objective, patch), optimizer),
             start(params, optimizer),
             frozen,
             sampler,
@@ -200,7 +201,7 @@ class Pretraining:
 
     def _look(self, parts: Mapping[str, Any], helpers: Mapping[str, jax.Array], batch: TrainingBatch) -> Any:
         batch = normalize(batch)
-        outputs = forward(self._graphdef, parts, batch)
+        outputs = forward(self._graphdef, parts, batch.images)
         poses, depth = outputs.predictions.pose_enc, outputs.predictions.depth
         assert poses is not None and depth is not None
         terms = matching(helpers, outputs, batch, self._config.patch_size)

@@ -42,6 +42,9 @@ class _Results(Protocol):
     def path(self) -> Path: ...
 
     @property
+    def identity(self) -> object: ...
+
+    @property
     def kept(self) -> bool: ...
 
 
@@ -57,7 +60,15 @@ def run_if_new(work: _Work[T_co]) -> T_co:
 
     Where its results are there and stay, the command says so and ends with status 0.
     """
+    from experiments.process.hosts import check_agreement, is_first
+
+    check_agreement("their files", f"{work.results.identity} {work.results.kept}")
     if work.results.kept:
+        if not is_first():
+            raise SystemExit(0)
         print(f"nothing to do: {work.results.path} holds these results already; --overwrite makes them again")
         raise SystemExit(0)
-    return work.run()
+    found = work.run()
+    if not is_first():  # the first tells what was made
+        raise SystemExit(0)
+    return found

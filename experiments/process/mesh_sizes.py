@@ -57,3 +57,11 @@ class MeshSizes:
 
     def __str__(self) -> str:
         return f"adapter:{self.adapter},data:{self.data},model:{self.model}"
+
+
+def check_one_adapter(mesh: MeshSizes | None) -> None:
+    """Raises InputError for a mesh that shares several adapters, where there are none."""
+    if mesh is not None and mesh.adapter > 1:
+        raise InputError(
+            f"mesh: adapter:{mesh.adapter} has nothing to do here, where nothing is trained", argument="mesh"
+        )

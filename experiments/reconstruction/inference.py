@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float
 
 from experiments.process.memory import in_gib, is_out_of_memory
@@ -19,6 +20,7 @@ from experiments.reconstruction.framing import PhotoFraming
 from experiments.reconstruction.matched_pose import solve_views
 from experiments.reconstruction.photos import Photo
 from experiments.reconstruction.scene import ReconstructedScene
+from experiments.training.sharding import Placement
 from subspace.errors import InputError
 from vggt_jax import VGGT, VGGTConfig
 from vggt_jax.matching import Matcher, directed_pairs
@@ -63,14 +65,20 @@ class Compiled:
     """Bytes that the program takes, the model's parameters included."""
     loaded: int = 0
     """Bytes of the model's parameters."""
+    placement: Placement | None = None
+    """Devices that share the work; None for one."""
 
     def __call__(self, model: VGGT, images: Float[np.ndarray, "views height width 3"]) -> ModelOutputs:
         """Run the program.
 
         Raises InputError if there is too little memory.
         """
+        parameters, batch = nnx.state(model), images[None]
         try:
-            found = self.run(nnx.state(model), jnp.asarray(images)[None])
+            if self.placement is None:
+                found = self.run(parameters, jnp.asarray(batch))
+            else:
+                found = self.run(self.placement.frozen(parameters), self.placement.views(batch))
             pose, depth, confidence, *matches = (np.asarray(x[0]) for x in found)
         except Exception as error:
             if is_out_of_memory(error):
@@ -114,8 +122,17 @@ def load_photos(
     return load_images_and_masks((photo.path for photo in photos), mode, size, patch_size, upright=True)
 
 
-def compile_forward(config: VGGTConfig, shape: tuple[int, int, int, int], matcher: Matcher | None = None) -> Compiled:
-    """Compile a model for float32 images of the given shape (views, height, width, 3); it needs no weights for that."""
+def compile_forward(
+    config: VGGTConfig,
+    shape: tuple[int, int, int, int],
+    matcher: Matcher | None = None,
+    placement: Placement | None = None,
+) -> Compiled:
+    """Compile a model for float32 images of the given shape (views, height, width, 3); it needs no weights for that.
+
+    With a ``placement`` its devices along ``data`` share the views, except where all views see each other, and those along
+    ``model`` the large matrices.
+    """
     graphdef, params = nnx.split(abstract_model(config))
     size, patch_size, first_patch = shape[1:3], config.patch_size, config.patch_start
     grid = (size[0] // patch_size, size[1] // patch_size)
@@ -129,6 +146,12 @@ def compile_forward(config: VGGTConfig, shape: tuple[int, int, int, int], matche
         return (*(array for array in found if array is not None), *matches)
 
     images = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    if placement is not None:
+        with jax.set_mesh(placement.mesh):
+            shapes = placement.shapes_of_frozen(params), placement.shape_of_views(images)
+            everywhere = NamedSharding(placement.mesh, PartitionSpec())
+            compiled = jax.jit(forward, out_shardings=everywhere).lower(*shapes).compile()
+        return Compiled(compiled, shape, _needed(compiled), placement=placement)
     compiled = jax.jit(forward).lower(params, images).compile()
     loaded = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
     return Compiled(compiled, shape, _needed(compiled), loaded)
@@ -173,7 +196,7 @@ def scene_of(
                 f"{name}: the model says that it sees {degrees[1]:.0f} by {degrees[0]:.0f} degrees, "
                 "which no pinhole camera does; are these weights trained?"
             )
-    with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
+    with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
         cameras = decode_pose(jnp.asarray(pose_encodings, jnp.float64), images.shape[1:3])
     extrinsics, intrinsics = (np.asarray(array) for array in cameras)
     intrinsics = from_corner(intrinsics)

@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import numpy as np
 from flax import nnx
 
 from experiments.models import parameters_digest
+from experiments.process.hosts import is_first, wait_for_all
 from experiments.process.memory import free_memory, free_on_host
+from experiments.process.mesh_sizes import MeshSizes
 from experiments.process.reporting import SILENT, Reporter
 from experiments.reconstruction import overview, point_files, records
 from experiments.reconstruction.colmap import check_one_size, colmap_model
@@ -36,6 +39,7 @@ from experiments.reconstruction.settings import Mode, Settings
 from experiments.storage.files import sha256
 from experiments.storage.identity import digest, identity
 from experiments.storage.results import Ready, ResultsFolder, check_output
+from experiments.training.sharding import Placement, make_mesh
 from subspace.errors import InputError
 from vggt_jax import VGGT, VGGTConfig
 from vggt_jax.matching import Matcher
@@ -111,6 +115,7 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Reconstructi
     mode = fitting_mode(sizes, config, size) if settings.mode is None else settings.mode
     framings = frame_photos(sizes, mode, size, patch_size)
     check_photos_fit(framings, free_on_host())
+    placement = _placement(settings.mesh, len(photos))
     images = upright_images(photos)
     pictures, opaque = load_photos(photos, mode, size, patch_size)
     if not opaque.any():
@@ -123,10 +128,10 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Reconstructi
 
     def work() -> ReconstructionResult:
         reporter.info(f"{len(photos)} photo(s), model: {settings.weights}")
-        with results.new() as new:
+        with results.new() if is_first() else nullcontext() as new:
             reporter.info(f"compiling for {len(photos)} × {pictures.shape[2]}×{pictures.shape[1]} pixels")
-            forward = compile_forward(config, pictures.shape, matcher)
-            forward.check_fits(free_memory(jax.devices()[0]))
+            forward = compile_forward(config, pictures.shape, matcher, placement)
+            forward.check_fits(free_memory(jax.local_devices()[0]))
             reporter.info("running the model")
             outputs = forward(model, pictures)
             scene = scene_of(names, framings, pictures, outputs, opaque)
@@ -141,10 +146,23 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Reconstructi
                     "percentile, and points below it are left out"
                 )
             reporter.info("writing depth maps, cameras, points and upright photos")
-            _write(new, settings, mode, size, images, scene, cloud, threshold)
+            if new is not None:
+                _write(new, settings, mode, size, images, scene, cloud, threshold)
+        wait_for_all("reconstruction")
         return ReconstructionResult(results.path, scene, cloud, threshold, time.perf_counter() - start)
 
     return Ready(results, work)
+
+
+def _placement(mesh: MeshSizes | None, photos: int) -> Placement | None:
+    """Where the work is done; None for one device. Raises InputError for a mesh that photos or devices do not allow."""
+    if mesh is None:
+        if jax.process_count() > 1:
+            raise InputError("mesh: say what the processes share, such as model:2 or data:2", argument="mesh")
+        return None
+    if photos % mesh.data:
+        raise InputError(f"mesh: {photos} photo(s) cannot be shared evenly by data:{mesh.data}", argument="mesh")
+    return Placement(make_mesh(data=mesh.data, model=mesh.model))
 
 
 def _config(settings: Settings) -> VGGTConfig:
@@ -153,7 +171,7 @@ def _config(settings: Settings) -> VGGTConfig:
     if settings.dtype is None:
         return config
     if settings.dtype == "bfloat16":
-        check_bfloat16(jax.devices()[0])
+        check_bfloat16(jax.local_devices()[0])
     return replace(config, dtype=settings.dtype)
 
 

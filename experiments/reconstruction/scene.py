@@ -72,7 +72,7 @@ class ReconstructedScene:
     def points(self) -> Float[np.ndarray, "views height width 3"]:
         """Every pixel's point in the world, float64."""
         # float64 on the host: in float32 a point can miss its pixel of a large photo by more than 1/1000
-        with jax.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
+        with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
             depth, extrinsics, intrinsics = (
                 jnp.asarray(array, jnp.float64) for array in (self.depth, self.extrinsics, self.intrinsics)
             )

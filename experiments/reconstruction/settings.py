@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from experiments.process.mesh_sizes import MeshSizes, check_one_adapter
 from experiments.storage.identity import NO_EFFECT
 from subspace.errors import InputError
 from vggt_jax.config import DType
@@ -47,6 +48,8 @@ class Settings:
     """Write the COLMAP model as text, not in its binary format."""
     refine: bool = False
     """Solve the cameras again from matched tokens and depth, with a model that has a matcher."""
+    mesh: MeshSizes | None = field(default=None, metadata=NO_EFFECT)
+    """Devices by what they share, photos or the model's large matrices; None for one device."""
     output: Path | None = field(default=None, metadata=NO_EFFECT)
     """Folder to make; None for one below ``store`` that is named by what the results depend on."""
     store: Path = field(default=Path("runs"), metadata=NO_EFFECT)
@@ -55,6 +58,7 @@ class Settings:
     """Replace results in ``output`` that were made from other settings."""
 
     def __post_init__(self) -> None:
+        check_one_adapter(self.mesh)
         if not 0 <= self.confidence <= 100:
             raise InputError(
                 f"confidence is a percentile from 0 to 100, got {self.confidence:g}", argument="confidence"

@@ -5,42 +5,60 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from experiments.data.observations import LoadableScene, ViewReader, stacked
 from experiments.process.cores import available_cores
 from experiments.training.batch import TrainingBatch
+from experiments.training.loss_function import Frozen, LossFunction
 from experiments.training.sampling import Encode
-from experiments.training.step import Frozen, LossFunction, TrainingState
+from experiments.training.sharding import Placement
+from experiments.training.step import TrainingState
 
 
 class HeldOutLoss:
     """State of training and batches → loss and its terms of every adapter on each of the batches, (k, batches).
 
-    Every adapter is measured by itself: one program for k would need the memory of k, and grouped convolutions. A program
-    of so few views keeps one core busy, so that a CPU runs as many at a time as it has cores.
+    A device measures its adapters one after the other: one program for several would need the memory of all, and grouped
+    convolutions. Devices along ``data`` share the batches. A program of so few views keeps one core busy, so that a CPU runs
+    as many at a time as it has cores.
 
     Args:
         loss: of one adapter; it is compiled once for each shape of its batches.
         frozen: what the adapters share.
+        placement: where the arrays live.
     """
+
+    def __init__(self, loss: LossFunction, frozen: Frozen, placement: Placement):
+        self._one_by_one = _OnCores(loss, frozen) if placement.is_one_cpu else _OnDevices(loss, frozen, placement)
+
+    def prepare(self, state: TrainingState, batch: TrainingBatch) -> None:
+        """Compile what a call with arrays of these shapes needs."""
+        self._one_by_one.prepare(state, batch)
+
+    def __call__(self, state: TrainingState, batches: Sequence[TrainingBatch]) -> dict[str, np.ndarray]:
+        """``batches`` are each for all adapters (k, B, S, ...), as :func:`evenly_spaced` makes them; at least one."""
+        return self._one_by_one(state, batches)
+
+
+class _OnCores:
+    """Every adapter and batch by itself, as many at a time as there are cores."""
 
     def __init__(self, loss: LossFunction, frozen: Frozen):
         self._frozen = frozen
         self._compiled: dict[Any, Any] = {}
-        cores = len(available_cores()) if jax.devices()[0].platform == "cpu" else 1
-        self._threads = ThreadPoolExecutor(cores, "held_out")
+        self._threads = ThreadPoolExecutor(len(available_cores()), "held_out")
         self._measure = _compilable(loss)
 
     def prepare(self, state: TrainingState, batch: TrainingBatch) -> None:
-        """Compile what a call with arrays of these shapes needs."""
         self._program(_adapter(_on_one_device(state), 0), _adapter(batch, 0))
 
     def __call__(self, state: TrainingState, batches: Sequence[TrainingBatch]) -> dict[str, np.ndarray]:
-        """``batches`` are each for all adapters (k, B, S, ...), as :func:`evenly_spaced` makes them; at least one."""
         k = len(state.skipped)
         params = _on_one_device(state)
         adapters = [_adapter(params, i) for i in range(k)]
@@ -61,15 +79,61 @@ class HeldOutLoss:
         return self._compiled[shapes]
 
 
+class _OnDevices:
+    """One program of all devices for as many batches of one shape as there are devices along ``data``."""
+
+    def __init__(self, loss: LossFunction, frozen: Frozen, placement: Placement):
+        self._placement, self._frozen = placement, frozen
+        self._at_once = placement.mesh.shape["data"]
+        split = PartitionSpec("adapter", "data")
+        of_each = placement.on_each(_of_each_adapter(loss), (PartitionSpec("adapter"), PartitionSpec(), split), split)
+        self._measure: Any = jax.jit(of_each, out_shardings=NamedSharding(placement.mesh, PartitionSpec()))
+
+    def prepare(self, state: TrainingState, batch: TrainingBatch) -> None:
+        self._measure.lower(*self._arguments(state, [batch])).compile()
+
+    def __call__(self, state: TrainingState, batches: Sequence[TrainingBatch]) -> dict[str, np.ndarray]:
+        found = []
+        for _, alike in groupby(batches, lambda batch: batch.images.shape):
+            of_one_shape = list(alike)
+            for first in range(0, len(of_one_shape), self._at_once):
+                some = of_one_shape[first : first + self._at_once]
+                values = jax.device_get(self._measure(*self._arguments(state, some)))
+                found.append({name: each[:, : len(some)] for name, each in values.items()})
+        return {name: np.concatenate([values[name] for values in found], axis=1) for name in found[0]}
+
+    def _arguments(self, state: TrainingState, batches: Sequence[TrainingBatch]) -> tuple[Any, Frozen, TrainingBatch]:
+        """The last batch is there several times where there are too few."""
+        filled = [*batches, *[batches[-1]] * (self._at_once - len(batches))]
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *filled)
+        return self._placement.params(state), self._placement.frozen(self._frozen), self._placement.batch(stacked)
+
+
+def _of_each_adapter(loss: LossFunction) -> Any:
+    def measure(params: Any, frozen: Frozen, batches: TrainingBatch) -> dict[str, jax.Array]:
+        """Arrays (k, ...) of parameters and (k, batches, B, S, ...) of batches."""
+
+        def of_adapter(pair: tuple[Any, TrainingBatch]) -> dict[str, jax.Array]:
+            return jax.lax.map(lambda batch: _values(loss, pair[0], frozen, batch), pair[1])
+
+        return jax.lax.map(of_adapter, (params, batches))
+
+    return measure
+
+
 @lru_cache(maxsize=1)
 def _compilable(loss: LossFunction) -> Any:
     """Jitted: the same for the same loss, so that JAX traces nothing again."""
 
     def measure(params: Any, frozen: Frozen, batch: TrainingBatch) -> dict[str, jax.Array]:
-        value, terms = loss(params, frozen, batch)
-        return {"loss": value, **terms}
+        return _values(loss, params, frozen, batch)
 
     return jax.jit(measure)
+
+
+def _values(loss: LossFunction, params: Any, frozen: Frozen, batch: TrainingBatch) -> dict[str, jax.Array]:
+    value, terms = loss(params, frozen, batch)
+    return {"loss": value, **terms}
 
 
 def _adapter(tree: Any, i: int) -> Any:

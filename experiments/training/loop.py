@@ -22,10 +22,11 @@ from experiments.storage.identity import NO_EFFECT
 from experiments.training.batch import TrainingBatch
 from experiments.training.checkpoints import Checkpoints
 from experiments.training.input_pipeline import prefetched
+from experiments.training.loss_function import Frozen
 from experiments.training.metrics_log import MetricsLog
 from experiments.training.sharding import Placement
 from experiments.training.side_by_side import SideBySide, settled
-from experiments.training.step import Frozen, Metrics, Step, TrainingState
+from experiments.training.step import Metrics, Step, TrainingState, TrainingStep
 from experiments.training.trackers import Tracker, TrackerName, check_installed, trackers
 from subspace.errors import InputError
 
@@ -66,7 +67,7 @@ class LoopSettings:
 
 
 def train(
-    step: Step,
+    step: TrainingStep,
     state: TrainingState,
     frozen: Frozen,
     make_batch: Callable[[int], TrainingBatch],
@@ -82,7 +83,7 @@ def train(
     """Trains until ``settings.steps`` steps are taken, or goes on where an earlier call on ``folder`` stopped.
 
     Args:
-        step: what :func:`experiments.training.step.training_step` returns; it is compiled here.
+        step: it is compiled here.
         state: the state before the first step.
         frozen: what the step shares; neither it nor ``state`` needs to be placed yet.
         make_batch: step, from 0 → batch of NumPy arrays (k, B, S, ...), a pure function (see

@@ -18,17 +18,18 @@ Encode = Callable[[UInt8[np.ndarray, "n h w 3"]], Float[np.ndarray, "n p c"]]
 """Images → the frozen encoder's tokens, see :class:`experiments.training.feature_cache.FeatureCache`."""
 
 
-def view_counts(images: int, *, fewest: int = 4, most: int = 16, multiple: int = 1) -> tuple[int, ...]:
+def view_counts(images: int, *, fewest: int = 4, most: int = 16) -> tuple[int, ...]:
     """How many views a sequence may have when every step sees ``images`` of them: the divisors from ``fewest`` to ``most``.
 
-    A step is compiled for each of its shapes, so there are few: 4, 8 and 16 views for the paper's 32 images. ``multiple``
-    is what the number of sequences must be a multiple of, the size of the mesh's ``data`` axis.
+    A step is compiled for each of its shapes, so there are few: 4, 8 and 16 views for the paper's 32 images.
 
     Raises InputError if there is none.
     """
-    counts = tuple(s for s in range(fewest, most + 1) if images % (s * multiple) == 0)
+    counts = tuple(s for s in range(fewest, most + 1) if images % s == 0)
     if not counts:
-        raise InputError(f"no number of views from {fewest} to {most} divides {images} images among {multiple} devices")
+        raise InputError(
+            f"images: no number of views from {fewest} to {most} divides {images} images", argument="images"
+        )
     return counts
 
 

@@ -1,13 +1,15 @@
 """Where arrays live: one code path from one device to many, and with ``jax.distributed`` to many hosts.
 
 The mesh has three axes. ``adapter`` splits the k adapters, ``data`` the sequences of each adapter's batch, ``model`` the
-base's large matrices. Computations are those of one device; XLA adds the communication. A CPU that is one device trains
-its adapters :mod:`side by side <experiments.training.side_by_side>`.
+base's large matrices. Along the first two every device runs the program of one device on its own part, and what it predicts
+is judged together (:mod:`experiments.training.division`); along ``model`` XLA adds the communication. A CPU that is one
+device trains its adapters :mod:`side by side <experiments.training.side_by_side>`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,9 +17,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from experiments.process.mesh_sizes import MeshSizes
 from experiments.training.batch import TrainingBatch
+from experiments.training.loss_function import Frozen, Params
 from experiments.training.side_by_side import SideBySide
-from experiments.training.step import Frozen, Step, TrainingState
+from experiments.training.step import TrainingState, TrainingStep
 from subspace.errors import InputError
 from vggt_jax.deltas import dotted
 
@@ -36,14 +40,72 @@ def make_mesh(
     """
     devices = jax.devices() if devices is None else devices
     if min(adapter, model, data or 1) < 1:
-        raise InputError(f"mesh: sizes must be at least 1, got adapter {adapter}, data {data}, model {model}")
+        raise InputError(
+            f"mesh: sizes must be at least 1, got adapter {adapter}, data {data}, model {model}", argument="mesh"
+        )
     data = max(1, len(devices) // (adapter * model)) if data is None else data
     if adapter * data * model != len(devices):
         raise InputError(
             f"mesh: adapter {adapter} × data {data} × model {model} = {adapter * data * model}, "
-            f"but there are {len(devices)} devices"
+            f"but there are {len(devices)} devices",
+            argument="mesh",
         )
     return Mesh(np.asarray(devices).reshape(adapter, data, model), ("adapter", "data", "model"))
+
+
+def choose_mesh(
+    wanted: MeshSizes | None,
+    *,
+    adapters: int = 1,
+    sequences: Collection[int] = (1,),
+    devices: Sequence[Any] | None = None,
+) -> Mesh:
+    """The mesh that is wanted, or one that keeps as many devices busy as have something to do.
+
+    Args:
+        wanted: its sizes; None for as many devices along ``adapter`` as the adapters allow, and then along ``data``.
+        adapters: k.
+        sequences: numbers of sequences that batches may have.
+        devices: default: all of the job.
+
+    Raises InputError where adapters or sequences cannot be shared evenly, or devices would be left over. Without a wish, a
+    single process may leave devices idle.
+    """
+    devices = jax.devices() if devices is None else devices
+    if wanted is None:
+        wanted = _busiest(adapters, sequences, len(devices))
+        if jax.process_count() == 1:
+            devices = devices[: wanted.devices]
+        elif wanted.devices < len(devices):
+            raise InputError(
+                f"mesh: {len(devices)} devices cannot share {adapters} adapter(s) with batches of "
+                f"{_listed(sequences)} sequences; {wanted} would be the largest mesh, for {wanted.devices} devices",
+                argument="mesh",
+            )
+    if adapters < wanted.adapter:
+        raise InputError(f"mesh: adapter:{wanted.adapter} has nothing to do for {adapters} adapter(s)", argument="mesh")
+    if uneven := [count for count in sequences if count % wanted.data]:
+        raise InputError(
+            f"mesh: batches of {_listed(uneven)} sequences cannot be shared evenly by data:{wanted.data}",
+            argument="mesh",
+        )
+    return make_mesh(adapter=wanted.adapter, data=wanted.data, model=wanted.model, devices=devices)
+
+
+def _busiest(adapters: int, sequences: Collection[int], devices: int) -> MeshSizes:
+    """The mesh that is through with all adapters first, and of such ones that with the most along ``adapter``."""
+    shared = math.gcd(*sequences)
+    found = [
+        MeshSizes(adapter, data)
+        for adapter in range(1, min(adapters, devices) + 1)
+        for data in range(1, devices // adapter + 1)
+        if shared % data == 0
+    ]
+    return min(found, key=lambda sizes: (math.ceil(adapters / sizes.adapter) / sizes.data, sizes.data))
+
+
+def _listed(numbers: Collection[int]) -> str:
+    return " or ".join(map(str, sorted(set(numbers))))
 
 
 def weight_spec(path: str, shape: Sequence[int], model: int) -> PartitionSpec:
@@ -101,40 +163,79 @@ class Placement:
         sharding = NamedSharding(self.mesh, PartitionSpec("adapter", "data"))
         return jax.tree.map(lambda leaf: _put(leaf, sharding), batch)
 
+    def sequences(self, array: np.ndarray) -> jax.Array:
+        """An array (B, ...) split by sequences alone."""
+        return _put(array, NamedSharding(self.mesh, PartitionSpec("data")))
+
+    def views(self, images: np.ndarray) -> jax.Array:
+        """The pictures of a scene (1, S, ...) split by views."""
+        return _put(images, NamedSharding(self.mesh, PartitionSpec(None, "data")))
+
+    def shape_of_views(self, images: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        """An abstract array in the place of what :meth:`views` would give."""
+        return _shape(images, NamedSharding(self.mesh, PartitionSpec(None, "data")))
+
+    def shapes_of_frozen(self, frozen: Frozen) -> Frozen:
+        """Abstract arrays in the place of what :meth:`frozen` would give."""
+        return jax.tree.map_with_path(lambda path, leaf: _shape(leaf, self._weight(path, leaf.shape)), frozen)
+
     def shapes(self, state: TrainingState, frozen: Frozen, batch: TrainingBatch) -> tuple[Any, Any, Any]:
         """Abstract arrays in the place of what :meth:`state`, :meth:`frozen` and :meth:`batch` would give."""
         of_batch = NamedSharding(self.mesh, PartitionSpec("adapter", "data"))
         return (
             jax.tree.map(_shape, state, self.of_state(state)),
-            jax.tree.map_with_path(lambda path, leaf: _shape(leaf, self._weight(path, leaf.shape)), frozen),
+            self.shapes_of_frozen(frozen),
             jax.tree.map(lambda leaf: _shape(leaf, of_batch), batch),
         )
 
-    def compile(self, step: Step, state: TrainingState) -> Any:
+    def params(self, state: TrainingState) -> Params:
+        """What is trained, where :meth:`state` puts it."""
+        return jax.tree.map(_put, state.params, self.of_state(state).params)
+
+    @property
+    def is_of_cpus(self) -> bool:
+        """Whether the devices are CPUs."""
+        return self.mesh.devices.flat[0].platform == "cpu"
+
+    @property
+    def is_one_cpu(self) -> bool:
+        """Whether all is done by a CPU that is one device."""
+        return self.mesh.size == 1 and self.is_of_cpus
+
+    def compile(self, step: TrainingStep, state: TrainingState) -> Any:
         """``step`` under ``jit``: results stay where the state is, whose memory is reused.
 
         Several adapters on a CPU that is one device are not one program, but one each.
-
-        Along ``adapter`` every device runs the step on its own adapters, as they have nothing to tell each other; the
-        other axes are XLA's. Were this axis XLA's, too, 1×1 convolutions would come out wrong: jax 0.10.2 miscomputes
-        ``vmap`` of one over pairs of image and kernel that are split along the mapped axis.
         """
         k = state.skipped.shape[0]
-        if k > 1 and self.mesh.size == 1 and self.mesh.devices.item().platform == "cpu":
+        if k > 1 and self.is_one_cpu:
             return SideBySide(jax.jit(step), k)
-        adapters, shared = PartitionSpec("adapter"), PartitionSpec()
+        if self.mesh.shape["data"] > 1:
+            step = replace(step, division=replace(step.division, axis="data"))
+        adapters, everywhere = PartitionSpec("adapter"), PartitionSpec()
         of_state: Any = jax.tree.map(lambda _: adapters, state)
-        of_state = replace(of_state, step=shared)
-        of_each = jax.shard_map(
-            step,
-            mesh=self.mesh,
-            in_specs=(of_state, shared, adapters),
-            out_specs=(of_state, adapters),
-            axis_names={"adapter"},
-            check_vma=False,
-        )
-        metrics = NamedSharding(self.mesh, shared)
+        of_state = replace(of_state, step=everywhere)
+        of_each = self.on_each(step, (of_state, everywhere, PartitionSpec("adapter", "data")), (of_state, adapters))
+        metrics = NamedSharding(self.mesh, everywhere)
         return jax.jit(of_each, donate_argnums=0, out_shardings=(self.of_state(state), metrics))
+
+    def on_each(self, function: Callable[..., Any], inputs: Any, outputs: Any) -> Callable[..., Any]:
+        """``function``, run by each device on its own adapters and sequences; to be compiled by ``jit``.
+
+        Only ``model`` may be left to XLA, which knows no way to split a GPU's fused attention, and miscomputes ``vmap`` of a
+        1×1 convolution over pairs of image and kernel that are split along the mapped axis (jax 0.10.2).
+
+        Args:
+            function: of arrays with the adapters in front.
+            inputs: how its arguments are split along ``adapter`` and ``data``.
+            outputs: the same for its results.
+        """
+        if self.mesh.size == 1:
+            return function
+        own = {axis for axis, size in self.mesh.shape.items() if axis != "model" or size == 1}
+        return jax.shard_map(
+            function, mesh=self.mesh, in_specs=inputs, out_specs=outputs, axis_names=own, check_vma=False
+        )
 
     def prepare(self, compiled: Any, state: TrainingState, frozen: Frozen, batch: TrainingBatch) -> None:
         """Compile what :meth:`compile` returned for arrays of these shapes, so that its first call need not."""
@@ -149,7 +250,9 @@ class Placement:
 
     def _check(self, what: str, count: int, axis: str) -> None:
         if count % self.mesh.shape[axis]:
-            raise InputError(f"mesh: {count} {what} cannot be split over {axis} = {self.mesh.shape[axis]} devices")
+            raise InputError(
+                f"mesh: {count} {what} cannot be split over {axis} = {self.mesh.shape[axis]} devices", argument="mesh"
+            )
 
 
 def _shape(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
@@ -158,7 +261,10 @@ def _shape(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
 
 def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:
     """``leaf`` on the devices of the sharding; of several processes, each hands over its own devices' part."""
-    if isinstance(leaf, jax.Array) and sharding.is_fully_addressable:
-        return jax.device_put(leaf, sharding)
+    if isinstance(leaf, jax.Array):
+        if leaf.sharding.is_equivalent_to(sharding, leaf.ndim):
+            return leaf
+        if sharding.is_fully_addressable:
+            return jax.device_put(leaf, sharding)
     leaf = np.asarray(leaf)
     return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 
 from experiments.process.cores import available_cores
 from experiments.training.batch import TrainingBatch
-from experiments.training.step import Frozen, Metrics, TrainingState
+from experiments.training.loss_function import Frozen
+from experiments.training.step import Metrics, TrainingState
 
 
 @dataclass(frozen=True, eq=False)

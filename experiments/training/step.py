@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Int, Shaped
 
 from experiments.training.batch import TrainingBatch
+from experiments.training.division import Division
+from experiments.training.loss_function import Frozen, LossFunction, Params, Seen, judged_by, sequence_axes
 from experiments.training.losses import Losses, Objective
-from experiments.training.normalization import normalize
+from vggt_jax import Predictions
 from vggt_jax.adapters import Maker
 
-Params = Any
-"""A pytree of arrays, what one adapter trains."""
-Frozen = Any
-"""A pytree of arrays that all adapters share and nobody trains."""
-LossFunction = Callable[[Params, Frozen, TrainingBatch], tuple[Float[Array, ""], Losses]]
-"""(one adapter's numbers, frozen ones, its batch in the data's units) → what to minimise, and terms to log."""
 Metrics = dict[str, Shaped[Array, " k"]]
 Step = Callable[["TrainingState", Frozen, TrainingBatch], tuple["TrainingState", Metrics]]
-"""What training is made of, see :func:`training_step`."""
+"""What training is made of, see :class:`TrainingStep`."""
 
 
 @jax.tree_util.register_dataclass
@@ -59,15 +55,11 @@ class AdaptedBase:
 def adapter_loss(graphdef: nnx.GraphDef, objective: Objective) -> LossFunction:
     """The objective of a base model (``graphdef`` and the parameters in :class:`AdaptedBase`) with an adapter."""
 
-    def loss(params: Params, frozen: AdaptedBase, batch: TrainingBatch) -> tuple[Array, Losses]:
-        batch = normalize(batch)
+    def predict(params: Params, frozen: AdaptedBase, seen: Seen) -> Predictions:
         model = nnx.merge(graphdef, frozen.base)
-        deltas = frozen.maker.deltas(params)
-        predictions = model(batch.images, deltas=deltas, patch_tokens=batch.patch_tokens)
-        with jax.named_scope("loss"):
-            return objective(predictions, batch)
+        return model(seen.images, deltas=frozen.maker.deltas(params), patch_tokens=seen.patch_tokens)
 
-    return loss
+    return LossFunction(predict, judged_by(objective), sequence_axes)
 
 
 def start(params: Params, optimizer: optax.GradientTransformation) -> TrainingState:
@@ -82,25 +74,23 @@ def start(params: Params, optimizer: optax.GradientTransformation) -> TrainingSt
     )
 
 
-def training_step(loss: LossFunction, optimizer: optax.GradientTransformation) -> Step:
+@dataclass(frozen=True)
+class TrainingStep:
     """The step of k adapters, each with its own numbers, moments, norm clipping and batch; to be compiled by ``jit``.
 
     An adapter whose loss or gradient is not finite keeps its numbers and moments in this step, and is counted; the others
     go on. Metrics are the loss, its terms, the gradient's norm before clipping, and skipped steps, in all and in a row.
     """
 
-    def one(params: Params, moments: Any, frozen: Frozen, batch: TrainingBatch) -> tuple[Params, Any, Bool, Losses]:
-        (value, terms), gradients = jax.value_and_grad(loss, has_aux=True)(params, frozen, batch)
-        with jax.named_scope("optimizer"):
-            norm = optax.tree.norm(jax.tree.leaves(gradients))
-            is_finite = jnp.isfinite(value) & jnp.isfinite(norm)
-            updates, new_moments = optimizer.update(gradients, moments, params)
-            updated = (optax.apply_updates(params, updates), new_moments)
-            kept = jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), updated, (params, moments))
-        return *kept, is_finite, {"loss": value, **terms, "gradient_norm": norm}
+    loss: LossFunction
+    """What each adapter minimises."""
+    optimizer: optax.GradientTransformation
+    """What follows the gradients of one adapter."""
+    division: Division = field(default_factory=Division)
+    """How the sequences of a batch are divided; the step's results do not depend on it beyond rounding."""
 
-    def step(state: TrainingState, frozen: Frozen, batch: TrainingBatch) -> tuple[TrainingState, Metrics]:
-        params, moments, is_finite, metrics = jax.vmap(one, in_axes=(0, 0, None, 0))(
+    def __call__(self, state: TrainingState, frozen: Frozen, batch: TrainingBatch) -> tuple[TrainingState, Metrics]:
+        params, moments, is_finite, metrics = jax.vmap(self._one, in_axes=(0, 0, None, 0))(
             state.params, state.optimizer, frozen, batch
         )
         state = TrainingState(
@@ -112,4 +102,16 @@ def training_step(loss: LossFunction, optimizer: optax.GradientTransformation) -
         )
         return state, {**metrics, "skipped": state.skipped, "skipped_in_a_row": state.skipped_in_a_row}
 
-    return step
+    def _one(
+        self, params: Params, moments: Any, frozen: Frozen, batch: TrainingBatch
+    ) -> tuple[Params, Any, Bool[Array, ""], Losses]:
+        loss = self.division.of(self.loss)
+        (value, terms), gradients = jax.value_and_grad(loss, has_aux=True)(params, frozen, batch)
+        gradients = self.division.summed(gradients)
+        with jax.named_scope("optimizer"):
+            norm = optax.tree.norm(jax.tree.leaves(gradients))
+            is_finite = jnp.isfinite(value) & jnp.isfinite(norm)
+            updates, new_moments = self.optimizer.update(gradients, moments, params)
+            updated = (optax.apply_updates(params, updates), new_moments)
+            kept = jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), updated, (params, moments))
+        return *kept, is_finite, {"loss": value, **terms, "gradient_norm": norm}

@@ -71,8 +71,12 @@ class Combined:
         return found
 
 
-def initialize(maker: Maker, key: Key[Array, ""], count: int, init: Init) -> Params:
+def initialize(
+    maker: Maker, key: Key[Array, ""], count: int, init: Init, places: tuple[int, ...] | None = None
+) -> Params:
     """``count`` adapters at step 0: :meth:`Maker.init`'s pytree with a leading axis of that length.
+
+    With ``places`` there are only the adapters at these places among them.
 
     ``init`` says how random factors begin: ``independent`` of each other, or all with the same numbers (``shared``, as
     when PEFT trains several adapters with one seed). It matters for mining: an input factor hardly moves in training, so
@@ -85,7 +89,7 @@ def initialize(maker: Maker, key: Key[Array, ""], count: int, init: Init) -> Par
     if init not in get_args(Init):
         raise InputError(f"init {init!r} is not one of {', '.join(get_args(Init))}")
     keys = jax.random.split(key, count) if init == "independent" else jnp.broadcast_to(key, (count,))
-    return _init_each(maker, keys)
+    return _init_each(maker, keys if places is None else keys[jnp.array(places)])
 
 
 @jax.jit

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from experiments.models import Base
     from experiments.presets import Preset
     from experiments.training.batch import TrainingBatch
-    from experiments.training.step import LossFunction, Params
+    from experiments.training.loss_function import LossFunction, Params
     from vggt_jax.adaptable import Matrix
     from vggt_jax.adapters import Maker, RankAllocation
 
@@ -86,12 +86,12 @@ def with_penalty(loss: LossFunction) -> LossFunction:
     """AdaLoRA's loss: ``loss`` and half of the vectors' distance from orthonormal ones, logged as loss_orthogonality."""
     from vggt_jax.adapters import orthogonality
 
-    def penalized(params: Params, frozen: Any, batch: TrainingBatch) -> Any:
-        value, terms = loss(params, frozen, batch)
+    def judge(predicted: Any, batch: TrainingBatch, params: Params) -> Any:
+        value, terms = loss.judge(predicted, batch, params)
         distance = orthogonality(params)
         return value + _ORTHOGONALITY * distance, {**terms, "loss_orthogonality": distance}
 
-    return penalized
+    return replace(loss, judge=judge)
 
 
 def allocating(

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from experiments.finetuning.settings import Settings
     from experiments.finetuning.trainable import Trainable
     from experiments.models import Base
-    from experiments.training.batch import TrainingBatch
+    from experiments.training.loss_function import LossFunction, Seen
     from experiments.training.losses import Objective
-    from experiments.training.step import LossFunction
     from vggt_jax import VGGTConfig
     from vggt_jax.parameters import ParameterCount
 
@@ -100,14 +99,12 @@ def full_loss(graphdef: nnx.GraphDef, objective: Objective) -> LossFunction:
     """The objective of the model that trained and frozen parameters make together."""
     from flax import nnx
 
-    from experiments.training.normalization import normalize
+    from experiments.training.loss_function import LossFunction, judged_by, sequence_axes
 
-    def loss(params: nnx.State, frozen: nnx.State, batch: TrainingBatch) -> Any:
-        batch = normalize(batch)
-        model = nnx.merge(graphdef, joined(params, frozen))
-        return objective(model(batch.images, patch_tokens=batch.patch_tokens), batch)
+    def predict(params: nnx.State, frozen: nnx.State, seen: Seen) -> Any:
+        return nnx.merge(graphdef, joined(params, frozen))(seen.images, patch_tokens=seen.patch_tokens)
 
-    return loss
+    return LossFunction(predict, judged_by(objective), sequence_axes)
 
 
 def _writer(config: VGGTConfig, frozen: nnx.State) -> Callable[[Path, nnx.State, Mapping[str, Any]], Path]:

@@ -23,7 +23,7 @@ def plant(monkeypatch, folder: Path, *, drawn=False):
     """
     made = []
 
-    def load_base(weights, resolution, training):
+    def load_base(weights, resolution, training, **layout):
         fingerprint = FINGERPRINT if weights == "nano" else digest(weights)
         return SimpleNamespace(identity=BaseModel(weights, fingerprint, VGGTConfig.nano()))
 

@@ -10,29 +10,23 @@ import pytest
 
 from experiments.data.manifest import AttributeSettings
 from experiments.extraction import Settings
-from experiments.extraction.adapters import (
-    DONE,
-    AdapterRun,
-    Recipe,
-    compile_for,
-    held_out_batches,
-    is_done,
-    load,
-    prepare,
-    run,
-    training_batches,
-)
+from experiments.extraction.adapters import DONE, AdapterRun, held_out_batches, is_done, load, run, training_batches
 from experiments.extraction.data import Data
+from experiments.extraction.groups import RECORD
+from experiments.extraction.prepared import compile_for, prepare
+from experiments.extraction.recipe import Recipe
 from experiments.models import Base
 from experiments.presets import PRESETS
 from experiments.process.compilation_cache import PROGRAMS, count_programs
 from experiments.storage.identity import digest
 from experiments.training.losses import CameraLoss, Objective
 from experiments.training.metrics_log import read_metrics
+from experiments.training.step_plan import StepPlan
 from subspace.errors import InputError
 from tests.experiments.finetuning.small import BoxScene
 from tests.experiments.training import tiny
 from vggt_jax.adapters import BaseModel
+from vggt_jax.deltas import low_rank_only
 
 RENDERED = AttributeSettings(attribute="lighting", setting="object_centric", seed=0, views=4, resolution=16, samples=1)
 RECIPE = Recipe.of(
@@ -136,7 +130,7 @@ def test_a_run_leaves_what_is_read_back(tmp_path):
     wanted = job()
     folder = wanted.folder(tmp_path)
     prepared = prepare(wanted.base, wanted.recipe, wanted.data.settings, 2)
-    compile_for(prepared, [training_batches(wanted, 1, None)(0)], held_out_batches(wanted, None)[0])
+    compile_for(prepared, [training_batches(wanted, None)(0)], held_out_batches(wanted, None)[0])
     count_programs()
     before = PROGRAMS.compiled
     run(wanted, folder, tmp_path, prepared=prepared)
@@ -151,3 +145,34 @@ def test_a_run_leaves_what_is_read_back(tmp_path):
     assert json.loads((folder / "run.json").read_text()) == json.loads(json.dumps(wanted.identity))
     with pytest.raises(InputError, match="belongs to the model tiny"):
         load(folder, job(seed=1).base.identity)
+
+
+@pytest.mark.slow  # the tiny model's step and held-out loss are compiled for two numbers of adapters
+def test_groups_leave_what_all_at_once_leave(tmp_path):
+    """Adapters that are trained one after the other are those that are trained together, and a group that is done stays."""
+    whole = job()
+    run(whole, tmp_path / "whole", tmp_path)
+    one_by_one = replace(whole, plan=StepPlan(adapters_at_once=1))
+    run(one_by_one, tmp_path / "groups", tmp_path)
+    found, expected = (load(tmp_path / name) for name in ("groups", "whole"))
+    assert list(found.adapters) == list(expected.adapters)
+    for name, adapter in expected.adapters.items():
+        others = low_rank_only(found.adapters[name].deltas, name)
+        for path, delta in low_rank_only(adapter.deltas, name).items():
+            one, other = others[path].to_dense(), delta.to_dense()
+            np.testing.assert_allclose(one, other, atol=1e-5 * np.abs(other).max(), err_msg=f"{name} {path}")
+    for when in ("before", "after"):
+        for term, values in getattr(expected, when).items():
+            np.testing.assert_allclose(getattr(found, when)[term], values, rtol=1e-4, err_msg=term)
+    logs = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("groups", "whole")]
+    assert [list(event) for event in logs[0]] == [list(event) for event in logs[1]]
+    np.testing.assert_allclose(*([event["loss"] for event in log] for log in logs), rtol=1e-4)
+
+    (tmp_path / "groups" / DONE).unlink()
+    (tmp_path / "groups" / "groups" / "01" / RECORD).unlink()
+    first = tmp_path / "groups" / "groups" / "00" / "metrics.jsonl"
+    before = first.stat().st_mtime_ns
+    run(one_by_one, tmp_path / "groups", tmp_path)  # the second group finds its checkpoint
+    assert first.stat().st_mtime_ns == before
+    assert read_metrics(tmp_path / "groups" / "metrics.jsonl") == logs[0]
+    assert is_done(tmp_path / "groups")

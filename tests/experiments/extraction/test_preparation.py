@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from experiments.extraction import Settings, preparation
-from experiments.extraction.adapters import AdapterRun, Recipe, held_out_batches, training_batches
+from experiments.extraction.adapters import AdapterRun, held_out_batches, training_batches
 from experiments.extraction.data import Data, rendering_of
 from experiments.extraction.preparation import Preparation
+from experiments.extraction.recipe import Recipe
 from tests.experiments.finetuning.small import BoxScene
 
 SETTINGS = Settings.of("nano", k=2, rank=1, dim=1, images=4, fewest_views=2, most_views=4, held_out=1, held_out_views=2)
@@ -28,7 +29,7 @@ def test_blank_batches_are_like_those_of_scenes(targets):
     assert {number: len(sets) for number, sets in blank.training.items()} == {0: 2, 1: 2}
     for count in (2, 4):
         found, expected = (
-            replace(training_batches(AdapterRun(None, each, recipe), 1, None), counts=(count,))(0)
+            replace(training_batches(AdapterRun(None, each, recipe), None), counts=(count,))(0)
             for each in (blank, data)
         )
         assert_alike(found, expected)
@@ -80,7 +81,7 @@ def test_what_is_abandoned_compiles_no_further(monkeypatch):
         assert go.wait(60)
         compiled.extend(training)
 
-    monkeypatch.setattr(preparation, "prepare", lambda *_: SimpleNamespace(placement=make_placement()))
+    monkeypatch.setattr(preparation, "prepare", lambda *_: SimpleNamespace(groups=[(0, 1)]))
     monkeypatch.setattr(preparation, "compile_for", compile_for)
     work = Preparation(replace(SETTINGS, training=replace(SETTINGS.training, cache_tokens=False)), None)
     work.begin()
@@ -89,7 +90,3 @@ def test_what_is_abandoned_compiles_no_further(monkeypatch):
     go.set()
     work.result()
     assert compiled == []
-
-
-def make_placement():
-    return SimpleNamespace(mesh=SimpleNamespace(shape={"data": 1}))

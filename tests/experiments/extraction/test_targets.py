@@ -11,8 +11,10 @@ import pytest
 from experiments.data.manifest import AttributeSettings
 from experiments.data.observations import Observation
 from experiments.extraction import Settings
-from experiments.extraction.adapters import AdapterRun, Recipe, first_draw, held_out_batches, training_batches
+from experiments.extraction.adapters import AdapterRun, held_out_batches, training_batches
 from experiments.extraction.data import Data
+from experiments.extraction.prepared import first_draw
+from experiments.extraction.recipe import Recipe
 from experiments.extraction.report import learned
 from experiments.extraction.targets import shuffled
 from experiments.models import Base
@@ -102,11 +104,11 @@ def job(targets):
 def test_shuffled_targets_make_another_run_and_only_training_sees_them():
     true, control = job("true"), job("shuffled")
     assert true.folder(Path("store")) == job("true").folder(Path("store")) != control.folder(Path("store"))
-    marks = [training_batches(each, 1, None)(0).images[..., 0, 0, 0] for each in (true, control)]
+    marks = [training_batches(each, None)(0).images[..., 0, 0, 0] for each in (true, control)]
     np.testing.assert_array_equal(*marks)  # the same images
-    batch = training_batches(true, 1, None)(0)
+    batch = training_batches(true, None)(0)
     np.testing.assert_array_equal(batch.depths[..., 0, 0], marks[0])
-    batch = training_batches(control, 1, None)(0)
+    batch = training_batches(control, None)(0)
     depths = batch.depths[..., 0, 0]
     np.testing.assert_array_equal(depths // 100, 1 - marks[1] // 100)
     np.testing.assert_array_equal(depths % 10, marks[1] % 10)

@@ -9,8 +9,9 @@ from typing import Any, cast
 import pytest
 
 from experiments.data.dataset import StoredScene
-from experiments.extraction.adapters import AdapterRun, Recipe
+from experiments.extraction.adapters import AdapterRun
 from experiments.extraction.data import Data
+from experiments.extraction.recipe import Recipe
 from experiments.extraction.results import identity_of_trained
 from experiments.extraction.settings import Settings as ExtractionSettings
 from experiments.finetuning.data import TuningData

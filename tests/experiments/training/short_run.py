@@ -16,9 +16,10 @@ import numpy as np
 from experiments.process.reporting import SILENT
 from experiments.training.checkpoints import Checkpoints
 from experiments.training.loop import LoopSettings, train
+from experiments.training.loss_function import LossFunction
 from experiments.training.optimizer import OptimizerSettings, make_optimizer
 from experiments.training.sharding import Placement, make_mesh
-from experiments.training.step import start, training_step
+from experiments.training.step import TrainingStep, start
 from subspace import LowRank
 from tests.experiments.training import tiny
 
@@ -37,13 +38,14 @@ OPTIMIZER = make_optimizer(OptimizerSettings(SETTINGS.steps, peak_rate=0.1, end_
 def one_matrix_step():
     """One function for all runs of a process, which JAX compiles once."""
 
-    def loss(params, frozen, batch):
-        pixels = batch.images.reshape(-1, 3)
-        found = pixels @ (frozen + params["weight"].to_dense()).T
-        value = jnp.mean((found - batch.depths.reshape(-1, 1)) ** 2)
+    def predict(params, frozen, seen):
+        return seen.images @ (frozen + params["weight"].to_dense()).T
+
+    def judge(found, batch, params):
+        value = jnp.mean((found - batch.depths[..., None]) ** 2)
         return value, {"loss_regression": value}
 
-    return training_step(loss, OPTIMIZER)
+    return TrainingStep(LossFunction(predict, judge), OPTIMIZER)
 
 
 def one_matrix():

@@ -10,9 +10,11 @@ import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 
+from experiments.process.mesh_sizes import MeshSizes
 from experiments.training.optimizer import OptimizerSettings, make_optimizer
-from experiments.training.sharding import Placement, make_mesh, weight_spec
+from experiments.training.sharding import Placement, choose_mesh, make_mesh, weight_spec
 from experiments.training.step import start
+from subspace.errors import InputError
 from tests.experiments.training import tiny
 from vggt_jax import VGGTConfig
 from vggt_jax.deltas import dotted
@@ -21,16 +23,27 @@ from vggt_jax.parameters import abstract_model
 ROOT = Path(__file__).parents[3]
 
 
-def on_eight_devices(sizes):
+def on_devices(count, module, *arguments):
+    """What ``module`` prints, in a process with so many CPU devices."""
     environment = os.environ | {
-        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}",
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(ROOT),
     }
-    command = [sys.executable, "-m", "tests.experiments.training.sharded_step", json.dumps(sizes)]
+    command = [sys.executable, "-m", f"tests.experiments.training.{module}", *arguments]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def on_eight_devices(sizes):
+    return on_devices(8, "sharded_step", json.dumps(sizes))
+
+
+def test_every_mesh_of_two_devices_and_parts_of_a_batch_equal_one_device():
+    errors = on_devices(2, "two_devices")
+    assert len(errors) == 6
+    assert max(errors.values()) < 1e-5, errors
 
 
 def assert_same_training(found):
@@ -105,6 +118,37 @@ def test_mesh_takes_the_devices_that_are_there():
 def test_mesh_that_does_not_fit(sizes, message):
     with pytest.raises(ValueError, match=message):
         make_mesh(**sizes, devices=jax.devices()[:1])
+
+
+@pytest.mark.parametrize(
+    ("k", "sequences", "devices", "sizes"),
+    [
+        (10, (8, 4, 2), 1, (1, 1, 1)),
+        (10, (8, 4, 2), 2, (2, 1, 1)),
+        (10, (8, 4, 2), 4, (2, 2, 1)),  # five groups in half of the time, where four at a time would be three
+        (10, (8, 4, 2), 8, (4, 2, 1)),
+        (5, (8,), 8, (1, 8, 1)),
+        (1, (8, 4, 2), 8, (1, 2, 1)),  # 16 views stay: six devices have nothing to do
+        (1, (3,), 2, (1, 1, 1)),
+    ],
+)
+def test_as_many_devices_are_taken_as_have_something_to_do(k, sequences, devices, sizes):
+    found = choose_mesh(None, adapters=k, sequences=sequences, devices=[None] * devices)
+    assert tuple(found.shape.values()) == sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("adapter:2", "= 2, but there are 4 devices"),
+        ("adapter:4", "adapter:4 has nothing to do for 3 adapter"),
+        ("data:4", "batches of 2 sequences cannot be shared evenly by data:4"),
+    ],
+)
+def test_a_mesh_that_cannot_be_had_is_refused(text, message):
+    with pytest.raises(InputError, match=message) as refused:
+        choose_mesh(MeshSizes.of(text), adapters=3, sequences=(8, 4, 2), devices=[None] * 4)
+    assert refused.value.argument == "mesh"
 
 
 def test_what_cannot_be_split_is_named():

@@ -8,7 +8,7 @@ from flax import nnx
 from experiments.training.batch import TrainingBatch
 from experiments.training.losses import Objective
 from experiments.training.optimizer import OptimizerSettings, make_optimizer
-from experiments.training.step import AdaptedBase, adapter_loss, start, training_step
+from experiments.training.step import AdaptedBase, TrainingStep, adapter_loss, start
 from vggt_jax import VGGTConfig
 from vggt_jax.adaptable import adaptable
 from vggt_jax.adapters import LoRA
@@ -85,5 +85,5 @@ def setup(k, seed=0):
     """(step, state, frozen) of k adapters of the tiny model."""
     graphdef, base = draw_base()
     maker, optimizer = make_lora(graphdef, base), make_optimizer(OPTIMIZER)
-    step = training_step(adapter_loss(graphdef, Objective()), optimizer)
+    step = TrainingStep(adapter_loss(graphdef, Objective()), optimizer)
     return step, start(draw_adapters(maker, k, seed), optimizer), AdaptedBase(base, maker)

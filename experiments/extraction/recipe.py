@@ -1,0 +1,63 @@
+"""Everything that adapters depend on besides base model and data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from experiments.extraction.settings import Settings
+from experiments.mining.origin import Init, Targets
+from experiments.presets import Training
+from experiments.training.loop import LoopSettings
+from experiments.training.losses import Objective
+from experiments.training.optimizer import OptimizerSettings
+from experiments.training.sampling import view_counts
+
+_CHECKPOINTS = 10
+"""Number of checkpoints in the course of a run."""
+_VERSION = 1
+"""To be raised when the same settings come to mean other adapters."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that adapters depend on besides base model and data."""
+
+    training: Training
+    """Size of the adapters, and length of their training."""
+    optimizer: OptimizerSettings
+    """How losses change the adapters."""
+    objective: Objective
+    """What the adapters minimise."""
+    loop: LoopSettings
+    """When training is looked at."""
+    init: Init
+    """Whether the k input factors are drawn independently, of each other and of those of other attributes, or are all the
+    same, for every attribute."""
+    targets: Targets
+    """Whether adapters are trained towards the truth of the scene in the images; held-out scenes keep it in any case."""
+    seed: int
+    """Seed of the factors, of the batches and of shuffled targets."""
+    version: int = _VERSION
+    """Version of the meaning of these fields."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The paper's recipe at the size of the settings."""
+        training = settings.training
+        every = max(1, training.steps // _CHECKPOINTS)
+        return cls(
+            training=training,
+            optimizer=OptimizerSettings(training.steps, training.peak_rate),
+            objective=Objective(),
+            loop=LoopSettings(training.steps, checkpoint_every=every, validate_every=every, log=settings.log),
+            init=settings.init,
+            targets=settings.targets,
+            seed=settings.seed,
+        )
+
+    @property
+    def view_counts(self) -> tuple[int, ...]:
+        """Numbers of views that a sequence may have."""
+        training = self.training
+        return view_counts(training.images, fewest=training.fewest_views, most=training.most_views)

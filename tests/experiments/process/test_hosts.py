@@ -1,0 +1,67 @@
+"""Processes of one job; those that start several are slow."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.process import hosts
+from experiments.process.rendezvous import Job
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_process_alone_does_everything():
+    hosts.join(None)
+    hosts.join(Job("localhost:1", 1, 0))
+    done = []
+    hosts.only_first("x", lambda: done.append(1))
+    assert hosts.is_first() and not hosts.is_joined() and done == [1]
+    assert hosts.after_first("x", lambda: 5) == 5 and hosts.shared_out([1, 2]) == [1, 2]
+    assert hosts.gathered(b"ab") == [b"ab"]
+    hosts.wait_for_all("x")
+    hosts.check_agreement("x", "y")
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        return found.getsockname()[1]
+
+
+def run_job(what):
+    """What each of two processes prints."""
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.experiments.process.host_job", f"localhost:{free_port()}"]
+    started = [
+        subprocess.Popen(
+            [*command, "2", str(number), what], env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        for number in range(2)
+    ]
+    # Gloo, which connects CPUs, prints to stdout, too.
+    return [json.loads(process.communicate(timeout=200)[0].splitlines()[-1]) for process in started]
+
+
+@pytest.mark.slow
+def test_two_processes_share_work_and_one_writes():
+    first, second = run_job("everything")
+    assert first["first"] and not second["first"]
+    assert (first["done"], second["done"]) == (["one"], [])
+    assert (first["found"], second["found"]) == ("by 0", "by 1")
+    assert (first["share"], second["share"]) == ([0, 2, 4], [1, 3])
+    assert first["gathered"] == second["gathered"] == ["x", "xx"]
+    assert first["on_host"] == second["on_host"] == [10, 11, 12, 13]
+
+
+@pytest.mark.slow
+def test_what_goes_wrong_between_processes_is_a_line_in_each():
+    for found in run_job("disagree"):
+        assert "the processes of this job differ in their arguments" in found["error"]
+    first, second = run_job("first_fails")
+    assert first["error"] == "the disk is full"
+    assert "the first process of this job has stopped (results)" in second["error"]
