@@ -14,6 +14,7 @@ from weights_convert.command_line import called_as
 COMMANDS = {
     "extract": "the subspace of one attribute: data, adapters, what they share, a report",
     "analyze": "how far the subspaces of different attributes are disentangled",
+    "adapters": "LoRAs of any model: which are alike, what they share, merged and converted",
     "finetune": "fine-tune inside subspaces, or by full fine-tuning, LoRA, PiSSA, AdaLoRA, DoRA, LoRA-XS",
     "evaluate": "accuracy, completeness, normals and depth of a model on data sets; compare two results",
     "reproduce": "the tables of the paper",

@@ -23,6 +23,7 @@ ROOMS = (
     "training",
     "accelerators",
     "mining",
+    "loras",
     "extraction",
     "analysis",
     "finetuning",

@@ -20,6 +20,7 @@ from weights_convert.safetensors_file import Shape
 from weights_convert.sources import Tensors
 
 Layout = Literal["peft", "diffusers", "kohya", "project"]
+Kind = Literal["matrix", "embedding", "expert"]
 LARGEST = 1e18
 """Numbers beyond have squares that float32 cannot hold together; no weight is so large."""
 
@@ -39,6 +40,8 @@ class LoraModule:
     """Name of the tensor with a column for each input."""
     factors: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
     """(up, down) as stored → A (outputs, rank) without the scale, and B (inputs, rank)."""
+    kind: Kind = "matrix"
+    """What the weight is in its model."""
 
     @property
     def size(self) -> tuple[int, int]:

@@ -99,7 +99,9 @@ def _open_peft(folder: Path, low_rank_part: bool) -> LoraFile:
             one = found.module(stored, config.scale(name))
             for number in range(experts):
                 parts = partial(_of_expert, number, experts)
-                modules[f"{name}.{number}"] = LoraModule(one.weight, config.rank(name), one.scale, up, down, parts)
+                modules[f"{name}.{number}"] = LoraModule(
+                    one.weight, config.rank(name), one.scale, up, down, parts, "expert"
+                )
             continue
         if found.rank(stored) != config.rank(name):
             raise InputError(
@@ -225,7 +227,9 @@ class _Found:
         names = self.pairs()[stored]
         (outputs, *_), (_, inputs, *kernel) = up, down
         weight: Shape = (inputs, outputs) if is_embedding else (outputs, inputs, *kernel)
-        return LoraModule(weight, rank, scale, *names, _of_embedding if is_embedding else _of_matrix)
+        if is_embedding:
+            return LoraModule(weight, rank, scale, *names, _of_embedding, "embedding")
+        return LoraModule(weight, rank, scale, *names, _of_matrix)
 
     def _shapes(self, module: str) -> tuple[Shape, Shape]:
         up, down = self.pairs()[module]

@@ -111,6 +111,19 @@ class PeftConfig:
         alphas = {pattern: scale * rank for pattern, rank in others.items()}
         return cls(r, scale * r, others, alphas, use_dora=use_dora)
 
+    @classmethod
+    def of_modules(cls, ranks: Mapping[str, int], scales: Mapping[str, float], base: str | None) -> PeftConfig:
+        """The settings of modules (name → rank, name → scale) of any model: what most of them have is the default."""
+        alphas = {name: scales[name] * rank for name, rank in ranks.items()}
+        (r, alpha), _ = Counter((ranks[name], alphas[name]) for name in ranks).most_common(1)[0]
+        return cls(
+            r,
+            alpha,
+            {re.escape(name): rank for name, rank in ranks.items() if rank != r},
+            {re.escape(name): own for name, own in alphas.items() if own != alpha},
+            base=base,
+        )
+
     def rank(self, module: str) -> int:
         return int(_first_match(self.rank_pattern, module, self.r))
 
@@ -123,6 +136,7 @@ class PeftConfig:
         """The text of an ``adapter_config.json`` for a LoRA, or a DoRA, on exactly these modules."""
         content = {
             "peft_type": "LORA",
+            **({"base_model_name_or_path": self.base} if self.base else {}),
             "r": self.r,
             "lora_alpha": _integer_if_whole(self.lora_alpha),
             "rank_pattern": dict(self.rank_pattern),

@@ -29,6 +29,8 @@ PATTERN_NAMES = {
     Pattern.TWO_DROPS: "two drops",
 }
 """What a reader is told of a pattern."""
+MOST_COLUMNS = 40
+"""Adapters that a picture shows one by one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +86,12 @@ def above_rounding(sigma: np.ndarray) -> np.ndarray:
 
 
 def draw_weights(adapters: Sequence[str], summaries: Sequence[MatrixSummary]) -> Figure:
-    """k · w_i of every matrix (a row) and adapter (a column): 1 is an equal say, near 0 an outlier."""
+    """k · w_i of every matrix (a row) and adapter (a column): 1 is an equal say, near 0 an outlier.
+
+    A histogram of more than :data:`MOST_COLUMNS` adapters, and of such of which some lack matrices.
+    """
+    if len(adapters) > MOST_COLUMNS or any(len(summary.weights) != len(adapters) for summary in summaries):
+        return _draw_weights_together(summaries)
     weights = np.array([summary.weights for summary in summaries]) * len(adapters)
     figure = Figure(figsize=(max(4.0, 0.8 * len(adapters) + 3), 5.5), layout="constrained")
     panel = figure.subplots()
@@ -94,6 +101,17 @@ def draw_weights(adapters: Sequence[str], summaries: Sequence[MatrixSummary]) ->
     starts = [i for i, kind in enumerate(kinds) if i == 0 or kind != kinds[i - 1]]
     panel.set_yticks(starts, [kinds[i] for i in starts], fontsize=7)
     figure.colorbar(image, ax=panel, label="k · weight")
+    return figure
+
+
+def _draw_weights_together(summaries: Sequence[MatrixSummary]) -> Figure:
+    """How often each k · w_i occurs, over all matrices and adapters."""
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    panel = figure.subplots()
+    panel.hist(np.concatenate([np.array(x.weights) * len(x.weights) for x in summaries]), bins=60, color="#555555")
+    panel.set_xlabel("k · weight")
+    panel.set_ylabel("matrices × adapters")
+    panel.spines[["top", "right"]].set_visible(False)
     return figure
 
 

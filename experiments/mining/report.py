@@ -77,8 +77,8 @@ def draw_figures(
         ),
         "weights": (
             draw_weights(adapters, matrices),
-            "k · w_i after IRLS (Eq. 2), one row per matrix. 1 (white): an equal say. Red: hardly believed, an outlier. Blue: "
-            "the others follow it.",
+            "k · w_i after IRLS (Eq. 2), one row per matrix (of many: how often each occurs). 1 (white): an equal say. "
+            "Near 0 (red): hardly believed, an outlier. Above 1 (blue): the others follow it.",
         ),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -145,8 +146,18 @@ def _floats(values: Iterable[Any]) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
+_OF_LAYER = re.compile(r".*[._]\d+[._](?P<kind>[^\d].*?)(?:\.\d+)?")
+"""Of other models: what follows the last number of a layer."""
+_PARTS = ("aggregator.", "camera_head.", "depth_head.", "point_head.", "track_head.")
+
+
 def group_of(path: str) -> str:
-    """The row of the short table that a matrix belongs to: each stack of blocks for itself, a head's rest together."""
+    """The row of the short table that a matrix belongs to: each stack of blocks for itself, a head's rest together.
+
+    Of other models the last word of what follows the layer's number: ``model.layers.3.self_attn.q_proj`` is ``q_proj``.
+    """
+    if (of_layer := _OF_LAYER.fullmatch(path)) is not None and not path.startswith(_PARTS):
+        return of_layer["kind"].rsplit(".", 1)[-1]
     part, _, name = path.removeprefix("aggregator.").partition(".")
     kind = name.rsplit(".", 1)[-1]
     if part.endswith("_blocks"):

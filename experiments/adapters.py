@@ -1,0 +1,206 @@
+"""LoRAs of any model: what is in them, which are alike, what they share, merged, split and converted.
+
+``python -m experiments.adapters info LORA …`` says what each file is, ``compare`` which of them are alike, ``mine`` what they
+share (a folder that ``analyze`` reads), ``merge`` makes one LoRA of many, ``project``, ``residual`` and ``remove`` take the
+part of one inside or outside a mined subspace (``--basis``), ``convert`` writes another layout.
+
+A LORA is a PEFT folder, a single file of diffusers or kohya's scripts, an adapter of this project, a folder with such in it, a
+pattern, a list (``.txt``) or ``hf:owner/name``. What is written is a folder that PEFT loads, with a model card.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, get_args
+
+from absl import flags
+
+from experiments.process.command_line import DEFINE_path, InputError, nearest, refuse, run, run_if_new
+
+if TYPE_CHECKING:
+    from experiments.loras.collection import Collection
+
+ACTIONS = ("info", "compare", "mine", "merge", "project", "residual", "remove", "convert")
+_FLAGS = {
+    "label": ("mine",),
+    "dim": ("mine",),
+    "exponent": ("mine",),
+    "store": ("mine",),
+    "overwrite": ("mine",),
+    "modules": ("compare", "mine", "merge"),
+    "method": ("merge",),
+    "rank": ("merge",),
+    "weigh": ("merge",),
+    "density": ("merge",),
+    "seed": ("merge",),
+    "basis": ("project", "residual", "remove"),
+    "to": ("merge", "project", "residual", "remove", "convert"),
+    "output": ("compare", "mine", "merge", "project", "residual", "remove", "convert"),
+}
+"""Flags and the actions that they belong to."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    if not arguments or arguments[0] not in ACTIONS:
+        given = arguments[0] if arguments else "nothing"
+        near = nearest(given, ACTIONS) if arguments else ""
+        raise InputError(f"say what to do, one of: {', '.join(ACTIONS)}; got {given}{near}")
+    action, places = arguments[0], tuple(os.path.expanduser(place) for place in arguments[1:])
+    refuse([name for name, actions in _FLAGS.items() if action not in actions], f"on {action}")
+    if not places:
+        raise InputError(f"{action} needs LoRAs: folders, files, patterns or lists")
+    given = flags.FLAGS.flag_values_dict()
+    if given["output"] is None and action not in ("info", "compare", "mine"):
+        raise InputError(f"{action} needs --output, a new folder (with --to=diffusers or kohya a new file)")
+
+    from experiments.process.compilation_cache import keep_compiled
+
+    keep_compiled()
+    actions: dict[str, Callable[[tuple[str, ...], dict[str, Any]], None]] = {
+        "info": _info, "compare": _compare, "mine": _mine, "merge": _merge, "convert": _convert,
+    }  # fmt: skip
+    actions.get(action, lambda places, given: _part(action, places, given))(places, given)
+
+
+def _info(places: tuple[str, ...], given: dict[str, Any]) -> None:
+    from experiments.loras.inspection import describe
+    from experiments.process.reporting import console
+
+    for line in describe(places, low_rank_part=given["low_rank_part"], reporter=console()):
+        print(line)
+
+
+def _collected(places: tuple[str, ...], given: dict[str, Any]) -> Collection:
+    from experiments.loras.collection import collect
+    from experiments.loras.report import remarks_of
+    from experiments.process.reporting import console
+
+    found = collect(places, modules=given["modules"], low_rank_part=given["low_rank_part"], reporter=console())
+    for remark in remarks_of(found):
+        print(remark)
+    return found
+
+
+def _compare(places: tuple[str, ...], given: dict[str, Any]) -> None:
+    from experiments.loras.report import similarity_lines
+    from experiments.loras.similarity import compare
+    from experiments.loras.writing import write_comparison
+    from experiments.process.reporting import console
+
+    collection = _collected(places, given)
+    found = compare(collection, console())
+    for line in similarity_lines(found):
+        print(line)
+    if given["output"] is not None:
+        write_comparison(given["output"], collection, found)
+        print(f"wrote {given['output']}; open {given['output']}/report.html")
+
+
+def _mine(places: tuple[str, ...], given: dict[str, Any]) -> None:
+    from experiments.loras.mining import MineSettings, ready
+    from experiments.loras.report import remarks_of
+    from experiments.mining.report import print_table, verdict
+    from experiments.process.reporting import console
+
+    names = ("label", "dim", "exponent", "modules", "low_rank_part", "store", "output", "overwrite")
+    found = run_if_new(ready(MineSettings(adapters=places, **{name: given[name] for name in names}), console()))
+    print(print_table(found.matrices))
+    for remark in remarks_of(found.collection)[: len(found.collection.same_start)]:
+        print(remark)
+    print(verdict(found.matrices))
+    print(f"wrote {found.folder} in {found.seconds:.0f} s; open {found.folder}/report.html")
+
+
+def _merge(places: tuple[str, ...], given: dict[str, Any]) -> None:
+    from experiments.loras.merging import Merge, merge
+    from experiments.loras.writing import write_made
+    from experiments.process.reporting import console
+
+    how = Merge(
+        weights=_weights(given["weigh"]), **{name: given[name] for name in ("method", "rank", "density", "seed")}
+    )
+    collection = _collected(places, given)
+    found = merge(collection, how, console())
+    facts = {
+        "method": how.method,
+        "rank": str(how.rank or "the largest"),
+        "energy kept by the rank": f"{found.kept:.2%}",
+    }
+    write_made(
+        given["output"], found.updates, collection.modules, to=given["to"], base=collection.base,
+        title=f"{len(collection.loras)} LoRAs, merged", sources=list(collection.loras), facts=facts,
+    )  # fmt: skip
+    print(f"wrote {given['output']}: {len(found.updates)} matrices; the rank keeps {found.kept:.2%} of the energy")
+
+
+def _part(action: str, places: tuple[str, ...], given: dict[str, Any]) -> None:
+    from experiments.loras.collection import open_all
+    from experiments.loras.parts import PARTS, part_of
+    from experiments.loras.writing import write_made
+    from experiments.mining.folder import read_folder
+
+    if given["basis"] is None:
+        raise InputError(f"{action} needs --basis, a folder of `adapters mine` or `extract`")
+    loras = open_all(places, low_rank_part=given["low_rank_part"])
+    if len(loras) != 1:
+        raise InputError(f"{action} takes one LoRA, got {len(loras)}")
+    ((name, lora),) = loras.items()
+    subspace = read_folder(given["basis"])
+    updates, share = part_of(lora, subspace, next(part for part in PARTS if part == action))
+    write_made(
+        given["output"], updates, lora.modules, to=given["to"], base=lora.base, title=f"{name}: {action}",
+        sources=[name], facts={"subspace": subspace.attribute, "share of the energy": f"{share:.2%}"},
+    )  # fmt: skip
+    print(f"wrote {given['output']}: {share:.2%} of the energy of {name}")
+
+
+def _convert(places: tuple[str, ...], given: dict[str, Any]) -> None:
+    from experiments.loras.collection import open_all
+    from experiments.loras.writing import convert
+
+    loras = open_all(places, low_rank_part=given["low_rank_part"])
+    if len(loras) != 1:
+        raise InputError(f"convert takes one LoRA, got {len(loras)}")
+    ((name, lora),) = loras.items()
+    for line in convert(lora, given["output"], given["to"]):
+        print(line)
+    print(f"wrote {given['output']}: {len(lora.modules)} matrices of {name} as {given['to']}")
+
+
+def _weights(pairs: Sequence[str]) -> dict[str, float]:
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.rpartition("=")
+        try:
+            if not equals:
+                raise ValueError
+            found[name] = float(value)
+        except ValueError:
+            raise InputError(f"weights are NAME=NUMBER, with commas, got {pair!r}", argument="weigh") from None
+    return found
+
+
+if __name__ == "__main__":
+    from experiments.loras.collection import MODULES
+    from experiments.loras.merging import METHODS
+    from weights_convert.lora_write import Target
+
+    flags.DEFINE_string("label", "loras", "mine: name of the group, by which analyze knows it")
+    flags.DEFINE_integer("dim", 8, "mine: d' of the shared subspace, at most k·r", lower_bound=1)
+    flags.DEFINE_float("exponent", 1.0, "mine: of Eq. 1, in (0, 2]: 1 is robust to outliers, 2 is the plain mean")
+    DEFINE_path("store", "runs", "mine: folder that commands share")
+    flags.DEFINE_boolean("overwrite", False, "mine: make the results again")
+    flags.DEFINE_enum(
+        "modules", "intersection", list(MODULES), "matrices that all LoRAs have, or that at least two have"
+    )
+    flags.DEFINE_boolean("low_rank_part", False, "take the low-rank parts of DoRAs, which are refused otherwise")
+    flags.DEFINE_enum("method", "mean", list(METHODS), "merge: the rule")
+    flags.DEFINE_integer("rank", None, "merge: rank of the result; the largest of the LoRAs' by default", lower_bound=1)
+    flags.DEFINE_list("weigh", [], "merge: weights, NAME=NUMBER, with commas; 1 where none is given")
+    flags.DEFINE_float("density", 0.2, "merge: share of entries that ties, knots and dare keep")
+    flags.DEFINE_integer("seed", 0, "merge: of dare", lower_bound=0)
+    DEFINE_path("basis", None, "project, residual, remove: folder of a mined subspace")
+    flags.DEFINE_enum("to", "peft", list(get_args(Target)), "layout of what is written")
+    DEFINE_path("output", None, "what is written; a new folder, or with --to=diffusers or kohya a new file")
+    run(main, positional=True, flag_of={"weights": "weigh"})

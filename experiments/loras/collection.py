@@ -1,0 +1,216 @@
+"""LoRAs of one model, opened and compared by their headers; updates are read one matrix at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float
+
+from experiments.process.reporting import SILENT, Reporter
+from subspace import LowRank, frobenius_norm
+from subspace.errors import InputError
+from subspace.grouping import Layout, StacksOnDemand
+from weights_convert.lora_file import LoraFile, LoraModule
+from weights_convert.lora_layouts import open_lora
+from weights_convert.lora_places import find_loras
+
+Modules = Literal["intersection", "union"]
+"""Which matrices count where LoRAs differ: those that all have, or those that at least two have, each with its own k."""
+MODULES: tuple[Modules, ...] = get_args(Modules)
+SAME_START = 0.5
+"""Input factors that share more than this part of their space have begun as the same random factor: what training leaves of
+independent ones is near r / inputs, and of equal ones above 0.9."""
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """k LoRAs, none of which is untrained."""
+
+    loras: Mapping[str, LoraFile]
+    """Name → the opened LoRA."""
+    owners: Mapping[str, tuple[str, ...]]
+    """Matrix → the LoRAs that have it, at least two."""
+    norms: Mapping[str, Mapping[str, float]]
+    """LoRA → matrix → ‖dW‖."""
+    same_start: tuple[tuple[str, ...], ...]
+    """Groups of LoRAs that began with the same random input factor."""
+    remarks: tuple[str, ...]
+    """What was left out, and why."""
+
+    @cached_property
+    def modules(self) -> dict[str, LoraModule]:
+        """Matrix → its description in the first LoRA that has it."""
+        return {path: self.loras[names[0]].modules[path] for path, names in self.owners.items()}
+
+    @cached_property
+    def base(self) -> str | None:
+        """Name of the base model, if all LoRAs that record one agree."""
+        bases = {lora.base for lora in self.loras.values() if lora.base}
+        return bases.pop() if len(bases) == 1 else None
+
+    def read(self, path: str) -> dict[str, LowRank]:
+        """Name → update, of the LoRAs that have this matrix."""
+        return {name: self.loras[name].read(path) for name in self.owners[path]}
+
+    @cached_property
+    def stacks(self) -> StacksOnDemand:
+        """The updates of every matrix, adapters first, smaller ranks with zero columns."""
+        return _Stacks(self)
+
+
+class _Stacks(StacksOnDemand):
+    def __init__(self, collection: Collection):
+        self._collection = collection
+        self._layouts = {}
+        for path, names in collection.owners.items():
+            rank = max(collection.loras[name].modules[path].rank for name in names)
+            types = (np.dtype(np.float32), np.dtype(np.float32))
+            self._layouts[path] = Layout(len(names), (), *collection.modules[path].size, rank, types)
+
+    @property
+    def layouts(self) -> Mapping[str, Layout]:
+        return self._layouts
+
+    def __getitem__(self, path: str) -> LowRank:
+        layout, updates = self._layouts[path], self._collection.read(path)
+        A = np.zeros((layout.k, layout.n, layout.rank), np.float32)
+        B = np.zeros((layout.k, layout.m, layout.rank), np.float32)
+        for i, update in enumerate(updates.values()):
+            A[i, :, : update.rank], B[i, :, : update.rank] = update.A, update.B
+        return LowRank(A, B)
+
+
+def open_all(places: Sequence[str], *, low_rank_part: bool = False) -> dict[str, LoraFile]:
+    """Name → LoRA of what :func:`weights_convert.lora_places.find_loras` finds; raises as that and as ``open_lora``."""
+    if not places:
+        raise InputError("LoRAs are needed: folders, files, patterns or lists", argument="adapters")
+    return {name: open_lora(path, low_rank_part=low_rank_part) for name, path in find_loras(places).items()}
+
+
+def collect(
+    places: Sequence[str],
+    *,
+    modules: Modules = "intersection",
+    low_rank_part: bool = False,
+    reporter: Reporter = SILENT,
+) -> Collection:
+    """Open LoRAs, read all of them once, and leave out what does not count.
+
+    Args:
+        places: as :func:`weights_convert.lora_places.find_loras` takes them.
+        modules: which matrices count where LoRAs differ.
+        low_rank_part: take the low-rank parts of DoRAs.
+        reporter: is told of progress.
+
+    Raises:
+        InputError: fewer than two trained LoRAs, matrices of one name and two sizes, no common matrix, NaN or infinity, and
+            what the readers refuse; naming the LoRA.
+        OSError: what cannot be read.
+    """
+    loras = open_all(places, low_rank_part=low_rank_part)
+    _check_sizes(loras)
+    with reporter.progress(len(loras), "LoRA", "look at them") as bar:
+        norms, starts, same = {}, {}, defaultdict(list)
+        for name, lora in loras.items():
+            norms[name], starts[name], digest = _survey(lora)
+            same[digest].append(name)
+            bar.update(1)
+    untrained = [name for name, own in norms.items() if not any(own.values())]
+    trained = {name: lora for name, lora in loras.items() if name not in untrained}
+    if len(trained) < 2:
+        without = f" ({', '.join(untrained)} are untrained: zero)" if untrained else ""
+        raise InputError(f"at least two trained LoRAs are needed, got {len(trained)}{without}", argument="adapters")
+    owners, left = _owners(trained, norms, modules)
+    if not owners:
+        raise InputError(f"the {len(trained)} LoRAs have no matrix in common", argument="adapters")
+    remarks = [f"untrained (zero) and left out: {listed(untrained)}"] if untrained else []
+    remarks += left
+    remarks += [
+        f"the same updates, which vouch for each other when one is held out: {listed(names)}"
+        for names in same.values()
+        if len(names) > 1 and names[0] in trained
+    ]
+    beside = [name for name, lora in trained.items() if lora.left_out]
+    if beside:
+        remarks.append(f"saved beside a LoRA and left out (whole modules, biases): tensors of {listed(beside)}")
+    remarks += sorted({f"{name}: {remark}" for name, lora in trained.items() for remark in lora.remarks})
+    bases = sorted({lora.base for lora in trained.values() if lora.base})
+    if len(bases) > 1:
+        remarks.append(f"they name different base models: {listed(bases)}")
+    groups = tuple(group for group in _alike({name: starts[name] for name in trained}) if len(group) > 1)
+    return Collection(trained, owners, {name: norms[name] for name in trained}, groups, tuple(remarks))
+
+
+def _check_sizes(loras: Mapping[str, LoraFile]) -> None:
+    sizes: dict[str, tuple[str, tuple[int, int]]] = {}
+    for name, lora in loras.items():
+        for path, module in lora.modules.items():
+            first, size = sizes.setdefault(path, (name, module.size))
+            if size != module.size:
+                raise InputError(
+                    f"{name}: {path} is {module.size}, in {first} it is {size}: another base model", argument="adapters"
+                )
+
+
+def _owners(
+    loras: Mapping[str, LoraFile], norms: Mapping[str, Mapping[str, float]], modules: Modules
+) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """Matrix → the LoRAs that have it; what is left out, in words."""
+    every = dict.fromkeys(path for lora in loras.values() for path in lora.modules)
+    having = {path: tuple(name for name, lora in loras.items() if path in lora.modules) for path in every}
+    zero = [path for path, names in having.items() if not any(norms[name][path] for name in names)]
+    needed = len(loras) if modules == "intersection" else 2
+    owners = {path: names for path, names in having.items() if len(names) >= needed and path not in zero}
+    few = [path for path in having if path not in owners and path not in zero]
+    said = [f"matrices that only some LoRAs have, left out: {listed(few)}"] if few else []
+    return owners, said + ([f"matrices that no LoRA has trained, left out: {listed(zero)}"] if zero else [])
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _survey(lora: LoraFile) -> tuple[dict[str, float], tuple[str, np.ndarray], str]:
+    """‖dW‖ of every matrix; an orthonormal basis of the inputs of the one with the fewest inputs but enough for the rank; a
+    digest of all factors."""
+    norms, start, digest = {}, None, hashlib.sha256()
+    candidates = [path for path, x in lora.modules.items() if x.size[1] >= 4 * x.rank] or list(lora.modules)
+    chosen = min(candidates, key=lambda path: lora.modules[path].size[1])
+    for path in lora.modules:
+        update = lora.read(path)
+        norms[path] = float(frobenius_norm(update))
+        for factor in (update.A, update.B):
+            digest.update(path.encode() + np.ascontiguousarray(factor).data)
+        if path == chosen:
+            start = np.linalg.qr(update.B.astype(np.float32))[0]
+    assert start is not None
+    return norms, (chosen, start), digest.hexdigest()
+
+
+def _alike(starts: Mapping[str, tuple[str, np.ndarray]]) -> Iterator[tuple[str, ...]]:
+    """Groups of LoRAs whose input factors span nearly the same space."""
+    left = dict(starts)
+    while left:
+        name, (path, basis) = next(iter(left.items()))
+        group = [
+            other
+            for other, (its_path, its_basis) in left.items()
+            if its_path == path and its_basis.shape[0] == basis.shape[0] and _shared(basis, its_basis) > SAME_START
+        ]
+        for other in group:
+            del left[other]
+        left.pop(name, None)
+        yield tuple(group)
+
+
+def _shared(x: Float[np.ndarray, "m r"], y: Float[np.ndarray, "m s"]) -> float:
+    if x.shape[1] * 2 > x.shape[0]:
+        return 0.0  # most of a small space is shared by chance
+    return float(np.sum((x.T @ y) ** 2) / min(x.shape[1], y.shape[1]))

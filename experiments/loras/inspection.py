@@ -1,0 +1,69 @@
+"""What LoRAs are, each by itself and beside each other."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from experiments.loras.collection import open_all
+from experiments.process.reporting import SILENT, Reporter
+from subspace import frobenius_norm
+from subspace.errors import InputError
+from weights_convert.lora_file import LoraFile
+
+
+def describe(places: Sequence[str], *, low_rank_part: bool = False, reporter: Reporter = SILENT) -> Iterator[str]:
+    """A few lines on each LoRA, and on those that are the same; raises as :func:`experiments.loras.collection.open_all`."""
+    loras = open_all(places, low_rank_part=low_rank_part)
+    same: defaultdict[str, list[str]] = defaultdict(list)
+    with reporter.progress(len(loras), "LoRA", "look at them") as bar:
+        for name, lora in loras.items():
+            yield from _lines(name, lora, same)
+            bar.update(1)
+    for names in same.values():
+        if len(names) > 1:
+            yield f"the same updates: {', '.join(names)}"
+
+
+def _lines(name: str, lora: LoraFile, same: defaultdict[str, list[str]]) -> Iterator[str]:
+    ranks = Counter(module.rank for module in lora.modules.values())
+    scales = Counter(round(module.scale, 6) for module in lora.modules.values())
+    yield f"{name}: {lora.layout}, {len(lora.modules)} matrices, {lora.dtype}, base {lora.base or 'not recorded'}"
+    yield f"  rank {_counted(ranks)}; scale {_counted(scales)}"
+    digest, norms, problems = hashlib.sha256(), {}, []
+    for path in lora.modules:
+        try:
+            update = lora.read(path)
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        norms[path] = float(frobenius_norm(update))
+        for factor in (update.A, update.B):
+            digest.update(path.encode() + np.ascontiguousarray(factor).tobytes())
+    if norms:
+        total, largest = np.sqrt(sum(x**2 for x in norms.values())), max(norms, key=norms.__getitem__)
+        yield f"  ‖dW‖ {total:.4g}, most in {largest} ({norms[largest]:.4g})"
+    if problems:
+        yield f"  unusable: {problems[0]}" + (f" and {len(problems) - 1} more" if len(problems) > 1 else "")
+    zero = [path for path, norm in norms.items() if norm == 0]
+    if zero:
+        yield (
+            "  untrained: all updates are zero" if len(zero) == len(lora.modules) else f"  zero in {len(zero)} matrices"
+        )
+    if lora.left_out:
+        yield f"  beside the LoRA, left out: {', '.join(lora.left_out[:4])}{' …' if len(lora.left_out) > 4 else ''}"
+    for remark in lora.remarks:
+        yield f"  {remark}"
+    if norms and not problems:
+        same[digest.hexdigest()].append(name)
+
+
+def _counted(values: Counter) -> str:
+    if len(values) == 1:
+        return f"{next(iter(values)):g}"
+    return ", ".join(f"{value:g} ({count})" for value, count in values.most_common(4)) + (
+        " …" if len(values) > 4 else ""
+    )

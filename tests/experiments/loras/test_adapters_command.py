@@ -1,0 +1,110 @@
+"""``experiments.adapters`` as users call it."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from experiments.loras.collection import collect
+from experiments.mining.folder import read_folder
+from subspace import shared_subspaces
+from tests.experiments.commands import call
+from tests.experiments.loras.made import SHAPES, factors, write
+from weights_convert.lora_layouts import open_lora
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("loras")
+    for i in range(4):
+        write(path / "all" / f"lora_{i}", factors(i), base="some/model")
+    return path
+
+
+def _run(*arguments):
+    found = call("experiments.adapters", *map(str, arguments))
+    assert found.status == 0, found.stderr
+    return found.stdout
+
+
+def test_info_and_compare(folder, tmp_path):
+    told = _run("info", folder / "all")
+    assert told.count("peft, 3 matrices, F32, base some/model") == 4 and "rank 3; scale 1" in told
+    told = _run("compare", folder / "all", f"--output={tmp_path / 'pairs'}")
+    assert "cosine of dW" in told
+    pairs = list(csv.DictReader((tmp_path / "pairs" / "similarity.csv").open()))
+    assert len(pairs) == 6 and all(-1 <= float(pair["cosine"]) <= 1 for pair in pairs)
+    assert "<title>Which LoRAs are alike" in (tmp_path / "pairs" / "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def mined(folder):
+    told = _run("mine", folder / "all", "--dim=2", "--label=one", f"--output={folder / 'one'}")
+    assert "In 3 of 3 matrices the adapters share more than chance" in told
+    assert [line.split()[0] for line in told.splitlines()[1:3]] == ["down_proj", "q_proj"]
+    return folder / "one"
+
+
+def test_what_is_mined_is_what_the_library_mines_and_analyze_reads_it(folder, mined):
+    stored = read_folder(mined)
+    assert stored.attribute == "one" and len(stored.adapter_files) == 4
+    collection = collect([str(folder / "all")])
+    expected = shared_subspaces(dict(collection.stacks), 2)
+    for path in SHAPES:
+        np.testing.assert_allclose(stored.factors[path].to_dense(), expected[path].factors.to_dense(), atol=1e-4)
+        np.testing.assert_allclose(stored.read_adapter(2)[path].to_dense(), collection.read(path)["lora_2"].to_dense())
+    summary = json.loads((mined / "summary.json").read_text())
+    assert [row["name"] for row in summary["loras"]] and len(summary["matrices"][0]["held_out_each"]) == 4
+    again = call("experiments.adapters", "mine", str(folder / "all"), "--dim=2", "--label=one", f"--output={mined}")
+    assert again.status == 0 and "nothing to do" in again.stdout
+
+
+@pytest.mark.parametrize("method", ["mean", "robust", "tsv"])
+def test_merge(method, folder, tmp_path):
+    told = _run("merge", folder / "all", f"--method={method}", "--rank=2", f"--output={tmp_path / 'merged'}")
+    assert "3 matrices" in told
+    lora = open_lora(tmp_path / "merged")
+    assert lora.base == "some/model" and {x.rank for x in lora.modules.values()} == {2}
+    card = (tmp_path / "merged" / "README.md").read_text()
+    assert "base_model: some/model" in card and "lora_3" in card and method in card
+
+
+def test_project_and_residual_add_up(folder, mined, tmp_path):
+    lora = open_lora(folder / "all" / "lora_0")
+    parts = {}
+    for part in ("project", "residual", "remove"):
+        _run(part, folder / "all" / "lora_0", f"--basis={mined}", f"--output={tmp_path / part}")
+        parts[part] = open_lora(tmp_path / part)
+    for path in SHAPES:
+        whole = lora.read(path).to_dense()
+        both = sum(parts[part].read(path).to_dense() for part in ("project", "residual"))
+        np.testing.assert_allclose(both, whole, atol=1e-4)
+
+
+def test_convert(folder, tmp_path):
+    told = _run("convert", folder / "all" / "lora_0", "--to=kohya", f"--output={tmp_path / 'one.safetensors'}")
+    assert "3 matrices of lora_0 as kohya" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "say what to do, one of: info, compare"),
+        (("mergee", "x"), "did you mean merge"),
+        (("mine",), "mine needs LoRAs"),
+        (("info", "absent"), "absent: no such file or folder"),
+        (("merge", "{all}"), "merge needs --output"),
+        (("info", "{all}", "--rank=2"), "--rank has no effect on info"),
+        (("mine", "{all}", "--dim=99"), "dim=99"),
+        (("merge", "{all}", "--output=x", "--weigh=lora_0"), "NAME=NUMBER"),
+        (("merge", "{all}", "--output=x", "--weigh=lora_9=2"), "weights name lora_9"),
+        (("project", "{all}/lora_0", "--output=x"), "needs --basis"),
+        (("convert", "{all}", "--output=x"), "convert takes one LoRA, got 4"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, message, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = call("experiments.adapters", *(word.replace("{all}", str(folder / "all")) for word in arguments))
+    assert found.status == 2 and message in found.stderr and "Traceback" not in found.stderr, found.stderr
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,121 @@
+"""LoRAs of any model, written as PEFT, diffusers or kohya's scripts keep them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from safetensors.numpy import save
+
+from subspace import LowRank
+from subspace.errors import InputError
+from vggt_jax.atomic import check_absent, new_path
+from weights_convert.lora_file import LoraModule
+from weights_convert.peft import WEIGHTS
+from weights_convert.peft_config import CONFIG, PeftConfig
+
+Target = Literal["peft", "diffusers", "kohya"]
+TARGETS: tuple[Target, ...] = get_args(Target)
+CARD = "README.md"
+_KOHYA_PARTS = {
+    "unet": "lora_unet",
+    "text_encoder": "lora_te",
+    "text_encoder_2": "lora_te2",
+    "transformer": "lora_unet",
+}
+
+
+def cannot_hold(modules: Mapping[str, LoraModule], to: Target) -> list[str]:
+    """Matrices that the layout has no place for, each with the reason."""
+    reasons = []
+    for name, module in modules.items():
+        if module.kind == "expert":
+            reasons.append(f"{name} (one of several experts)")
+        elif module.kind == "embedding" and to != "peft":
+            reasons.append(f"{name} (an embedding)")
+        elif "." not in name and name.startswith("lora_") and to != "kohya":
+            reasons.append(f"{name} (kohya's spelling, which does not tell dots from underscores)")
+    return reasons
+
+
+def write_lora(
+    path: Path,
+    updates: Mapping[str, LowRank],
+    modules: Mapping[str, LoraModule],
+    *,
+    to: Target = "peft",
+    base: str | None = None,
+    card: str | None = None,
+    dtype: np.dtype | type = np.float32,
+) -> None:
+    """Write updates so that PEFT (a folder), diffusers or kohya's scripts (a file) load them; the place must be new.
+
+    Scales are kept: up is A / scale, and alpha is scale · rank.
+
+    Args:
+        path: the new folder, or the new file.
+        updates: matrix → its update, scale included.
+        modules: matrix → what it is, of which ``rank`` is not read.
+        to: the layout.
+        base: name of the base model, for PEFT's settings.
+        card: text of the model card, written into a folder.
+        dtype: of the tensors.
+
+    Raises:
+        InputError: NaN, infinity, updates that are all zero, matrices that the layout cannot hold.
+        FileExistsError: something is there.
+        OSError: it cannot be written.
+    """
+    if impossible := cannot_hold({name: modules[name] for name in updates}, to):
+        raise InputError(f"{to} cannot hold {', '.join(impossible[:3])}{' …' if len(impossible) > 3 else ''}")
+    tensors: dict[str, np.ndarray] = {}
+    for name, update in updates.items():
+        if not (np.isfinite(update.A).all() and np.isfinite(update.B).all()):
+            raise InputError(f"{name} has NaN or infinity: nothing was written")
+        tensors |= _tensors(name, update, modules[name], to, dtype)
+    if not any(np.any(update.A) and np.any(update.B) for update in updates.values()):
+        raise InputError("all updates are zero, there is nothing to write")
+    ranks = {name: update.rank for name, update in updates.items()}
+    stored = save({name: np.ascontiguousarray(x) for name, x in tensors.items()}, {"format": "pt"})
+    content = {path.name: stored}
+    if to == "peft":
+        scales = {name: modules[name].scale for name in updates}
+        config = PeftConfig.of_modules(ranks, scales, base).to_json(list(updates))
+        content = {WEIGHTS: stored, CONFIG: config.encode(), **({CARD: card.encode()} if card else {})}
+    with new_path(path, check=check_absent, size=sum(map(len, content.values())), alone=True) as target:
+        if to == "peft":
+            target.mkdir()
+        for name, data in content.items():
+            with (target / name if to == "peft" else target).open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def _tensors(
+    name: str, update: LowRank, module: LoraModule, to: Target, dtype: np.dtype | type
+) -> dict[str, np.ndarray]:
+    rank, (outputs, *inputs) = update.rank, module.weight
+    up, down = np.asarray(update.A / module.scale, dtype), np.asarray(update.B.T, dtype)
+    if module.kind == "embedding":
+        prefix = f"base_model.model.{name}.lora_embedding_"
+        return {f"{prefix}A": up.T, f"{prefix}B": down.T}
+    shaped = up.reshape(outputs, rank, *(1,) * (len(inputs) - 1)), down.reshape(rank, *inputs)
+    if to == "kohya":
+        plain = _kohya_name(name)
+        alpha = np.asarray(module.scale * rank, np.float32)
+        return {f"{plain}.lora_up.weight": shaped[0], f"{plain}.lora_down.weight": shaped[1], f"{plain}.alpha": alpha}
+    prefix = f"base_model.model.{name}" if to == "peft" else name
+    found = {f"{prefix}.lora_A.weight": shaped[1], f"{prefix}.lora_B.weight": shaped[0]}
+    return found if to == "peft" else {**found, f"{name}.alpha": np.asarray(module.scale * rank, np.float32)}
+
+
+def _kohya_name(name: str) -> str:
+    if "." not in name:
+        return name
+    part, _, rest = name.partition(".")
+    known = _KOHYA_PARTS.get(part)
+    return f"{known}_{rest.replace('.', '_')}" if known else f"lora_{name.replace('.', '_')}"
