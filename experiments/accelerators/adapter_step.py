@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from experiments.training.batch import TrainingBatch
+from experiments.training.division import Division
 from experiments.training.loss_function import LossFunction
 from experiments.training.losses import Objective, RegressionLoss
 from experiments.training.optimizer import OptimizerSettings, make_optimizer
@@ -37,12 +38,12 @@ class AdapterStep:
     _optimizer: Any
 
     @classmethod
-    def of(cls, config: VGGTConfig, maker: Maker, adapters: int = 1) -> AdapterStep:
-        """``adapters`` of ``maker``, whose constants may be abstract, on a VGGT."""
+    def of(cls, config: VGGTConfig, maker: Maker, adapters: int = 1, accumulate: int | None = None) -> AdapterStep:
+        """``adapters`` of ``maker``, whose constants may be abstract, on a VGGT; ``accumulate`` as in a plan of steps."""
         graphdef, parameters = nnx.split(abstract_model(config))
         optimizer = make_optimizer(OptimizerSettings(24_000))
         loss = adapter_loss(graphdef, _objective(config))
-        step = TrainingStep(loss, optimizer)
+        step = TrainingStep(loss, optimizer, Division(accumulate))
         state = jax.eval_shape(lambda maker: _start(maker, optimizer, adapters), maker)
         return cls(step, loss, state, parameters, maker, optimizer)
 

@@ -96,9 +96,9 @@ def compile_step(program: StepProgram, placement: Placement, chip: Chip) -> Comp
 
     Raises TooLarge where the compiler says that the memory does not suffice.
     """
-    adapter = AdapterStep.of(program.config, lora(program.config, program.rank), adapters=program.adapters)
-    sequences = min(program.sequences, program.accumulate or program.sequences)
-    shapes = batch_shapes(program.adapters, sequences, program.views, program.side, None)
+    maker = lora(program.config, program.rank)
+    adapter = AdapterStep.of(program.config, maker, program.adapters, program.accumulate)
+    shapes = batch_shapes(program.adapters, program.sequences, program.views, program.side, None)
     frozen = adapter.frozen(adapter.parameters)
     step = placement.compile(adapter.step, adapter.state)
     begun = time.perf_counter()

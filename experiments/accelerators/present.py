@@ -10,11 +10,13 @@ import jax
 
 from experiments.accelerators.chips import CHIPS, Chip, chip_of
 from experiments.accelerators.layouts import LAYOUTS, fitting
-from experiments.presets import PRESETS, PresetName
 from experiments.process.memory import free_memory
-from experiments.training.sampling import view_counts
 from experiments.training.step_plan import StepPlan
 from subspace.errors import InputError
+from vggt_jax import VGGTConfig
+
+PIXELS, VIEWS = 32 * 518 * 518, 16
+"""Of a step, and the most of a sequence, that the stored plans are of."""
 
 
 def present() -> tuple[Chip, int, Sequence[Any]]:
@@ -31,19 +33,24 @@ def present() -> tuple[Chip, int, Sequence[Any]]:
     return chip, free_memory(device) or chip.usable, [device]
 
 
-def laid_out_for(device: Any, preset: PresetName, wish: StepPlan) -> StepPlan:
-    """``wish`` with what it leaves open as the stored plans say it for ``device``; as it is on a CPU.
+def laid_out_for(device: Any, wish: StepPlan, *, width: int, pixels: int, views: int) -> StepPlan:
+    """``wish`` with what it leaves open as the stored plans of VGGT-1B have it for ``device``.
 
-    An unknown GPU gets the plans of another one, but its own memory.
+    It stays as it is on a CPU, of a smaller model, and of steps that are larger than any that was planned. An unknown GPU
+    gets the plans of another one, but its own memory.
+
+    Args:
+        device: what trains.
+        wish: what was asked for.
+        width: of the model.
+        pixels: of one adapter's step.
+        views: of the longest sequences.
     """
-    if device.platform == "cpu":
+    if device.platform == "cpu" or width != VGGTConfig.vggt_1b().width or pixels > PIXELS or views > VIEWS:
         return wish
     chip = chip_of(device.device_kind) or CHIPS["h100" if device.platform == "gpu" else "v6e"]
-    training = PRESETS[preset].training
-    counts = view_counts(training.images, fewest=training.fewest_views, most=training.most_views)
-    place = fitting(chip, free_memory(device) or chip.usable, counts[-1])
+    place = fitting(chip, free_memory(device) or chip.usable, VIEWS)
     if place is None:
         return wish
-    found = LAYOUTS[place]
     given = {each.name: value for each in fields(wish) if (value := getattr(wish, each.name)) is not None}
-    return replace(found, **given)
+    return replace(LAYOUTS[place], **given)

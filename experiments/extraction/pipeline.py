@@ -13,6 +13,8 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from experiments.accelerators.present import laid_out_for
+from experiments.accelerators.wording import laid_out
 from experiments.extraction.groups import group_size
 from experiments.extraction.imported import import_adapters
 from experiments.extraction.results import OUTPUTS, identity_of_imported, identity_of_trained, write_results
@@ -163,10 +165,20 @@ def _prepare(settings: Settings, reporter: Reporter) -> tuple[dict[str, Any], Ca
         source = import_adapters(settings)
         config = None if settings.weights is None else read_config(settings.weights)
         return identity_of_imported(settings, config, source.fingerprint), lambda: source
-    plan = settings.plan
+    weights = _weights(settings)
+    plan = laid_out_for(
+        jax.local_devices()[0],
+        settings.plan,
+        width=read_config(weights).width,
+        pixels=settings.training.images * settings.resolution**2,
+        views=settings.training.most_views,
+    )
+    if plan != settings.plan:
+        reporter.info(f"laid out for the memory that is there: {laid_out(plan)}")
+    settings = replace(settings, plan=plan)
     training = settings.training if plan.remat is None else replace(settings.training, remat=plan.remat)
     layout = {"frames_chunk": plan.frames_chunk, "keep_attention": plan.keep_attention}
-    base = load_base(_weights(settings), settings.resolution, training, **layout)
+    base = load_base(weights, settings.resolution, training, **layout)
     _check_sizes(settings, base.identity.config)
     content = identity_of_trained(settings, base.identity.fingerprint)
     return content, lambda: train_adapters(settings, base, reporter)

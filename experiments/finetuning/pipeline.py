@@ -6,7 +6,10 @@ from dataclasses import replace
 
 import jax
 
+from experiments.accelerators.present import laid_out_for
+from experiments.accelerators.wording import laid_out
 from experiments.finetuning.data import read_data
+from experiments.finetuning.method import MODEL
 from experiments.finetuning.results import OUTPUTS, write_results
 from experiments.finetuning.run import FineTuned, tune
 from experiments.finetuning.settings import Settings, depends_on, known
@@ -15,6 +18,7 @@ from experiments.process.hosts import is_first, wait_for_all
 from experiments.process.memory import check_training_fits, free_memory
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.results import Ready, ResultsFolder, check_output
+from weights_convert import read_config
 
 
 def finetune(settings: Settings, reporter: Reporter = SILENT) -> FineTuned:
@@ -40,6 +44,17 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[FineTuned]:
     data = read_data(settings.data, settings.held_out)
     check_output(settings, known(settings, data), OUTPUTS)
     plan = settings.plan
+    if settings.method.result != MODEL:
+        plan = laid_out_for(
+            jax.local_devices()[0],
+            plan,
+            width=read_config(settings.weights).width,
+            pixels=settings.images * data.resolution**2,
+            views=settings.most_views,
+        )
+    if plan != settings.plan:
+        reporter.info(f"laid out for the memory that is there: {laid_out(plan)}")
+    settings = replace(settings, plan=plan)
     remat = settings.remat if plan.remat is None else plan.remat
     layout = {"frames_chunk": plan.frames_chunk, "keep_attention": plan.keep_attention}
     base = read_base(settings.weights, settings.dtype, remat, **layout)

@@ -1,5 +1,7 @@
 """The layout that is chosen, from compilers that are planted: the real ones are asked in ``test_compiled_for_chips``."""
 
+from types import SimpleNamespace
+
 import msgspec
 import pytest
 
@@ -92,9 +94,13 @@ class Device:
 
 def test_commands_take_the_layout_that_fits_and_wishes_stay(monkeypatch):
     monkeypatch.setattr(present, "fitting", lambda chip, limit, views: fitting(chip, limit, views, rows()))
-    assert present.laid_out_for(Device, "vggt_1b", StepPlan()) == LAYOUTS[2]
+    size = {"width": 1024, "pixels": 8 * 4 * 518**2, "views": 16}
+    assert present.laid_out_for(Device, StepPlan(), **size) == LAYOUTS[2]
+    assert present.laid_out_for(Device, StepPlan(), **{**size, "width": 128}) == StepPlan()
+    assert present.laid_out_for(Device, StepPlan(), **{**size, "views": 32}) == StepPlan()
+    assert present.laid_out_for(SimpleNamespace(platform="cpu"), StepPlan(), **size) == StepPlan()
     wish = StepPlan(adapters_at_once=2, frames_chunk=1)
-    assert present.laid_out_for(Device, "vggt_1b", wish) == StepPlan(
+    assert present.laid_out_for(Device, wish, **size) == StepPlan(
         adapters_at_once=2, keep_attention=False, frames_chunk=1
     )
 
