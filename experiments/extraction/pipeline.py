@@ -17,6 +17,8 @@ from experiments.accelerators.present import laid_out_for
 from experiments.accelerators.wording import laid_out
 from experiments.extraction.groups import group_size
 from experiments.extraction.imported import import_adapters
+from experiments.extraction.prepared import mesh_for
+from experiments.extraction.recipe import Recipe
 from experiments.extraction.results import OUTPUTS, identity_of_imported, identity_of_trained, write_results
 from experiments.extraction.schedule import MINING, expected_seconds, schedule
 from experiments.extraction.settings import Settings
@@ -180,6 +182,7 @@ def _prepare(settings: Settings, reporter: Reporter) -> tuple[dict[str, Any], Ca
     layout = {"frames_chunk": plan.frames_chunk, "keep_attention": plan.keep_attention}
     base = load_base(weights, settings.resolution, training, **layout)
     _check_sizes(settings, base.identity.config)
+    mesh_for(Recipe.of(settings), settings.k, settings.plan)  # before anything is rendered
     content = identity_of_trained(settings, base.identity.fingerprint)
     return content, lambda: train_adapters(settings, base, reporter)
 

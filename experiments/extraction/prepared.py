@@ -9,6 +9,7 @@ from typing import get_args
 
 import jax
 from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Key
 
 from experiments.data.manifest import AttributeSettings
@@ -78,8 +79,7 @@ def prepare(
     loss, step = _functions(base.graphdef, recipe.objective, recipe.optimizer, plan.accumulate)
     optimizer = make_optimizer(recipe.optimizer)
     maker = maker_of(base, recipe)
-    sequences = {training.images // count for count in recipe.view_counts}
-    placement = Placement(choose_mesh(plan.mesh, adapters=k, sequences=sequences))
+    placement = Placement(mesh_for(recipe, k, plan))
     devices = placement.mesh.shape["adapter"]
     size = group_size(
         plan.adapters_at_once, k, devices, training.images * settings.resolution**2, on_cpu=placement.is_of_cpus
@@ -95,6 +95,12 @@ def prepare(
     frozen = placement.frozen(AdaptedBase(base.parameters, maker))
     compiled = placement.compile(step, first)
     return Prepared(frozen, begin, groups, first, placement, step, compiled, HeldOutLoss(loss, frozen, placement))
+
+
+def mesh_for(recipe: Recipe, k: int, plan: StepPlan) -> Mesh:
+    """The devices of k adapters' training. Raises InputError for a plan that adapters, batches or devices do not allow."""
+    sequences = {recipe.training.images // count for count in recipe.view_counts}
+    return choose_mesh(plan.mesh, adapters=k, sequences=sequences)
 
 
 def compile_for(prepared: Prepared, training: Iterable[TrainingBatch], held_out: TrainingBatch) -> None:

@@ -59,7 +59,7 @@ def join_processes(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         join(None, told)
     elif missing:
         raise InputError(
-            f"coordinator, processes and process belong together, and {' and '.join(missing)} is missing",
+            f"coordinator, processes and process belong together; not given: {', '.join(missing)}",
             argument=missing[0],
         )
     else:

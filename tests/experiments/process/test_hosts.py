@@ -11,8 +11,29 @@ import pytest
 
 from experiments.process import hosts
 from experiments.process.rendezvous import Job
+from tests.experiments.commands import call
 
 ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--mesh=adaptor:2"], "there is no axis 'adaptor'; axes are adapter, data, model (see --mesh)"),
+        (["--mesh=adapter:2"], "but there are 1 devices (see --mesh)"),
+        (["--process=1"], "not given: coordinator, processes (see --coordinator)"),
+        (["--coordinator=here", "--processes=2", "--process=1"], "coordinator must be HOST:PORT"),
+        (
+            ["--coordinator=localhost:1", "--processes=2", "--process=1", "--join_timeout=1"],
+            "has not answered within 1 s",
+        ),
+        (["--images=7"], "no number of views from 4 to 4 divides 7 images (see --images)"),
+        (["--adapters_at_once=0"], "--adapters_at_once must be a whole number of at least 1, got 0"),
+    ],
+)
+def test_bad_flags_are_one_line_and_status_2(arguments, named, tmp_path):
+    done = call("experiments.extract", *arguments, f"--store={tmp_path}")
+    assert done.status == 2 and named in done.stderr.splitlines()[-1], done.stderr
 
 
 def test_a_process_alone_does_everything():
