@@ -31,6 +31,10 @@ cores.
 report included: without adapters, then with ten of rank 16 for each attribute, from which 76 further subspaces of all 192
 matrices are mined. Some minutes, 6 GB of memory and 3 GB of disk on two cores; ``--noadapters`` leaves the latter out.
 
+``python -m experiments.benchmark adapters`` mines collections of LoRAs from their files to the report: 200 of six 64² matrices,
+10 of 224 matrices of 1,024², 1,000 of 24 such, and 10 of the size of Llama 7B, with vlora-dev beside it where that is
+installed. Many minutes and 3 GB of disk; ``--nolarge`` leaves the last two out.
+
 ``python -m experiments.benchmark evaluation`` computes the metrics of a scene of 8 views of 518², as ``experiments.evaluate``
 does by default and with every point looked up. A few minutes and 2 GB, nearly all for the latter.
 
@@ -56,11 +60,12 @@ from experiments.extraction.settings import ATTRIBUTES
 from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, InputError, nearest, refuse, run
 
 BENCHMARKS = (
-    "subspace", "model", "memory", "accelerator", "training", "input", "finetuning", "analysis", "evaluation", "rendering",
-    "first_command",
+    "subspace", "model", "memory", "accelerator", "training", "input", "finetuning", "adapters", "analysis", "evaluation",
+    "rendering", "first_command",
 )  # fmt: skip
 _FLAGS = {
     "subspace": ["iterations"],
+    "adapters": ["large"],
     "input": ["data", "step"],
     "memory": ["chips", "write"],
     "accelerator": ["seconds", "record"],
@@ -91,6 +96,7 @@ def main(arguments: Sequence[str]) -> None:
         finetuning,
         first_command,
         input_speed,
+        lora_collections,
         model_forward,
         rendering,
         subspace_mining,
@@ -105,6 +111,7 @@ def main(arguments: Sequence[str]) -> None:
         "training": training.report,
         "input": lambda: input_speed.report(flags.FLAGS.data, flags.FLAGS.step),
         "finetuning": lambda: finetuning.report(flags.FLAGS.full_size),
+        "adapters": lambda: lora_collections.report(flags.FLAGS.large),
         "analysis": lambda: analysis.report(flags.FLAGS.adapters),
         "evaluation": evaluation.report,
         "rendering": lambda: rendering.report(flags.FLAGS.blender),
@@ -125,6 +132,7 @@ if __name__ == "__main__":
     flags.DEFINE_float("seconds", 540.0, "accelerator: how long it may take", lower_bound=30)
     DEFINE_path("record", "accelerator.jsonl", "accelerator: file of lines of JSON, to which what is found is added")
     flags.DEFINE_boolean("full_size", True, "finetuning: also the steps of VGGT-1B")
+    flags.DEFINE_boolean("large", True, "adapters: also the collections that take minutes and gigabytes")
     flags.DEFINE_boolean("adapters", True, "analysis: also with ten adapters of each attribute")
     DEFINE_path_or_name(
         "blender", None, "rendering: an installed Blender, or a Python with bpy; by default uv makes one"
