@@ -85,6 +85,7 @@ def topology(chip: Chip, devices: int = 1) -> Sequence[Any]:
         ).devices
     else:
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # it would ask a server who it is
+        os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # as somebody else may compile, or use the chip
         found = topologies.get_topology_desc(platform="tpu", topology_name=chip.topology).devices
     if len(found) < devices:
         raise InputError(f"device: {chip.name} is known in slices of {len(found)}, not of {devices}")
