@@ -23,9 +23,9 @@ from weights_convert.lora_places import find_loras
 Modules = Literal["intersection", "union"]
 """Which matrices count where LoRAs differ: those that all have, or those that at least two have, each with its own k."""
 MODULES: tuple[Modules, ...] = get_args(Modules)
-SAME_START = 0.5
-"""Input factors that share more than this part of their space have begun as the same random factor: what training leaves of
-independent ones is near r / inputs, and of equal ones above 0.9."""
+SAME_START = 0.7
+"""Input factors that share this part of what is not shared by chance have begun as the same random factor: training moves them
+little, so that equal ones stay above 0.9 and independent ones near 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,6 +211,9 @@ def _alike(starts: Mapping[str, tuple[str, np.ndarray]]) -> Iterator[tuple[str, 
 
 
 def _shared(x: Float[np.ndarray, "m r"], y: Float[np.ndarray, "m s"]) -> float:
-    if x.shape[1] * 2 > x.shape[0]:
-        return 0.0  # most of a small space is shared by chance
-    return float(np.sum((x.T @ y) ** 2) / min(x.shape[1], y.shape[1]))
+    """Overlap of two row spaces, 0 as by chance and 1 at most; 0 in a space that both nearly fill."""
+    chance = max(x.shape[1], y.shape[1]) / x.shape[0]
+    if chance > 0.5:
+        return 0.0
+    overlap = np.sum((x.T @ y) ** 2) / min(x.shape[1], y.shape[1])
+    return float((overlap - chance) / (1 - chance))
