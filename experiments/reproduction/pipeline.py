@@ -24,7 +24,7 @@ from subspace.errors import InputError
 from weights_convert import read_config
 from weights_convert.sources import HUB
 
-_BYTES_AT_ONCE = 1_500_000_000
+_BYTES_AT_ONCE = 500_000_000
 """Of a process that fine-tunes nano, at least."""
 
 
