@@ -2,7 +2,8 @@
 
 ``python -m experiments.adapters info LORA …`` says what each file is, ``compare`` which of them are alike, ``mine`` what they
 share (a folder that ``analyze`` reads), ``merge`` makes one LoRA of many, ``project``, ``residual`` and ``remove`` take the
-part of one inside or outside a mined subspace (``--basis``), ``convert`` writes another layout.
+part of one inside or outside a mined subspace (``--basis``), ``convert`` writes another layout, ``start`` a PEFT folder
+that begins in a mined subspace, for training in PyTorch (the LORA says what the matrices are).
 
 A LORA is a PEFT folder, a single file of diffusers or kohya's scripts, an adapter of this project, a folder with such in it, a
 pattern, a list (``.txt``) or ``hf:owner/name``. What is written is a folder that PEFT loads, with a model card.
@@ -20,8 +21,9 @@ from experiments.process.command_line import DEFINE_path, InputError, nearest, r
 
 if TYPE_CHECKING:
     from experiments.loras.collection import Collection
+    from weights_convert.lora_file import LoraFile
 
-ACTIONS = ("info", "compare", "mine", "merge", "project", "residual", "remove", "convert")
+ACTIONS = ("info", "compare", "mine", "merge", "project", "residual", "remove", "convert", "start")
 _FLAGS = {
     "label": ("mine",),
     "dim": ("mine",),
@@ -34,9 +36,9 @@ _FLAGS = {
     "weigh": ("merge",),
     "density": ("merge",),
     "seed": ("merge",),
-    "basis": ("project", "residual", "remove"),
+    "basis": ("project", "residual", "remove", "start"),
     "to": ("merge", "project", "residual", "remove", "convert"),
-    "output": ("compare", "mine", "merge", "project", "residual", "remove", "convert"),
+    "output": ("compare", "mine", "merge", "project", "residual", "remove", "convert", "start"),
 }
 """Flags and the actions that they belong to."""
 
@@ -58,7 +60,7 @@ def main(arguments: Sequence[str]) -> None:
 
     keep_compiled()
     actions: dict[str, Callable[[tuple[str, ...], dict[str, Any]], None]] = {
-        "info": _info, "compare": _compare, "mine": _mine, "merge": _merge, "convert": _convert,
+        "info": _info, "compare": _compare, "mine": _mine, "merge": _merge, "convert": _convert, "start": _start,
     }  # fmt: skip
     actions.get(action, lambda places, given: _part(action, places, given))(places, given)
 
@@ -135,17 +137,13 @@ def _merge(places: tuple[str, ...], given: dict[str, Any]) -> None:
 
 
 def _part(action: str, places: tuple[str, ...], given: dict[str, Any]) -> None:
-    from experiments.loras.collection import open_all
     from experiments.loras.parts import PARTS, part_of
     from experiments.loras.writing import write_made
     from experiments.mining.folder import read_folder
 
     if given["basis"] is None:
         raise InputError(f"{action} needs --basis, a folder of `adapters mine` or `extract`")
-    loras = open_all(places, low_rank_part=given["low_rank_part"])
-    if len(loras) != 1:
-        raise InputError(f"{action} takes one LoRA, got {len(loras)}")
-    ((name, lora),) = loras.items()
+    name, lora = _one(action, places, given)
     subspace = read_folder(given["basis"])
     updates, share = part_of(lora, subspace, next(part for part in PARTS if part == action))
     write_made(
@@ -156,16 +154,34 @@ def _part(action: str, places: tuple[str, ...], given: dict[str, Any]) -> None:
 
 
 def _convert(places: tuple[str, ...], given: dict[str, Any]) -> None:
-    from experiments.loras.collection import open_all
     from experiments.loras.writing import convert
 
-    loras = open_all(places, low_rank_part=given["low_rank_part"])
-    if len(loras) != 1:
-        raise InputError(f"convert takes one LoRA, got {len(loras)}")
-    ((name, lora),) = loras.items()
+    name, lora = _one("convert", places, given)
     for line in convert(lora, given["output"], given["to"]):
         print(line)
     print(f"wrote {given['output']}: {len(lora.modules)} matrices of {name} as {given['to']}")
+
+
+def _start(places: tuple[str, ...], given: dict[str, Any]) -> None:
+    from experiments.loras.starting import SCRIPT, write_start
+    from experiments.mining.folder import read_folder
+
+    if given["basis"] is None:
+        raise InputError("start needs --basis, a folder of `adapters mine`")
+    name, lora = _one("start", places, given)
+    count = write_start(given["output"], read_folder(given["basis"]), lora)
+    print(
+        f"wrote {given['output']}: zero, {count:,} numbers to train inside the subspace (see {SCRIPT} in it), as {name} has it"
+    )
+
+
+def _one(action: str, places: tuple[str, ...], given: dict[str, Any]) -> tuple[str, LoraFile]:
+    from experiments.loras.collection import open_all
+
+    loras = open_all(places, low_rank_part=given["low_rank_part"])
+    if len(loras) != 1:
+        raise InputError(f"{action} takes one LoRA, got {len(loras)}")
+    return next(iter(loras.items()))
 
 
 def _weights(pairs: Sequence[str]) -> dict[str, float]:
@@ -200,7 +216,7 @@ if __name__ == "__main__":
     flags.DEFINE_list("weigh", [], "merge: weights, NAME=NUMBER, with commas; 1 where none is given")
     flags.DEFINE_float("density", 0.2, "merge: share of entries that ties, knots and dare keep")
     flags.DEFINE_integer("seed", 0, "merge: of dare", lower_bound=0)
-    DEFINE_path("basis", None, "project, residual, remove: folder of a mined subspace")
+    DEFINE_path("basis", None, "project, residual, remove, start: folder of a mined subspace")
     flags.DEFINE_enum("to", "peft", list(get_args(Target)), "layout of what is written")
     DEFINE_path("output", None, "what is written; a new folder, or with --to=diffusers or kohya a new file")
     run(main, positional=True, flag_of={"weights": "weigh"})

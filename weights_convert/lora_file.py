@@ -7,7 +7,7 @@ PEFT's folders, single files as diffusers and kohya's scripts write them, and th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Literal
@@ -42,6 +42,11 @@ class LoraModule:
     """(up, down) as stored → A (outputs, rank) without the scale, and B (inputs, rank)."""
     kind: Kind = "matrix"
     """What the weight is in its model."""
+
+    @property
+    def plain(self) -> LoraModule:
+        """The same matrix with the scale 1, as updates have it that were made here."""
+        return replace(self, scale=1.0)
 
     @property
     def size(self) -> tuple[int, int]:

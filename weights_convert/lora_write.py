@@ -49,6 +49,8 @@ def write_lora(
     to: Target = "peft",
     base: str | None = None,
     card: str | None = None,
+    beside: Mapping[str, bytes] | None = None,
+    may_be_zero: bool = False,
     dtype: np.dtype | type = np.float32,
 ) -> None:
     """Write updates so that PEFT (a folder), diffusers or kohya's scripts (a file) load them; the place must be new.
@@ -62,6 +64,8 @@ def write_lora(
         to: the layout.
         base: name of the base model, for PEFT's settings.
         card: text of the model card, written into a folder.
+        beside: name → content of further files of a folder.
+        may_be_zero: write updates that are all zero, too.
         dtype: of the tensors.
 
     Raises:
@@ -76,7 +80,7 @@ def write_lora(
         if not (np.isfinite(update.A).all() and np.isfinite(update.B).all()):
             raise InputError(f"{name} has NaN or infinity: nothing was written")
         tensors |= _tensors(name, update, modules[name], to, dtype)
-    if not any(np.any(update.A) and np.any(update.B) for update in updates.values()):
+    if not may_be_zero and not any(np.any(update.A) and np.any(update.B) for update in updates.values()):
         raise InputError("all updates are zero, there is nothing to write")
     ranks = {name: update.rank for name, update in updates.items()}
     stored = save({name: np.ascontiguousarray(x) for name, x in tensors.items()}, {"format": "pt"})
@@ -84,7 +88,12 @@ def write_lora(
     if to == "peft":
         scales = {name: modules[name].scale for name in updates}
         config = PeftConfig.of_modules(ranks, scales, base).to_json(list(updates))
-        content = {WEIGHTS: stored, CONFIG: config.encode(), **({CARD: card.encode()} if card else {})}
+        content = {
+            WEIGHTS: stored,
+            CONFIG: config.encode(),
+            **({CARD: card.encode()} if card else {}),
+            **(beside or {}),
+        }
     with new_path(path, check=check_absent, size=sum(map(len, content.values())), alone=True) as target:
         if to == "peft":
             target.mkdir()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +32,7 @@ def write_made(
     facts: Mapping[str, str],
 ) -> None:
     """Write updates whose scale is 1 with a card; raises as :func:`weights_convert.lora_write.write_lora`."""
-    plain = {name: replace(modules[name], scale=1.0) for name in updates}
+    plain = {name: modules[name].plain for name in updates}
     write_lora(path, updates, plain, to=to, base=base, card=_card(title, base, sources, facts))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from experiments.loras.collection import collect
 from experiments.mining.folder import read_folder
-from subspace import shared_subspaces
+from subspace import Basis, shared_subspaces
 from tests.experiments.commands import call
 from tests.experiments.loras.made import SHAPES, factors, write
 from weights_convert.lora_layouts import open_lora
@@ -108,3 +108,34 @@ def test_bad_input_is_one_line(arguments, message, folder, tmp_path, monkeypatch
     found = call("experiments.adapters", *(word.replace("{all}", str(folder / "all")) for word in arguments))
     assert found.status == 2 and message in found.stderr and "Traceback" not in found.stderr, found.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_training_starts_and_stays_inside(folder, mined, tmp_path):
+    torch, peft = pytest.importorskip("torch"), pytest.importorskip("peft")
+    told = _run("start", folder / "all" / "lora_0", f"--basis={mined}", f"--output={tmp_path / 'start'}")
+    assert "12 numbers to train" in told  # 2 × 2 in each of three matrices
+
+    class Layer(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q_proj, self.down_proj = torch.nn.Linear(20, 24), torch.nn.Linear(30, 16)
+
+    base = torch.nn.Module()
+    base.model = torch.nn.Module()
+    base.model.layers = torch.nn.ModuleList([Layer(), Layer()])
+    base.forward = lambda x: base.model.layers[0].q_proj(x)
+    model = peft.PeftModel.from_pretrained(base, tmp_path / "start", is_trainable=True)
+    names = {}
+    exec((tmp_path / "start" / "train_inside.py").read_text(), names)
+    names["inside"](model, tmp_path / "start")
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert sum(parameter.numel() for parameter in trained) == 12
+    optimizer = torch.optim.SGD(trained, lr=0.1)
+    base.model.layers[0].q_proj(torch.ones(2, 20)).sum().backward()
+    optimizer.step()
+    names["finish"](model)
+    model.save_pretrained(tmp_path / "trained", save_embedding_layers=False)
+    found = open_lora(tmp_path / "trained").read("model.layers.0.q_proj").to_dense()
+    basis = Basis.of_canonical(read_folder(mined).factors["model.layers.0.q_proj"].to_numpy(np.float64))
+    assert np.abs(found).max() > 1e-3
+    np.testing.assert_allclose(basis.A @ basis.A.T @ found @ basis.B @ basis.B.T, found, atol=1e-6)
