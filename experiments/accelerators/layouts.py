@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -46,8 +46,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """Place in :data:`LAYOUTS`."""
     peak: int | None
     """Bytes that a device holds at once; None where the compiler refused the program for want of memory."""
-    compile_s: float = 0.0
-    """Seconds to compile it, on two cores that others use as well."""
+    compile_cpu_s: float = 0.0
+    """Processor time to compile it, in seconds."""
     operations: dict[str, float] = {}
     """Kind of kernel → multiplications and additions."""
     repeated: float = 0.0
@@ -78,8 +78,7 @@ def program_of(preset: PresetName, layout: StepPlan, views: int, adapters: int =
         remat=training.remat if layout.remat is None else layout.remat,
     )
     chosen = {name: getattr(layout, name) for name in ("frames_chunk", "keep_attention")}
-    known = {each.name for each in fields(config)}
-    config = replace(config, **{name: value for name, value in chosen.items() if value is not None and name in known})
+    config = replace(config, **{name: value for name, value in chosen.items() if value is not None})
     return StepProgram(
         config=config,
         rank=training.rank,

@@ -53,7 +53,7 @@ def row_of(program: StepProgram, found: Compiled | None, chip: Chip, layout: int
     return Row(
         **shape,
         peak=found.peak,
-        compile_s=round(found.seconds, 1),
+        compile_cpu_s=round(found.cpu_s, 1),
         operations={kind: float(f"{number:.4g}") for kind, number in counted.operations.items()},
         repeated=float(f"{counted.repeated:.4g}"),
         bytes=float(f"{counted.bytes:.4g}"),
