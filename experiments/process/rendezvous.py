@@ -138,11 +138,14 @@ def _go(job: Job, told: str, end: float) -> None:
                     first.sendall(json.dumps(introduction).encode() + b"\n")
                     first.settimeout(max(0.01, end - time.monotonic()) + _PATIENCE_S)
                     answer = _line(first)
-                if answer:
-                    if (problem := json.loads(answer)) is not None:
-                        raise InputError(problem, argument="coordinator")
+                problem = json.loads(answer)
+                if problem is None:
                     return
-                why = "it hung up"
+                raise InputError(str(problem), argument="coordinator")
+            except InputError:
+                raise
+            except ValueError:
+                why = "what answers there is no process 0"
             except OSError as error:
                 why = error.strerror or str(error)
         if time.monotonic() > end:

@@ -81,5 +81,11 @@ def test_strangers_are_passed_over_and_a_taken_port_is_named():
             stranger.sendall(b"GET / HTTP/1.1\r\n")
         meet(Job(f"localhost:{port}", 2, 1, 20), "")
         first.result()
+    with socket.create_server(("", port)) as other, ThreadPoolExecutor(1) as threads:
+        second = threads.submit(meet, Job(f"localhost:{port}", 2, 1, timeout=0), "")
+        with other.accept()[0] as guest:
+            guest.sendall(b"220 ready\r\n")
+        with pytest.raises(InputError, match="what answers there is no process 0"):
+            second.result()
     with socket.create_server(("", port)), pytest.raises(InputError, match=f"port {port} of this host cannot be had"):
         meet(Job(f"localhost:{port}", 2, 0, 1), "")
