@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from experiments.extraction.settings import Settings
 from experiments.extraction.source import Source
@@ -77,7 +79,21 @@ def read_adapters(
                 f"the base model of {first} is {_described(*base)}, that of {name} is {_described(*other)}",
                 argument="adapters",
             )
+    for name, own in found.items():
+        _check_numbers(name, own)
     return _of_equal_ranks(found), base
+
+
+def _check_numbers(name: str, adapter: Mapping[str, LowRank]) -> None:
+    """Raises InputError that names the adapter, for NaN, infinity, and updates that are all zero."""
+    trained = False
+    for path, update in adapter.items():
+        A, B = np.asarray(update.A), np.asarray(update.B)
+        if not (np.isfinite(A).all() and np.isfinite(B).all()):
+            raise InputError(f"{name}: {path} has NaN or infinity", argument="adapters")
+        trained = trained or bool(A.any() and B.any())
+    if not trained:
+        raise InputError(f"{name} is untrained, all of its updates are zero: leave it out", argument="adapters")
 
 
 def _of_equal_ranks(adapters: dict[str, dict[str, LowRank]]) -> dict[str, dict[str, LowRank]]:

@@ -45,6 +45,11 @@ def save_subspace(path: Path, subspaces: Mapping[str, SharedSubspace], origin: O
         tensors[f"{name}.A"], tensors[f"{name}.B"] = found.factors.A, found.factors.B
         tensors |= {f"{name}.{part}": getattr(found, part) for part in SAVED}
     arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise InputError(
+                f"{path.name}: {name} would hold NaN or infinity: the adapters have numbers that are too large"
+            )
     write_bytes(path, _ordered(save(arrays, {"format": FORMAT, "origin": json.dumps(asdict(origin))})))
 
 

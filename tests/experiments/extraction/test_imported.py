@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from experiments.extraction import Settings
 from experiments.extraction.imported import read_adapters
@@ -116,6 +116,15 @@ def test_adapters_are_known_by_what_they_hold_not_by_where_they_lie(three, tmp_p
     assert identity_of_imported(replace(one, adapters=moved), None) != before
 
 
+def _with(folder, value):
+    """A LoRA all of whose output factors have this value."""
+    peft_folder(folder, 5)
+    tensors = load_file(folder / "adapter_model.safetensors")
+    changed = {name: np.full_like(x, value) if "lora_B" in name else x for name, x in tensors.items()}
+    save_file(changed, folder / "adapter_model.safetensors")
+    return folder
+
+
 def _own_adapter(path, name, fingerprint):
     rng = np.random.default_rng(3)
     deltas = {"a.b": LowRank(rng.standard_normal((6, 2)), rng.standard_normal((5, 2)))}
@@ -134,6 +143,8 @@ def _own_adapter(path, name, fingerprint):
             "dim=9 is out of range: 2 adapters of rank 4 span at most 8 dimensions",
         ),
         (lambda a, t: [f"--adapters={a[0]},{t}"], "is no PEFT folder"),
+        (lambda a, t: [f"--adapters={a[0]},{_with(t / 'zero', 0)}", "--dim=2"], "zero is untrained"),
+        (lambda a, t: [f"--adapters={a[0]},{_with(t / 'nan', np.nan)}", "--dim=2"], "has NaN or infinity"),
         (
             lambda a, t: [
                 f"--adapters={_own_adapter(t / 'x.safetensors', 'one', '0' * 16)},"

@@ -229,3 +229,12 @@ def test_chance_is_that_of_the_dimensions_that_were_held_out():
     for row in rows(mine(stacks, 16)):
         assert row.dim == min(16, row.n, row.m)
         assert row.chance == pytest.approx(min(12, row.n, row.m) ** 2 / (row.n * row.m))
+
+
+def test_nothing_that_is_not_finite_is_written(mined, tmp_path):
+    path = next(iter(mined.subspaces))
+    found = mined.subspaces[path]
+    bad = {path: replace(found, residuals=np.full_like(found.residuals, np.nan))}
+    with pytest.raises(InputError, match=rf"{path}\.residuals would hold NaN"):
+        save_subspace(tmp_path / "subspace.safetensors", bad, Origin("geometry", "nano", None, 4, 1.0, NAMES))
+    assert not list(tmp_path.iterdir())
