@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 from einops import rearrange
 from flax import nnx
 from jaxtyping import Array, Float
@@ -12,7 +13,7 @@ from vggt_jax.config import VGGTConfig
 from vggt_jax.deltas import NO_DELTAS, Deltas, below
 from vggt_jax.layers import LayerNorm, LayerScale, Linear, gelu
 from vggt_jax.products import kept_for_backward
-from vggt_jax.rope import Rotation, rotate
+from vggt_jax.rope import Rotation, normalise_and_rotate, rotate
 
 
 class Attention(nnx.Module):
@@ -41,12 +42,19 @@ class Attention(nnx.Module):
         q, k, v = rearrange(
             self.qkv(x, deltas.get("qkv")), "b t (three heads d) -> three b heads t d", three=3, heads=self.num_heads
         )
-        if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
-        if rope is not None:
-            q, k = rotate(q, rope), rotate(k, rope)
+        q, k = _placed(q, self.q_norm, rope), _placed(k, self.k_norm, rope)
         out = attention(q.astype(v.dtype), k.astype(v.dtype), v)
         return self.proj(rearrange(out, "b heads t d -> b t (heads d)"), deltas.get("proj"))
+
+
+def _placed(
+    x: Float[Array, "b heads t d"], norm: LayerNorm | None, rope: Rotation | None
+) -> Float[Array, "b heads t d"]:
+    """Queries or keys normalised and rotated: in half precision in one pass, whose backward pass moves less."""
+    if norm is None or norm.scale is None or norm.bias is None or rope is None or x.dtype == jnp.float32:
+        x = x if norm is None else norm(x)
+        return x if rope is None else rotate(x, rope)
+    return normalise_and_rotate(x, norm.scale[...], norm.bias[...], rope, norm.eps)
 
 
 class Mlp(nnx.Module):
