@@ -22,7 +22,7 @@ from vggt_jax import VGGTConfig
 
 INSTALL = "pip install -e '.[plan]'"
 OPTIONS: dict[str, dict[str, Any]] = {"cuda": {"xla_gpu_enable_triton_gemm": False}}
-"""Products go to cuBLAS: to choose among Triton's, XLA must try them on the chip."""
+"""For chips that are not here. Products go to cuBLAS: to choose among Triton's, XLA must try them on the chip."""
 _PLUGINS = {"cuda": "jax_plugins.xla_cuda13", "tpu": "libtpu"}
 
 
@@ -91,8 +91,8 @@ def topology(chip: Chip, devices: int = 1) -> Sequence[Any]:
     return found[:devices]
 
 
-def compile_step(program: StepProgram, placement: Placement, chip: Chip) -> Compiled:
-    """Compile a step for the placement's devices, of which none need be there.
+def compile_step(program: StepProgram, placement: Placement, chip: Chip, *, is_here: bool = False) -> Compiled:
+    """Compile a step for the placement's devices; with ``is_here`` as commands do on devices that are there.
 
     Raises TooLarge where the compiler says that the memory does not suffice.
     """
@@ -104,7 +104,7 @@ def compile_step(program: StepProgram, placement: Placement, chip: Chip) -> Comp
     begun = sum(os.times()[:4])
     lowered = step.lower(*placement.shapes(adapter.state, frozen, shapes))
     try:
-        compiled = lowered.compile(compiler_options=OPTIONS.get(chip.platform))
+        compiled = lowered.compile(compiler_options=None if is_here else OPTIONS.get(chip.platform))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" in str(error):
             raise TooLarge(str(error).partition("\n")[0]) from error

@@ -84,13 +84,14 @@ def plan(
     training = PRESETS[preset].training
     counts = view_counts(training.images, fewest=training.fewest_views, most=training.most_views)
     limit = chip.usable if limit is None else limit
-    devices = topology(chip) if devices is None else devices
+    is_here = devices is not None
+    devices = devices if is_here else topology(chip)
     first = fitting(chip, limit, counts[-1]) or 0
     for place, layout in enumerate(LAYOUTS[first:], start=first):
         program = program_of(preset, layout, counts[-1])
         say(f"compiling a step of {program.sequences} × {program.views} pictures of {program.side}² for {chip.title} …")
         try:
-            found = compile_step(program, on_mesh(devices), chip)
+            found = compile_step(program, on_mesh(devices), chip, is_here=is_here)
         except TooLarge:
             continue
         if found.peak <= limit:

@@ -43,7 +43,8 @@ def test_a_chip_has_its_own_plans_or_those_of_its_kind():
 
 
 def planted(peaks, compiled):
-    def compile_step(program, placement, chip):
+    def compile_step(program, placement, chip, *, is_here):
+        assert is_here
         compiled.append(program)
         peak = peaks[len(compiled) - 1]
         if peak is None:
