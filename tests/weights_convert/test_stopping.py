@@ -28,7 +28,10 @@ COMMAND = """
 
     def computes():
         print("working", flush=True)
-        hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # compiled code, which no signal interrupts
+        try:
+            time.sleep(0.5)  # the signal may come before what it cannot interrupt
+        finally:
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 
     def drops():
         Owner()

@@ -43,6 +43,7 @@ def plant(monkeypatch, folder: Path, *, drawn=False):
 
     if not drawn:
         monkeypatch.setattr(pipeline, "write_results", write_results)
+    monkeypatch.setattr(pipeline, "read_config", lambda weights: VGGTConfig.nano())
     monkeypatch.setattr(pipeline, "load_base", load_base)
     monkeypatch.setattr(pipeline, "train_adapters", train_adapters)
     return made

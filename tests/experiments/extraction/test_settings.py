@@ -15,6 +15,7 @@ from experiments.presets import PRESETS
 from experiments.rendering import Settings as RenderingSettings
 from experiments.scenes.schema import Setting
 from experiments.storage.identity import digest, identity
+from experiments.training.step_plan import StepPlan
 from experiments.training import trackers
 from subspace.errors import InputError
 
@@ -65,6 +66,7 @@ NO_EFFECT = {
     "weights": "other",
     "store": Path("other"),
     "workers": 3,
+    "plan": StepPlan(accumulate=1),
     "blender": "b",
     "log": ("wandb",),
     "output": Path("elsewhere"),

@@ -54,7 +54,7 @@ def calls(monkeypatch):
     monkeypatch.setattr(execution, "tune", tune)
     monkeypatch.setattr(execution, "evaluate_dataset", evaluate)
     monkeypatch.setattr(execution, "Dataset", dataset)
-    monkeypatch.setattr(execution, "Model", lambda *given: given)
+    monkeypatch.setattr(execution, "Model", lambda *given: SimpleNamespace(at_once=1))
     monkeypatch.setattr(
         execution,
         "read_data",

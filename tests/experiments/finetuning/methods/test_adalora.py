@@ -1,17 +1,22 @@
 """AdaLoRA's loss and its pruning; its updates and importance are compared with PEFT's in tests/vggt_jax/adapters."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.finetuning.methods.adalora import allocating, with_penalty
+from experiments.training.loss_function import LossFunction
 from experiments.training.optimizer import OptimizerSettings, make_optimizer
 from vggt_jax.adapters import RankAllocation, Triplets, orthogonality
 
 
 def test_the_penalty_is_half_of_the_distance():
     params = {"x": Triplets(jnp.ones((4, 2)), jnp.ones(2), jnp.ones((3, 2)))}
-    value, terms = with_penalty(lambda *_: (jnp.float32(2.0), {"loss_depth": jnp.float32(1.0)}))(params, None, None)
+    plain = LossFunction(lambda *_: None, lambda *_: (jnp.float32(2.0), {"loss_depth": jnp.float32(1.0)}))
+    unseen: Any = None
+    value, terms = with_penalty(plain).judge(unseen, unseen, params)
     distance = np.mean([np.linalg.norm(n * np.ones((2, 2)) - np.eye(2)) for n in (4, 3)])
     np.testing.assert_allclose(value, 2 + 0.5 * distance, rtol=1e-6)
     assert terms.keys() == {"loss_depth", "loss_orthogonality"}
