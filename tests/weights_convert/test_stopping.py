@@ -10,8 +10,11 @@ import time
 import pytest
 
 COMMAND = """
-    import hashlib, pathlib, sys, time
+    import hashlib, signal, sys, time
     from weights_convert.command_line import run
+
+    for number in (signal.SIGINT, signal.SIGHUP):  # which whoever runs the tests may ignore
+        signal.signal(number, signal.SIG_DFL)
 
     class Owner:
         def __del__(self):
@@ -51,7 +54,6 @@ def stopped(what, *numbers, **options):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": "."},
-        preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)],
         **options,
     )
     assert process.stdout is not None and process.stdout.readline() == "working\n"

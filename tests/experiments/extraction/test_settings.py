@@ -15,8 +15,8 @@ from experiments.presets import PRESETS
 from experiments.rendering import Settings as RenderingSettings
 from experiments.scenes.schema import Setting
 from experiments.storage.identity import digest, identity
-from experiments.training.step_plan import StepPlan
 from experiments.training import trackers
+from experiments.training.step_plan import StepPlan
 from subspace.errors import InputError
 
 PLAIN = Settings.of("nano")
