@@ -88,6 +88,7 @@ class TrainingStep:
     """What follows the gradients of one adapter."""
     division: Division = field(default_factory=Division)
     """How the sequences of a batch are divided; the step's results do not depend on it beyond rounding."""
+    __name__ = "step"  # of the program in profiles
 
     def __call__(self, state: TrainingState, frozen: Frozen, batch: TrainingBatch) -> tuple[TrainingState, Metrics]:
         params, moments, is_finite, metrics = jax.vmap(self._one, in_axes=(0, 0, None, 0))(
