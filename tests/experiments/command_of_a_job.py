@@ -4,8 +4,9 @@ import runpy
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
-from experiments.presets import PRESETS
+from experiments.presets import PRESETS, Preset
 from tests.experiments.rendering.small_scenes import SIZE
 
 VIEWS = 4
@@ -20,7 +21,7 @@ def shrink():
         cache_tokens=False,
     )  # fmt: skip
     rendering = replace(usual.rendering, resolution=SIZE, views=VIEWS, scenes=4, samples=1)
-    PRESETS["nano"] = replace(usual, training=training, rendering=rendering)
+    cast(dict[str, Preset], PRESETS)["nano"] = replace(usual, training=training, rendering=rendering)
 
 
 def use_data(folder):

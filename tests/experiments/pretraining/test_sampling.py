@@ -93,6 +93,7 @@ def test_rotations_widen_linearly_and_then_stay(scene):
 
 def test_points_of_a_batch_lie_on_the_box(scene):
     batch = stacked([scene])
+    assert batch.world_points is not None
     floor_or_box = np.abs(batch.world_points[0][scene.valid]) - [9, 0.5, 9]
     assert floor_or_box[:, 1].max() < 1e-3
 

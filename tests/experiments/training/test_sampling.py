@@ -92,7 +92,7 @@ def test_what_a_step_sees_is_what_it_always_saw():
         found = marks(sampler()(step))
         for adapter, (scene, views) in zip(found, beginnings, strict=True):
             assert (adapter[0, :, 1] == scene).all() and adapter[0, :4, 2].tolist() == views
-        assert (found.reshape(-1, 3) @ [7, 31, 1009]).cumsum().sum() == everything
+        assert (np.asarray(found).reshape(-1, 3) @ [7, 31, 1009]).cumsum().sum() == everything
 
 
 def test_few_scenes_repeat():
