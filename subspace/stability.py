@@ -355,15 +355,14 @@ def _examine(
         found = fit(jnp.ones(k, cores.dtype), dim)
         outputs, inputs = frames(found, dim)
         subspace = captured = None
+        turns = counts
         if whole:
             subspace = described(found, span, dim, width, alpha)
+            turns = after(counts, subspace.factors.B)  # its LAPACK calls and those of subsets (subspace.threads)
             captured = shares(*(jnp.where(side.present[None], side.columns, 0) for side in (outputs, inputs)))
             captured = jnp.minimum(captured, 1)
         if not same:
-            waiting = (
-                jnp.ones(k, cores.dtype) if subspace is None else after(jnp.ones(k, cores.dtype), subspace.factors.B)
-            )
-            outputs, inputs = frames(fit(waiting, subset_dim), subset_dim)
+            outputs, inputs = frames(fit(after(jnp.ones(k, cores.dtype), turns), subset_dim), subset_dim)
         used = jnp.arange(width) < subset_dim
 
         def compare(own_counts: Array) -> tuple[AnyArray, AnyArray, Array]:
@@ -375,6 +374,6 @@ def _examine(
             waiting = Frame(after(inputs.columns, output_angles), inputs.present)
             return output_angles, angles_between(waiting, part_inputs), jnp.where(own_counts == 0, share, jnp.nan)
 
-        return _Found(subspace, captured, *jax.lax.map(compare, counts))
+        return _Found(subspace, captured, *jax.lax.map(compare, jnp.asarray(turns)))
 
     return jax.vmap(solve, in_axes=(1, 0, 0))(adapters, dims, subset_dims)

@@ -36,6 +36,8 @@ EVERY_FUNCTION = """
         captured_energy(y, merge_subspaces({"a": x, "b": y}))
         shared = shared_subspaces({"a": adapters(seed), "b": adapters(seed, n=256)}, 16)
         subspace_stability(adapters(seed), 16)
+        examine_subspaces({"a": adapters(seed), "b": adapters(seed, n=256)}, 16)
+        examine_subspaces({"a": adapters(seed)}, 60)
         spectral_pattern(shared["a"].initial_singular_values, 16).names, effective_rank(x)
 """
 
