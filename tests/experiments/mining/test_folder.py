@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from experiments.mining.folder import SUBSPACE, read_folder, read_inputs
@@ -147,9 +148,12 @@ def test_damaged_folders(file, damage, message, tmp_path):
 
 
 def test_numbers_that_are_none(tmp_path):
-    subspaces = _plain(0)
-    subspaces[FC2].A[3, 1] = np.nan
-    folder = write_subspace(tmp_path / "geometry", "geometry", subspaces)
+    folder = write_subspace(tmp_path / "geometry", "geometry", _plain(0))
+    with safe_open(folder / SUBSPACE, "numpy") as file:
+        metadata = file.metadata()
+    tensors = load_file(folder / SUBSPACE)
+    tensors[f"{FC2}.A"][3, 1] = np.nan
+    save_file(tensors, folder / SUBSPACE, metadata)
     with pytest.raises(ValueError, match=f"subspace.safetensors: {FC2} has NaN or infinity"):
         read_folder(folder)
 
