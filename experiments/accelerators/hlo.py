@@ -17,7 +17,7 @@ _BYTES = {
 _ARRAY = re.compile(r"\b([a-z]\w*)\[([\d,]*)\](\{[^}]*\})?")
 _INSTRUCTION = re.compile(r"\s+(ROOT )?%?([\w.\-]+) = (\(.*?\)|\S+) ([\w\-]+)\((.*)$")
 _OPERAND = re.compile(r"%([\w.\-]+)")
-_CALLED = re.compile(r"\b(calls|to_apply|body|true_computation|false_computation)=%?([\w.\-]+)")
+_CALLED = re.compile(r"\b(calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.\-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _TRIPS = re.compile(r'known_trip_count":\{"n":"(\d+)"')
 
@@ -137,8 +137,7 @@ class Hlo:
             for each in self.computations.get(name, ()):
                 called = each.called
                 if each.opcode == "while":
-                    trips = _TRIPS.search(each.attributes)
-                    visit(called["body"], times * (int(trips[1]) if trips else 1))
+                    visit(called["body"], times * self._trips(each))
                 elif each.opcode == "conditional":
                     branches = _BRANCHES.search(each.attributes)
                     names = _OPERAND.findall(branches[1]) if branches else list(called.values())
@@ -149,6 +148,17 @@ class Hlo:
 
         visit(self.entry, 1)
         return {name: times for name, times in found.items() if name in self.computations}
+
+    def _trips(self, loop: Instruction) -> int:
+        """How often a loop runs: as XLA says it for GPUs, else up to the constant that its counter is compared with."""
+        if known := _TRIPS.search(loop.attributes):
+            return int(known[1])
+        condition = self.computations.get(loop.called.get("condition", ""), ())
+        counts = {each.name: each.operands[0] for each in condition if each.opcode == "constant"}
+        for each in condition:
+            if each.is_root and "direction=LT" in each.attributes and counts.get(each.operands[-1], "").isdigit():
+                return int(counts[each.operands[-1]])
+        return 1
 
 
 def _instruction(root: str | None, name: str, shape: str, opcode: str, rest: str) -> Instruction:

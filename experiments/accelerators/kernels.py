@@ -92,7 +92,7 @@ def _work(program: Hlo, instruction: Instruction, tpu: bool) -> _Work | None:
     if "fmha" in target or _is_attention(instruction):
         q = operands[0]
         backward = "Backward" in target or _is_gradient(instruction)
-        operations = (10.0 if backward else 4.0) * q.size * _keys(program, instruction)
+        operations = 2.0 * _products(instruction, backward) * q.size * _keys(program, instruction)
         return _Work("attention's gradient" if backward else "attention", "bfloat16", operations)
     return None
 
@@ -138,12 +138,19 @@ def _contracted(instruction: Instruction) -> tuple[int, ...]:
 
 
 def _is_attention(instruction: Instruction) -> bool:
-    """Whether it is a Pallas kernel of JAX's attention for TPUs."""
-    return instruction.target == "tpu_custom_call" and bool(re.search(r"flash|splash|mha", instruction.scope))
+    """Whether it is a Pallas kernel of attention for TPUs."""
+    return instruction.target == "tpu_custom_call" and "/attn/" in instruction.scope
 
 
 def _is_gradient(instruction: Instruction) -> bool:
-    return bool(re.search(r"bwd|dkv|dq", instruction.scope.rsplit("/", 2)[-1] + instruction.name))
+    return "bwd" in instruction.scope
+
+
+def _products(instruction: Instruction, backward: bool) -> int:
+    """Of every query with every key; JAX's kernels for TPUs take keys and queries one after the other."""
+    if not backward:
+        return 2
+    return 4 if "bwd_dkv" in instruction.scope else 3 if "bwd_dq" in instruction.scope else 5
 
 
 def _keys(program: Hlo, instruction: Instruction) -> int:

@@ -86,6 +86,34 @@ def test_a_product_of_a_tpu_is_a_convolution_without_a_window():
         assert found.bytes == 4 * (64 * 32 + 64 * 16)  # what is on the chip already costs nothing
 
 
+def test_a_loop_of_a_tpu_runs_as_often_as_its_counter_is_small_and_attention_is_a_kernel_of_pallas():
+    operands = "".join(f"  %p.{i} = bf16[2,4,256,64]{{3,2,1,0}} parameter({i})\n" for i in range(3))
+    program = Hlo.parse(f"""HloModule test
+
+%body (p: bf16[2,4,256,64]) -> bf16[2,4,256,64] {{
+{operands}  %f = bf16[2,4,256,64]{{3,2,1,0}} custom-call(%p.0, %p.1, %p.2), custom_call_target="tpu_custom_call", \
+metadata={{op_name="jit(step)/while/body/attn/pallas_call"}}
+  ROOT %b = bf16[2,4,256,64]{{3,2,1,0}} custom-call(%p.0, %p.1, %p.2), custom_call_target="tpu_custom_call", \
+metadata={{op_name="jit(step)/transpose(jvp(x))/while/body/attn/flash_mha_bwd_dq/pallas_call"}}
+}}
+
+%condition (q: s32[]) -> pred[] {{
+  %q = s32[] parameter(0)
+  %limit = s32[]{{:T(128)}} constant(24)
+  ROOT %lt = pred[]{{:T(512)}} compare(%q, %limit), direction=LT
+}}
+
+ENTRY %main (x: bf16[2,4,256,64]) -> bf16[2,4,256,64] {{
+  %x = bf16[2,4,256,64]{{3,2,1,0}} parameter(0)
+  ROOT %loop = bf16[2,4,256,64]{{3,2,1,0}} while(%x), condition=%condition, body=%body
+}}
+""")
+    forward, backward = kernels(program, tpu=True)
+    assert (forward.kind, backward.kind) == ("attention", "attention's gradient") and forward.keys == 256
+    assert forward.times == backward.times == 24 and forward.operations == 4 * 2 * 4 * 256 * 256 * 64
+    assert backward.operations == 6 * 2 * 4 * 256 * 256 * 64
+
+
 def test_scatters_with_sorted_indices_are_found():
     lines = [
         f"%s.{i} = f32[8]{{0}} scatter(%a, %b, %c), indices_are_sorted={flag}"
