@@ -30,8 +30,8 @@ COMMAND = """
             print("cleaned up")
 
     def computes():
-        print("working", flush=True)
         try:
+            print("working", flush=True)
             time.sleep(0.5)  # the signal may come before what it cannot interrupt
         finally:
             hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
