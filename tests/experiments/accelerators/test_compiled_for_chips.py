@@ -1,10 +1,12 @@
 """Real steps, compiled for chips that are not here: that they compile, what they need and which kernels they have.
 
-They need JAX's plugins (the extra ``plan``); ``pytest -m chips``.
+They need JAX's plugins (the extra ``plan``): ``pytest -m chips`` runs one of each kind, four CPU-minutes or less;
+``pytest -m "chips or every_chip"`` all of them, seven.
 """
 
 import time
 from dataclasses import replace
+from functools import partial
 
 import jax
 import pytest
@@ -17,13 +19,14 @@ from experiments.accelerators.layouts import LAYOUTS, program_of
 from experiments.process.mesh_sizes import MeshSizes
 from vggt_jax import VGGTConfig
 
-pytestmark = [pytest.mark.slow, pytest.mark.chips]
+pytestmark = pytest.mark.slow
 HEADS = ("camera_head", "depth_head", "loss")
 """Places that may compute in float32."""
 GPU, TPU = (
     pytest.mark.skipif(not is_installed(CHIPS[name]), reason="needs JAX's plugin: pip install -e '.[plan]'")
     for name in ("h100", "v6e")
 )
+ONE, MORE = (partial(pytest.param, marks=mark) for mark in (pytest.mark.chips, pytest.mark.every_chip))
 
 
 def compiled(program, chip, sizes=None):
@@ -74,6 +77,7 @@ def check(found, config):
 
 
 @GPU
+@pytest.mark.chips
 def test_vggt_1b_on_an_h100():
     program, begun = program_of("vggt_1b", LAYOUTS[0], 8), time.process_time()
     found = compiled(program, "h100")
@@ -83,20 +87,20 @@ def test_vggt_1b_on_an_h100():
 
 
 @GPU
-@pytest.mark.parametrize("chip", ["a100", "rtx4090", "rtx3090"])
+@pytest.mark.parametrize("chip", [ONE("a100"), MORE("rtx4090"), MORE("rtx3090")])
 def test_other_gpus(chip):
     check(compiled(small(), chip), small().config)
 
 
 @GPU
-@pytest.mark.parametrize("mesh", ["data:2", "adapter:2,model:2"])
+@pytest.mark.parametrize("mesh", [ONE("adapter:2,model:2"), MORE("data:2")])
 def test_several_gpus(mesh):
     sizes = MeshSizes.of(mesh)
     check(compiled(replace(small(), adapters=sizes.adapter), "h100", sizes), small().config)
 
 
 @TPU
-@pytest.mark.parametrize("chip", ["v5e", "v6e", "v5p"])
+@pytest.mark.parametrize("chip", [ONE("v6e"), MORE("v5e"), MORE("v5p")])
 def test_tpus(chip):
     program = small(heads=("camera",))  # a dense head takes a TPU's compiler minutes
     check(compiled(program, chip), program.config)
