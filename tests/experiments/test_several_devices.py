@@ -89,7 +89,7 @@ def updates(folder):
 
 
 def losses(folder):
-    return np.array([event["loss"] for event in read_metrics(folder / "metrics.jsonl")])
+    return np.concatenate([np.atleast_1d(event["loss"]) for event in read_metrics(folder / "metrics.jsonl")])
 
 
 MESHES = [
