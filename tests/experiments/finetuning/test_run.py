@@ -135,7 +135,7 @@ def test_the_same_settings_find_their_result_and_others_do_not(tuned, store, mon
 @pytest.fixture
 def from_memory(monkeypatch):
     """``finetune`` of the tiny model and its scenes, which lie nowhere."""
-    monkeypatch.setattr("experiments.finetuning.pipeline.read_base", lambda *_: small.base())
+    monkeypatch.setattr("experiments.finetuning.pipeline.read_base", lambda *_, **__: small.base())
     monkeypatch.setattr("experiments.finetuning.pipeline.read_data", lambda *_: small.data())
 
 
