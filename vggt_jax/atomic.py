@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -99,6 +99,22 @@ def write_bytes(target: Path, content: bytes | memoryview, *, durable: bool = Fa
         raise
     finally:
         os.close(descriptor)
+
+
+def write_new(target: Path, content: bytes | Mapping[str, bytes]) -> None:
+    """Write a new file, or a new folder of files (name → content); all of it is on the disk when it gets its name.
+
+    Raises FileExistsError if something is there or another process is writing it, and OSError if it cannot be written.
+    """
+    files = {"": content} if isinstance(content, bytes) else content
+    with new_path(target, check=check_absent, size=sum(map(len, files.values())), alone=True) as new:
+        if not isinstance(content, bytes):
+            new.mkdir()
+        for name, data in files.items():
+            with (new / name).open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
 
 
 def remove(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
@@ -12,7 +11,7 @@ from safetensors.numpy import save
 
 from subspace import LowRank
 from subspace.errors import InputError
-from vggt_jax.atomic import check_absent, new_path
+from vggt_jax.atomic import write_new
 from weights_convert.lora_file import LoraModule
 from weights_convert.peft import WEIGHTS
 from weights_convert.peft_config import CONFIG, PeftConfig
@@ -84,24 +83,13 @@ def write_lora(
         raise InputError("all updates are zero, there is nothing to write")
     ranks = {name: update.rank for name, update in updates.items()}
     stored = save({name: np.ascontiguousarray(x) for name, x in tensors.items()}, {"format": "pt"})
-    content = {path.name: stored}
-    if to == "peft":
-        scales = {name: modules[name].scale for name in updates}
-        config = PeftConfig.of_modules(ranks, scales, base).to_json(list(updates))
-        content = {
-            WEIGHTS: stored,
-            CONFIG: config.encode(),
-            **({CARD: card.encode()} if card else {}),
-            **(beside or {}),
-        }
-    with new_path(path, check=check_absent, size=sum(map(len, content.values())), alone=True) as target:
-        if to == "peft":
-            target.mkdir()
-        for name, data in content.items():
-            with (target / name if to == "peft" else target).open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+    if to != "peft":
+        write_new(path, stored)
+        return
+    scales = {name: modules[name].scale for name in updates}
+    config = PeftConfig.of_modules(ranks, scales, base).to_json(list(updates))
+    described = {CARD: card.encode()} if card else {}
+    write_new(path, {WEIGHTS: stored, CONFIG: config.encode(), **described, **(beside or {})})
 
 
 def _tensors(

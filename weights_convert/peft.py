@@ -7,7 +7,6 @@ is ``lora_Aᵀ``; of a convolution, ``lora_A`` holds r filters (r, Cin, kh, kw) 
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
@@ -24,7 +23,7 @@ from safetensors.numpy import save
 
 from subspace import LowRank
 from subspace.errors import InputError
-from vggt_jax.atomic import check_absent, new_path
+from vggt_jax.atomic import write_new
 from vggt_jax.config import VGGTConfig
 from vggt_jax.deltas import Deltas, Update, WeightDecomposed, low_rank_only
 from vggt_jax.parameters import parameter_shapes
@@ -139,13 +138,7 @@ def write_peft(folder: str | Path, deltas: Deltas, config: VGGTConfig, *, scale:
         name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()
     }  # save takes the bytes as they lie
     content = {WEIGHTS: save(contiguous, {"format": "pt"}), CONFIG: text.encode()}
-    with new_path(Path(folder), check=check_absent, size=sum(map(len, content.values())), alone=True) as target:
-        target.mkdir()
-        for name, data in content.items():
-            with (target / name).open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+    write_new(Path(folder), content)
 
 
 def _tensor(module: str, side: str) -> str:

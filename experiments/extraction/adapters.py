@@ -163,8 +163,7 @@ def _train_groups(job: AdapterRun, own: Prepared, folder: Path, encode: Encode |
     for number, group in enumerate(groups, start=1):
         part = job.of(group)
         reporter.info(f"group {number} of {len(groups)}: {', '.join(part.names)}")
-        is_first = group == own.groups[0]
-        first = own.first if is_first else own.start(group)
+        first = own.first if group == own.groups[0] else own.start(group)
         compiled = own.compiled if len(group) == len(own.groups[0]) else own.placement.compile(own.step, first)
         here = folder_of(folder, part.data.training)
         losses = _train(part, own, first, compiled, here, folder, encode, reporter)

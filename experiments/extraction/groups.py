@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
+from experiments.accelerators.present import PIXELS
 from experiments.storage.files import read_json, reading, write_bytes, write_json
 from experiments.training.metrics_log import read_metrics
 from subspace.errors import InputError
@@ -19,8 +20,6 @@ FOLDER = "groups"
 """Folder below that of all adapters, with one folder for each group."""
 RECORD = "group.json"
 """Written last: the adapters' names and their losses on held-out scenes, before and after training."""
-_PIXELS = 32 * 518 * 518
-"""Of a step that keeps an accelerator busy: the pictures of the paper's."""
 
 Losses = Mapping[str, Mapping[str, Sequence[list[float]]]]
 """``before`` and ``after`` training → "loss" and its terms → of each adapter the values on its held-out scenes."""
@@ -51,7 +50,7 @@ def group_size(at_once: int | None, k: int, devices: int, pixels: int, *, on_cpu
     """
     share = ceil(k / devices)
     if at_once is None:
-        at_once = share if on_cpu else max(1, _PIXELS // pixels)
+        at_once = share if on_cpu else max(1, PIXELS // pixels)
     return devices * min(at_once, share)
 
 

@@ -86,8 +86,15 @@ class Settings:
             return  # k and r are the adapters' own
         if self.k < 2:
             raise InputError(f"k must be at least 2, got {self.k}", argument="k")
-        if not 0 < self.training.held_out < self.scenes:
-            raise InputError(f"of {self.scenes} scenes {self.training.held_out} cannot be held out", argument="scenes")
+        held_out = self.training.held_out
+        if not 0 < held_out:
+            raise InputError(f"held_out must be at least 1, got {held_out}", argument="held_out")
+        if self.scenes < 2 * held_out:
+            raise InputError(
+                f"of each data set {held_out} scenes are held out and at least as many train: scenes must be at least "
+                f"{2 * held_out}, got {self.scenes}",
+                argument="scenes",
+            )
         check_dim(self.dim, self.k, self.training.rank)
 
     @classmethod

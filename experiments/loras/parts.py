@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments.loras.merging import reduced
 from experiments.mining.folder import MinedAttribute
-from subspace import Basis, LowRank
+from subspace import Basis, LowRank, frobenius_norm
 from subspace.errors import InputError
 from weights_convert.lora_file import LoraFile
 
@@ -35,7 +35,7 @@ def part_of(lora: LoraFile, subspace: MinedAttribute, part: Part) -> tuple[dict[
         rank = min(own.rank, *module.size)
         found[path], energy, _ = reduced(own, rank if part == "residual" else min(update.rank, rank))
         inside += energy
-        whole += reduced(update, update.rank)[2]
+        whole += float(frobenius_norm(update)) ** 2
     return found, inside / whole if whole > 0 else 0.0
 
 

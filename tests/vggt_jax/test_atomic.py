@@ -10,7 +10,16 @@ import pytest
 
 from subspace.errors import InputError
 from vggt_jax import atomic
-from vggt_jax.atomic import check_absent, check_writable, new_folder, new_path, remove, remove_partial, write_bytes
+from vggt_jax.atomic import (
+    check_absent,
+    check_writable,
+    new_folder,
+    new_path,
+    remove,
+    remove_partial,
+    write_bytes,
+    write_new,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -143,6 +152,19 @@ def test_what_may_not_be_replaced(tmp_path):
         new.touch()
         (tmp_path / "nothing").write_text("theirs")
     assert (tmp_path / "nothing").read_text() == "theirs"
+
+
+@pytest.mark.parametrize("content", [b"all", {"a": b"one", "b.txt": b"two"}], ids=["file", "folder"])
+def test_what_is_new_replaces_nothing(tmp_path, content):
+    write_new(tmp_path / "it", content)
+    found = tmp_path / "it"
+    assert content == (
+        found.read_bytes() if found.is_file() else {path.name: path.read_bytes() for path in found.iterdir()}
+    )
+    with pytest.raises(FileExistsError) as error:
+        write_new(tmp_path / "it", {"c": b"other"})
+    assert error.value.filename == str(found) and names(tmp_path) == ["it"]
+    assert found.is_file() or names(found) == ["a", "b.txt"]
 
 
 def test_links_are_followed_unless_asked(tmp_path):

@@ -118,7 +118,7 @@ def test_the_whole_recipe_is_part_of_the_identity():
         ({"dim": 41}, "dim"),
         ({"dim": 0}, "dim"),
         ({"k": 1}, "k"),
-        ({"scenes": 4}, "scenes"),
+        ({"scenes": 7}, "scenes"),
         ({"adapters": (Path("a"),)}, "adapters"),
     ],
 )
