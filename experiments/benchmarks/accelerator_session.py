@@ -113,7 +113,7 @@ def _ceilings(session: Session, small: bool) -> Iterator[str]:
     added = jax.jit(lambda y: y + 1)
     moved = 2 * y.nbytes / machine.seconds(lambda: added(y), repeats=5)[1]
     session.keep(product=rate, copy=moved)
-    yield f"  bfloat16 product {rate / 1e12:.1f} TFLOP/s, memory {moved / 1e9:.0f} GB/s"
+    yield f"  bfloat16 product {rate / 1e12:.3g} TFLOP/s, memory {moved / 1e9:.0f} GB/s"
 
 
 def _parity(session: Session, small: bool) -> Iterator[str]:

@@ -26,7 +26,7 @@ _LONGEST_WORK = 7 * 24 * 3600
 _STARTED_BY: Mapping[str, Callable[[], int]] = {
     "Slurm": lambda: int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)),
     "Open MPI": lambda: int(os.environ.get("OMPI_COMM_WORLD_SIZE", 1)),
-    "a TPU pod": lambda: len(os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")),
+    "a TPU slice of GKE": lambda: len(os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")),
 }
 """What starts the processes of a job in a way that JAX knows → their number."""
 _joined: list[bool] = []
@@ -36,7 +36,7 @@ def join(job: Job | None, told: str = "") -> None:
     """Meet the other processes of the job; to be called before JAX looks for devices.
 
     Args:
-        job: where; None for what Slurm, Open MPI or a TPU pod say in the environment, or else a job of this process alone.
+        job: where; None for what Slurm, Open MPI or a TPU slice of GKE say in the environment, or else a job of this process alone.
         told: what all processes must have been told, as text.
 
     Raises InputError if the others do not come in time, are of another number, or were told something else.

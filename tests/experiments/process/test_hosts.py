@@ -54,16 +54,34 @@ def free_port():
         return found.getsockname()[1]
 
 
-def run_job(what):
-    """What each of two processes prints."""
+def by_slurm(job, process):
+    """The environment of a task that ``srun --ntasks=2`` starts."""
+    return {
+        "SLURM_JOB_ID": str(job), "SLURM_STEP_NODELIST": "localhost", "SLURM_STEP_NUM_NODES": "1", "SLURM_NTASKS": "2",
+        "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": str(process), "SLURM_LOCALID": str(process),
+    }  # fmt: skip
+
+
+def by_open_mpi(job, process):
+    """The environment of a process that ``mpirun -n 2`` starts."""
+    return {
+        "OMPI_MCA_orte_hnp_uri": f"{job * 2**12}.0;tcp://127.0.0.1:34911", "OMPI_COMM_WORLD_SIZE": "2",
+        "OMPI_COMM_WORLD_RANK": str(process), "OMPI_COMM_WORLD_LOCAL_RANK": str(process),
+    }  # fmt: skip
+
+
+def run_job(what, started_by=None):
+    """What each of two processes prints; they are told where to meet, or find it in the environment."""
+    port = free_port()
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.experiments.process.host_job", f"localhost:{free_port()}"]
+    command = [sys.executable, "-m", "tests.experiments.process.host_job", "" if started_by else f"localhost:{port}"]
     started = [
         subprocess.Popen(
-            [*command, "2", str(number), what], env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True
+            [*command, "2", str(number), what], cwd=ROOT, stdout=subprocess.PIPE, text=True,
+            env=environment | (started_by(port, number) if started_by else {}),
         )
         for number in range(2)
-    ]
+    ]  # fmt: skip
     # Gloo, which connects CPUs, prints to stdout, too.
     return [json.loads(process.communicate(timeout=200)[0].splitlines()[-1]) for process in started]
 
@@ -81,8 +99,8 @@ def test_two_processes_share_work_and_one_writes():
 
 @pytest.mark.slow
 def test_what_goes_wrong_between_processes_is_a_line_in_each():
-    for found in run_job("disagree"):
+    for found in run_job("disagree", by_slurm):
         assert "the processes of this job differ in their arguments" in found["error"]
-    first, second = run_job("first_fails")
+    first, second = run_job("first_fails", by_open_mpi)
     assert first["error"] == "the disk is full"
     assert "the first process of this job has stopped (results)" in second["error"]
