@@ -30,7 +30,7 @@ def DEFINE_mesh_and_hosts(axes: str, flag_values: flags.FlagValues = flags.FLAGS
         "coordinator",
         None,
         "HOST:PORT of the first of several processes that do this together, with the same arguments and files; by default "
-        "what Slurm, Open MPI or a TPU pod say",
+        "what Slurm, Open MPI or GKE say",
         flag_values,
     )
     flags.DEFINE_integer("processes", None, "number of these processes", lower_bound=1, flag_values=flag_values)

@@ -36,7 +36,7 @@ def join(job: Job | None, told: str = "") -> None:
     """Meet the other processes of the job; to be called before JAX looks for devices.
 
     Args:
-        job: where; None for what Slurm, Open MPI or a TPU slice of GKE say in the environment, or else a job of this process alone.
+        job: where; None for what Slurm, Open MPI or GKE say in the environment, or else a job of this process alone.
         told: what all processes must have been told, as text.
 
     Raises InputError if the others do not come in time, are of another number, or were told something else.
