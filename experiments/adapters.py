@@ -1,9 +1,10 @@
 """LoRAs of any model: what is in them, which are alike, what they share, merged, split and converted.
 
 ``python -m experiments.adapters info LORA …`` says what each file is, ``compare`` which of them are alike, ``mine`` what they
-share (a folder that ``analyze`` reads), ``merge`` makes one LoRA of many, ``project``, ``residual`` and ``remove`` take the
-part of one inside or outside a mined subspace (``--basis``), ``convert`` writes another layout, ``start`` a PEFT folder
-that begins in a mined subspace, for training in PyTorch (the LORA says what the matrices are).
+share (a folder that ``analyze`` reads), ``add`` puts one more into such a folder without the others (``--to``), ``merge`` makes
+one LoRA of many, ``project``, ``residual`` and ``remove`` take the part of one inside or outside a mined subspace
+(``--basis``), ``convert`` writes another layout, ``start`` a PEFT folder that begins in a mined subspace, for training in
+PyTorch (the LORA says what the matrices are).
 
 A LORA is a PEFT folder, a single file of diffusers or kohya's scripts, an adapter of this project, a folder with such in it, a
 pattern, a list (``.txt``) or ``hf:owner/name``. What is written is a folder that PEFT loads, with a model card.
@@ -13,23 +14,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from experiments.process.command_line import DEFINE_path, InputError, nearest, refuse, run, run_if_new
+from experiments.process.command_line import (
+    DEFINE_path,
+    DEFINE_path_or_name,
+    InputError,
+    nearest,
+    refuse,
+    run,
+    run_if_new,
+)
 
 if TYPE_CHECKING:
     from experiments.loras.collection import Collection
     from weights_convert.lora_file import LoraFile
+    from weights_convert.lora_write import Target
 
-ACTIONS = ("info", "compare", "mine", "merge", "project", "residual", "remove", "convert", "start")
+ACTIONS = ("info", "compare", "mine", "add", "merge", "project", "residual", "remove", "convert", "start")
 _FLAGS = {
     "label": ("mine",),
     "dim": ("mine",),
     "exponent": ("mine",),
-    "store": ("mine",),
-    "overwrite": ("mine",),
+    "store": ("mine", "add"),
+    "overwrite": ("mine", "add"),
     "modules": ("compare", "mine", "merge"),
     "method": ("merge",),
     "rank": ("merge",),
@@ -37,8 +48,8 @@ _FLAGS = {
     "density": ("merge",),
     "seed": ("merge",),
     "basis": ("project", "residual", "remove", "start"),
-    "to": ("merge", "project", "residual", "remove", "convert"),
-    "output": ("compare", "mine", "merge", "project", "residual", "remove", "convert", "start"),
+    "to": ("add", "merge", "project", "residual", "remove", "convert"),
+    "output": ("compare", "mine", "add", "merge", "project", "residual", "remove", "convert", "start"),
 }
 """Flags and the actions that they belong to."""
 
@@ -53,14 +64,14 @@ def main(arguments: Sequence[str]) -> None:
     if not places:
         raise InputError(f"{action} needs LoRAs: folders, files, patterns or lists")
     given = flags.FLAGS.flag_values_dict()
-    if given["output"] is None and action not in ("info", "compare", "mine"):
+    if given["output"] is None and action not in ("info", "compare", "mine", "add"):
         raise InputError(f"{action} needs --output, a new folder (with --to=diffusers or kohya a new file)")
 
     from experiments.process.compilation_cache import keep_compiled
 
     keep_compiled()
     actions: dict[str, Callable[[tuple[str, ...], dict[str, Any]], None]] = {
-        "info": _info, "compare": _compare, "mine": _mine, "merge": _merge, "convert": _convert, "start": _start,
+        "info": _info, "compare": _compare, "mine": _mine, "add": _add, "merge": _merge, "convert": _convert, "start": _start,
     }  # fmt: skip
     actions.get(action, lambda places, given: _part(action, places, given))(places, given)
 
@@ -114,6 +125,29 @@ def _mine(places: tuple[str, ...], given: dict[str, Any]) -> None:
     print(f"wrote {found.folder} in {found.seconds:.0f} s; open {found.folder}/report.html")
 
 
+def _add(places: tuple[str, ...], given: dict[str, Any]) -> None:
+    from experiments.loras.adding import AddSettings, ready
+    from experiments.mining.report import print_table
+    from experiments.process.reporting import console
+
+    if len(places) != 1:
+        raise InputError(f"add takes one LoRA at a time, got {len(places)}")
+    if given["to"] is None:
+        raise InputError("add needs --to, a folder of `adapters mine`")
+    names = ("low_rank_part", "store", "output", "overwrite")
+    to = Path(os.path.expanduser(given["to"]))
+    settings = AddSettings(adapter=places[0], to=to, **{name: given[name] for name in names})
+    found = run_if_new(ready(settings, console()))
+    print(print_table(found.matrices))
+    for remark in found.remarks:
+        print(f"{remark[0].upper()}{remark[1:]}.")
+    print(
+        f"{found.share:.1%} of the energy of {found.name} lies in the subspace of the others, where chance gives "
+        f"{found.chance:.2%}"
+    )
+    print(f"wrote {found.folder} in {found.seconds:.0f} s; open {found.folder}/report.html")
+
+
 def _merge(places: tuple[str, ...], given: dict[str, Any]) -> None:
     from experiments.loras.merging import Merge, merge
     from experiments.loras.writing import write_made
@@ -130,7 +164,7 @@ def _merge(places: tuple[str, ...], given: dict[str, Any]) -> None:
         "energy kept by the rank": f"{found.kept:.2%}",
     }
     write_made(
-        given["output"], found.updates, collection.modules, to=given["to"], base=collection.base,
+        given["output"], found.updates, collection.modules, to=_layout(given), base=collection.base,
         title=f"{len(collection.loras)} LoRAs, merged", sources=list(collection.loras), facts=facts,
     )  # fmt: skip
     print(f"wrote {given['output']}: {len(found.updates)} matrices; the rank keeps {found.kept:.2%} of the energy")
@@ -147,7 +181,7 @@ def _part(action: str, places: tuple[str, ...], given: dict[str, Any]) -> None:
     subspace = read_folder(given["basis"])
     updates, share = part_of(lora, subspace, next(part for part in PARTS if part == action))
     write_made(
-        given["output"], updates, lora.modules, to=given["to"], base=lora.base, title=f"{name}: {action}",
+        given["output"], updates, lora.modules, to=_layout(given), base=lora.base, title=f"{name}: {action}",
         sources=[name], facts={"subspace": subspace.attribute, "share of the energy": f"{share:.2%}"},
     )  # fmt: skip
     print(f"wrote {given['output']}: {share:.2%} of the energy of {name}")
@@ -156,10 +190,10 @@ def _part(action: str, places: tuple[str, ...], given: dict[str, Any]) -> None:
 def _convert(places: tuple[str, ...], given: dict[str, Any]) -> None:
     from experiments.loras.writing import convert
 
-    name, lora = _one("convert", places, given)
-    for line in convert(lora, given["output"], given["to"]):
+    to, (name, lora) = _layout(given), _one("convert", places, given)
+    for line in convert(lora, given["output"], to):
         print(line)
-    print(f"wrote {given['output']}: {len(lora.modules)} matrices of {name} as {given['to']}")
+    print(f"wrote {given['output']}: {len(lora.modules)} matrices of {name} as {to}")
 
 
 def _start(places: tuple[str, ...], given: dict[str, Any]) -> None:
@@ -173,6 +207,15 @@ def _start(places: tuple[str, ...], given: dict[str, Any]) -> None:
     print(
         f"wrote {given['output']}: zero, {count:,} numbers to train inside the subspace (see {SCRIPT} in it), as {name} has it"
     )
+
+
+def _layout(given: dict[str, Any]) -> Target:
+    from weights_convert.lora_write import TARGETS
+
+    to = given["to"] or "peft"
+    if (target := next((each for each in TARGETS if each == to), None)) is None:
+        raise InputError(f"layouts are {', '.join(TARGETS)}, got {to}{nearest(to, TARGETS)}", argument="to")
+    return target
 
 
 def _one(action: str, places: tuple[str, ...], given: dict[str, Any]) -> tuple[str, LoraFile]:
@@ -200,13 +243,13 @@ def _weights(pairs: Sequence[str]) -> dict[str, float]:
 if __name__ == "__main__":
     from experiments.loras.collection import MODULES
     from experiments.loras.merging import METHODS
-    from weights_convert.lora_write import Target
+    from weights_convert.lora_write import TARGETS
 
     flags.DEFINE_string("label", "loras", "mine: name of the group, by which analyze knows it")
     flags.DEFINE_integer("dim", 8, "mine: d' of the shared subspace, at most k·r", lower_bound=1)
     flags.DEFINE_float("exponent", 1.0, "mine: of Eq. 1, in (0, 2]: 1 is robust to outliers, 2 is the plain mean")
-    DEFINE_path("store", "runs", "mine: folder that commands share")
-    flags.DEFINE_boolean("overwrite", False, "mine: make the results again")
+    DEFINE_path("store", "runs", "mine, add: folder that commands share")
+    flags.DEFINE_boolean("overwrite", False, "mine, add: make the results again")
     flags.DEFINE_enum(
         "modules", "intersection", list(MODULES), "matrices that all LoRAs have, or that at least two have"
     )
@@ -217,6 +260,10 @@ if __name__ == "__main__":
     flags.DEFINE_float("density", 0.2, "merge: share of entries that ties, knots and dare keep")
     flags.DEFINE_integer("seed", 0, "merge: of dare", lower_bound=0)
     DEFINE_path("basis", None, "project, residual, remove, start: folder of a mined subspace")
-    flags.DEFINE_enum("to", "peft", list(get_args(Target)), "layout of what is written")
+    DEFINE_path_or_name(
+        "to",
+        None,
+        f"layout of what is written, {', '.join(TARGETS)} (peft if not given); add: folder of a mined subspace",
+    )
     DEFINE_path("output", None, "what is written; a new folder, or with --to=diffusers or kohya a new file")
     run(main, positional=True, flag_of={"weights": "weigh"})

@@ -18,6 +18,8 @@ from subspace.low_rank import LowRank, at_least_float32
 
 CROWDED = 2**22
 """Numbers of the k cores of one matrix (16 MB in float32) from which on they are not formed."""
+GRAM_ROWS = 2**10
+"""Columns of adapters whose inner products with all others are in memory at once."""
 
 
 class Solution(NamedTuple):
@@ -35,18 +37,40 @@ class Solution(NamedTuple):
 
 
 class Crowd:
-    """k adapters of one matrix, A (k, n, r) and B (k, m, r), as NumPy's arrays."""
+    """k adapters of one matrix, A (k, n, r) and B (k, m, r), as NumPy's arrays.
 
-    def __init__(self, adapters: LowRank):
+    With orthonormal ``bases`` the adapters are coordinates in them, of ``energy`` that may lie outside of them as well.
+    """
+
+    def __init__(
+        self,
+        adapters: LowRank,
+        bases: tuple[np.ndarray, np.ndarray] | None = None,
+        energy: Float[np.ndarray, " k"] | None = None,
+    ):
         adapters = at_least_float32(adapters.to_numpy())
         self.k, self.r = adapters.A.shape[0], adapters.rank
         scales = [float(np.abs(x).max()) or 1.0 for x in (adapters.A, adapters.B)]
         self.unit = scales[0] * scales[1]
         """What values are divided by inside, so that squares neither overflow nor underflow."""
-        a, b = (_compressed(x / x.dtype.type(s)) for x, s in zip((adapters.A, adapters.B), scales, strict=True))
-        (self._Q_A, self._A), (self._Q_B, self._B) = a, b  # (p, k·r), (q, k·r)
+        a, b = (x / x.dtype.type(s) for x, s in zip((adapters.A, adapters.B), scales, strict=True))
+        sides = (_compressed(a), _compressed(b)) if bases is None else zip(bases, (_flat(a), _flat(b)), strict=True)
+        (self._Q_A, self._A), (self._Q_B, self._B) = sides  # (p, k·r), (q, k·r)
         grams = [np.einsum("kir,kis->krs", *(self._by_adapter(side),) * 2) for side in (self._A, self._B)]
-        self.energy = np.maximum(np.sum(grams[0].astype(np.float64) * grams[1], axis=(1, 2)), 0)
+        own = np.maximum(np.sum(grams[0].astype(np.float64) * grams[1], axis=(1, 2)), 0)
+        self.energy = own if energy is None else np.asarray(energy, np.float64) / self.unit**2
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs and inputs of the matrix."""
+        sides = (self._Q_A, self._A), (self._Q_B, self._B)
+        n, m = (len(x) if Q is None else len(Q) for Q, x in sides)
+        return n, m
+
+    @property
+    def dtype(self) -> np.dtype:
+        """What is computed in."""
+        return self._A.dtype
 
     def _by_adapter(self, side: np.ndarray) -> np.ndarray:
         return np.moveaxis(side.reshape(len(side), self.k, self.r), 1, 0)
@@ -65,12 +89,43 @@ class Crowd:
         b = (V.T @ self._B).reshape(V.shape[1], self.k, self.r)
         return np.einsum("dkr,ekr->kde", a, b, optimize=True)
 
+    def cores(self) -> np.ndarray:
+        """Every adapter in the coordinates of the span, (k, p, q)."""
+        return self._by_adapter(self._A) @ np.swapaxes(self._by_adapter(self._B), 1, 2)
+
+    def grams_outside(self, U: np.ndarray, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """⟨E_i, E_j⟩ of E = W − UUᵀWVVᵀ, all pairs; and of their parts UᵀE and EV alone. A few rows are done at a time."""
+        sides = self._A, self._B, U.T @ self._A, V.T @ self._B
+        whole, near = np.empty((self.k, self.k)), np.empty((self.k, self.k))
+        step = max(1, GRAM_ROWS // self.r)
+        for start in range(0, self.k, step):
+            rows = slice(start, min(self.k, start + step))
+            part = slice(rows.start * self.r, rows.stop * self.r)
+            A, B, a, b = (side[:, part].T @ side for side in sides)
+            for found, product in ((whole, A * B - a * b), (near, a * (B - b) + (A - a) * b)):
+                found[rows] = product.reshape(-1, self.r, self.k, self.r).sum((1, 3), dtype=np.float64)
+        return whole, near
+
+    def leading(self, weights: Float[np.ndarray, " k"], count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """U, Σ in the adapters' unit, and V of the ``count`` largest singular values of C, in the coordinates of the span."""
+        U, sigma, V = _leading(self.mean(weights), count)
+        return U, sigma * self._A.dtype.type(self.unit), V
+
+    def bases(self, U: np.ndarray, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Columns in the coordinates of the span, in those of the matrix."""
+        return U if self._Q_A is None else self._Q_A @ U, V if self._Q_B is None else self._Q_B @ V
+
     def expand(self, solution: Solution) -> LowRank:
         """The canonical factors of the shared update."""
         root = np.sqrt(solution.sigma * self.unit).astype(self._A.dtype)
-        A = solution.U if self._Q_A is None else self._Q_A @ solution.U
-        B = solution.V if self._Q_B is None else self._Q_B @ solution.V
+        A, B = self.bases(solution.U, solution.V)
         return LowRank(A * root, B * root)
+
+    def typical(self, counts: Float[np.ndarray, " k"]) -> float:
+        """:func:`subspace.shared.typical_norm`."""
+        used = np.sort(np.sqrt(self.energy[counts > 0]))
+        median = used[(len(used) - 1) // 2]
+        return float(median or used[-1] or 1.0)
 
     def solve(
         self,
@@ -82,7 +137,7 @@ class Crowd:
         max_iterations: int,
     ) -> Solution:
         """:func:`subspace.shared.irls`; adapter i counts ``counts[i]`` times."""
-        epsilon = epsilon * _typical(np.sqrt(self.energy), counts)
+        epsilon = epsilon * self.typical(counts)
         objective = np.full(max_iterations, np.nan, self._A.dtype)
         following, found = counts / counts.sum(), None
         while found is None or (found.iterations < max_iterations and not found.converged):
@@ -102,11 +157,16 @@ class Crowd:
         return found
 
 
+def _flat(columns: Float[np.ndarray, "k n r"]) -> np.ndarray:
+    """The columns of all adapters side by side."""
+    k, n, r = columns.shape
+    return np.moveaxis(columns, 0, 1).reshape(n, k * r)
+
+
 def _compressed(columns: Float[np.ndarray, "k n r"]) -> tuple[np.ndarray | None, np.ndarray]:
     """An orthonormal basis of all columns (None: they span everything) and the columns in it, side by side."""
-    k, n, r = columns.shape
-    flat = np.moveaxis(columns, 0, 1).reshape(n, k * r)
-    return np.linalg.qr(flat) if k * r < n else (None, flat)
+    flat = _flat(columns)
+    return np.linalg.qr(flat) if flat.shape[1] < len(flat) else (None, flat)
 
 
 def _leading(C: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -122,10 +182,3 @@ def _leading(C: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
     others = others / np.where(sigma > 0, sigma, 1)
     U, V = (vectors, others) if p <= q else (others, vectors)
     return U.astype(C.dtype), sigma.astype(C.dtype), V.astype(C.dtype)
-
-
-def _typical(norms: np.ndarray, counts: np.ndarray) -> float:
-    """:func:`subspace.shared.typical_norm`."""
-    used = np.sort(norms[counts > 0])
-    median = used[(len(used) - 1) // 2]
-    return float(median or used[-1] or 1.0)

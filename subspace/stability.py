@@ -228,6 +228,19 @@ def examine_subspaces(
     return examined
 
 
+def examine_crowd(
+    crowd: Crowd, dim: int, alpha: float, epsilon: float, tolerance: float, max_iterations: int
+) -> Examined:
+    """:func:`examine_subspaces` of one matrix, whose adapters are a crowd."""
+    left_out = _left_out(crowd.k)
+    without = min(dim, (crowd.k - int(left_out.sum(1).max(initial=0))) * crowd.r)
+    found = _examine_crowd(crowd, dim, without, 1 - left_out, alpha, epsilon, tolerance, max_iterations)
+    assert found.subspace is not None and found.captured is not None
+    layout = Layout(crowd.k, (), *crowd.shape, crowd.r, (crowd.dtype, crowd.dtype))
+    stability = _stability(found, layout, without) if len(left_out) else None
+    return Examined(found.subspace, found.captured, stability)
+
+
 def _examine_crowd(
     crowd: Crowd,
     dim: int,

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save
 
 from experiments.loras.collection import Collection, Modules, collect
-from experiments.loras.report import ranked, write_report
+from experiments.loras.copies import write_copies
+from experiments.loras.report import Group, ranked, write_report
+from experiments.loras.sketch_file import SKETCH, Sketches, save_sketches
 from experiments.mining.folder import ADAPTERS, SUBSPACE, SUMMARY, write_folder
 from experiments.mining.mine import Mined, mine
 from experiments.mining.origin import Origin
 from experiments.mining.report import verdict
 from experiments.mining.summary import MatrixSummary, rows
 from experiments.process.reporting import SILENT, Reporter
-from experiments.storage.files import sha256, write_bytes
+from experiments.storage.files import sha256
 from experiments.storage.identity import NO_EFFECT, identity
 from experiments.storage.results import Ready, ResultsFolder
 from subspace.errors import InputError
+from subspace.sketch import sketch_of
 
-OUTPUTS = frozenset({SUBSPACE, ADAPTERS, SUMMARY, "figures", "report.html"})
+OUTPUTS = frozenset({SUBSPACE, SKETCH, ADAPTERS, SUMMARY, "figures", "report.html"})
 _VERSION = 1
-KEPT = 2**30
-"""Copies of the LoRAs are kept beside their subspace up to this many bytes."""
+DIRECTIONS = 4
+"""Directions of each side that are kept for adding LoRAs, as a multiple of the subspace's; at least twice the LoRAs' rank."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,38 +116,47 @@ def _mine(
     reporter.info(f"mining {len(collection.owners)} matrices of {len(collection.loras)} LoRAs")
     mined = mine(collection.stacks, settings.dim, exponent=settings.exponent, reporter=reporter)
     found = rows(mined)
-    names = tuple(name.replace("/", "_") for name in collection.loras)
+    names = _plain(collection.loras)
     base = collection.base or "not recorded"
     origin = Origin(settings.label, base, None, settings.dim, settings.exponent, names)
+    group = Group.of(collection)
     with results.new() as folder:
         about: dict[str, Any] = {
             "settings": identity(settings),
             "verdict": verdict(found),
             "remarks": list(collection.remarks),
             "same_start": [list(group) for group in collection.same_start],
-            "loras": [asdict(row) for row in ranked(collection, found)],
+            "loras": [asdict(row) for row in ranked(group, found)],
         }
-        write_report(folder, settings.label, collection, mined, found, time.perf_counter() - start)
+        write_report(folder, settings.label, group, mined, found, time.perf_counter() - start)
         write_folder(folder, mined.subspaces, origin, [asdict(row) for row in found], about=about)
+        save_sketches(
+            folder / SKETCH, _sketches(collection, mined, dict(zip(collection.loras, names, strict=True)), reporter)
+        )
         if settings.modules == "intersection":
-            _keep(folder / ADAPTERS, collection, names, reporter)
+            copies = {name: lora.read for name, lora in zip(names, collection.loras.values(), strict=True)}
+            write_copies(folder / ADAPTERS, copies, collection.stacks.layouts, reporter)
     return MinedLoras(results.path, collection, mined, found, time.perf_counter() - start)
 
 
-def _keep(folder: Path, collection: Collection, names: Sequence[str], reporter: Reporter) -> None:
-    """Write every LoRA as ``analyze`` reads it, unless they are too large or have one name."""
-    layouts = collection.stacks.layouts
-    size = sum(4 * layout.rank * (layout.n + layout.m) for layout in layouts.values()) * len(names)
-    if size > KEPT or len(set(names)) < len(names):
-        reporter.info(
-            f"the LoRAs ({size / 2**30:.1f} GiB) are not copied: analyze can compare subspaces, but not halves"
-        )
-        return
-    folder.mkdir()
-    for name, lora in zip(names, collection.loras.values(), strict=True):
-        tensors: dict[str, np.ndarray] = {}
-        for path, layout in layouts.items():
-            update = lora.read(path).widened(layout.rank)
-            for side, factor in (("A", update.A), ("B", update.B)):
-                tensors[f"{path}.{side}"] = np.ascontiguousarray(factor, np.float32)
-        write_bytes(folder / f"{name}.safetensors", save(tensors))
+def _plain(loras: Iterable[str]) -> tuple[str, ...]:
+    """Names that files can have, each another."""
+    found: list[str] = []
+    for name in loras:
+        plain = free = name.replace("/", "_")
+        number = 2
+        while free in found:
+            free, number = f"{plain}_{number}", number + 1
+        found.append(free)
+    return tuple(found)
+
+
+def _sketches(collection: Collection, mined: Mined, names: Mapping[str, str], reporter: Reporter) -> Sketches:
+    """What is kept so that LoRAs can be added."""
+    found = {}
+    with reporter.progress(len(collection.owners), "matrix", "keep what adding needs") as bar:
+        for path, subspace in mined.subspaces.items():
+            directions = max(DIRECTIONS * subspace.factors.rank, 2 * mined.ranks[path])
+            found[path] = sketch_of(collection.stacks[path], np.asarray(subspace.weights), directions)
+            bar.update(1)
+    return Sketches({path: tuple(names[each] for each in own) for path, own in collection.owners.items()}, found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from matplotlib.figure import Figure as Drawing
@@ -36,9 +37,32 @@ class LoraRow:
     """Mean share of its energy in the subspace of the others, without it."""
 
 
-def ranked(collection: Collection, matrices: Sequence[MatrixSummary]) -> list[LoraRow]:
+@dataclass(frozen=True, eq=False)
+class Group:
+    """What a page says of LoRAs beside their subspace."""
+
+    names: tuple[str, ...]
+    """Of all LoRAs."""
+    owners: Mapping[str, tuple[str, ...]]
+    """Matrix → the LoRAs that have it."""
+    norms: Mapping[str, Mapping[str, float]]
+    """LoRA → matrix → ‖dW‖."""
+    base: str | None
+    """Name of the base model."""
+    same_start: tuple[tuple[str, ...], ...]
+    """Groups of LoRAs that began with the same random input factor."""
+    remarks: tuple[str, ...]
+    """What was left out."""
+
+    @classmethod
+    def of(cls, found: Collection) -> Self:
+        """Of LoRAs that are at hand."""
+        return cls(tuple(found.loras), found.owners, found.norms, found.base, found.same_start, found.remarks)
+
+
+def ranked(collection: Group, matrices: Sequence[MatrixSummary]) -> list[LoraRow]:
     """Every LoRA, the one that the others describe worst first."""
-    values: dict[str, list[tuple[float, float, float]]] = {name: [] for name in collection.loras}
+    values: dict[str, list[tuple[float, float, float]]] = {name: [] for name in collection.names}
     for row in matrices:
         owners = collection.owners[row.path]
         held_out = row.held_out_each or (np.nan,) * len(owners)
@@ -57,13 +81,13 @@ def ranked(collection: Collection, matrices: Sequence[MatrixSummary]) -> list[Lo
 def write_report(
     folder: Path,
     label: str,
-    collection: Collection,
+    collection: Group,
     mined: Mined,
     matrices: Sequence[MatrixSummary],
     seconds: float,
 ) -> None:
     """Write ``report.html`` and ``figures``."""
-    figures = draw_figures(list(collection.loras), mined, matrices)
+    figures = draw_figures(collection.names, mined, matrices)
     (folder / "figures").mkdir()
     svgs = save_drawings(folder / "figures", {name: drawing for name, (drawing, _) in figures.items()})
     shown = {name: plot(svgs[name], caption) for name, (_, caption) in figures.items()}
@@ -77,15 +101,15 @@ def write_report(
     facts = {
         "label": label,
         "base model": collection.base or "not recorded, or several",
-        "k": str(len(collection.loras)),
+        "k": str(len(collection.names)),
         "matrices": str(len(collection.owners)),
         "seconds": f"{seconds:.0f}",
     }
-    html = compose(f"What {len(collection.loras)} LoRAs share: {label}", matrices, shown, before, facts)
+    html = compose(f"What {len(collection.names)} LoRAs share: {label}", matrices, shown, before, facts)
     (folder / "report.html").write_text(html, encoding="utf-8")
 
 
-def remarks_of(collection: Collection) -> list[str]:
+def remarks_of(collection: Collection | Group) -> list[str]:
     """What was left out, and what the reader must know before the figures mean anything."""
     said = [
         f"{len(group)} LoRAs began with the same random input factor ({listed(group)}): "

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -60,6 +61,31 @@ def test_what_is_mined_is_what_the_library_mines_and_analyze_reads_it(folder, mi
     assert again.status == 0 and "nothing to do" in again.stdout
 
 
+def test_a_lora_is_added_without_the_others(folder, mined, tmp_path):
+    shutil.copytree(mined, tmp_path / "one")
+    write(tmp_path / "lora_9", {name: x for name, x in factors(9, rank=4).items() if "down" not in name})
+    told = _run("add", tmp_path / "lora_9", f"--to={tmp_path / 'one'}", f"--output={tmp_path / 'two'}")
+    assert "Matrices that the new LoRA does not have, left out: model.layers.0.down_proj" in told
+    assert "% of the energy of lora_9 lies in the subspace of the others" in told
+    found, summary = read_folder(tmp_path / "two"), json.loads((tmp_path / "two" / "summary.json").read_text())
+    assert found.origin.adapters == ("lora_0", "lora_1", "lora_2", "lora_3", "lora_9") and set(
+        summary["bounds"]
+    ) == set(found.factors)
+    collection = collect([str(folder / "all"), str(tmp_path / "lora_9")])
+    expected = shared_subspaces(dict(collection.stacks), 2)
+    for path, own in found.factors.items():  # six directions of twelve are known of the others
+        reference = expected[path].factors.to_dense()
+        assert np.linalg.norm(own.to_dense() - reference) < 0.1 * np.linalg.norm(reference)
+        np.testing.assert_allclose(found.read_adapter(4)[path].to_dense(), collection.read(path)["lora_9"].to_dense())
+        np.testing.assert_allclose(found.statistics[path]["weights"], expected[path].weights, atol=0.02)
+    shutil.rmtree(tmp_path / "one")
+    again = call("experiments.adapters", "add", str(tmp_path / "lora_9"), f"--to={tmp_path / 'two'}")
+    assert again.status == 2 and "lora_9 has the norms of lora_9, from which" in again.stderr
+    write(tmp_path / "other" / "lora_9", factors(11))
+    _run("add", tmp_path / "other" / "lora_9", f"--to={tmp_path / 'two'}", f"--output={tmp_path / 'three'}")
+    assert read_folder(tmp_path / "three").origin.adapters[-1] == "lora_9_2"
+
+
 @pytest.mark.parametrize("method", ["mean", "robust", "tsv"])
 def test_merge(method, folder, tmp_path):
     told = _run("merge", folder / "all", f"--method={method}", "--rank=2", f"--output={tmp_path / 'merged'}")
@@ -101,6 +127,10 @@ def test_convert(folder, tmp_path):
         (("merge", "{all}", "--output=x", "--weigh=lora_9=2"), "weights name lora_9"),
         (("project", "{all}/lora_0", "--output=x"), "needs --basis"),
         (("convert", "{all}", "--output=x"), "convert takes one LoRA, got 4"),
+        (("convert", "{all}/lora_0", "--output=x", "--to=kohia"), "did you mean kohya"),
+        (("add", "{all}/lora_0"), "add needs --to"),
+        (("add", "{all}", "--to={all}"), "holds 4"),
+        (("add", "{all}/lora_0", "--to={all}"), "no finished output of"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, folder, tmp_path, monkeypatch):
