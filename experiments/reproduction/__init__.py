@@ -18,7 +18,10 @@
 ``records``        what a run leaves
 ``record_folder``  the records that later commands find, and whether they belong together
 ``tables``         means over seeds as Markdown, LaTeX and CSV, best and second best marked
-``claims``         the paper's claims as paired comparisons over test scenes
+``seed_effects``   whether another seed changes all methods alike
+``notes``          where a table is made otherwise than the paper's
+``crossed``        the test of a difference with seeds and scenes at random, and the correction for many tests
+``claims``         the paper's claims as comparisons over the same seeds and test scenes
 ``labels``         what rows and metrics are called in tables
 ``pipeline``       all of it, from settings to tables
 =================  =======================================================================================

@@ -1,26 +1,26 @@
-"""Do the paper's claims hold, and does the M matter? Each as paired comparisons of two rows over the same test scenes."""
+"""Do the paper's claims hold, and does the M matter? Each as comparisons of two rows over the same seeds and test scenes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from experiments.data.manifest import Split
-from experiments.evaluation.bootstrap import Difference, paired_bootstrap
 from experiments.presets import Scale
+from experiments.reproduction.crossed import LEVEL, CrossedTest, corrected, crossed_test
 from experiments.reproduction.labels import BETTER
-from experiments.reproduction.paper import PrintedRow, printed
-from experiments.reproduction.records import RunRecord
+from experiments.reproduction.paper import printed
+from experiments.reproduction.records import RunRecord, figure
 from experiments.reproduction.rows import BASE, CONTROL, FULL, TABLES, Row, TableName, adalora, lora, ours, pissa, psv
 from experiments.reproduction.tables import Records, records_of
 
 SIMILAR = 0.05
-"""Two rows are alike if the whole interval of their difference is within this share of the first one's mean."""
-Reading = Literal["holds", "opposite", "undecided"]
-"""What figures say about a claim."""
+"""Two rows are alike if their difference is within this share of the second one's mean."""
+Reading = Literal["holds", "opposite", "undecided", "one_seed", "one_scene"]
+"""What figures say about a claim. One seed or one scene says nothing about others: neither yes nor no."""
 _ADDS = "An M on {} adds to the heads' LoRA"
 
 
@@ -92,25 +92,49 @@ class Finding:
     split: Split
     """Test set."""
     metric: str
-    """Name of the figure in :data:`experiments.evaluation.results.METRICS`."""
-    difference: Difference
-    """The first row's mean minus the second's, over scenes; each scene's value is its mean over seeds."""
+    """Name of the figure in :data:`experiments.reproduction.labels.BETTER`."""
+    means: tuple[float, float]
+    """Of both rows, over the seeds that both have and all scenes."""
     by_seed: tuple[float, ...]
-    """The same difference with each seed alone."""
+    """The first row's mean minus the second's, for each seed."""
     scenes: int
     """Number of scenes in the test set."""
-    reading: Reading
-    """What the range says that holds both the interval over scenes and every seed's difference."""
-    printed: Reading | None
+    test: CrossedTest | None
+    """The first row minus the second with seeds and scenes at random; None where there is one seed or one scene."""
+    p: float | None
+    """Of the claim: two-sided of no difference; of an ``alike`` one twice the smaller p of "alike" and "not alike"."""
+    compared: int = 0
+    """Number of comparisons of its table that have a p-value, which are corrected for."""
+    corrected: float | None = None
+    """The p-value corrected for all of them (Benjamini–Hochberg)."""
+    reading: Reading = "undecided"
+    """What the corrected p-value says."""
+    printed: Reading | None = None
     """What the paper's two figures say by themselves, if it prints both; it gives no spread."""
+
+    @property
+    def difference(self) -> float:
+        """The first row's mean minus the second's."""
+        return self.means[0] - self.means[1]
+
+    @property
+    def decided(self) -> bool:
+        """Whether the claim holds, or the opposite does."""
+        return self.reading in ("holds", "opposite")
 
 
 def examine(scale: Scale, seeds: Sequence[int], records: Records, tables: Sequence[TableName]) -> list[Finding]:
-    """All claims about ``tables`` whose rows have been measured."""
-    return [finding for claim in CLAIMS if claim.table in tables for finding in _examine(claim, scale, seeds, records)]
+    """All claims about ``tables`` whose rows have been measured; each table is corrected for all that is compared in it."""
+    found = {
+        name: [each for claim in CLAIMS if claim.table == name for each in _examine(claim, scale, seeds, records)]
+        for name in tables
+    }
+    decided = {name: list(_decide(findings)) for name, findings in found.items()}
+    return [finding for claim in CLAIMS for finding in decided.get(claim.table, ()) if finding.claim is claim]
 
 
 def _examine(claim: Claim, scale: Scale, seeds: Sequence[int], records: Records) -> Iterator[Finding]:
+    """Without a reading."""
     table = TABLES[claim.table]
     rows = (claim.first, claim.second)
     found = [records_of(row, table, scale, seeds, records) for row in rows]
@@ -122,50 +146,60 @@ def _examine(claim: Claim, scale: Scale, seeds: Sequence[int], records: Records)
         [next(record for record in each if not row.method or record.run.seed == seed) for seed in common]
         for row, each in zip(rows, found, strict=True)
     ]
-    paper = [printed()[claim.table].get(row) for row in rows]
-    column = 0
     for split, metrics in table.tests:
         for metric in metrics:
             first, second = (_by_scene(each, split, metric) for each in found)
-            difference = paired_bootstrap(second.mean(0), first.mean(0))
-            by_seed = (first - second).mean(1)
+            test = crossed_test(first - second) if min(first.shape) > 1 else None
             yield Finding(
                 claim,
                 (found[0][0].parameters, found[1][0].parameters),
                 split,
                 metric,
-                difference,
-                tuple(map(float, by_seed)),
+                (float(first.mean()), float(second.mean())),
+                tuple(map(float, (first - second).mean(axis=1))),
                 first.shape[1],
-                _read(claim, metric, [difference.low, difference.high, *by_seed], float(second.mean())),
-                _read_printed(claim, metric, paper, column),
+                test,
+                None if test is None else _p(claim, test, float(second.mean())),
+                printed=_read_printed(claim, split, metric),
             )
-            column += 1
 
 
-def _read(claim: Claim, metric: str, differences: Sequence[float], reference: float) -> Reading:
-    """Of the range of these differences."""
-    low, high = min(differences), max(differences)
+def _p(claim: Claim, test: CrossedTest, reference: float) -> float:
+    if not claim.alike:
+        return test.p
+    margin = SIMILAR * abs(reference)
+    return min(1.0, 2 * min(test.p_alike(margin), test.p_apart(margin)))
+
+
+def _decide(findings: Sequence[Finding]) -> Iterator[Finding]:
+    """The findings of a table with their readings."""
+    tested = [finding.p for finding in findings if finding.p is not None]
+    after = iter(corrected(tested))
+    for finding in findings:
+        if finding.p is None:
+            yield replace(finding, reading="one_seed" if len(finding.by_seed) == 1 else "one_scene")
+            continue
+        p = next(after)
+        reading = _read(finding.claim, finding.metric, *finding.means) if p < LEVEL else "undecided"
+        yield replace(finding, compared=len(tested), corrected=p, reading=reading)
+
+
+def _read(claim: Claim, metric: str, first: float, second: float) -> Reading:
+    """Of two figures, if nothing but they counts."""
     if claim.alike:
-        margin = SIMILAR * abs(reference)
-        if -margin < low and high < margin:
-            return "holds"
-        return "opposite" if low > margin or high < -margin else "undecided"
-    low, high = sorted((low * BETTER[metric], high * BETTER[metric]))
-    if low > 0:
-        return "holds"
-    return "opposite" if high < 0 else "undecided"
+        return "holds" if abs(first - second) < SIMILAR * abs(second) else "opposite"
+    better = BETTER[metric] * (first - second)
+    return "undecided" if better == 0 else "holds" if better > 0 else "opposite"
 
 
-def _read_printed(claim: Claim, metric: str, paper: Sequence[PrintedRow | None], column: int) -> Reading | None:
-    first, second = paper
-    if first is None or second is None:
-        return None
-    apart = first.values[column] - second.values[column]
-    return _read(claim, metric, [apart], second.values[column])
+def _read_printed(claim: Claim, split: Split, metric: str) -> Reading | None:
+    table = TABLES[claim.table]
+    rows = [printed()[claim.table].get(row) for row in (claim.first, claim.second)]
+    first, second = (None if row is None else row.figures(table)[split, metric] for row in rows)
+    return None if first is None or second is None else _read(claim, metric, first, second)
 
 
 def _by_scene(records: Sequence[RunRecord], split: Split, metric: str) -> np.ndarray:
     """(records, scenes)"""
     names = sorted(records[0].tests[split])
-    return np.array([[record.tests[split][name][metric] for name in names] for record in records])
+    return np.array([[figure(record.tests[split][name], metric) for name in names] for record in records])

@@ -9,7 +9,7 @@ from experiments.data.manifest import Split
 from experiments.evaluation.results import METRICS
 from experiments.finetuning.methods import METHODS
 from experiments.presets import Scale
-from experiments.reproduction.rows import PaperTable, Row
+from experiments.reproduction.rows import CHAMFER, PaperTable, Row
 from experiments.reproduction.scale import scaled
 
 BASE_MODEL = "VGGT"
@@ -18,12 +18,13 @@ _HEADS = "Heads alone"
 METRIC_NAMES = {
     "accuracy": "Acc",
     "completeness": "Comp",
+    CHAMFER: "CD",
     "normal_consistency": "NC",
     "abs_rel": "AbsRel",
     "delta": "δ < 1.25",
 }
 SPLIT_NAMES: Mapping[Split, str] = {"train": "training", "test": "test", "cross_domain": "cross-domain"}
-BETTER = {metric.name: metric.better for metric in METRICS}
+BETTER = {metric.name: metric.better for metric in METRICS} | {CHAMFER: -1}
 """Metric → 1 where larger is better, −1 where smaller is."""
 
 

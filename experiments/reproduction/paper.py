@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from experiments.reproduction.rows import Row, TableName
+from experiments.data.manifest import Split
+from experiments.reproduction.rows import CHAMFER, HALVES, PaperTable, Row, TableName
 
 
 class PrintedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -22,6 +23,15 @@ class PrintedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Number of trained parameters as printed, e.g. "16.3 M"; empty where nothing is."""
     values: tuple[float, ...]
     """Figures in the order of the table's columns, in the paper's units (which it does not always name)."""
+
+    def figures(self, table: PaperTable) -> dict[tuple[Split, str], float]:
+        """(test set, metric) → what is printed; Chamfer distances are the means of their printed halves."""
+        columns = [(split, metric) for split, metrics in table.tests for metric in metrics if metric != CHAMFER]
+        found = dict(zip(columns, self.values, strict=True))
+        for split, metrics in table.tests:
+            if CHAMFER in metrics:
+                found[split, CHAMFER] = sum(found[split, half] for half in HALVES) / len(HALVES)
+        return found
 
 
 @cache

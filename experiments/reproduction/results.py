@@ -8,13 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.data.manifest import Split
+from experiments.finetuning.methods import METHODS
 from experiments.presets import Scale
 from experiments.reports.markdown import render_markdown
 from experiments.reproduction.claims import SIMILAR, Claim, Finding, Reading, examine
+from experiments.reproduction.crossed import LEVEL
 from experiments.reproduction.labels import METRIC_NAMES, SPLIT_NAMES, row_label
+from experiments.reproduction.notes import notes
 from experiments.reproduction.plan import Plan
 from experiments.reproduction.records import RateSearch, run_files
 from experiments.reproduction.rows import TABLES, TableName
+from experiments.reproduction.scale import scaled
+from experiments.reproduction.seed_effects import seed_effects
 from experiments.reproduction.tables import MeasuredTable, Records, csv_of, latex, markdown, measure
 from experiments.storage.files import check_ours, write_bytes
 from subspace.errors import InputError
@@ -22,7 +27,13 @@ from subspace.errors import InputError
 PAGE = "README.md"
 _TEMPLATE = "page.md.jinja"
 _FORMATS: Mapping[str, Callable[[MeasuredTable], str]] = {"md": markdown, "tex": latex, "csv": csv_of}
-_WORDS: Mapping[Reading, str] = {"holds": "yes", "opposite": "no, the opposite", "undecided": "undecided"}
+_WORDS: Mapping[Reading, str] = {
+    "holds": "yes",
+    "opposite": "no, the opposite",
+    "undecided": "cannot be told",
+    "one_seed": "one seed",
+    "one_scene": "one scene",
+}
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,18 @@ class ClaimLine:
 
 
 @dataclass(frozen=True)
+class TableReadings:
+    """What comparisons of one table come to."""
+
+    table: str
+    """The table."""
+    counts: Mapping[str, int]
+    """Reading in words → number of comparisons, in the order of :data:`_WORDS`."""
+    compared: int
+    """Comparisons with several seeds, which are corrected for."""
+
+
+@dataclass(frozen=True)
 class RateLine:
     """A line of the table of learning rates."""
 
@@ -51,6 +74,8 @@ class RateLine:
     """Task that is fine-tuned for."""
     method: str
     """Method, with the part of the model that it changes."""
+    tried_on: str
+    """Sizes of the run that the rates were tried on, and its seed."""
     before: float
     """The base model's loss on validation scenes."""
     losses: tuple[str, ...]
@@ -102,27 +127,41 @@ def _page(
         Path(__file__).with_name(_TEMPLATE),
         plan=plan,
         command=command,
-        tables=[(each, markdown(each)) for each in measured],
+        tables=[(each, markdown(each), notes(each)) for each in measured],
         claims=_claim_lines(findings, plan.scale),
+        readings=_table_readings(findings),
+        words=_WORDS,
+        seed_effects=[
+            (each.table.name.upper(), SPLIT_NAMES[effect.column.split], METRIC_NAMES[effect.column.metric], effect)
+            for each in measured
+            if not each.fewer_seeds
+            for effect in seed_effects(each)
+        ],
         similar=SIMILAR,
+        level=LEVEL,
         done=len(records),
         bases=sorted({record.base for record in records.values()}),
         commits=sorted({record.commit for record in records.values()}),
         lowered=[(run, record) for run, record in records.items() if record.given_up],
-        rates=list(
-            _rate_lines(records, [each for each in searches if each.is_among(plan.scale.rates)], plan.scale.rates)
-        ),
+        rates=list(_rate_lines(records, [each for each in searches if each.is_among(plan.scale.rates)], plan.scale)),
         hours=sum(record.training_seconds + record.evaluation_seconds for record in records.values()) / 3600,
     )
 
 
-def _rate_lines(records: Records, searches: Sequence[RateSearch], rates: Sequence[float]) -> Iterator[RateLine]:
+def _rate_lines(records: Records, searches: Sequence[RateSearch], scale: Scale) -> Iterator[RateLine]:
     """Of methods that have a run: it knows the base model's loss."""
     before = {run.search: record.validation["before"] for run, record in records.items() if run.search}
     for each in searches:
         if each.search in before:
-            losses = tuple(_loss(each, rate) for rate in rates)
-            yield RateLine(each.search.task, each.search.variant, before[each.search], losses)
+            losses = tuple(_loss(each, rate) for rate in scale.rates)
+            yield RateLine(each.search.task, each.search.variant, _tried_on(each, scale), before[each.search], losses)
+
+
+def _tried_on(search: RateSearch, scale: Scale) -> str:
+    run = search.run
+    method = METHODS[run.method] if run.method else None
+    size = f"{method.symbol} = {scaled(scale, run.size)}, " if method is not None and method.size else ""
+    return f"{size}seed {run.seed}"
 
 
 def _loss(search: RateSearch, rate: float) -> str:
@@ -151,17 +190,38 @@ def _claim_lines(findings: Sequence[Finding], scale: Scale) -> list[ClaimLine]:
     ]
 
 
+def _table_readings(findings: Sequence[Finding]) -> list[TableReadings]:
+    """One for each table."""
+    groups: dict[str, list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault(finding.claim.table, []).append(finding)
+    return [
+        TableReadings(
+            name.upper(),
+            {words: sum(finding.reading == reading for finding in found) for reading, words in _WORDS.items()},
+            max(finding.compared for finding in found),
+        )
+        for name, found in sorted(groups.items())
+    ]
+
+
 def _multiple(first: int, second: int) -> str:
     return f"× {first / second:.2g}" if second else ""
 
 
 def _reading(finding: Finding) -> str:
-    difference = finding.difference
-    share = difference.mean / abs(difference.first)
-    low, high, *by_seed = (
-        value / abs(difference.first) for value in (difference.low, difference.high, *finding.by_seed)
-    )
-    name = METRIC_NAMES[finding.metric]
-    seeds = f"; seeds {min(by_seed):+.1%} to {max(by_seed):+.1%}" if len(by_seed) > 1 else ""
-    paper = f"; paper: {_WORDS[finding.printed]}" if finding.printed else ""
-    return f"{name}: {_WORDS[finding.reading]} ({share:+.1%} [{low:+.1%}, {high:+.1%}]{seeds}{paper})"
+    unit = abs(finding.means[1])
+    about = [f"{finding.difference / unit:+.1%}"]
+    if finding.test is not None and finding.corrected is not None:
+        about[0] += f" [{finding.test.low / unit:+.1%}, {finding.test.high / unit:+.1%}]"
+        about.append(f"p {p_value(finding.p)}, corrected {p_value(finding.corrected)}")
+    if len(finding.by_seed) > 1:
+        about.append(f"seeds {min(finding.by_seed) / unit:+.1%} to {max(finding.by_seed) / unit:+.1%}")
+    if finding.printed:
+        about.append(f"paper: {_WORDS[finding.printed]}")
+    return f"{METRIC_NAMES[finding.metric]}: {_WORDS[finding.reading]} ({'; '.join(about)})"
+
+
+def p_value(p: float | None) -> str:
+    """With two digits, or what it is below."""
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.2g}"

@@ -1,4 +1,4 @@
-"""Tables from records: means over scenes, spread over seeds, the best and the second best, and the paper's figures."""
+"""Tables from records: means over scenes, range over seeds, the best and the second best, and the paper's figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from experiments.reproduction.labels import BETTER, SPLIT_NAMES, metric_title, r
 from experiments.reproduction.paper import printed
 from experiments.reproduction.plan import Run, run_of
 from experiments.reproduction.records import RunRecord, scene_means
-from experiments.reproduction.rows import PaperTable, Row
+from experiments.reproduction.rows import CHAMFER, HALVES, PaperTable, Row
 
 Records = Mapping[Run, RunRecord]
 _LENGTH: Mapping[Task, tuple[float, str]] = {"faces": (1e3, "mm"), "humans": (1e2, "cm"), "glass": (1e2, "cm")}
@@ -94,7 +94,7 @@ class MeasuredTable:
 def measure(table: PaperTable, scale: Scale, seeds: Sequence[int], records: Records) -> MeasuredTable:
     """The lines of a table, with the records that there are."""
     columns = tuple(
-        Column(split, metric, *(_LENGTH[table.task] if metric in ("accuracy", "completeness") else (100.0, "%")))
+        Column(split, metric, *(_LENGTH[table.task] if metric in (*HALVES, CHAMFER) else (100.0, "%")))
         for split, metrics in table.tests
         for metric in metrics
     )
@@ -110,14 +110,14 @@ def records_of(row: Row, table: PaperTable, scale: Scale, seeds: Sequence[int], 
 
 def markdown(measured: MeasuredTable) -> str:
     """A table for GitHub: ours, then the paper's figures of the row that ours stands for, if there is one."""
-    cells = _cells(measured, lambda text, rank: {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(rank, text), " ± ")
+    cells = _cells(measured, lambda text, rank: {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(rank, text))
     return "\n".join("| " + " | ".join(row) + " |" for row in [*_heading(measured), *cells]) + "\n"
 
 
 def latex(measured: MeasuredTable) -> str:
     r"""A ``tabular`` for the package booktabs: best bold, second best underlined."""
     marks = {1: r"\textbf{%s}", 2: r"\underline{%s}"}
-    cells = _cells(measured, lambda text, rank: marks.get(rank, "%s").replace("%s", text), r"$\,\pm\,$")
+    cells = _cells(measured, lambda text, rank: marks.get(rank, "%s").replace("%s", text))
     heading, _ = _heading(measured)
     columns = len(heading)
     body = [r"\begin{tabular}{l" + "r" * (columns - 1) + "}", r"\toprule"]
@@ -143,39 +143,46 @@ def csv_of(measured: MeasuredTable) -> str:
                 start = [measured.table.name, label, theirs, record.parameters, record.run.seed]
                 writer.writerow([*start, column.split, column.metric, f"{mean:.6g}"])
     for row in paper.values():
-        for column, value in zip(measured.columns, row.values, strict=True):
-            start = [measured.table.name, row.label, row.label, row.parameters, "paper"]
-            writer.writerow([*start, column.split, f"{column.metric} (the paper's unit)", value])
+        start = [measured.table.name, row.label, row.label, row.parameters, "paper"]
+        for (split, metric), value in row.figures(measured.table).items():
+            writer.writerow([*start, split, f"{metric} (the paper's unit)", f"{value:g}"])
     return buffer.getvalue()
 
 
 def _heading(measured: MeasuredTable) -> tuple[list[str], list[str]]:
     ours = [f"{SPLIT_NAMES[column.split]} {metric_title(column.metric)} ({column.unit})" for column in measured.columns]
     paper = [f"paper: {metric_title(column.metric)}" for column in measured.columns]
-    titles = ["method", "trained", "min", *ours, "paper's row", *paper]
+    titles = ["method", "trained", "min", "rate", *ours, "paper's row", *paper]
     return titles, ["---", *["--:"] * (len(titles) - 1)]
 
 
-def _cells(measured: MeasuredTable, mark: Callable[[str, int], str], plus_minus: str) -> Iterator[list[str]]:
+def _cells(measured: MeasuredTable, mark: Callable[[str, int], str]) -> Iterator[list[str]]:
     ranking = {column: measured.ranking(column) for column in measured.columns}
     blank = [_MISSING] * (1 + len(measured.columns))
     for line in measured.lines:
         label = row_label(line.row, measured.table, measured.scale)
         paper = printed()[measured.table.name].get(line.row)
-        last = [paper.label, *(f"{value:g}" for value in paper.values)] if paper else blank
+        theirs = paper.figures(measured.table) if paper else {}
+        last = (
+            [paper.label, *(f"{theirs[column.split, column.metric]:.4g}" for column in measured.columns)]
+            if paper
+            else blank
+        )
         if not line.records:
-            yield [label, *[_MISSING] * (2 + len(measured.columns)), *last]
+            yield [label, *[_MISSING] * (3 + len(measured.columns)), *last]
             continue
         trained = f"{line.records[0].parameters:,}" if line.row.method else _MISSING
         time = f"{line.minutes:.1f}" if line.row.method else _MISSING
+        rates = sorted({record.rate for record in line.records if record.rate is not None and line.row.method})
+        rate = ", ".join(f"{each:g}" for each in rates) or _MISSING
         shown = []
         for column in measured.columns:
             values = column.values(line.records)
             text = f"{values.mean():.2f}"
             if len(values) > 1:
-                text += f"{plus_minus}{values.std(ddof=1):.2f}"
+                text += f" [{values.min():.2f}, {values.max():.2f}]"
             shown.append(mark(text, ranking[column].get(line.row, 0)))
-        yield [label, trained, time, *shown, *last]
+        yield [label, trained, time, rate, *shown, *last]
 
 
 def _escaped(text: str) -> str:

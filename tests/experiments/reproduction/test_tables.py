@@ -35,37 +35,36 @@ def test_figures_are_means_over_scenes_in_the_columns_unit_beside_the_papers():
     heading = text.splitlines()[0]
     assert "test Acc ↓ (cm)" in heading and "cross-domain NC ↑ (%)" in heading
     row = cells(text, "VGGT")
-    assert row[3] == f"{100 * 0.03 * MEAN:.2f}" and row[1] == row[2] == "–"
-    assert row[-7:] == ["VGGT", "2.816", "1.911", "91.51", "3.103", "2.122", "92.81"]
-    assert cells(text, "LoRA (rank=2)")[1:3] == ["1,000", "1.0"]
-    assert cells(text, "Ours (d=8)")[1:9] == ["–"] * 8
+    assert row[4] == f"{100 * 0.03 * MEAN:.2f}" and row[1] == row[2] == row[3] == "–"
+    assert row[-9:] == ["VGGT", "2.816", "1.911", "2.364", "91.51", "3.103", "2.122", "2.612", "92.81"]
+    assert cells(text, "LoRA (rank=2)")[1:4] == ["1,000", "1.0", "0.001"]
+    assert cells(text, "Ours (d=8)")[1:12] == ["–"] * 11
 
 
 def test_a_control_has_no_figures_of_the_paper():
     found = measured({BASE: 0.03, CONTROL: 0.02})
     row = cells(markdown(found), "Heads alone (rank=2)")
-    assert row[3] == f"**{100 * 0.02 * MEAN:.2f}**" and row[-7:] == ["–"] * 7
+    assert row[4] == f"**{100 * 0.02 * MEAN:.2f}**" and row[-9:] == ["–"] * 9
     assert "Heads alone (rank=2) & 1,000 & " in latex(found)
     ours = [line for line in csv.DictReader(io.StringIO(csv_of(found))) if line["method"] == "Heads alone (rank=2)"]
-    assert len(ours) == 6 and {line["paper's row"] for line in ours} == {""}
+    assert len(ours) == 8 and {line["paper's row"] for line in ours} == {""}
 
 
 def test_best_and_second_best_are_marked_by_what_is_better():
     text = markdown(measured())
     full, lora, base = cells(text, "Full"), cells(text, "LoRA (rank=2)"), cells(text, "VGGT")
-    assert full[3].startswith("**") and lora[3].startswith("<u>") and not base[3].startswith(("**", "<u>"))
-    assert base[5].startswith("**") and lora[5].startswith("<u>")  # normal consistency: larger is better
+    assert full[4].startswith("**") and lora[4].startswith("<u>") and not base[4].startswith(("**", "<u>"))
+    assert base[7].startswith("**") and lora[7].startswith("<u>")  # normal consistency: larger is better
 
 
 def test_a_single_method_is_not_called_best():
     assert "**" not in markdown(measured({FULL: 0.01}))
 
 
-def test_spread_is_the_standard_deviation_over_seeds():
+def test_beside_a_mean_are_the_smallest_and_largest_seed():
     found = measured({lora(16): 0.02}, seeds=(0, 1, 2), noise=0.1)
     means = [100 * np.mean([scene["accuracy"] for scene in r.tests["test"].values()]) for r in found.lines[2].records]
-    expected = f"{np.mean(means):.2f} ± {np.std(means, ddof=1):.2f}"
-    assert cells(markdown(found), "LoRA (rank=2)")[3] == expected
+    assert cells(markdown(found), "LoRA (rank=2)")[4] == f"{np.mean(means):.2f} [{min(means):.2f}, {max(means):.2f}]"
 
 
 def test_rows_with_some_of_the_seeds_are_counted():

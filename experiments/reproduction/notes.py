@@ -1,0 +1,68 @@
+"""Where a table is made otherwise than the paper's: said beneath it, not in a list elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from experiments.finetuning.methods import METHODS
+from experiments.presets import Scale
+from experiments.reproduction.scale import scaled
+from experiments.reproduction.tables import MeasuredTable
+
+_PAPERS_MINED_RANK = 16
+"""r of the adapters that the paper's main tables are mined from."""
+
+
+def notes(measured: MeasuredTable) -> list[str]:
+    """Sentences about a table, in the order in which they are read."""
+    return [*_of_task(measured), *_of_mining(measured)]
+
+
+def _of_task(measured: MeasuredTable) -> Iterator[str]:
+    match measured.table.task:
+        case "faces":
+            yield (
+                "Test pictures are rendered prints, one camera path for each face, where the paper has nine viewpoints of "
+                "each. The paper's AbsRel and δ are of real captures; there are none here, so do not compare ours with them."
+            )
+        case "humans":
+            yield "Bodies are stand-ins for the paper's scans (THuman 2.1, and 2K2K in the other domain)."
+        case "glass":
+            yield "Scenes are rendered stand-ins for ClearPose."
+
+
+def _of_mining(measured: MeasuredTable) -> Iterator[str]:
+    table, scale = measured.table, measured.scale
+    mined = [row for row in table.rows if row.method and "subspaces" in METHODS[row.method].options]
+    if not mined:
+        return
+    if table.named_by != "mined_rank" and scale.mined_rank != _PAPERS_MINED_RANK:
+        yield (
+            f"Ours is mined from adapters of rank {scaled(scale, scale.mined_rank)}, which stands for the paper's "
+            f"{scale.mined_rank}; the paper's own table has {_PAPERS_MINED_RANK}, here "
+            f"{scaled(scale, _PAPERS_MINED_RANK)} (Table 5 has both)."
+        )
+    if len(measured.seeds) > 1:
+        yield "All seeds share one mining: their range has no part that another mining would add."
+    whole = max(row.size for row in mined)
+    if whole >= scale.mined_dim and table.named_by == "allocation":
+        yield (
+            f"No more than d' = {scaled(scale, scale.mined_dim)} directions are mined, so that at d = {scaled(scale, whole)} "
+            f"allocation by effective rank can only leave directions out{_left(measured, whole, scale)}: "
+            "there it compares a set with a part of it."
+        )
+
+
+def _left(measured: MeasuredTable, size: int, scale: Scale) -> str:
+    """How many an attribute brings on average, if that was recorded."""
+    found = [
+        float(value)
+        for line in measured.lines
+        if line.row.allocation == "importance" and line.row.size == size
+        for record in line.records
+        for name, value in record.details.items()
+        if name.startswith("mean directions of ")
+    ]
+    return f" ({np.mean(found):.1f} of {scaled(scale, size)} are used on average)" if found else ""
