@@ -39,9 +39,7 @@ def seed_effects(measured: MeasuredTable) -> Iterator[SeedEffect]:
     for column in measured.columns:
         values = np.array([column.values(line.records) for line in lines])
         between = values[upper[0]] - values[upper[1]]
-        yield SeedEffect(
-            column,
-            len(lines),
-            *(float(np.sqrt(each.var(axis=1, ddof=1).mean()) / np.abs(values.mean())) for each in (values, between)),
-            float(np.corrcoef(values)[upper].mean()),
-        )
+        alone, apart = (float(np.sqrt(each.var(axis=1, ddof=1).mean())) for each in (values, between))
+        level = float(np.abs(values.mean()))
+        common = float(np.corrcoef(values)[upper].mean())
+        yield SeedEffect(column, len(lines), alone / level, apart / level, common)

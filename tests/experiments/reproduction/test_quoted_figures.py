@@ -1,0 +1,251 @@
+"""Every figure of the tables that README and docs/results quote, made again from the shipped records."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.presets import PRESETS
+from experiments.reproduction.claims import CLAIMS, examine
+from experiments.reproduction.crossed import crossed_test
+from experiments.reproduction.plan import make_plan, run_of
+from experiments.reproduction.record_folder import RecordFolder
+from experiments.reproduction.records import figure, scene_means
+from experiments.reproduction.results import p_value
+from experiments.reproduction.rows import BASE, CONTROL, FULL, TABLES, lora, ours
+from experiments.reproduction.seed_effects import seed_effects
+from experiments.reproduction.tables import measure, records_of
+
+ROOT = Path(__file__).parents[3]
+SCALE, SEEDS = PRESETS["nano"].scale, (0, 1, 2)
+TABLE_LABELS = {
+    "1": "1, faces", "2": "2, bodies", "3": "3, glass", "4": "4, singular vectors", "5": "5, mined rank", "s1": "S1, allocation"
+}  # fmt: skip
+
+
+def text_of(path):
+    return re.sub(r"\s+", " ", (ROOT / path).read_text())
+
+
+@pytest.fixture(scope="module")
+def records():
+    plan = make_plan(tuple(TABLES), SEEDS, SCALE)
+    return RecordFolder(plan, "nano (d6754e313942048e)", ROOT / "results" / "nano" / "records").found()
+
+
+@pytest.fixture(scope="module")
+def findings(records):
+    return examine(SCALE, SEEDS, records, list(TABLES))
+
+
+@pytest.fixture
+def page():
+    return text_of("docs/results/index.md")
+
+
+@pytest.fixture
+def readme():
+    return text_of("README.md")
+
+
+def signed(value, digits=1):
+    return f"{100 * value:+.{digits}f}".replace("-", "−")
+
+
+class Quoted:
+    """A comparison in the forms in which pages write it."""
+
+    def __init__(self, finding):
+        unit = abs(finding.means[1])
+        self.share, self.p, self.corrected = finding.difference / unit, p_value(finding.p), p_value(finding.corrected)
+        low, high = finding.test.low / unit, finding.test.high / unit
+        self.interval = f"{signed(low)} to {signed(high)}"
+
+
+def quoted(findings, table, first, second, split, metric):
+    (found,) = [
+        each
+        for each in findings
+        if (each.claim.table, each.claim.first, each.claim.second, each.split, each.metric)
+        == (table, first, second, split, metric)
+    ]
+    return Quoted(found)
+
+
+def means(records, table, row, metric, split="test", factor=100):
+    found = records_of(row, TABLES[table], SCALE, SEEDS, records)
+    return [factor * scene_means(record.tests[split], metric) for record in found]
+
+
+def mean(*arguments, **more):
+    return float(np.mean(means(*arguments, **more)))
+
+
+def chosen(records, table, first, second, split, metric):
+    """A comparison that is none of the claims."""
+    values = []
+    for row in (first, second):
+        tests = [record.tests[split] for record in records_of(row, TABLES[table], SCALE, SEEDS, records)]
+        values.append(np.array([[figure(test[name], metric) for name in sorted(test)] for test in tests]))
+    return crossed_test(values[0] - values[1]), values[1].mean()
+
+
+def test_how_many_comparisons_are_decided(findings, page, readme):
+    counts = {name: [] for name in TABLES}
+    for finding in findings:
+        counts[finding.claim.table].append(finding.reading)
+    for name, label in TABLE_LABELS.items():
+        found = [
+            sum(reading == each for reading in counts[name]) for each in ("holds", "opposite", "undecided", "one_seed")
+        ]
+        assert f"| {label} | {sum(found[:3])} | {' | '.join(map(str, found))} |" in page
+    decided = [finding for finding in findings if finding.decided]
+    assert {finding.claim.table for finding in decided} == {"2"} and len(decided) == 7
+    assert "The seven that are decided" in page and "7 of 72 comparisons are decided" in readme
+    assert {finding.compared for finding in decided} == {72} == {counts["2"].count("undecided") + 7}
+    assert "none of the 36 is decided" in readme and counts["1"] == ["undecided"] * 36
+
+
+def test_every_decided_comparison_is_on_the_page(findings, page):
+    words = {"holds": "yes", "opposite": "no, the opposite"}
+    splits, metrics = {"cross_domain": "cross-domain", "test": "test"}, {"accuracy", "completeness"}
+    for finding in findings:
+        if finding.decided:
+            each = Quoted(finding)
+            assert finding.metric in metrics
+            line = f"{splits[finding.split]}, {finding.metric} | {signed(each.share)} % | {each.interval} | {each.p}"
+            assert f"{line} | {each.corrected} | {words[finding.reading]} |" in page
+    assert page.count("| yes |") + page.count("| no, the opposite |") == 7 + 2  # and a heading of each
+
+
+def test_faces(records, findings, page, readme):
+    acc = quoted(findings, "1", ours(16), lora(16), "test", "accuracy")
+    assert (
+        f"{signed(acc.share)[1:]} % better than that LoRA's (interval {acc.interval} %, p = {acc.p}, corrected {acc.corrected})"
+        in page
+    )
+    assert (
+        f"{signed(acc.share)[1:]} % in accuracy for ours (95 % interval {acc.interval} %; p = {acc.p}, corrected"
+        in readme
+    )
+    assert f"36 comparisons {acc.corrected})" in readme
+    heads = quoted(findings, "1", ours(16), CONTROL, "test", "accuracy")
+    assert f"{signed(heads.share)[1:]} % better than the heads' LoRA alone ({heads.interval} %, p = {heads.p}" in page
+    assert (
+        f"(faces, accuracy {signed(heads.share)} %, {heads.interval} %; p = {heads.p}, corrected {heads.corrected})"
+        in readme
+    )
+    normals = [quoted(findings, "1", ours(16), row, "test", "normal_consistency") for row in (lora(16), CONTROL)]
+    for each in normals:
+        assert f"{signed(each.share)[1:]} %" in page and f"(p = {each.p}, corrected {each.corrected})" in page
+    (found,) = [f for f in findings if f.claim == CLAIMS[0] and f.metric == "accuracy"]
+    assert (
+        f"a difference of {100 * found.test.detectable() / found.means[1]:.1f} % in accuracy would have been found"
+        in page
+    )
+    trained = [row for row in TABLES["1"].rows if row.method]
+    accuracy = [mean(records, "1", row, "accuracy", factor=1000) for row in trained]
+    base = mean(records, "1", BASE, "accuracy", factor=1000)
+    assert f"accuracy from {base:.2f} mm to between {min(accuracy):.2f} and {max(accuracy):.2f}" in page
+    depth = [mean(records, "1", row, "abs_rel") for row in trained]
+    assert (
+        f"AbsRel from {mean(records, '1', BASE, 'abs_rel'):.2f} % to between {min(depth):.2f} and {max(depth):.2f}"
+        in page
+    )
+    counts = {row: records[run_of(row, TABLES["1"], SCALE, 0)].parameters for row in (ours(16), lora(16), FULL)}
+    assert f"{counts[ours(16)] / counts[FULL]:.0%}".replace("%", " %") + " of what full fine-tuning" in page
+    assert f"{counts[ours(16)] / counts[lora(16)]:.0%}".replace("%", " %") + " of what the smallest LoRA" in page
+
+
+def test_what_a_seed_changes(records, page):
+    effects = {each.column.metric: each for each in seed_effects(measure(TABLES["1"], SCALE, SEEDS, records))}
+    accuracy, completeness, normals = (effects[name] for name in ("accuracy", "completeness", "normal_consistency"))
+    assert (
+        f"correlation {accuracy.common:.2f} in accuracy, {completeness.common:.2f} in completeness, "
+        f"{normals.common:.2f} in normals" in page
+    )
+    assert f"a row varies by {100 * accuracy.alone:.1f} % and the difference of two rows of the same seed by" in page
+    assert f"by {100 * accuracy.apart:.1f} %. Comparisons are paired" in page
+    bodies = next(each for each in seed_effects(measure(TABLES["2"], SCALE, SEEDS, records)))
+    assert f"no seed is good for all (correlation {bodies.common:.2f})" in page
+
+
+def test_bodies(records, findings, page, readme):
+    trained = [row for row in TABLES["2"].rows if row.method]
+    plain = [row for row in trained if row.method in ("full", "lora", "pissa") and row != CONTROL]
+    accuracy, completeness = ([mean(records, "2", row, name) for row in plain] for name in ("accuracy", "completeness"))
+    assert (
+        f"accuracy from {mean(records, '2', BASE, 'accuracy'):.2f} cm to between {min(accuracy):.2f} and {max(accuracy):.2f}"
+        in page
+    )
+    assert (
+        f"completeness, {mean(records, '2', BASE, 'completeness'):.2f} cm to between {min(completeness):.2f} "
+        f"and {max(completeness):.2f}" in page
+    )
+    chamfer = {row: mean(records, "2", row, "chamfer") for row in (BASE, lora(16), ours(16), FULL)}
+    assert (
+        f"nano {chamfer[BASE]:.2f} cm, LoRA (r = 2) {chamfer[lora(16)]:.2f}, ours (d = 2) {chamfer[ours(16)]:.2f}, "
+        f"full {chamfer[FULL]:.2f}" in page
+    )
+    other = {row: mean(records, "2", row, "chamfer", split="cross_domain") for row in TABLES["2"].rows}
+    assert f"nano has {other[BASE]:.2f}, and the best row {min(other.values()):.2f}" in page
+    seeds = sorted(means(records, "2", lora(32), "completeness"))
+    assert "{:.2f}, {:.2f} and {:.2f} cm".format(*seeds) in page
+    every = [value for row in trained for value in means(records, "2", row, "completeness")]
+    low, high = [value for value in every if value < 6.6], [value for value in every if value > 7]
+    assert (
+        f"Of the {len(every)} fine-tunings {len(low)} are at {max(low):.2f} cm or below, "
+        f"{len(high)} at {min(high):.2f} or above" in page
+    )
+    by_rate = {}
+    for row in trained:
+        for record in records_of(row, TABLES["2"], SCALE, SEEDS, records):
+            found = [100 * scene_means(record.tests["test"], metric) for metric in ("accuracy", "completeness")]
+            by_rate.setdefault(record.rate, []).append(found)
+    fast, slow = (np.mean(by_rate[rate], axis=0) for rate in (0.0125, 0.0025))
+    assert (
+        f"the {len(by_rate[0.0125])} fine-tunings at 0.0125 have {fast[0]:.2f} and {fast[1]:.2f} cm on average, "
+        f"the {len(by_rate[0.0025])} at 0.0025 have {slow[0]:.2f} and {slow[1]:.2f}" in page
+    )
+    halves = [quoted(findings, "2", ours(64), FULL, "test", name) for name in ("completeness", "accuracy")]
+    for each, words in zip(halves, ("better than full fine-tuning in completeness", "worse in accuracy"), strict=True):
+        assert f"{abs(100 * each.share):.0f} % {words} ({each.interval} %; p = {each.p}" in readme
+    assert f"corrected for 72 {halves[0].corrected})" in readme and f"{halves[1].p}, {halves[1].corrected})" in readme
+
+
+def test_comparisons_that_the_paper_does_not_ask(records, page):
+    for split, words in (("test", "an {} % smaller Chamfer distance"), ("cross_domain", "{} % in the other domain")):
+        found, unit = chosen(records, "2", ours(16), FULL, split, "chamfer")
+        assert words.format(f"{-100 * found.mean / unit:.1f}") in page
+        assert f"{-100 * found.high / unit:.1f} to {-100 * found.low / unit:.1f} %, p = {p_value(found.p)})" in page
+
+
+def test_the_control(findings, page):
+    each = quoted(findings, "4", ours(16), CONTROL, "test", "completeness")
+    assert (
+        f"(−{abs(100 * each.share):.1f} %, interval {each.interval} %, p = {each.p}, corrected {each.corrected})"
+        in page
+    )
+
+
+def test_glass(records, page):
+    level = {row: mean(records, "3", row, "accuracy") for row in TABLES["3"].rows}
+    assert (
+        f"far off ({level[BASE]:.1f} cm), full fine-tuning comes to {level[FULL]:.1f}, LoRA r = 2 to {level[lora(16)]:.1f}"
+        in page
+    )
+    mined = ours(64, part="blocks")
+    assert f"ours to {level[mined]:.1f} with as many parameters, the heads alone to {level[CONTROL]:.1f}" in page
+    completeness = [mean(records, "3", row, "completeness") for row in (mined, lora(16))]
+    assert f"ours is {100 * (completeness[0] / completeness[1] - 1):.0f} % worse than LoRA in completeness" in page
+    pruned = [level[row] for row in TABLES["3"].rows if row.method == "adalora"]
+    assert f"AdaLoRA ({min(pruned):.1f} to {max(pruned):.1f} cm) and LoRA r = 16 ({level[lora(128)]:.1f} cm)" in page
+
+
+def test_rates_that_are_compared(records, page):
+    used = {
+        name: {records[run_of(row, TABLES["4"], SCALE, 0)].rate for row in TABLES["4"].rows if row.method == name}
+        for name in ("subspace", "psv")
+    }
+    assert used == {"subspace": {0.0025}, "psv": {0.0125}} and "compare a rate of 0.0025 with one of 0.0125" in page
