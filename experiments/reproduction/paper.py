@@ -26,8 +26,10 @@ class PrintedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def figures(self, table: PaperTable) -> dict[tuple[Split, str], float]:
         """(test set, metric) → what is printed; Chamfer distances are the means of their printed halves."""
-        columns = [(split, metric) for split, metrics in table.tests for metric in metrics if metric != CHAMFER]
-        found: dict[tuple[Split, str], float] = dict(zip(columns, self.values, strict=True))
+        found: dict[tuple[Split, str], float] = {}
+        values = iter(self.values)
+        for split, metrics in table.tests:
+            found |= {(split, metric): next(values) for metric in metrics if metric != CHAMFER}
         for split, metrics in table.tests:
             if CHAMFER in metrics:
                 found[split, CHAMFER] = sum(found[split, half] for half in HALVES) / len(HALVES)

@@ -112,7 +112,7 @@ def test_a_search_goes_on_beyond_the_best_rate_and_ends_on_the_way_to_one_that_d
     assert not workers.compared
     found = records_in(tmp_path, wanted).found()
     write_results(tmp_path, wanted, found, read_searches(tmp_path / "records"), "python -m experiments.reproduce")
-    line = "| glass | lora | 0.3000 | 0.9163 | **0.6931** | 2.3026 | 3.9120 | diverged |  |  |"
+    line = "| glass | lora | rank = 2, seed 0 | 0.3000 | 0.9163 | **0.6931** | 2.3026 | 3.9120 | diverged |  |  |"
     assert line in (tmp_path / "README.md").read_text()
 
 
@@ -161,7 +161,7 @@ def test_a_record_is_found_again_and_shown_in_the_tables(tmp_path):
     assert page.splitlines()[2].startswith("3 runs, ") and "| Full | 7 | 1.5 | " in page
     assert "Which claims hold?" in page
     assert "| 4e-06 | 2e-05 | 0.0001 | 0.0005 | 0.0025 | 0.0125 | 0.0625 |" in page
-    assert "| glass | full | 0.3000 |  |  | 1.6094 | **0.0000** | 1.6094 |  |  |\n| glass | lora |" in page
+    assert "| glass | full | seed 0 | 0.3000 |  |  | 1.6094 | **0.0000** | 1.6094 |  |  |\n| glass | lora |" in page
     rest, workers = go(tmp_path, wanted)
     assert [*made, *rest] == wanted.runs
     write_results(tmp_path, wanted, {**made, **rest}, [], "python -m experiments.reproduce")
