@@ -9,18 +9,27 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from subspace.errors import InputError
+from vggt_jax.disk_space import named_if_full
 
 _PARTIAL = ".partial"
 _OLD = ".replaced"
 """Where, in the hidden folder, that lies which is being replaced."""
+
+
+_RANDOM = re.compile(r"[a-z0-9_]{8}")
+"""Between the name and the end of a hidden folder's or file's name."""
+_AT_ONCE = 16
+"""Files that are on their way to the disk together, which then writes its journal once for several."""
 
 
 def _anything_goes(_: Path) -> None:
@@ -57,7 +66,7 @@ def new_path(
     check(target)
     if target.is_dir() and os.path.ismount(target):
         raise InputError(f"{target} is where a disk is mounted and cannot be replaced; name a folder in it")
-    with _hidden_folder(target, alone) as hidden:
+    with named_if_full(target), hidden_folder(target, alone=alone) as hidden:
         if size and (free := shutil.disk_usage(hidden).free) < size:
             left = f"needs {size / 2**20:,.0f} MiB, the disk has {free / 2**20:,.0f} MiB left"
             raise OSError(errno.ENOSPC, left, str(target))
@@ -86,17 +95,43 @@ def write_bytes(target: Path, content: bytes | memoryview, *, durable: bool = Fa
     target = Path(os.path.realpath(target))  # no hidden folder, which would take longer than a small file
     _make_parent(target)
     hidden = target.with_name(f".{target.name}.{secrets.token_hex(4)}{_PARTIAL}")
-    descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+    with named_if_full(target):
+        descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            _lock(descriptor)
+            _clear(target, hidden)
+            hidden.write_bytes(content)
+            if durable:
+                os.fsync(descriptor)
+            hidden.replace(target)
+        except BaseException:
+            hidden.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
+
+
+def sync(folder: Path, names: Iterable[str] = ("",)) -> None:
+    """Wait until files are on the disk, so that what says that they are complete can be written.
+
+    Args:
+        folder: where they lie.
+        names: files, and folders with everything below them; by default the folder itself.
+    """
+    paths = [folder / name for name in names]
+    paths += [path for parent in paths if parent.is_dir() for path in parent.rglob("*") if not path.is_symlink()]
+    with named_if_full(folder), ThreadPoolExecutor(_AT_ONCE) as pool:
+        for _ in pool.map(_sync, paths):
+            pass
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        _lock(descriptor)
-        _clear(target, hidden)
-        hidden.write_bytes(content)
-        if durable:
-            os.fsync(descriptor)
-        hidden.replace(target)
-    except BaseException:
-        hidden.unlink(missing_ok=True)
-        raise
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # what some disks say of folders
+            raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         os.close(descriptor)
 
@@ -119,7 +154,7 @@ def write_new(target: Path, content: bytes | Mapping[str, bytes]) -> None:
 
 def remove(path: Path) -> None:
     """Delete a folder so that an interruption leaves nothing at ``path`` that looks complete."""
-    with _hidden_folder(path, alone=False) as hidden:
+    with named_if_full(path), hidden_folder(path) as hidden:
         path.rename(hidden / path.name)
 
 
@@ -145,8 +180,11 @@ def check_writable(target: Path) -> None:
 
 
 @contextmanager
-def _hidden_folder(target: Path, alone: bool) -> Iterator[Path]:
-    """A locked empty folder beside ``target``; what dead processes left there is cleared away."""
+def hidden_folder(target: Path, *, alone: bool = False) -> Iterator[Path]:
+    """A locked empty folder beside ``target``, which is removed at the end; what dead processes left there is cleared away.
+
+    Raises FileExistsError if another process has one of that name, and ``alone``.
+    """
     _make_parent(target)
     hidden, descriptor = _locked_folder(target)
     try:
@@ -221,7 +259,8 @@ def _name(hidden: str) -> str | None:
     """What is being written in the hidden folder of that name; None for other files."""
     if not hidden.startswith(".") or not hidden.endswith(_PARTIAL):
         return None
-    return hidden[1 : -len(_PARTIAL)].rpartition(".")[0]
+    name, _, end = hidden[1 : -len(_PARTIAL)].rpartition(".")
+    return name if name and _RANDOM.fullmatch(end) else None
 
 
 def _rename(new: Path, target: Path, old: Path) -> None:

@@ -6,23 +6,25 @@ import errno
 import io
 import os
 import re
+import select
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from absl import app, flags, logging
 
 from subspace.errors import InputError
+from vggt_jax import disk_space
 from weights_convert import stopping
 from weights_convert.flag_errors import check_finite, in_words
 
-_NOT_OUR_FAULT = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE, errno.EPIPE, errno.EMFILE}
-)
+_NOT_OUR_FAULT = frozenset({errno.ESTALE, errno.EPIPE, errno.EMFILE})
 """Errors of the system that concern the machine even where they name no file, as those of ``write`` do."""
+_NOBODY_READS = 128 + signal.SIGPIPE
+"""Exit status where what a command prints is read no longer, as of a program that the signal ends."""
 _INTERRUPTED = "interrupted; the same command goes on with what is finished"
 _TAKE_MEMORY = ("resolution", "views", "k", "rank", "dim", "workers", "jobs")
 """Flags of commands that need less memory with a smaller value."""
@@ -36,7 +38,8 @@ def run(
     Status 0 after success and ``--help``. Status 2 with one line on stderr for what is not the program's fault: an unknown or
     ill-typed flag, an InputError (bad input), an OSError that names its file (missing file, full disk), a lack of memory;
     ``--verbosity=1`` shows the traceback as well. Status 130, 143 or 129 with one line after Ctrl-C, SIGTERM or SIGHUP
-    (:mod:`weights_convert.stopping`). Status 1 with the traceback for everything else.
+    (:mod:`weights_convert.stopping`), and 141 without any where nobody reads on what the command prints. Status 1 with the
+    traceback for everything else.
 
     Args:
         main: the command.
@@ -44,8 +47,9 @@ def run(
         flag_of: argument that an InputError names → the flag for it, where that has another name.
     """
     app.define_help_flags()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold what the terminal's encoding does not
-        sys.stdout.reconfigure(errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):  # texts and names of files may hold what the terminal's encoding does not
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     program = _program_name()
     try:
         arguments = flags.FLAGS(sys.argv)[1:]
@@ -55,7 +59,7 @@ def run(
     except SystemExit:  # absl's help flags end with 1
         raise SystemExit(0) from None
     except BrokenPipeError:  # --help | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered cannot be written either
+        _print_no_more()
         raise SystemExit(0) from None
     if arguments and not positional:
         _fail(program, f"unexpected argument {arguments[0]!r}: options start with --, see --help")
@@ -64,7 +68,7 @@ def run(
         print(f"{program}: {_INTERRUPTED}", file=sys.stderr)
 
     try:
-        with stopping.listening(tell):
+        with stopping.listening(tell), _printed():
             main(arguments)
     except stopping.Stopped as stopped:
         tell()
@@ -74,6 +78,9 @@ def run(
     except KeyboardInterrupt:  # of what a command does, and no signal
         _fail(program, _INTERRUPTED, status=128 + signal.SIGINT)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and not _is_read():
+            _print_no_more()
+            raise SystemExit(_NOBODY_READS) from None
         line = _line(error, flag_of or {})
         if line is None or logging.get_verbosity() > logging.INFO:
             traceback.print_exc()
@@ -85,14 +92,52 @@ def run(
         _fail(program, line)
 
 
+@contextmanager
+def _printed() -> Iterator[None]:
+    """What is printed within has been written at the end, so that what is wrong with that is seen here."""
+    ended = None
+    try:
+        yield
+    except SystemExit as error:
+        ended = error
+    if sys.stdout is not None:
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            _print_no_more()
+            raise OSError(error.errno, error.strerror, "standard output") from None
+    if ended is not None:
+        raise ended
+
+
+def _is_read() -> bool:
+    """Whether somebody can still read what is printed."""
+    if not isinstance(sys.stdout, io.TextIOWrapper):  # somebody in this process took its place
+        return True
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # errors are always reported
+    return not poll.poll(0)
+
+
+def _print_no_more() -> None:
+    """What is buffered cannot be written, which Python would try again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _line(error: Exception, flag_of: Mapping[str, str]) -> str | None:
     """What to tell of an error for which the program is not to blame; None where it is."""
     if isinstance(error, InputError):
         flag = flag_of.get(error.argument or "", error.argument)
         return f"{error} (see --{flag})" if flag is not None and flag in flags.FLAGS else str(error)
     if isinstance(error, OSError):
-        if error.filename is not None and error.filename2 is None and error.strerror:
-            return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
+        is_of_disk = error.errno in disk_space.ADVICE and not isinstance(error, disk_space.DiskFullError)
+        words = disk_space.in_words(error.errno) if error.errno and is_of_disk else error.strerror
+        if error.filename is not None and error.filename2 is None and words:
+            return f"{os.fsdecode(error.filename)}: {words[0].lower()}{words[1:]}"
+        if error.filename is None and is_of_disk:
+            return f"a file could not be written: {words}"
         return str(error) if error.filename is not None or error.errno in _NOT_OUR_FAULT else None
     if isinstance(error, MemoryError) or _says_out_of_memory(error):
         smaller = [f"--{name}" for name in _TAKE_MEMORY if name in flags.FLAGS]

@@ -104,7 +104,7 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Analysis]:
     identity = _identity(inputs, controls, settings.seed)
     results = ResultsFolder.of(settings, "analyze", "_".join(inputs.names), identity, OUTPUTS)
     results.check()
-    return Ready(results, lambda: _analyze(inputs, controls, settings.seed, results, start, reporter))
+    return Ready(results, lambda: _analyze(inputs, controls, settings.seed, results, start, reporter), reporter)
 
 
 def _analyze(

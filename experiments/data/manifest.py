@@ -194,6 +194,8 @@ def write_manifest(
 ) -> Manifest:
     """Summarise the records of all scenes; the contact sheet must be there.
 
+    It is written when all files of the folder are on the disk.
+
     Raises:
         OSError: the folder cannot be written.
     """
@@ -219,7 +221,8 @@ def write_manifest(
         failed=failed,
         files={CONTACT_SHEET: files.sha256(folder / CONTACT_SHEET)} if records else {},
     )
-    files.write_json(folder / MANIFEST, msgspec.to_builtins(manifest))
+    files.sync(folder)
+    files.write_json(folder / MANIFEST, msgspec.to_builtins(manifest), durable=True)
     return manifest
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import io
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -29,6 +26,7 @@ from experiments.data.manifest import (
 from experiments.data.scene_folder import SceneRecord, find_damage, read_record
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage import files
+from experiments.storage.locks import alone
 from subspace.errors import InputError
 
 SETTINGS = "settings.json"
@@ -301,26 +299,17 @@ def abandon(output: Path, datasets: list[Production]) -> None:
 
 
 @contextmanager
-def locked(output: Path) -> Iterator[None]:
-    """Make the folder and keep other runs out of it; the lock ends with the process.
+def locked(output: Path, reporter: Reporter = SILENT) -> Iterator[None]:
+    """Make the folder and keep other runs out of it, which wait.
 
-    Raises InputError if it holds other things and no data sets, and OSError if it cannot be made or another run is writing to
-    it.
+    What killed processes left in it is deleted. Raises InputError if it holds other things and no data sets, and OSError if
+    it cannot be made.
     """
     files.check_ours(output, ("dataset_*", SETTINGS))
-    new = [folder for folder in (output, *output.parents) if not folder.exists()]
-    output.mkdir(parents=True, exist_ok=True)
-    folder = os.open(output, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with alone(output, reporter, inside=True):
+        output.mkdir(parents=True, exist_ok=True)
+        files.remove_partial(output)
         yield
-    except BlockingIOError:
-        raise OSError(errno.EBUSY, "another run is writing there", str(output)) from None
-    finally:
-        os.close(folder)
-        with suppress(OSError):  # they are not empty, as they should be
-            for folder in new:
-                folder.rmdir()
 
 
 def _whole_record(folder: Path, everything: bool) -> SceneRecord | str:

@@ -116,7 +116,7 @@ def write_recorded(
     """
     source = Path(os.path.abspath(source))
     sources = Sources(source, known=lambda scene: scenes[scene].files, read=lambda scene: scenes[scene].files)
-    with locked(output):
+    with locked(output, reporter):
         keep = may_continue(output, settings, overwrite)
         dataset = Production(output / dataset_name(0), 0)
         if keep:

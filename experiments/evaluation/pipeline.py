@@ -81,7 +81,7 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Evaluation]:
     depends_on = {**plan.identity, "predictions": predictions.identity}
     folder = ResultsFolder.of(settings, "evaluate", predictions.label, depends_on, OUTPUTS)
     folder.check()
-    return Ready(folder, lambda: _evaluate(settings, plan, predictions, folder, start, reporter))
+    return Ready(folder, lambda: _evaluate(settings, plan, predictions, folder, start, reporter), reporter)
 
 
 def _evaluate(

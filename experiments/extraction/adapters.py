@@ -35,7 +35,7 @@ from experiments.mining.origin import Targets
 from experiments.models import Base
 from experiments.process.hosts import is_first, on_host, only_first
 from experiments.process.reporting import SILENT, Reporter
-from experiments.storage.files import check_as_written, hashes_of, read_json, write_json
+from experiments.storage.files import check_as_written, hashes_of, read_json, sync, write_json
 from experiments.storage.identity import identity, stage_folder
 from experiments.training.batch import TrainingBatch
 from experiments.training.feature_cache import token_cache
@@ -151,8 +151,9 @@ def run(
 
 
 def _write_record(folder: Path, record: dict[str, Any]) -> None:
-    files = hashes_of(folder, [f"{name}.safetensors" for name in record["adapters"]])
-    write_json(folder / DONE, {**record, "files": files})
+    names = [f"{name}.safetensors" for name in record["adapters"]]
+    sync(folder, [*names, METRICS])
+    write_json(folder / DONE, {**record, "files": hashes_of(folder, names)}, durable=True)
 
 
 def _train_groups(job: AdapterRun, own: Prepared, folder: Path, encode: Encode | None, reporter: Reporter) -> Losses:

@@ -81,7 +81,7 @@ def folder_of(folder: Path, numbers: Iterable[int]) -> Path:
 
 def write_record(folder: Path, names: Sequence[str], losses: Losses) -> None:
     """Say that the group in ``folder`` is done."""
-    write_json(folder / RECORD, {"adapters": list(names), **losses})
+    write_json(folder / RECORD, {"adapters": list(names), **losses}, durable=True)
 
 
 def finished(folder: Path) -> dict[str, Member]:

@@ -97,7 +97,7 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Extracted]:
     content, find_adapters = _prepare(settings, reporter)
     results = _results(settings, content)
     results.check()
-    return Ready(results, lambda: _extract(settings, results, find_adapters, start, reporter))
+    return Ready(results, lambda: _extract(settings, results, find_adapters, start, reporter), reporter)
 
 
 def _extract(

@@ -17,6 +17,7 @@ from experiments.models import Base
 from experiments.process.hosts import after_first, is_first
 from experiments.process.mesh_sizes import MeshSizes
 from experiments.process.reporting import SILENT, Reporter
+from experiments.storage.locks import after_first_alone
 from subspace import LowRank
 from vggt_jax.deltas import low_rank_only
 
@@ -74,14 +75,12 @@ def train_adapters(settings: Settings, base: Base, reporter: Reporter = SILENT) 
     if is_done(folder):
         reporter.info(f"{len(job.names)} trained adapters found in {folder}")
     else:
-        steps, images = settings.training.steps, settings.training.images
-        if not preparation.done:
-            reporter.info("compiling training's programs, or finding them again …")
-        with reporter.stage(COMPILING):
-            prepared = preparation.result()
-        reporter.info(f"training {_in_groups(prepared, settings.k)}, {steps} steps of {images} images each")
-        with reporter.stage(TRAINING):
-            run(job, folder, settings.store, reporter, prepared)
+        with after_first_alone(folder, reporter):
+            if is_done(folder):  # another process was at it
+                preparation.abandon()
+                reporter.info(f"{len(job.names)} trained adapters found in {folder}")
+            else:
+                _train(job, folder, settings, preparation, reporter)
     trained = load(folder, base.identity)
     return Source(
         deltas={name: low_rank_only(adapter.deltas, name) for name, adapter in trained.adapters.items()},
@@ -91,6 +90,17 @@ def train_adapters(settings: Settings, base: Base, reporter: Reporter = SILENT) 
         data=data,
         trained=trained,
     )
+
+
+def _train(job: AdapterRun, folder: Path, settings: Settings, preparation: Preparation, reporter: Reporter) -> None:
+    steps, images = settings.training.steps, settings.training.images
+    if not preparation.done:
+        reporter.info("compiling training's programs, or finding them again …")
+    with reporter.stage(COMPILING):
+        prepared = preparation.result()
+    reporter.info(f"training {_in_groups(prepared, settings.k)}, {steps} steps of {images} images each")
+    with reporter.stage(TRAINING):
+        run(job, folder, settings.store, reporter, prepared)
 
 
 def _in_groups(prepared: Prepared, k: int) -> str:

@@ -73,4 +73,4 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[FineTuned]:
         wait_for_all("results")
         return replace(tuned, output=results.path)
 
-    return Ready(results, work)
+    return Ready(results, work, reporter)

@@ -13,7 +13,7 @@ from experiments.finetuning.data import TuningData
 from experiments.finetuning.method import ADAPTER, MODEL
 from experiments.finetuning.run import METRICS, FineTuned
 from experiments.finetuning.settings import Settings
-from experiments.storage.disk_space import named_if_full
+from vggt_jax.disk_space import named_if_full
 
 SUMMARY = "summary.json"
 OUTPUTS = frozenset({ADAPTER, MODEL, METRICS, SUMMARY})

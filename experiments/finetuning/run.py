@@ -17,8 +17,9 @@ from experiments.models import Base
 from experiments.process.hosts import on_host, only_first
 from experiments.process.mesh_sizes import MeshSizes
 from experiments.process.reporting import SILENT, Reporter
-from experiments.storage.files import check_as_written, hashes_of, read_json, write_json
+from experiments.storage.files import check_as_written, hashes_of, read_json, sync, write_json
 from experiments.storage.identity import stage_folder
+from experiments.storage.locks import after_first_alone
 from experiments.training.division import Division
 from experiments.training.feature_cache import token_cache
 from experiments.training.held_out import HeldOutLoss, evenly_spaced
@@ -85,15 +86,9 @@ def tune(settings: Settings, base: Base, data: TuningData, reporter: Reporter = 
     method = settings.method
     identity = depends_on(settings, base, data)
     folder = stage_folder(settings.store, "finetuned", method.name, identity)
-    if (folder / DONE).exists():
-        record = read_json(folder / DONE)
-        check_as_written(folder, record.get("files", {}))  # version 0.2.0 had no hashes
-        reporter.info(f"found in {folder}")
-    else:
-        trainable = method.trainable(base, settings)
-        reporter.info(describe(method.label, trainable.count))
-        record = _train(settings, base, data, trainable, identity, folder, reporter)
-        only_first("fine-tuning", lambda: _write_record(folder, record, method.result))
+    if (record := _found(folder, reporter)) is None:
+        with after_first_alone(folder, reporter):
+            record = _found(folder, reporter) or _tuned(settings, base, data, identity, folder, reporter)
     before, after = ({name: np.array(values) for name, values in record[when].items()} for when in ("before", "after"))
     result = folder / method.result
     is_model = method.result == MODEL
@@ -110,6 +105,27 @@ def tune(settings: Settings, base: Base, data: TuningData, reporter: Reporter = 
     )
 
 
+def _found(folder: Path, reporter: Reporter) -> dict[str, Any] | None:
+    """The record of a finished fine-tuning; None where there is none."""
+    if not (folder / DONE).exists():
+        return None
+    record = read_json(folder / DONE)
+    check_as_written(folder, record.get("files", {}))  # version 0.2.0 had no hashes
+    reporter.info(f"found in {folder}")
+    return record
+
+
+def _tuned(
+    settings: Settings, base: Base, data: TuningData, identity: dict[str, Any], folder: Path, reporter: Reporter
+) -> dict[str, Any]:
+    method = settings.method
+    trainable = method.trainable(base, settings)
+    reporter.info(describe(method.label, trainable.count))
+    record = _train(settings, base, data, trainable, identity, folder, reporter)
+    only_first("fine-tuning", lambda: _write_record(folder, record, method.result))
+    return record
+
+
 def describe(label: str, count: ParameterCount) -> str:
     """The exact number of trained parameters, in all and by part of the model."""
     parts = ", ".join(f"{part.removeprefix('aggregator.')} {number:,}" for part, number in count.parts.items())
@@ -117,7 +133,9 @@ def describe(label: str, count: ParameterCount) -> str:
 
 
 def _write_record(folder: Path, record: dict[str, Any], result: str) -> None:
-    write_json(folder / DONE, {**record, "files": hashes_of(folder, (result, METRICS))})
+    written = (result, METRICS)
+    sync(folder, written)
+    write_json(folder / DONE, {**record, "files": hashes_of(folder, written)}, durable=True)
 
 
 def _train(

@@ -91,7 +91,7 @@ def ready(settings: MineSettings, reporter: Reporter = SILENT) -> Ready[MinedLor
     }
     results = ResultsFolder.of(settings, "adapters", settings.label, content, OUTPUTS)
     results.check()
-    return Ready(results, lambda: _mine(settings, collection, results, start, reporter))
+    return Ready(results, lambda: _mine(settings, collection, results, start, reporter), reporter)
 
 
 def mine_loras(settings: MineSettings, reporter: Reporter = SILENT) -> MinedLoras:

@@ -17,11 +17,11 @@ from experiments.pretraining.recipe import Recipe
 from experiments.pretraining.run import Evaluations
 from experiments.process.revision import commit
 from experiments.reports.markdown import render_markdown
-from experiments.storage.disk_space import named_if_full
 from experiments.storage.files import write_bytes
 from subspace.errors import InputError
 from vggt_jax import VGGT
 from vggt_jax.deltas import dotted
+from vggt_jax.disk_space import named_if_full
 from vggt_jax.matching import Matcher
 from weights_convert.matcher import MATCHER, save_matcher
 from weights_convert.sources import CONFIG

@@ -17,6 +17,7 @@ from experiments.pretraining.settings import Settings
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.files import check_ours
 from experiments.storage.identity import identity, stage_folder
+from experiments.storage.locks import alone
 from experiments.storage.results import Ready, ResultsFolder, check_output
 from subspace.errors import InputError
 
@@ -71,6 +72,10 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[PretrainedMo
     check_ours(run, ("*",), "run")  # it is no file
 
     def work() -> PretrainedModel:
+        with alone(run, reporter, inside=True):
+            return train_and_write()
+
+    def train_and_write() -> PretrainedModel:
         sources, other_sources = (
             [read_source(path, size, reporter) for path in paths] for paths in (settings.data, settings.also_evaluate)
         )
@@ -89,7 +94,7 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[PretrainedMo
             )
         return PretrainedModel(results.path, run, evaluations, written, time.perf_counter() - start)
 
-    return Ready(results, work)
+    return Ready(results, work, reporter)
 
 
 def check_names(data: Sequence[str], also_evaluate: Sequence[str]) -> None:

@@ -41,18 +41,12 @@ class _Results(Protocol):
     @property
     def path(self) -> Path: ...
 
-    @property
-    def identity(self) -> object: ...
-
-    @property
-    def kept(self) -> bool: ...
-
 
 class _Work(Protocol[T_co]):
     @property
     def results(self) -> _Results: ...
 
-    def run(self) -> T_co: ...
+    def run_if_new(self) -> T_co | None: ...
 
 
 def run_if_new(work: _Work[T_co]) -> T_co:
@@ -60,15 +54,12 @@ def run_if_new(work: _Work[T_co]) -> T_co:
 
     Where its results are there and stay, the command says so and ends with status 0.
     """
-    from experiments.process.hosts import check_agreement, is_first
+    from experiments.process.hosts import is_first
 
-    check_agreement("their files", f"{work.results.identity} {work.results.kept}")
-    if work.results.kept:
-        if not is_first():
-            raise SystemExit(0)
-        print(f"nothing to do: {work.results.path} holds these results already; --overwrite makes them again")
-        raise SystemExit(0)
-    found = work.run()
+    found = work.run_if_new()
     if not is_first():  # the first tells what was made
+        raise SystemExit(0)
+    if found is None:
+        print(f"nothing to do: {work.results.path} holds these results already; --overwrite makes them again")
         raise SystemExit(0)
     return found

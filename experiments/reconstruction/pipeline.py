@@ -151,7 +151,7 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Reconstructi
         wait_for_all("reconstruction")
         return ReconstructionResult(results.path, scene, cloud, threshold, time.perf_counter() - start)
 
-    return Ready(results, work)
+    return Ready(results, work, reporter)
 
 
 def _placement(mesh: MeshSizes | None, photos: int) -> Placement | None:

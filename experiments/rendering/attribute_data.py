@@ -186,7 +186,7 @@ def generate(
         workers = len(available_cores()) if settings.workers is None else settings.workers
         command = worker_command(settings.blender, reporter, meanwhile)
         meanwhile()
-        return LocalPool(command, workers)
+        return LocalPool(command, workers, scratch=settings.folder)
 
     def show_textures() -> None:
         if library is not None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -28,12 +29,14 @@ from experiments.rendering import region
 from experiments.rendering.worker_process import RenderError, WorkerLost, WorkerProcess
 from experiments.scenes import schema
 from experiments.storage import files
-from experiments.storage.disk_space import DiskFullError
 from subspace.errors import InputError
+from vggt_jax.disk_space import DiskFullError
 
 _LEAST_FREE_BYTES = 32 * 2**20
 _BYTES_A_WORKER, _BYTES_A_PIXEL = 250_000_000, 100
 """Of a Blender process: at least, and for each pixel of the passes of a picture."""
+_TEMPORARY = "blender"
+"""Between the dot and the rest of the name of the hidden folder with the workers' temporary files."""
 _SECONDS_PER_PATH = 1e-5
 """A core traces about 10⁵ paths a second."""
 
@@ -169,13 +172,22 @@ class LocalPool:
         workers: how many; more than there are cores share them.
         restart_after: scenes before a worker is replaced.
         seconds_limit: per scene; by default what :func:`time_limit` says.
+        scratch: folder for the workers' temporary files, in a hidden folder that is gone afterwards; what killed processes
+            left there goes, too. By default the system's temporary folder, where killed workers leave theirs.
     """
 
     def __init__(
-        self, command: Sequence[str], workers: int, restart_after: int = 40, seconds_limit: float | None = None
+        self,
+        command: Sequence[str],
+        workers: int,
+        restart_after: int = 40,
+        seconds_limit: float | None = None,
+        scratch: Path | None = None,
     ) -> None:
         self._command, self._restart_after, self._seconds_limit = list(command), restart_after, seconds_limit
-        self._size = workers
+        self._scratch, self._size = scratch, workers
+        self._temporary: Path | None = None
+        self._stack = ExitStack()
         cores = available_cores()
         self._free_cores: queue.SimpleQueue[int] = queue.SimpleQueue()
         for worker in range(workers):
@@ -189,6 +201,8 @@ class LocalPool:
 
     def __enter__(self) -> LocalPool:
         """Starts the first worker, so that a Blender that does not work is found before anything is written."""
+        if self._scratch is not None:
+            self._temporary = self._stack.enter_context(files.hidden_folder(self._scratch / _TEMPORARY))
         try:
             self._threads.submit(self._worker).result()
         except BaseException:
@@ -209,6 +223,7 @@ class LocalPool:
         for worker in self._workers:
             worker.close()
         self._workers.clear()
+        self._stack.close()
 
     def render(self, jobs: Iterable[RenderJob | Failed]) -> Iterator[RenderResult | Failed]:
         """See :class:`Executor`."""
@@ -263,7 +278,7 @@ class LocalPool:
         if not hasattr(self._own, "core"):
             self._own.core = self._free_cores.get_nowait()
         try:
-            worker = WorkerProcess(self._command, self._own.core)
+            worker = WorkerProcess(self._command, self._own.core, self._temporary)
         except WorkerLost as error:
             if self._ever_ready or self._closed:
                 raise

@@ -92,7 +92,7 @@ def generate(
         OSError: it cannot be written, or no worker starts.
     """
     rendered = 0
-    with locked(output):
+    with locked(output, reporter):
         keep = may_continue(output, settings, overwrite)
         folders = [output / dataset_name(number) for number in range(datasets)]
         sets = [

@@ -24,6 +24,8 @@ import msgspec
 _START_SECONDS = 120.0
 """Within which a worker must be ready; a cold disk takes its time over Blender's 0.8 GB."""
 _QUOTED = 300
+_TEMPORARY = ("TMPDIR", "TEMP", "TMP")
+"""Variables of the environment that say where temporary files go."""
 _PINNED = Path(__file__).with_name("pinned.py")
 
 
@@ -52,18 +54,20 @@ class WorkerProcess:
     Args:
         command: program and arguments.
         core: of the machine, to which the worker is pinned.
+        temporary: folder for its temporary files, which it leaves there, as it is always killed; by default the system's.
 
     Raises:
         WorkerLost: it did not start, or says that it cannot work.
     """
 
-    def __init__(self, command: Sequence[str], core: int) -> None:
+    def __init__(self, command: Sequence[str], core: int, temporary: Path | None = None) -> None:
         self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             [sys.executable, "-IS", str(_PINNED), str(core), str(os.getpid()), *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
+            env={**os.environ, **({} if temporary is None else dict.fromkeys(_TEMPORARY, str(temporary.absolute())))},
             process_group=0,  # a terminal's Ctrl-C is for the command, which then ends its workers
         )
         self.scenes_rendered = 0

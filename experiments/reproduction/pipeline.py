@@ -20,6 +20,7 @@ from experiments.reproduction.schedule import Schedule
 from experiments.reproduction.settings import Settings
 from experiments.reproduction.tables import MeasuredTable, measure
 from experiments.reproduction.workers import Workers
+from experiments.storage.locks import alone
 from subspace.errors import InputError
 from weights_convert import read_config
 from weights_convert.sources import HUB
@@ -78,6 +79,11 @@ def reproduce(
         OSError: a file or folder that cannot be read or written.
     """
     check(settings)
+    with alone(settings.folder, reporter, inside=True):
+        return _reproduce(settings, reporter, command)
+
+
+def _reproduce(settings: Settings, reporter: Reporter, command: str) -> Reproduced:
     preset, plan = PRESETS[settings.preset], settings.plan
     inputs = RunInputs(settings, reporter)
     base = load_base(settings.base_weights, preset.rendering.resolution, preset.training)

@@ -123,7 +123,7 @@ def run_files(folder: Path) -> list[Path]:
 def write(path: Path, record: msgspec.Struct) -> None:
     """Atomically. Raises OSError if the folder cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, msgspec.to_builtins(record))
+    write_json(path, msgspec.to_builtins(record), durable=True)
 
 
 def figure(scene: Mapping[str, float], metric: str) -> float:

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from subspace.errors import InputError
-from vggt_jax.atomic import new_folder, remove, remove_partial, write_bytes
+from vggt_jax.atomic import hidden_folder, new_folder, remove, remove_partial, sync, write_bytes
 
 __all__ = [
     "OF_DESKTOPS",
@@ -31,6 +31,7 @@ __all__ = [
     "first_of",
     "hashes",
     "hashes_of",
+    "hidden_folder",
     "new_folder",
     "read_json",
     "reading",
@@ -38,6 +39,7 @@ __all__ = [
     "remove_partial",
     "sha256",
     "sha256_once",
+    "sync",
     "write_bytes",
     "write_json",
 ]
@@ -46,9 +48,10 @@ OF_DESKTOPS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 """Files that file managers leave in folders that somebody looks at."""
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, *, durable: bool = False) -> None:
     """:func:`write_bytes` of readable JSON."""
-    write_bytes(path, (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_bytes(path, text.encode(), durable=durable)
 
 
 def _message(error: Exception) -> str:

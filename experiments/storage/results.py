@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,12 +17,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from experiments.storage.disk_space import named_if_full
+from experiments.process.hosts import check_agreement, is_first, wait_for_all
+from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.files import everything_below, first_of, hashes, read_json, sha256_once, write_json
 from experiments.storage.identity import digest, stage_folder
 from experiments.storage.identity import identity as identity_of
+from experiments.storage.locks import alone
 from subspace.errors import InputError
-from vggt_jax.atomic import check_writable, new_path
+from vggt_jax.atomic import check_writable, hidden_folder, new_path, remove_partial, sync
+from vggt_jax.disk_space import named_if_full
 
 T = TypeVar("T")
 
@@ -138,13 +140,13 @@ class ResultsFolder:
         Raises:
             InputError: what is at ``path`` may not be replaced, and why; it says so before anything is written, and again
                 at the end.
-            OSError: the folder cannot be written; :class:`~experiments.storage.disk_space.DiskFullError` if the disk is
+            OSError: the folder cannot be written; :class:`~vggt_jax.disk_space.DiskFullError` if the disk is
                 full.
         """
 
         if self.kept:
-            with tempfile.TemporaryDirectory(prefix=f".{self.path.name}.", dir=self.path.resolve().parent) as folder:
-                yield Path(folder)
+            with hidden_folder(self.path.resolve()) as folder:
+                yield folder
             return
 
         def check(target: Path) -> None:
@@ -153,6 +155,7 @@ class ResultsFolder:
         with named_if_full(self.path), new_path(self.path, check=check) as folder:
             folder.mkdir()
             yield folder
+            sync(folder)
             record = {
                 "version": _VERSION,
                 "label": self.label,
@@ -161,9 +164,28 @@ class ResultsFolder:
                 "date": datetime.now(UTC).isoformat(timespec="microseconds"),
                 "files": hashes(folder),
             }
-            write_json(folder / RECORD, record)
-        if self.path.name == f"{self.label}-{digest(self.identity)}":
+            write_json(folder / RECORD, record, durable=True)
+        if self._has_usual_name:
             _update_index(self.path)
+
+    @property
+    def _has_usual_name(self) -> bool:
+        return self.path.name == f"{self.label}-{digest(self.identity)}"
+
+    @contextmanager
+    def alone(self, reporter: Reporter = SILENT) -> Iterator[None]:
+        """Within it no other process makes these results: waits for one that does, and raises then as :meth:`check`.
+
+        What killed processes left half-written beside them is deleted. Of a job of several processes the first one waits.
+        """
+        if not is_first():
+            yield
+            return
+        with alone(self.path, reporter):
+            if self._has_usual_name:
+                remove_partial(self.path.parent)
+            self.check()
+            yield
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,8 +194,28 @@ class Ready(Generic[T]):
 
     results: ResultsFolder
     """If they are :attr:`~ResultsFolder.kept`, the work need not be done."""
-    run: Callable[[], T]
+    work: Callable[[], T]
     """Does the work."""
+    reporter: Reporter = SILENT
+    """Is told for whom the work waits."""
+
+    def run(self) -> T:
+        """Do the work, or wait for another process that makes the same results before."""
+        with self.results.alone(self.reporter):
+            return self.work()
+
+    def run_if_new(self) -> T | None:
+        """Do the work; None where its results are there and stay, or are there once another process is done with them."""
+        if self._is_done():  # which is also seen where nothing can be written
+            return None
+        with self.results.alone(self.reporter):
+            wait_for_all("the work of others")
+            return None if self._is_done() else self.work()
+
+    def _is_done(self) -> bool:
+        kept = self.results.kept
+        check_agreement("their files", f"{self.results.identity} {kept}")
+        return kept
 
 
 def check_output(settings: Placed, known: Mapping[str, Any], ours: Collection[str]) -> None:

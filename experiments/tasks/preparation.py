@@ -276,7 +276,9 @@ def _render(settings: Settings, reporter: Reporter) -> Prepared:
 
     def executor() -> LocalPool:
         workers = len(available_cores()) if settings.workers is None else settings.workers
-        return LocalPool(worker_command(settings.blender, reporter), workers)
+        return LocalPool(
+            worker_command(settings.blender, reporter), workers, scratch=settings.task_folder / settings.split
+        )
 
     def scene_maker() -> runs.SceneMaker:
         from experiments.tasks.makers import task_scenes

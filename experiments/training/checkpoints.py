@@ -13,9 +13,10 @@ from typing import cast
 import jax
 import orbax.checkpoint as ocp
 
-from experiments.storage.disk_space import DiskFullError, named_if_full, tells_of_full_disk
+from experiments.storage.files import sync
 from experiments.training.step import TrainingState
 from subspace.errors import InputError
+from vggt_jax.disk_space import DiskFullError, named_if_full, tells_of_full_disk
 
 
 class Checkpoints:
@@ -44,6 +45,8 @@ class Checkpoints:
         try:
             with named_if_full(self._folder), _full_disk_unlogged():
                 self._manager.save(int(state.step), args=ocp.args.StandardSave(state), force=True)
+                if jax.process_index() == 0:
+                    sync(self._folder / str(int(state.step)))
         except BaseException:
             self._remove_unfinished(ignore_errors=True)  # a thread of orbax may still be at it
             raise

@@ -15,9 +15,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Float32, UInt8
 
-from experiments.storage.disk_space import named_if_full
 from experiments.storage.files import write_bytes
 from vggt_jax import VGGTConfig
+from vggt_jax.disk_space import named_if_full
 
 
 class FeatureCache:

@@ -16,7 +16,6 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.process.reporting import SILENT, Reporter
-from experiments.storage.disk_space import named_if_full
 from experiments.storage.files import read_json, write_bytes
 from experiments.storage.identity import NO_EFFECT
 from experiments.training.batch import TrainingBatch
@@ -29,6 +28,7 @@ from experiments.training.side_by_side import SideBySide, settled
 from experiments.training.step import Metrics, Step, TrainingState, TrainingStep
 from experiments.training.trackers import Tracker, TrackerName, check_installed, trackers
 from subspace.errors import InputError
+from vggt_jax.disk_space import named_if_full
 
 
 class Diverged(InputError):

@@ -1,5 +1,6 @@
 """Files and folders are complete or absent, whatever ends the process that writes them."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from vggt_jax.atomic import (
     new_path,
     remove,
     remove_partial,
+    sync,
     write_bytes,
     write_new,
 )
@@ -115,9 +117,35 @@ def test_the_next_one_clears_what_a_dead_one_left(tmp_path):
         (tmp_path / name).mkdir()
     write_bytes(tmp_path / "it", b"")
     assert names(tmp_path) == [".it.partial", ".its.abcdefgh.partial", "it"]
-    (tmp_path / ".file.partial").touch()
+    (tmp_path / ".file.01234567.partial").touch()
+    (tmp_path / ".mail.partial").touch()  # somebody else's
     remove_partial(tmp_path)
-    assert names(tmp_path) == ["it"]
+    assert names(tmp_path) == [".it.partial", ".mail.partial", "it"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO])
+def test_errors_of_the_disk_name_the_file(tmp_path, code):
+    def write():
+        raise OSError(code, os.strerror(code))  # as write() does
+
+    with pytest.raises(OSError) as caught, new_folder(tmp_path / "it"):
+        write()
+    assert (caught.value.errno, caught.value.filename) == (code, str(tmp_path / "it"))
+    assert names(tmp_path) == []
+    with pytest.raises(OSError) as caught, new_folder(tmp_path / "it") as new:
+        (new / "absent").read_bytes()
+    assert caught.value.filename.endswith("absent")
+
+
+def test_what_is_synced_is_all_of_it(tmp_path, monkeypatch):
+    (tmp_path / "in" / "it").mkdir(parents=True)
+    for name in ("a", "in/b", "in/it/c", "d"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "in" / "link").symlink_to("nowhere")
+    seen, real = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (seen.append(os.readlink(f"/proc/self/fd/{file}")), real(file)))
+    sync(tmp_path, ["a", "in"])
+    assert sorted(seen) == [str(tmp_path / name) for name in ("a", "in", "in/b", "in/it", "in/it/c")]
 
 
 def test_two_that_write_the_same_do_not_meet(tmp_path):

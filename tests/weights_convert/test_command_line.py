@@ -106,7 +106,14 @@ def test_errors_that_name_nothing_of_the_users_are_faults_of_the_program(monkeyp
     [
         (InputError("dim=9 is larger than 8"), "dim=9 is larger than 8"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.png"), "a.png: no such file or directory"),
-        (OSError(errno.ENOSPC, "No space left on device"), "[Errno 28] No space left on device"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "a file could not be written: no space left on device; make some and run this again, it goes on where it stopped",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only file system", "a.png"),
+            "a.png: read-only file system; take a folder on another disk, or have this one made writable",
+        ),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), "[Errno 32] Broken pipe"),
     ],
     ids=lambda value: type(value).__name__,
@@ -124,6 +131,44 @@ def test_an_interrupt_that_is_no_signal_ends_with_the_status_of_one(monkeypatch,
 def test_the_traceback_of_bad_input_is_shown_on_request(monkeypatch, capsys):
     status, words = end(monkeypatch, capsys, InputError("no"), "--verbosity=1")
     assert status == 2 and "Traceback" in words and words.endswith(": no\n")
+
+
+@pytest.mark.parametrize("ends", ["", "raise SystemExit(0)"])
+def test_what_is_printed_may_be_read_no_longer_or_not_be_written(ends):
+    code = f"""
+        from weights_convert.command_line import run
+
+        def main(_):
+            for _ in range(3 - len({ends!r}) % 2):
+                print("x" * 40_000)
+            {ends}
+
+        run(main)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    environment = {**os.environ, "PYTHONPATH": "."}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert (process.wait(), process.stderr.read()) == (141, b"")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+    assert done.returncode == 2 and ": no space left on device; " in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_terminals_of_few_characters_are_no_reason_to_fail():
+    code = """
+        import sys
+        from weights_convert.command_line import run
+        run(lambda _: [print("5 ↓ 3 é") for sys.stdout in (sys.stdout, sys.stderr)])
+    """
+    for encoding, shown in (("ascii", b"5 \\u2193 3 \\xe9\n"), ("latin-1", b"5 \\u2193 3 \xe9\n")):
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(code)],
+            capture_output=True,
+            env={**os.environ, "PYTHONPATH": ".", "PYTHONIOENCODING": f"{encoding}:strict"},
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, shown, shown)
 
 
 def test_an_argument_that_is_wrong_is_shown_as_its_flag(monkeypatch, capsys):

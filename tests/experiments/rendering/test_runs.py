@@ -5,8 +5,10 @@ import json
 import os
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 import msgspec
 import pytest
@@ -190,13 +192,19 @@ def test_a_blender_that_does_not_start_leaves_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_one_run_at_a_time(tmp_path):
-    def second():
-        with pytest.raises(OSError, match="another run is writing"):
-            generate(tmp_path / "out")
-        return make_scene
+def test_one_run_at_a_time_and_the_second_takes_what_the_first_made(tmp_path):
+    with ThreadPoolExecutor() as pool:
+        began = Event()
+        second = pool.submit(lambda: (began.wait(60), generate(tmp_path / "out"))[1])
 
-    generate(tmp_path / "out", scene_maker=second)
+        def maker():
+            began.set()
+            time.sleep(0.5)
+            return make_scene
+
+        assert generate(tmp_path / "out", scene_maker=maker).outcome.rendered == 6
+        assert second.result().outcome.rendered == 0
+    assert not list((tmp_path / "out").glob(".*"))
 
 
 def test_a_scene_that_fails_is_replaced_and_one_that_always_fails_is_listed(tmp_path, undisturbed, caplog):
@@ -262,7 +270,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch, undistur
         return write(path, data)
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(OSError, match="no space left on device"):
         generate(tmp_path / "out")
     monkeypatch.undo()
     left = [path for path in (tmp_path / "out").rglob("*") if ".partial" in str(path)]

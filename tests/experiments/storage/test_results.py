@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.storage.disk_space import DiskFullError
 from experiments.storage.results import ResultsFolder, check_output, results_folder
 from subspace.errors import InputError
+from vggt_jax.disk_space import DiskFullError
 
 OURS = frozenset({"summary.json", "figures"})
 

@@ -18,12 +18,12 @@ import pytest
 from orbax.checkpoint import CheckpointManager
 
 from experiments.process.reporting import Reporter
-from experiments.storage.disk_space import DiskFullError
 from experiments.storage.identity import identity
 from experiments.training.checkpoints import Checkpoints
 from experiments.training.loop import Diverged, LoopSettings
 from experiments.training.metrics_log import read_metrics
 from tests.experiments.training import short_run
+from vggt_jax.disk_space import DiskFullError
 
 ROOT = Path(__file__).parents[3]
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.storage.disk_space import DiskFullError, named_if_full
+from subspace.errors import InputError
+from vggt_jax.disk_space import DiskFullError, named_if_full
 from weights_convert.command_line import run
 
 
@@ -18,14 +19,28 @@ def of_library(message):
     "error",
     [
         OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
-        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
         of_library("No space left on device"),
+        *(OSError(number, os.strerror(number)) for number in (errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)),
+        of_library("File too large"),
     ],
 )
 def test_full_disks_are_named_whatever_fails(error):
-    with pytest.raises(DiskFullError, match=r"^run: no space left on device") as found, named_if_full(Path("run")):
+    number = getattr(error, "errno", None) or (errno.EFBIG if "large" in str(error) else errno.ENOSPC)
+    with pytest.raises(DiskFullError) as found, named_if_full(Path("run")):
         raise error
-    assert found.value.__cause__ is error
+    assert found.value.__cause__ is error and found.value.errno == number
+    assert str(found.value).lower().startswith(f"run: {os.strerror(number).lower()}; ")
+
+
+def test_a_file_that_is_known_is_named_and_what_is_wrong_with_a_users_is_left_alone():
+    with pytest.raises(DiskFullError, match=r"^run/a.png: read-only"), named_if_full(Path("run")):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "run/a.png")
+    with pytest.raises(InputError) as error, named_if_full(Path("run")):
+        try:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        except OSError as reason:
+            raise InputError("b.png is damaged") from reason
+    assert str(error.value) == "b.png is damaged"
 
 
 def test_a_full_disk_behind_another_error_is_found():
@@ -41,6 +56,22 @@ def test_other_errors_are_left_alone(error):
     with pytest.raises(type(error)) as found, named_if_full(Path("run")):
         raise error
     assert found.value is error
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("runs/.a.b.01234567.partial", "runs/a.b"),
+        ("runs/.it.ab_d0123.partial/it/figures/a.png", "runs/it/figures/a.png"),
+        ("runs/.it.ab_d0123.partial/it", "runs/it"),
+        ("runs/.it.ab_d0123.partial/item", "runs/it/item"),
+        (".it.partial", ".it.partial"),
+    ],
+)
+def test_the_name_is_the_one_that_the_file_would_have_got(path, shown):
+    with pytest.raises(DiskFullError) as error, named_if_full(Path("run")):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+    assert error.value.filename == shown
 
 
 def test_the_innermost_place_is_named():
