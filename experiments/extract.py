@@ -75,7 +75,7 @@ def main(_: Sequence[str]) -> None:
     found = run_if_new(ready(settings, first_console()))
     print(print_table(found.matrices))
     if found.before is not None and found.after is not None:
-        print(learned(found.before["loss"], found.after["loss"], settings.targets))
+        print(learned(found.before, found.after, settings.targets))
     print(verdict(found.matrices))
     print(f"wrote {found.folder} in {found.seconds:.0f} s; open {found.folder}/report.html")
 

@@ -18,7 +18,7 @@ from experiments.analysis.matrices import Matrix, MatrixRow, matrices_of, over_m
 from experiments.analysis.overlap import excess
 from experiments.analysis.resampling import Member, adapter_counts, mine_members, room
 from experiments.mining.folder import Inputs
-from experiments.mining.summary import by_group
+from experiments.mining.summary import by_group, part_of
 from experiments.process.reporting import SILENT, Reporter
 from subspace import Basis, LowRank, captured_energy, inner_product
 
@@ -63,6 +63,8 @@ class Shares:
     """(attributes,): adapters that lie more in their own attribute's subspace than in any other, on both sides."""
     count: np.ndarray
     """(attributes,): k."""
+    energy: np.ndarray
+    """(attributes,): share of the adapters' energy ‖dW‖² that is in these matrices, mean over the adapters."""
 
 
 def measure_specificity(inputs: Inputs, reporter: Reporter = SILENT) -> Specificity:
@@ -131,12 +133,20 @@ def shares_by_kind(found: Specificity) -> dict[str, Shares]:
     return {kind: _over(found, members) for kind, members in by_group(found.matrices).items()}
 
 
+def shares_by_part(found: Specificity) -> dict[str, Shares]:
+    """Over the matrices of each part of the model."""
+    parts = np.array([part_of(matrix.path) for matrix in found.matrices])
+    return {part: _over(found, np.flatnonzero(parts == part)) for part in dict.fromkeys(parts.tolist())}
+
+
 def _over(found: Specificity, members: np.ndarray) -> Shares:
-    mean, spread, chance, largest = [], [], [], []
+    mean, spread, chance, largest, energy = [], [], [], [], []
     for own, name in enumerate(found.names):
         weights = found.energies[name][:, members]
         total = np.sum(weights, axis=1, keepdims=True)
         weights = weights / np.where(total > 0, total, 1)
+        everything = np.sum(found.energies[name], axis=1, keepdims=True)
+        energy.append(float(np.mean(total / np.where(everything > 0, everything, 1))))
         shares = np.einsum("km,kmac->kac", weights, found.shares[name][:, members])  # (k, attributes, 3)
         mean.append(shares.mean(axis=0))
         spread.append(shares.std(axis=0))
@@ -145,7 +155,59 @@ def _over(found: Specificity, members: np.ndarray) -> Shares:
         others = np.delete(inside, own, axis=1).max(axis=1)
         largest.append(int((excess(inside[:, own], others) > 0).sum()))
     count = np.array([len(found.energies[name]) for name in found.names])
-    return Shares(np.stack(mean), np.stack(spread), np.stack(chance), np.array(largest), count)
+    return Shares(np.stack(mean), np.stack(spread), np.stack(chance), np.array(largest), count, np.array(energy))
+
+
+@dataclass(frozen=True)
+class PartRow:
+    """Held-out adapters of all attributes in a part of the model, on both sides or on one."""
+
+    part: str
+    """The part of the model."""
+    energy: float
+    """Share of the adapters' energy that is in it, 0 to 1."""
+    inside: Inside
+    """On which sides."""
+    own: float
+    """Share of this energy in the subspace of the adapter's own attribute, mined without it; mean over all adapters."""
+    others: float
+    """The same in the subspaces of the other attributes."""
+    chance: float
+    """Of a random subspace of the same size."""
+    of_shared: float
+    """Share, 0 to 1, of all that lies in own subspaces that lies in this part."""
+
+
+def part_rows(found: Specificity) -> list[PartRow]:
+    """One row for each part of the model and :class:`Inside`; attributes count alike."""
+    whole, rows = whole_shares(found), []
+    own = np.eye(len(found.names), dtype=bool)
+    for part, shares in shares_by_part(found).items():
+        for inside in Inside:
+            in_own = shares.mean[own][:, inside]
+            rows.append(
+                PartRow(
+                    part,
+                    float(shares.energy.mean()),
+                    inside,
+                    float(in_own.mean()),
+                    float(shares.mean[~own][:, inside].mean()),
+                    float(shares.chance[:, inside].mean()),
+                    _of_whole(found, part, inside) / float(whole.mean[own][:, inside].mean()),
+                )
+            )
+    return rows
+
+
+def _of_whole(found: Specificity, part: str, inside: Inside) -> float:
+    """Share of whole adapters' energy that is in this part and in their own subspace, mean over attributes and adapters."""
+    members = [i for i, matrix in enumerate(found.matrices) if part_of(matrix.path) == part]
+    each = []
+    for own, name in enumerate(found.names):
+        energies = found.energies[name]
+        within = np.sum(energies[:, members] * found.shares[name][:, members, own, inside], axis=1)
+        each.append(np.mean(within / energies.sum(axis=1)))
+    return float(np.mean(each))
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,12 @@ from experiments.analysis.section import OF_MATRIX, Columns, Section, Sheet, she
 from experiments.analysis.specificity import (
     AdapterRow,
     Inside,
+    PartRow,
     ShareRow,
     Shares,
     Specificity,
     adapter_rows,
+    part_rows,
     share_rows,
     shares_by_kind,
     whole_shares,
@@ -34,11 +36,26 @@ _ADAPTERS: Columns[AdapterRow] = (
     *((f"share, {name}", lambda row, inside=inside: row.shares[inside]) for inside, name in _INSIDE.items()),
     ("energy", lambda row: row.energy),
 )
+_PARTS: Columns[PartRow] = (
+    ("part", lambda row: row.part),
+    ("share of the energy", lambda row: row.energy),
+    ("sides", lambda row: _INSIDE[row.inside]),
+    ("in its own", lambda row: row.own),
+    ("in others", lambda row: row.others),
+    ("by chance", lambda row: row.chance),
+    ("of what lies in its own", lambda row: row.of_shared),
+)
+_ABOUT_PARTS = (
+    "The same by part of the model and by side. Share of the energy: of the adapters. In its own, in others: mean over the "
+    "held-out adapters of the share of what they have in this part. Of what lies in its own: how much of the whole adapter's "
+    "share comes from this part; a part with little energy says little of the whole."
+)
 
 
 def specificity_section(found: Specificity) -> Section:
     """A square of attributes: adapters of the row in the subspace of the column."""
     everything, kinds = whole_shares(found), shares_by_kind(found)
+    parts = part_rows(found)
     sheets = [_shares_sheet(kind, shares, found.names) for kind, shares in {_EVERYTHING: everything, **kinds}.items()]
     return Section(
         title="Where does a held-out adapter lie?",
@@ -48,6 +65,7 @@ def specificity_section(found: Specificity) -> Section:
             "specific to their attributes, the diagonal is the largest of its row. Whole adapters: matrices are weighted by "
             "their energy.",
             _table(everything, found.names),
+            table(parts, _PARTS, _ABOUT_PARTS),
         ],
         figures={
             "specificity": (
@@ -60,9 +78,10 @@ def specificity_section(found: Specificity) -> Section:
         },
         sheets={
             "specificity": Sheet(sheets[0].headings, [row for each in sheets for row in each.rows]),
+            "specificity_parts": sheet(parts, _PARTS),
             "specificity_adapters": sheet(adapter_rows(found), _ADAPTERS),
         },
-        numbers=sheets[0].records(),
+        numbers={"attributes": sheets[0].records(), "parts": sheet(parts, _PARTS).records()},
     )
 
 

@@ -22,8 +22,8 @@ def verdict(matrices: Sequence[MatrixSummary]) -> str:
         return "With two adapters nothing can be held out: whether they share a subspace was not tested."
     many = len(matrices[0].weights) > LEAVE_ONE_OUT
     figures = (
-        f"a held-out adapter has a median {found.held_out:.1%} of its energy in the subspace of the others, "
-        f"where a random subspace of this size captures {found.chance:.2%}"
+        f"a held-out adapter has {found.held_out:.1%} of its energy in the subspace of the others "
+        f"(median over matrices, both sides), where a random subspace of this size captures {found.chance:.2%}"
         + (f" (adapters were held out in {FOLDS} groups)" if many else "")
     )
     if found.above_chance / found.matrices < 0.1:

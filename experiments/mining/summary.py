@@ -167,6 +167,11 @@ def group_of(path: str) -> str:
     return f"{part.replace('_', ' ')}, other"
 
 
+def part_of(path: str) -> str:
+    """The part of VGGT that a matrix belongs to: "aggregator", "camera head"; of other models "all"."""
+    return path.partition(".")[0].replace("_", " ") if path.startswith(_PARTS) else "all"
+
+
 class HasPath(Protocol):
     """Anything that belongs to one matrix of the model."""
 

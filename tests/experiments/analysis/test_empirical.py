@@ -14,6 +14,7 @@ from experiments.analysis.specificity import (
     captured_shares,
     energy,
     measure_specificity,
+    part_rows,
     share_rows,
     shares_by_kind,
     whole_shares,
@@ -229,3 +230,23 @@ def test_rows_of_specificity(specific):
     )
     assert row.shares[Inside.OUTPUT] == specific["own"].shares["texture"][3, 2, 2, 1]
     assert row.energy == specific["own"].energies["texture"][3, 2]
+
+
+def test_parts_of_the_model_by_side(specific):
+    found = specific["own"]
+    rows = {(row.part, row.inside): row for row in part_rows(found)}
+    assert list(rows) == [(part, inside) for part in ("aggregator", "camera head") for inside in Inside]
+    members = {"aggregator": slice(0, 3), "camera head": slice(3, 4)}
+    for (part, inside), row in rows.items():
+        own, others, energies = [], [], []
+        for i, name in enumerate(found.names):
+            for weights, shares in zip(found.energies[name], found.shares[name], strict=True):
+                here, whole = weights[members[part]], weights.sum()
+                inside_each = (here[:, None] * shares[members[part], :, inside]).sum(axis=0) / here.sum()
+                own.append(inside_each[i])
+                others += [inside_each[j] for j in range(3) if j != i]
+                energies.append(here.sum() / whole)
+        assert row.own == pytest.approx(np.mean(own)) and row.others == pytest.approx(np.mean(others))
+        assert row.energy == pytest.approx(np.mean(energies))
+    for inside in Inside:
+        assert sum(rows[part, inside].of_shared for part in members) == pytest.approx(1)

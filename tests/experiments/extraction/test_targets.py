@@ -122,9 +122,24 @@ def test_shuffled_targets_make_another_run_and_only_training_sees_them():
 
 
 def test_a_control_says_that_it_is_one():
-    before, after = np.full((2, 2), 2.0), np.ones((2, 2))
+    before, after = {"loss": np.full((2, 2), 2.0)}, {"loss": np.ones((2, 2))}
     assert learned(before, after, "true").startswith("On held-out scenes of its own data set, 2 of 2 adapters")
     assert learned(before, after, "shuffled").startswith("A control: trained on images with the truth of other scenes")
+
+
+def test_errors_are_named_and_not_a_share_of_the_loss():
+    before = {
+        "loss": np.full((2, 2), -1.0),
+        "loss_T": np.array([[0.2, 0.4], [0.3, 0.3]]),
+        "loss_camera": np.ones((2, 2)),
+    }
+    after = {
+        "loss": np.array([[-2.0, -2.0], [0.0, 0.0]]),
+        "loss_T": np.full((2, 2), 0.15),
+        "loss_camera": np.ones((2, 2)),
+    }
+    found = learned(before, after, "true")
+    assert "1 of 2 adapters" in found and "translation 0.300 → 0.150." in found and "%" not in found
 
 
 def test_independent_factors_are_those_of_no_other_attribute_setting_or_control_and_shared_ones_are_everybodys():
