@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import msgspec
+
 from subspace.errors import InputError
+from vggt_jax.reading.json_text import read_json
 
 Head = Literal["camera", "depth", "point", "track"]
 DType = Literal["float32", "bfloat16"]
@@ -124,6 +127,8 @@ class VGGTConfig:
         ]
         if len(set(self.heads)) != len(self.heads):
             problems.append(f"heads {self.heads} repeats one")
+        if wrong := list(_out_of_range(self)):  # what follows divides by sizes
+            raise InputError("VGGTConfig: " + "; ".join([*problems, *wrong]))
         if self.image_size % self.patch_size:
             problems.append(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}")
         for name, width, part in (
@@ -137,13 +142,13 @@ class VGGTConfig:
         if head_dim % 4:
             problems.append(f"aggregator: rotary embedding needs a multiple of 4 channels a head, got {head_dim}")
         for name, layers in self._dense_layers().items():
-            if sorted(set(layers)) != list(layers) or layers[0] < 0 or layers[-1] >= self.aggregator.depth:
+            if len(layers) != 4:
+                problems.append(f"{name}: four layers are needed, got {layers}")
+            elif sorted(set(layers)) != list(layers) or layers[0] < 0 or layers[-1] >= self.aggregator.depth:
                 problems.append(f"{name}: layers {layers} must ascend within 0..{self.aggregator.depth - 1}")
         for name in ("dtype", "head_dtype"):
             if getattr(self, name) not in get_args(DType):
                 problems.append(f"{name} {getattr(self, name)!r} is not one of {', '.join(get_args(DType))}")
-        if self.frames_chunk < 1:
-            problems.append(f"frames_chunk {self.frames_chunk} is less than 1")
         if self.trained_heights is not None and not 0 < self.trained_heights[0] <= self.trained_heights[1]:
             problems.append(
                 f"trained_heights {self.trained_heights} are not the lowest and the greatest height in pixels"
@@ -209,10 +214,19 @@ class VGGTConfig:
         """The configuration in a ``config.json`` (its path or its content), as :meth:`to_dict` writes it or in the form
         that lists the official constructors' arguments.
 
-        Raises ValueError for unknown keys and for contradictory sizes, KeyError for missing ones.
+        Raises InputError for unknown keys, values of other types and contradictory sizes, KeyError for missing ones.
         """
-        content = source if isinstance(source, Mapping) else json.loads(Path(source).read_text(encoding="utf-8"))
-        return _from_official(content) if "embed_dim" in content else _from_dict(cls, content)
+        content = source if isinstance(source, Mapping) else read_json(Path(source))
+        if "embed_dim" in content:
+            try:
+                content = _from_official(content)
+            except (AttributeError, TypeError, IndexError):
+                raise InputError("it is not of the form that lists the official constructors' arguments") from None
+        _check_known(cls, content)
+        try:
+            return msgspec.convert(content, cls)
+        except msgspec.ValidationError as error:
+            raise error.__cause__ if isinstance(error.__cause__, InputError) else InputError(str(error)) from None
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary of numbers, strings, lists and dictionaries, for JSON; :meth:`from_json` reads it."""
@@ -223,62 +237,86 @@ class VGGTConfig:
         return content
 
 
-_PARTS = {
-    "encoder": EncoderConfig,
-    "aggregator": AggregatorConfig,
-    "camera": CameraHeadConfig,
-    "depth": DenseHeadConfig,
-    "point": DenseHeadConfig,
-    "track": TrackHeadConfig,
-    "extractor": DenseHeadConfig,
+_PARTS: dict[type, dict[str, type]] = {
+    VGGTConfig: {
+        "encoder": EncoderConfig,
+        "aggregator": AggregatorConfig,
+        "camera": CameraHeadConfig,
+        "depth": DenseHeadConfig,
+        "point": DenseHeadConfig,
+        "track": TrackHeadConfig,
+    },
+    TrackHeadConfig: {"extractor": DenseHeadConfig},
 }
 
 
-def _from_dict(cls: type, content: Mapping[str, Any]) -> Any:
-    unknown = set(content) - {f.name for f in fields(cls)}
+_MAY_BE_NONE = frozenset({"num_registers", "space_depth", "time_depth", "num_virtual_tracks", "corr_radius"})
+"""Numbers that may be 0."""
+_LARGEST, _DEEPEST = 1 << 20, 1_000
+"""Sizes, and numbers of layers, that no model has: they would take all memory before anything is compared with weights."""
+
+
+def _out_of_range(part: Any, name: str = "") -> Iterator[str]:
+    """Numbers that are too small, too large or not finite, in a configuration or a part of it."""
+    for entry in fields(part):
+        value, label = getattr(part, entry.name), f"{name}{entry.name}"
+        if is_dataclass(value):
+            yield from _out_of_range(value, f"{label}.")
+            continue
+        if entry.name in ("layers", "trained_heights"):
+            continue
+        most = _DEEPEST if "depth" in entry.name or entry.name in ("iterations", "corr_levels") else _LARGEST
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                continue
+            if isinstance(number, float):
+                within = isfinite(number) and (number > 0 or entry.name in ("image_mean", "layer_scale"))
+            else:
+                within = (0 if entry.name in _MAY_BE_NONE else 1) <= number <= most
+            if not within:
+                yield f"{label} {value} is out of range"
+
+
+def _check_known(cls: type, content: Any) -> None:
+    if not isinstance(content, Mapping):
+        raise InputError(f"{cls.__name__} is {content!r}, no entries by name")
+    unknown = set(content) - {entry.name for entry in fields(cls)}
     if unknown:
         raise InputError(f"{cls.__name__} has no {', '.join(sorted(unknown))}")
-    return cls(
-        **{
-            name: _from_dict(_PARTS[name], value)
-            if isinstance(value, Mapping)
-            else tuple(value)
-            if isinstance(value, list)
-            else value
-            for name, value in content.items()
-        }
-    )
+    for name, part in _PARTS.get(cls, {}).items():
+        if name in content:
+            _check_known(part, content[name])
 
 
-def _from_official(content: Mapping[str, Any]) -> VGGTConfig:
+def _from_official(content: Mapping[str, Any]) -> dict[str, Any]:
     encoder, aggregator, camera, track = (content[k] for k in ("dino", "aggregator", "camera_head", "track_head"))
     transformer = track["update_transformer"]
-    return VGGTConfig(
+    return dict(
         image_size=content["img_size"],
         patch_size=content["patch_size"],
         width=content["embed_dim"],
-        encoder=EncoderConfig(
+        encoder=dict(
             depth=encoder["depth"],
             num_heads=encoder["num_heads"],
-            mlp_ratio=float(encoder["mlp_ratio"]),
+            mlp_ratio=encoder["mlp_ratio"],
             num_registers=encoder["num_register_tokens"],
         ),
-        aggregator=AggregatorConfig(
+        aggregator=dict(
             depth=aggregator["depth"],
             num_heads=aggregator["num_heads"],
-            mlp_ratio=float(aggregator["mlp_ratio"]),
+            mlp_ratio=aggregator["mlp_ratio"],
             num_registers=content["num_register_tokens"],
-            rope_base=float(aggregator["rope_freq"]),
+            rope_base=aggregator["rope_freq"],
         ),
-        camera=CameraHeadConfig(
+        camera=dict(
             depth=camera["trunk_depth"],
             num_heads=camera["num_heads"],
-            mlp_ratio=float(camera["mlp_ratio"]),
+            mlp_ratio=camera["mlp_ratio"],
             iterations=camera["num_iterations"],
         ),
         depth=_dense_from_official(content["depth_head"]),
         point=_dense_from_official(content["point_head"]),
-        track=TrackHeadConfig(
+        track=dict(
             extractor=_dense_from_official(track["feature_extractor"]),
             iterations=track["iters"],
             stride=track["stride"],
@@ -288,19 +326,19 @@ def _from_official(content: Mapping[str, Any]) -> VGGTConfig:
             space_depth=transformer["space_depth"],
             time_depth=transformer["time_depth"],
             num_heads=transformer["num_heads"],
-            mlp_ratio=float(transformer["mlp_ratio"]),
+            mlp_ratio=transformer["mlp_ratio"],
             num_virtual_tracks=transformer["num_virtual_tracks"],
-            max_scale=float(track["max_scale"]),
+            max_scale=track["max_scale"],
         ),
-        image_mean=tuple(content["image_mean"]),
-        image_std=tuple(content["image_std"]),
+        image_mean=content["image_mean"],
+        image_std=content["image_std"],
     )
 
 
-def _dense_from_official(content: Mapping[str, Any]) -> DenseHeadConfig:
-    return DenseHeadConfig(
+def _dense_from_official(content: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(
         features=content["features"],
-        out_channels=tuple(content["out_channels"]),
-        layers=tuple(content["intermediate_layer_idx"]),
+        out_channels=content["out_channels"],
+        layers=content["intermediate_layer_idx"],
         last_features=content.get("head_features_2", 32),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,12 +15,17 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from subspace.errors import InputError
+from vggt_jax.reading.regular import check_regular
 
 Path = str | os.PathLike[str]
 
 WHITE = 255
 MOST_PIXELS = 1_000_000_000
 """Pixels of a picture beyond which a file is not decoded; Pillow's own limit refuses the photos of today's phones."""
+MOST_BYTES = 1 << 32
+"""Of a picture's file."""
+_MANY, _MOST_PER_BYTE = 250_000_000, 1_000
+"""Pixels of a picture beyond which a byte of its file must not stand for more pixels than this."""
 UPRIGHT = 1
 """The EXIF orientation of a photo that is stored as it should be seen."""
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif", ".heics", ".heifs"})
@@ -93,9 +99,16 @@ def opened(path: Path) -> Iterator[Image.Image]:
     with _decoding(path), unlimited():
         image = _open(path)
     with image:
-        if (pixels := image.width * image.height) > MOST_PIXELS:
-            raise InputError(f"{image.width}x{image.height} are {pixels:,} pixels, more than {MOST_PIXELS:,}")
+        check_pixels(image.width, image.height, os.stat(path).st_size)
         yield image
+
+
+def check_pixels(width: int, height: int, size: int) -> None:
+    """Raises InputError for a picture of too many pixels: in all, or for a file of ``size`` bytes, which is a bomb then."""
+    if (pixels := width * height) > MOST_PIXELS:
+        raise InputError(f"{width}x{height} are {pixels:,} pixels, more than {MOST_PIXELS:,}")
+    if pixels > _MANY and pixels > _MOST_PER_BYTE * size:
+        raise InputError(f"{width}x{height} are {pixels:,} pixels, which a file of {size:,} bytes does not hold")
 
 
 @contextmanager
@@ -105,6 +118,8 @@ def _decoding(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except Image.DecompressionBombError as error:
+        raise InputError(f"it has more than {MOST_PIXELS:,} pixels") from error
     except MemoryError as error:
         raise InputError("its pixels do not fit into memory") from error
     except (
@@ -123,6 +138,7 @@ def _decoding(path: Path) -> Iterator[None]:
 
 
 def _open(path: Path) -> Image.Image:
+    check_regular(path)
     try:
         return Image.open(path, formats=_formats())
     except Image.UnidentifiedImageError:
@@ -243,9 +259,10 @@ def what_it_is(path: Path) -> str | None:
 
 def _beginning(path: Path) -> bytes:
     try:
+        check_regular(path)
         with open(path, "rb") as file:
             return file.read(64)
-    except OSError:
+    except (OSError, InputError):
         return b""
 
 
@@ -260,11 +277,12 @@ _usual_limit = Image.MAX_IMAGE_PIXELS
 
 @contextmanager
 def unlimited() -> Iterator[None]:
-    """Lifts Pillow's own limit on pixels; for the whole process meanwhile, as that is where it lies."""
+    """Lifts Pillow's own limit on pixels to :data:`MOST_PIXELS`; for the whole process meanwhile, as that is where it lies."""
     global _depth, _usual_limit
     with _lock:
         if _depth == 0:
-            _usual_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            _usual_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MOST_PIXELS // 2  # refused is twice as much
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         _depth += 1
     try:
         yield

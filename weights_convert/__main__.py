@@ -32,6 +32,7 @@ def main(_: Sequence[str]) -> None:
 
     if options.to == "peft":
         refuse(["dtype"], "with --to=peft, which writes float32")
+        refuse(["allow_nonfinite"], "with --to=peft: adapters with NaN are never read")
         _adapter_to_peft(Path(options.input), options.output)
         return
 
@@ -58,7 +59,14 @@ def main(_: Sequence[str]) -> None:
             bar.total = total
             bar.update(written - bar.n)
 
-        size = convert(checkpoint, output, to=options.to, dtype=options.dtype, progress=show)
+        size = convert(
+            checkpoint,
+            output,
+            to=options.to,
+            dtype=options.dtype,
+            allow_nonfinite=options.allow_nonfinite,
+            progress=show,
+        )
     types = options.dtype or "/".join(sorted({str(dtype) for dtype in checkpoint.types.values()}))
     seconds = time.perf_counter() - started
     print(f"wrote {options.output}: {types}, {_size(size)} in {seconds:.1f} s")
@@ -105,4 +113,5 @@ if __name__ == "__main__":
         ["float32", "bfloat16"],
         "type of the written weights; as in the input if not given, float32 with --to=peft",
     )
+    flags.DEFINE_bool("allow_nonfinite", False, "convert weights with NaN or infinity too, which are refused otherwise")
     run(main)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,9 +19,10 @@ from vggt_jax.config import DType, Head, VGGTConfig
 from vggt_jax.deltas import dotted
 from vggt_jax.model import VGGT
 from vggt_jax.parameters import abstract_model
+from vggt_jax.reading.json_text import parse_json
+from vggt_jax.reading.safetensors_file import TYPES, Shape
 from weights_convert.inference import infer_config
 from weights_convert.names import OFFICIAL, leaf_shapes, without_absent_heads
-from weights_convert.safetensors_file import TYPES, Shape
 from weights_convert.sources import CONFIG, Source, Tensors, open_source
 from weights_convert.table import Piece, Rule, Table
 from weights_convert.trained_names import foreign
@@ -236,7 +236,7 @@ def _config(source: Source) -> VGGTConfig:
 
 def _parse(content: str | Mapping[str, Any], place: str) -> VGGTConfig:
     try:
-        return VGGTConfig.from_json(json.loads(content) if isinstance(content, str) else content)
+        return VGGTConfig.from_json(parse_json(content) if isinstance(content, str) else content)
     except KeyError as error:
         raise InputError(f"{place}: has no {error.args[0]}") from None
     except (ValueError, TypeError, AttributeError) as error:

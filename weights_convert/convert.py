@@ -8,16 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from subspace.errors import InputError
 from vggt_jax.atomic import check_absent, new_path
 from vggt_jax.config import DType
+from vggt_jax.reading.safetensors_file import TYPES, SafetensorsWriter, header_and_size
 from weights_convert.checkpoint import CONFIG_KEY, Checkpoint
 from weights_convert.names import OFFICIAL
-from weights_convert.safetensors_file import TYPES, SafetensorsWriter, header_and_size
 from weights_convert.sources import CONFIG
 
 Form = Literal["jax", "official"]
 WEIGHTS = "model.safetensors"
+_EXPONENT = 0x7F80
+"""Bits of a bfloat16 that are all set in NaN and infinity."""
 _TYPES_BY_NAME = {"float32": TYPES["F32"], "bfloat16": TYPES["BF16"]}
 
 
@@ -27,6 +31,7 @@ def convert(
     *,
     to: Form = "jax",
     dtype: DType | None = None,
+    allow_nonfinite: bool = False,
     progress: Callable[[int, int], object] = lambda written, total: None,
 ) -> int:
     """Writes all parameters of ``checkpoint``; holds one layer of one of them in memory at a time.
@@ -38,6 +43,7 @@ def convert(
             whose metadata holds the configuration. It appears once it is complete.
         to: the form to write.
         dtype: type to write (bfloat16 is rounded to nearest, ties to even); as stored if None, and then bit by bit.
+        allow_nonfinite: take NaN and infinity for weights; otherwise they are an error.
         progress: is called after every layer with the bytes written so far, and those of the whole file.
 
     Returns:
@@ -45,7 +51,8 @@ def convert(
 
     Raises:
         FileExistsError: the output exists.
-        InputError: an official output whose name does not end in .safetensors, a source that ends early.
+        InputError: an official output whose name does not end in .safetensors, a source that ends early, NaN or infinity
+            among the weights.
         OSError: the disk is full, a file cannot be read or written.
     """
     check_output(output, to)
@@ -70,6 +77,11 @@ def convert(
             writer = SafetensorsWriter(file, tensors, metadata)
             for piece in pieces.values():  # the layers of a stack follow each other, in the order of the file
                 layer = checkpoint.read(piece.path, piece.layer)
+                if not (allow_nonfinite or _is_finite(layer)):
+                    raise InputError(
+                        f"{checkpoint.path}: {piece.name} has NaN or infinity: the file is damaged, or training had diverged",
+                        argument="allow_nonfinite",
+                    )
                 if to == "official":
                     layer = piece.restore(layer)
                 writer.append(layer.astype(types[piece.path], copy=False))
@@ -84,6 +96,12 @@ def check_output(output: Path, to: Form) -> None:
     if to == "official" and (output.suffix != ".safetensors" or output.is_dir()):
         raise InputError(f"{output}: official weights are one file, whose name must end in .safetensors")
     check_absent(output)
+
+
+def _is_finite(values: np.ndarray) -> bool:
+    if values.dtype == TYPES["BF16"]:  # whose own isfinite takes ten times as long
+        return not ((values.view(np.uint16) & _EXPONENT) == _EXPONENT).any()
+    return bool(np.isfinite(values).all())
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from subspace import LowRank
 from subspace.errors import InputError
-from weights_convert.safetensors_file import Shape
+from vggt_jax.reading.safetensors_file import Shape
 from weights_convert.sources import Tensors
 
 Layout = Literal["peft", "diffusers", "kohya", "project"]

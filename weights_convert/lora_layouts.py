@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import errno
-import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from subspace.errors import InputError
+from vggt_jax.adapters.file import KEY, read_header
+from vggt_jax.reading.json_text import parse_json, read_json
+from vggt_jax.reading.safetensors_file import SafetensorsFile, Shape
 from weights_convert.lora_file import Layout, LoraFile, LoraModule
 from weights_convert.peft_config import CONFIG, PeftConfig
-from weights_convert.safetensors_file import SafetensorsFile, Shape
 from weights_convert.sources import Tensors, open_tensors
 from weights_convert.table import report
 
 PEFT_WEIGHTS = ("adapter_model.safetensors", "adapter_model.safetensors.index.json", "adapter_model.bin")
 """What the weights in a folder of PEFT's may be called, the first one found is taken."""
-PROJECT = "attribute_subspaces_adapter"
+PROJECT = KEY
 """The entry of the metadata that this project's own adapters have."""
 _FACTOR = re.compile(
     r"(?P<module>.+?)(?:\.|_)(?:"
@@ -139,23 +141,23 @@ def _open_single(path: Path, tensors: Tensors, low_rank_part: bool) -> LoraFile:
 
 
 def _open_project(path: Path, tensors: Tensors) -> LoraFile:
-    try:
-        header = json.loads(tensors.metadata[PROJECT])
-        base, matrices = header["base"], header["matrices"]
-        modules = {}
-        for name, entry in matrices.items():
-            if entry.get("weight_decomposed"):
-                raise InputError(f"{path}: a DoRA, whose updates are of no low rank")
-            *layers, n, m = entry["shape"]
-            for index in np.ndindex(*layers):
-                label = ".".join([name, *map(str, index)])
-                layer = partial(_of_layer, index)
-                modules[label] = LoraModule((n, m), entry["rank"], 1.0, f"{name}.A", f"{name}.B", layer)
-        label = f"{base['name']} ({base['fingerprint']})"
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: the header of this adapter cannot be read ({error!r})") from None
+    if tensors.problems:
+        raise InputError(f"{path}: {report(tensors.problems, 'the adapter cannot be read')}")
+    header = read_header(path, tensors.metadata)
+    modules = {}
+    for name, entry in header.matrices.items():
+        if entry.weight_decomposed:
+            raise InputError(f"{path}: a DoRA, whose updates are of no low rank")
+        *layers, n, m = entry.shape
+        for side, size in (("A", n), ("B", m)):
+            if tensors.shapes.get(f"{name}.{side}") != (*layers, size, entry.rank):
+                found = tensors.shapes.get(f"{name}.{side}", "missing")
+                raise InputError(f"{path}: {name}.{side} is {found}, its header says {(*layers, size, entry.rank)}")
+        for index in np.ndindex(*layers):
+            label = ".".join([name, *map(str, index)])
+            layer = partial(_of_layer, index)
+            modules[label] = LoraModule((n, m), entry.rank, 1.0, f"{name}.A", f"{name}.B", layer)
+    label = f"{header.base.name} ({header.base.fingerprint})"
     return LoraFile(path, "project", label, modules, (), (), (path,), tensors)
 
 
@@ -212,10 +214,15 @@ class _Found:
 
     def alphas(self) -> dict[str, float]:
         """Module → alpha, of those that have one."""
-        return {
-            module: float(np.asarray(self.tensors.read(name), np.float64).reshape(-1)[0])
-            for module, name in self._alphas.items()
-        }
+        return {module: self._alpha(name) for module, name in self._alphas.items()}
+
+    def _alpha(self, name: str) -> float:
+        if prod(self.tensors.shapes[name]) != 1:
+            raise InputError(f"{self.path}: {name} has shape {self.tensors.shapes[name]}, it must be one number")
+        alpha = float(self.tensors.read(name).reshape(()))
+        if not isfinite(alpha):
+            raise InputError(f"{self.path}: {name} is {alpha}")
+        return alpha
 
     def module(self, stored: str, scale: float) -> LoraModule:
         """Raises InputError for factors that do not belong together."""
@@ -287,7 +294,7 @@ def _only_low_rank(path: Path, low_rank_part: bool) -> str:
 def _files_of(weights: Path) -> tuple[Path, ...]:
     if not weights.name.endswith(".index.json"):
         return (weights,)
-    names = set(json.loads(weights.read_text(encoding="utf-8"))["weight_map"].values())
+    names = set(read_json(weights)["weight_map"].values())
     return (weights, *(weights.parent / name for name in sorted(names)))
 
 
@@ -298,7 +305,7 @@ def _diffusers_config(path: Path, metadata: Mapping[str, str]) -> dict[str, Peft
         return {}
     try:
         parts: defaultdict[str, dict[str, Any]] = defaultdict(dict)
-        for key, value in json.loads(text).items():
+        for key, value in parse_json(text).items():
             part, _, name = key.partition(".")
             parts[part][name] = value
         return {part: PeftConfig.of_entries(entries) for part, entries in parts.items()}

@@ -10,12 +10,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from subspace.errors import InputError
+from vggt_jax.reading.regular import read_bytes
 from weights_convert.lora_layouts import PEFT_WEIGHTS, is_lora_file, is_peft
 from weights_convert.peft_config import CONFIG
 from weights_convert.sources import HUB, fetch
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 _LIST = ".txt"
+_MOST_BYTES = 1 << 24
+"""Of a list."""
 _DEEPEST = 4
 
 
@@ -53,7 +56,12 @@ def _found(place: str, argument: str) -> list[tuple[str, Path]]:
     if path.is_dir():
         return _in_folder(path, argument)
     if path.is_file() and path.suffix == _LIST:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        try:
+            lines = [line.strip() for line in read_bytes(path, _MOST_BYTES).decode("utf-8").splitlines()]
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{path}: no list of places, it is no text in UTF-8 ({error})", argument=argument
+            ) from None
         places = [line for line in lines if line and not line.startswith("#")]
         if not places:
             raise InputError(f"{path}: names no LoRA", argument=argument)

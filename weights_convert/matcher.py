@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from subspace.errors import InputError
 from vggt_jax.matching import Matcher
-from weights_convert.safetensors_file import SafetensorsFile
+from vggt_jax.reading.safetensors_file import SafetensorsFile
 from weights_convert.sources import open_source
 
 MATCHER = "matcher.safetensors"

@@ -27,9 +27,9 @@ from vggt_jax.atomic import write_new
 from vggt_jax.config import VGGTConfig
 from vggt_jax.deltas import Deltas, Update, WeightDecomposed, low_rank_only
 from vggt_jax.parameters import parameter_shapes
+from vggt_jax.reading.safetensors_file import SafetensorsFile, Shape
 from weights_convert.names import CONV, LINEAR, OFFICIAL
 from weights_convert.peft_config import CONFIG, PeftConfig
-from weights_convert.safetensors_file import SafetensorsFile, Shape
 from weights_convert.table import report
 
 WEIGHTS = "adapter_model.safetensors"

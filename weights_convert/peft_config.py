@@ -11,7 +11,10 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from subspace.errors import InputError
+from vggt_jax.reading.json_text import read_json
 
 CONFIG = "adapter_config.json"
 
@@ -38,6 +41,21 @@ _ORDINARY_STARTS = (True, False, "gaussian", "orthogonal", "eva")
 """Values of ``init_lora_weights`` that leave the base model's weights alone; PiSSA and others do not."""
 _OTHERWISE = ("peft_type", "init_lora_weights", "layer_replication", "use_qalora", "use_bdlora")
 """Entries with which the updates are others than scale · lora_B · lora_A of the base's own weights."""
+_LONGEST_PATTERN, _MOST_REPEATS = 1_000, 4
+"""Letters of a pattern, and open ends in it: with more, comparing it with one name can take longer than anybody waits."""
+
+
+class _Entries(msgspec.Struct, frozen=True):
+    """Entries that are read, by PEFT's names; they may be null where PEFT has defaults."""
+
+    r: int
+    lora_alpha: float
+    rank_pattern: dict[str, int] | None = None
+    alpha_pattern: dict[str, float] | None = None
+    use_rslora: bool | None = None
+    use_dora: bool | None = None
+    base_model_name_or_path: str | None = None
+    target_parameters: Any = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +86,7 @@ class PeftConfig:
         Raises InputError for a file that is no ordinary LoRA's or DoRA's, OSError for one that cannot be read.
         """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             if not isinstance(content, dict) or "peft_type" not in content:
                 raise InputError("it has no peft_type")
         except ValueError as error:
@@ -80,27 +98,31 @@ class PeftConfig:
             raise InputError(f"{path}: only ordinary LoRAs and DoRAs can be read, this one has {', '.join(refused)}")
         try:
             settings = cls.of_entries(content)
-        except (KeyError, TypeError, ValueError, AttributeError, re.error) as error:
-            raise InputError(f"{path}: r, lora_alpha or their patterns are missing or wrong ({error!r})") from None
+        except (ValueError, re.error, RecursionError) as error:
+            raise InputError(f"{path}: r, lora_alpha or their patterns are missing or wrong ({error})") from None
         if min([settings.r, *settings.rank_pattern.values()]) < 1:
             raise InputError(f"{path}: ranks must be at least 1")
         return settings
 
     @classmethod
     def of_entries(cls, content: Mapping[str, Any]) -> PeftConfig:
-        """The settings in the entries of a configuration; raises what Python does of entries that are missing or wrong."""
+        """The settings in the entries of a configuration.
+
+        Raises ValueError for entries that are missing or wrong, re.error for patterns that are none.
+        """
+        entries = msgspec.convert(content, _Entries)
         settings = cls(
-            int(content["r"]),
-            float(content["lora_alpha"]),
-            {str(key): int(rank) for key, rank in (content.get("rank_pattern") or {}).items()},
-            {str(key): float(alpha) for key, alpha in (content.get("alpha_pattern") or {}).items()},
-            bool(content.get("use_rslora", False)),
-            bool(content.get("use_dora", False)),
-            content.get("base_model_name_or_path") or None,
-            bool(content.get("target_parameters")),
+            entries.r,
+            entries.lora_alpha,
+            entries.rank_pattern or {},
+            entries.alpha_pattern or {},
+            bool(entries.use_rslora),
+            bool(entries.use_dora),
+            entries.base_model_name_or_path or None,
+            bool(entries.target_parameters),
         )
         for pattern in (*settings.rank_pattern, *settings.alpha_pattern):
-            re.compile(pattern)
+            _check_pattern(pattern)
         return settings
 
     @classmethod
@@ -150,6 +172,18 @@ class PeftConfig:
             "inference_mode": True,
         }
         return json.dumps(content, indent=2) + "\n"
+
+
+def _check_pattern(pattern: str) -> None:
+    """Raises re.error for what is no regular expression, ValueError for one that could take for ever."""
+    re.compile(pattern)
+    plain = re.sub(r"\\.", "x", pattern)
+    if (
+        len(pattern) > _LONGEST_PATTERN
+        or re.search(r"\)[*+{]", plain)
+        or len(re.findall(r"[*+{]", plain)) > _MOST_REPEATS
+    ):
+        raise ValueError(f"the pattern {pattern[:80]!r} repeats too much to be compared with names")
 
 
 def _first_match(patterns: Mapping[str, float], module: str, default: float) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ import numpy as np
 import vggt_jax
 from subspace.errors import InputError
 from vggt_jax.missing import nearest_path
-from weights_convert.safetensors_file import SafetensorsFile, Shape
+from vggt_jax.reading.json_text import read_json
+from vggt_jax.reading.safetensors_file import SafetensorsFile, Shape
 from weights_convert.torch_file import SUFFIXES, TorchFile
 from weights_convert.trained_names import Renaming, plain_names
 
@@ -40,7 +40,7 @@ class Tensors(Protocol):
 
     shapes: dict[str, Shape]
     types: dict[str, str]
-    """By the names of :data:`weights_convert.safetensors_file.TYPES`; others cannot be read."""
+    """By the names of :data:`vggt_jax.reading.safetensors_file.TYPES`; others cannot be read."""
     problems: list[str]
     """Contradictions found on opening, such as a tensor that two files hold ("kind: which")."""
     metadata: dict[str, str]
@@ -132,7 +132,7 @@ def open_tensors(path: Path) -> Tensors:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error})") from None
     if not isinstance(content, dict):

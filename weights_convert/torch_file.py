@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from subspace.errors import InputError
-from weights_convert.safetensors_file import TYPES
+from vggt_jax.reading.regular import check_regular
+from vggt_jax.reading.safetensors_file import TYPES
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 
@@ -70,6 +71,7 @@ class TorchFile:
 
 def _check_form(path: Path) -> None:
     """Raises InputError unless the file is the zip archive that PyTorch writes."""
+    check_regular(path)
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
             beginning = file.read(64)
@@ -84,8 +86,18 @@ def _check_form(path: Path) -> None:
                 "torch.save(torch.load(file, weights_only=True), new_file)"
             )
         raise InputError(f"{path}: {why}")
-    with zipfile.ZipFile(path) as archive:
-        members = {name.rpartition("/")[2] for name in archive.namelist()}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except Exception as error:  # zipfile raises its own, struct's and Python's
+        raise InputError(f"{path}: {_reason(str(error))}") from None
+    if any(entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1 for entry in entries):
+        raise InputError(
+            f"{path}: packed again by another program, PyTorch does not compress; unpack it and save it there"
+        )
+    if len({entry.filename for entry in entries}) != len(entries):
+        raise InputError(f"{path}: damaged, it holds a part twice")
+    members = {entry.filename.rpartition("/")[2] for entry in entries}
     if "constants.pkl" in members:
         raise InputError(
             f"{path}: a TorchScript archive, which holds a program: load it with torch.jit.load and save its state_dict()"

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from experiments.data.observations import read_picture
 from experiments.data.scene_folder import view_files
-from experiments.storage.files import reading
 
 _GAP, _MARGIN = 2, 12
 _TITLE_SIZE = 15
@@ -91,7 +91,6 @@ def _evenly(count: int, most: int) -> list[int]:
 
 
 def _thumbnail(path: Path) -> Image.Image:
-    with reading(path), Image.open(path) as picture:
-        picture.load()
-        scale = min(1.0, _MOST_PIXELS / picture.width)
-        return picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
+    picture = Image.fromarray(read_picture(path))
+    scale = min(1.0, _MOST_PIXELS / picture.width)
+    return picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Float16, Float32, Int, UInt8, UInt16
-from PIL import Image
 
-from experiments.data.geometry import unproject
+from experiments.data.geometry import is_pinhole, is_rotation, unproject
 from experiments.data.manifest import Manifest, read_manifest
 from experiments.data.observations import Observation, read_maps, read_picture, reading_threads
-from experiments.data.scene_folder import find_damage, view_files
+from experiments.data.scene_folder import CameraFile, find_damage, view_files
 from experiments.scenes import schema
 from experiments.storage import files
 from subspace.errors import InputError
+from vggt_jax.reading.arrays import read_arrays
+from vggt_jax.reading.regular import read_bytes
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class StoredScene:
         if not path.is_file():
             raise InputError(f"{self.folder} was recorded, not rendered: it has no spec.json")
         try:
-            return schema.from_json(path.read_bytes())
+            return schema.from_json(read_bytes(path, schema.MOST_BYTES))
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
 
@@ -82,15 +83,15 @@ class StoredScene:
             OSError: it cannot be read.
         """
         path = self.folder / "cameras.json"
-        with files.reading(path):
-            views = files.read_json(path)["views"]
-            intrinsics, extrinsics = (
-                np.array([view[name] for view in views], np.float64) for name in ("intrinsics", "world_to_camera")
-            )
-        if intrinsics.shape != (self.num_views, 3, 3) or extrinsics.shape != (self.num_views, 3, 4):
+        views = files.read_json(path, CameraFile).views
+        if len(views) != self.num_views:
             raise InputError(f"{path} is damaged: it must hold the cameras of {self.num_views} views")
-        if not (np.isfinite(intrinsics).all() and np.isfinite(extrinsics).all()):
-            raise InputError(f"{path} is damaged: it holds numbers that are not finite")
+        intrinsics = np.array([view.intrinsics for view in views], np.float64)
+        extrinsics = np.array([view.world_to_camera for view in views], np.float64)
+        if not is_pinhole(intrinsics).all():
+            raise InputError(f"{path} is damaged: it holds intrinsics of no pinhole camera")
+        if not is_rotation(extrinsics[..., :3]).all():
+            raise InputError(f"{path} is damaged: it holds a pose that is no rotation and translation")
         return intrinsics, extrinsics
 
     def load(self, view_indices: Sequence[int] | Int[np.ndarray, " s"] | None = None) -> Views:
@@ -142,9 +143,7 @@ class StoredScene:
         with files.reading(self.folder, f"is damaged in view {view}"):
             picture = read_picture(image)
             depth, valid = read_maps(arrays, "depth", "valid")
-            if not picture.shape[:-1] == depth.shape == valid.shape:
-                raise InputError(f"{image} and {arrays} differ in size")
-        _check_depth(arrays, depth)
+        _check_maps(image, arrays, {"image": picture, "depth": depth, "valid": valid})
         return Observation(picture, depth, valid, intrinsics[view], extrinsics[view])
 
     def _check(self, view: int) -> None:
@@ -154,16 +153,31 @@ class StoredScene:
     def _load_view(self, view: int) -> dict[str, np.ndarray]:
         image, arrays = (self.folder / name for name in view_files(view))
         with files.reading(self.folder, f"is damaged in view {view}"):
-            with Image.open(image) as picture, np.load(arrays) as stored:
-                loaded = {"image": np.asarray(picture), **stored}
+            stored = read_arrays(arrays)
+            loaded = {"image": read_picture(image), **{name: stored[name] for name in stored if name in _KINDS}}
+            if missing := _KINDS.keys() - loaded.keys() - {"mask", "image"}:
+                raise InputError(f"{arrays} has no {min(missing)}")
             loaded["mask"] = loaded["valid"] & loaded.get("mask", True)
-        _check_depth(arrays, loaded["depth"])
+        _check_maps(image, arrays, loaded)
         return loaded
 
 
-def _check_depth(path: Path, depth: np.ndarray) -> None:
+_KINDS = {"image": "u", "depth": "f", "valid": "b", "normal": "f", "object_id": "u", "glass": "b", "mask": "b"}
+"""Name → kind of numbers of what is stored of a view."""
+
+
+def _check_maps(image: Path, arrays: Path, loaded: Mapping[str, np.ndarray]) -> None:
+    """Raises InputError unless all maps of a view are of one size and hold what they should."""
+    size = loaded["depth"].shape
+    for name, values in loaded.items():
+        path, channels = image if name == "image" else arrays, (3,) if name in ("image", "normal") else ()
+        if values.dtype.kind != _KINDS[name]:
+            raise InputError(f"{path}: {name} holds {values.dtype}")
+        if values.shape != (*size, *channels) or len(size) != 2 or not values.size:
+            raise InputError(f"{image} and {arrays} differ in size: {name} has shape {values.shape}, depth {size}")
+    depth = loaded["depth"]
     if not (depth.min() >= 0 and depth.max() < np.inf):  # NaN is neither
-        raise InputError(f"{path} has a depth that is not finite or negative")
+        raise InputError(f"{arrays} has a depth that is not finite or negative")
 
 
 @lru_cache(maxsize=1024)

@@ -6,10 +6,26 @@ Conventions are those of :mod:`vggt_jax.geometry`: extrinsics world to camera, p
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
+_NO_ROTATION = 1e-3
+"""Largest error of a product of rows of a rotation."""
 _SAME_SURFACE = 0.05
 """Neighbouring pixels whose depths differ by more, relatively, do not show one smooth surface."""
+
+
+def is_rotation(found: Float[np.ndarray, "*batch 3 3"], tolerance: float = _NO_ROTATION) -> Bool[np.ndarray, "*batch"]:
+    """Which matrices are finite, turn, and neither mirror nor stretch."""
+    with np.errstate(all="ignore"):
+        error = np.abs(found @ np.swapaxes(found, -1, -2) - np.eye(3)).max(axis=(-1, -2))
+        return (error < tolerance) & (np.linalg.det(found) > 0)
+
+
+def is_pinhole(found: Float[np.ndarray, "*batch 3 3"]) -> Bool[np.ndarray, "*batch"]:
+    """Which intrinsics are finite, have focal lengths above 0 and the last row 0 0 1."""
+    focal = found[..., [0, 1], [0, 1]]
+    last = (found[..., 2, :] == [0, 0, 1]).all(axis=-1)
+    return np.isfinite(found).all(axis=(-1, -2)) & (focal > 0).all(axis=-1) & last
 
 
 def unproject(

@@ -7,19 +7,20 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from io import BytesIO
 from pathlib import Path
+from struct import unpack
 from threading import Lock
 from typing import Protocol
-from zipfile import BadZipFile, ZipFile, ZipInfo
 from zlib import crc32
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
-from PIL import Image
 
 from experiments.process.cores import available_cores
 from subspace.errors import InputError
+from vggt_jax.pictures import check_pixels, opened, unlimited
+from vggt_jax.reading.arrays import ArrayFile, array_of
+from vggt_jax.reading.regular import check_regular
 
 
 @dataclass(frozen=True)
@@ -111,40 +112,44 @@ def reading_threads() -> ThreadPoolExecutor:
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """The pixels of a PNG in less than half of Pillow's time; raises what Pillow does about one that is damaged."""
+    """The pixels of a PNG in less than half of Pillow's time; raises InputError for one that is damaged."""
     import tensorstore
 
-    spec = {"driver": "png", "kvstore": _file(path)}
+    size = check_regular(path)
+    with path.open("rb") as file:
+        width, height = unpack(">II", file.read(24)[16:].rjust(8, b"\0"))
     try:
-        return tensorstore.open(spec).result().read().result()
+        check_pixels(width, height, size)
+        return tensorstore.open({"driver": "png", "kvstore": _file(path)}).result().read().result()
     except Exception:  # Pillow says what is wrong, or can read it
-        with Image.open(path) as picture:
-            return np.asarray(picture)
+        try:
+            with opened(path) as picture, unlimited():
+                return np.asarray(picture)
+        except Exception as error:  # Pillow raises many kinds
+            raise InputError(f"{path} is damaged: {' '.join(str(error).split())}") from error
 
 
 def read_maps(path: Path, *names: str) -> list[np.ndarray]:
-    """Some arrays of an npz in half of NumPy's time; raises what NumPy does about one that is damaged."""
+    """Some arrays of an npz in half of NumPy's time; raises InputError for one that is damaged."""
     import tensorstore
 
-    files = [f"{name}.npy" for name in names]
-    try:
-        stored = tensorstore.KvStore.open({"driver": "zip", "base": _file(path)}).result()
-        with ZipFile(path) as archive:
-            return [_checked(archive.getinfo(file), stored.read(file).result().value) for file in files]
-    except Exception:  # NumPy says what is wrong, or can read it
-        with np.load(path) as arrays:
-            return [arrays[name] for name in names]
+    with ArrayFile(path) as archive:
+        try:
+            stored = tensorstore.KvStore.open({"driver": "zip", "base": _file(path)}).result()
+            return [_checked(archive.check_sum(name), stored.read(f"{name}.npy").result().value) for name in names]
+        except Exception:  # the slower reader says what is wrong, or can read it
+            return [archive.read(name) for name in names]
 
 
 def _file(path: Path) -> dict[str, str]:
     return {"driver": "file", "path": os.path.abspath(path)}  # TensorStore knows no ``..``
 
 
-def _checked(entry: ZipInfo, content: bytes) -> np.ndarray:
+def _checked(check_sum: int, content: bytes) -> np.ndarray:
     """Of an uncompressed file in an archive, whose check sum TensorStore does not look at."""
-    if crc32(content) != entry.CRC:
-        raise BadZipFile(entry.filename)
-    return np.lib.format.read_array(BytesIO(content))
+    if crc32(content) != check_sum:
+        raise ValueError("another check sum")
+    return array_of(content)
 
 
 def _observe(view: View) -> Observation:

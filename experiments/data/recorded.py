@@ -14,7 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from experiments.data.cropping import CentredSquare
-from experiments.data.geometry import normals_from_depth
+from experiments.data.geometry import is_pinhole, is_rotation, normals_from_depth
 from experiments.data.inputs import InputFile, Sources
 from experiments.data.manifest import RecordedSettings, scene_name
 from experiments.data.production import (
@@ -225,14 +225,11 @@ def convert_maps(view: RecordedView, resolution: int) -> tuple[dict[str, np.ndar
 
 def _check_camera(view: RecordedView) -> None:
     where = f"{view.depth_file.parent}: frame {view.name}"
-    focal = view.intrinsics[[0, 1], [0, 1]]
-    if not np.isfinite(view.intrinsics).all() or (focal <= 0).any() or (view.intrinsics[2] != [0, 0, 1]).any():
+    if not is_pinhole(view.intrinsics):
         raise InputError(f"{where} has intrinsics of no pinhole camera: {view.intrinsics.tolist()}")
     if view.world_to_camera is None:
         return
     if not np.isfinite(view.world_to_camera).all():
         raise InputError(f"{where} has a pose with NaN or infinity")
-    rotation = view.world_to_camera[:, :3]
-    is_rotation = np.abs(rotation @ rotation.T - np.eye(3)).max() < 1e-3 and np.linalg.det(rotation) > 0
-    if not is_rotation:
+    if not is_rotation(view.world_to_camera[:, :3]):
         raise InputError(f"{where} has a pose that is no rotation and translation")

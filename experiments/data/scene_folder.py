@@ -52,6 +52,26 @@ class SceneRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The user's files that the scene was made from, by path in the folder that was named; unset where there are none."""
 
 
+_Row3 = tuple[float, float, float]
+_Row4 = tuple[float, float, float, float]
+
+
+class CameraOfView(msgspec.Struct, frozen=True, kw_only=True):
+    """A view in ``cameras.json``, which may say more of it."""
+
+    intrinsics: tuple[_Row3, _Row3, _Row3]
+    """See :data:`CAMERA_CONVENTIONS`."""
+    world_to_camera: tuple[_Row4, _Row4, _Row4]
+    """See :data:`CAMERA_CONVENTIONS`."""
+
+
+class CameraFile(msgspec.Struct, frozen=True, kw_only=True):
+    """``cameras.json``, as far as it is read."""
+
+    views: tuple[CameraOfView, ...]
+    """In the order of the views."""
+
+
 def view_files(view: int) -> tuple[str, str]:
     """Image and arrays of a view, as paths in the scene's folder."""
     return f"images/{view:06d}.png", f"arrays/{view:06d}.npz"

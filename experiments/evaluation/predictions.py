@@ -12,6 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, UInt8
 
+from experiments.data.geometry import is_rotation
 from experiments.evaluation.results import SceneKey
 from experiments.evaluation.scene import Reconstruction
 from experiments.models import parameters_digest, read_base
@@ -22,6 +23,7 @@ from subspace.errors import InputError
 from vggt_jax.adapters import load_adapter
 from vggt_jax.deltas import Deltas
 from vggt_jax.pose_encoding import decode_pose
+from vggt_jax.reading.arrays import read_arrays
 from weights_convert import read_peft_deltas
 
 _NO_ROTATION = 1e-2
@@ -149,9 +151,7 @@ def check_cameras(predicted: Reconstruction, has_poses: bool = True) -> None:
     focal = predicted.intrinsics[:, [0, 1], [0, 1]]
     if not (np.isfinite(predicted.extrinsics).all() and np.isfinite(predicted.intrinsics).all() and (focal > 0).all()):
         raise InputError("the predicted cameras are no pinhole cameras; are these weights trained?")
-    rotation = predicted.extrinsics[..., :3].astype(np.float64)
-    skew = np.abs(rotation @ np.swapaxes(rotation, 1, 2) - np.eye(3)).max(axis=(1, 2))
-    wrong = (skew > _NO_ROTATION) | (np.linalg.det(rotation) < 0)
+    wrong = ~is_rotation(predicted.extrinsics[..., :3].astype(np.float64), _NO_ROTATION)
     if has_poses and wrong.any():
         raise InputError(f"extrinsics of predicted view {int(wrong.argmax())} (in the order of views) hold no rotation")
 
@@ -181,9 +181,9 @@ def load_prediction(path: Path, views: Sequence[int], size: tuple[int, int]) -> 
             cameras that are not finite.
         OSError: it cannot be read.
     """
-    names = ("depths", "extrinsics", "intrinsics", "views")
-    with reading(path, "holds no prediction"), np.load(path) as stored:
-        depths, extrinsics, intrinsics, stored_views = (np.asarray(stored[name]) for name in names)
+    with reading(path, "holds no prediction"):
+        stored = read_arrays(path, ("views", "depths", "extrinsics", "intrinsics"))
+        stored_views, depths, extrinsics, intrinsics = stored.values()
     if stored_views.tolist() != list(views):
         these = ",".join(map(str, np.atleast_1d(stored_views).tolist()))
         raise InputError(f"{path} is of views {stored_views.tolist()}, not {list(views)}; views={these} evaluates them")
@@ -191,7 +191,7 @@ def load_prediction(path: Path, views: Sequence[int], size: tuple[int, int]) -> 
     for (name, shape), array in zip(expected.items(), (depths, extrinsics, intrinsics), strict=True):
         if array.shape != shape:
             raise InputError(f"{path}: {name} must have shape {shape}, got {array.shape}")
-        if array.dtype.kind not in "fiu":
+        if array.dtype.kind == "b":
             raise InputError(f"{path}: {name} must be real numbers, got {array.dtype}")
     for name, array in (("extrinsics", extrinsics), ("intrinsics", intrinsics)):
         if not (finite := np.isfinite(array).all(axis=(1, 2))).all():

@@ -6,14 +6,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
-from safetensors import safe_open
 from safetensors.numpy import save
 
 from experiments.storage.files import reading, write_bytes
 from subspace.errors import InputError
 from subspace.sketch import Sketch
+from vggt_jax.reading.json_text import parse_json
+from vggt_jax.reading.safetensors_file import SafetensorsFile
 
 SKETCH = "sketch.safetensors"
 FORMAT = "attribute-subspaces: sketch of LoRAs, version 1"
@@ -54,13 +57,16 @@ def load_sketches(folder: Path) -> Sketches:
             f"{folder} has no {SKETCH}, which keeps of its LoRAs what adding one needs: mine them again with `adapters mine`",
             argument="to",
         )
-    with reading(path, "is no sketch of LoRAs, or a damaged one"), safe_open(path, framework="numpy") as file:
-        header = file.metadata() or {}
-        if header.get("format") != FORMAT:
-            raise InputError(f"{path} holds no sketch of LoRAs")
-        owners = {name: tuple(own) for name, own in json.loads(header["owners"]).items()}
+    file = SafetensorsFile(path)
+    file.check_unique()
+    if file.metadata.get("format") != FORMAT:
+        raise InputError(f"{path} holds no sketch of LoRAs")
+    with reading(path, "is no sketch of LoRAs, or a damaged one"):
+        owners = msgspec.convert(parse_json(file.metadata["owners"]), dict[str, tuple[str, ...]])
         found = {}
         for name in owners:
-            values = {field.name: file.get_tensor(f"{name}.{field.name}") for field in fields(Sketch)}
+            values: dict[str, Any] = {field.name: file.read(f"{name}.{field.name}") for field in fields(Sketch)}
+            if wild := [key for key, value in values.items() if not np.isfinite(value).all()]:
+                raise InputError(f"{path}: {name}.{wild[0]} has NaN or infinity")
             found[name] = Sketch(**values | {key: kind(values[key].item()) for key, kind in _NUMBERS.items()})
     return Sketches(owners, found)

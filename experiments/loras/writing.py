@@ -15,9 +15,9 @@ from experiments.reports.drawings import save_drawings
 from subspace import LowRank
 from subspace.errors import InputError
 from vggt_jax.atomic import check_absent, new_path
+from vggt_jax.reading.safetensors_file import TYPES
 from weights_convert.lora_file import LoraFile, LoraModule
 from weights_convert.lora_write import Target, cannot_hold, write_lora
-from weights_convert.safetensors_file import TYPES
 
 
 def write_made(

@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
-from safetensors import safe_open
 
 from experiments.mining.origin import Origin
 from experiments.mining.subspace_file import load_subspace, save_subspace
@@ -18,6 +18,7 @@ from experiments.storage.files import read_json, reading, write_bytes
 from subspace import LowRank, SharedSubspace
 from subspace.errors import InputError
 from vggt_jax.missing import no_folder
+from vggt_jax.reading.safetensors_file import SafetensorsFile
 
 SUBSPACE, SUMMARY, ADAPTERS = "subspace.safetensors", "summary.json", "adapters"
 
@@ -52,6 +53,17 @@ def write_folder(
     write_bytes(folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
 
 
+class _Matrix(msgspec.Struct, frozen=True):
+    path: str
+    rank: Annotated[int, msgspec.Meta(ge=1)]
+
+
+class _Summary(msgspec.Struct, frozen=True):
+    """What is read of a summary, which says more."""
+
+    matrices: tuple[_Matrix, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class MinedAttribute:
     """One folder of ``experiments.extract``: what k adapters of one attribute share in every matrix."""
@@ -83,11 +95,9 @@ class MinedAttribute:
         Raises:
           InputError: a file that was damaged since :func:`read_folder`.
         """
-        file = self.adapter_files[number]
-        with reading(file), safe_open(file, framework="numpy") as tensors:
-            return {
-                path: LowRank(tensors.get_tensor(f"{path}.A"), tensors.get_tensor(f"{path}.B")) for path in self.factors
-            }
+        file = SafetensorsFile(self.adapter_files[number])
+        with reading(file.path):
+            return {path: LowRank(file.read(f"{path}.A"), file.read(f"{path}.B")) for path in self.factors}
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,9 +162,6 @@ def read_folder(folder: Path) -> MinedAttribute:
         if not (folder / name).is_file():
             raise InputError(f"{folder} has no {name}, so it is no finished output of experiments.extract")
     stored = load_subspace(folder / SUBSPACE)
-    for path, factors in stored.factors.items():
-        if not (np.isfinite(factors.A).all() and np.isfinite(factors.B).all()):
-            raise InputError(f"{folder / SUBSPACE}: {path} has NaN or infinity")
     ranks = _read_ranks(folder / SUMMARY)
     if missing := sorted(set(stored.factors) ^ set(ranks)):
         raise InputError(
@@ -199,11 +206,14 @@ def check_comparable(first: MinedAttribute, other: MinedAttribute) -> None:
 
 def _read_ranks(path: Path) -> dict[str, int]:
     """r of every matrix in the model's order."""
-    summary = read_json(path)
     try:
-        return {row["path"]: int(row["rank"]) for row in summary["matrices"]}
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no summary of experiments.extract: {error!r}") from None
+        rows = msgspec.convert(read_json(path), _Summary).matrices
+    except msgspec.ValidationError as error:
+        raise InputError(f"{path} is no summary of experiments.extract: {error}") from None
+    ranks = {row.path: row.rank for row in rows}  # of each layer there is a row
+    if wrong := [row.path for row in rows if row.rank != ranks[row.path]]:
+        raise InputError(f"{path} is damaged: it gives {wrong[0]} several ranks")
+    return ranks
 
 
 def _adapter_files(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
@@ -217,8 +227,9 @@ def _adapter_files(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
 
 def _check_adapter(file: Path, mined: MinedAttribute) -> None:
     """Names and shapes of an adapter's tensors, from the header alone."""
-    with reading(file, "is no safetensors file, or a damaged one"), safe_open(file, framework="numpy") as tensors:
-        shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}
+    stored = SafetensorsFile(file)
+    stored.check_unique()
+    shapes = {name: tensor.shape for name, tensor in stored.tensors.items()}
     expected = _factor_shapes(mined.factors, mined.ranks)
     if differing := sorted(name for name in expected.keys() | shapes if expected.get(name) != shapes.get(name)):
         name = differing[0]

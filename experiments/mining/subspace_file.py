@@ -9,13 +9,14 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from safetensors import safe_open
 from safetensors.numpy import save
 
 from experiments.mining.origin import Origin
-from experiments.storage.files import reading, write_bytes
+from experiments.storage.files import write_bytes
 from subspace import LowRank, SharedSubspace
 from subspace.errors import InputError
+from vggt_jax.reading.json_text import parse_json
+from vggt_jax.reading.safetensors_file import SafetensorsFile
 
 FORMAT = "attribute-subspaces: mined subspace, version 2"
 _EARLIER = "attribute-subspaces: mined subspace, version 1"
@@ -67,11 +68,9 @@ def load_subspace(path: Path) -> StoredSubspace:
 
     Raises InputError naming the file if it is damaged, of another kind, of an earlier version, or lacks a tensor.
     """
-    with path.open("rb"):  # safetensors names no file
-        pass
-    with reading(path, "is no safetensors file, or a damaged one"), safe_open(path, framework="numpy") as file:
-        header = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    file = SafetensorsFile(path)
+    file.check_unique()
+    header, tensors = file.metadata, file.tensors
     if header.get("format") == _EARLIER:
         raise InputError(
             f"{path} is of an earlier version, which did not record how its adapters were trained: extract it again"
@@ -82,15 +81,38 @@ def load_subspace(path: Path) -> StoredSubspace:
     expected = {f"{name}.{part}" for name in names for part in ("A", "B", *SAVED)}
     if expected != set(tensors):
         raise InputError(f"{path} is incomplete: {sorted(expected ^ set(tensors))[0]}")
+    origin = _read_origin(path, header)
+    for name in names:
+        shapes = {part: tensors[f"{name}.{part}"].shape for part in ("A", "B", *SAVED)}
+        if not _fit(shapes, len(origin.adapters)):
+            raise InputError(f"{path} is damaged: the tensors of {name} do not fit each other, {shapes}")
     return StoredSubspace(
-        origin=_read_origin(path, header),
-        factors={name: LowRank(tensors[f"{name}.A"], tensors[f"{name}.B"]) for name in names},
-        statistics={name: {part: tensors[f"{name}.{part}"] for part in SAVED} for name in names},
+        origin=origin,
+        factors={name: LowRank(_finite(file, f"{name}.A"), _finite(file, f"{name}.B")) for name in names},
+        statistics={name: {part: _finite(file, f"{name}.{part}") for part in SAVED} for name in names},
     )
+
+
+def _fit(shapes: Mapping[str, tuple[int, ...]], k: int) -> bool:
+    """Whether the shapes of a matrix's tensors are those of one subspace of k adapters."""
+    A, B, spectrum = shapes["A"], shapes["B"], shapes["singular_values"]
+    if len(A) < 2 or len(B) != len(A) or not spectrum:
+        return False
+    layers = A[:-2]
+    one_spectrum = spectrum == shapes["initial_singular_values"] and spectrum[:-1] == layers
+    of_adapters = shapes["weights"] == shapes["residuals"] == (*layers, k)
+    return one_spectrum and of_adapters and B[:-2] == layers and A[-1] == B[-1] and min(A) > 0 and min(B) > 0
+
+
+def _finite(file: SafetensorsFile, name: str) -> np.ndarray:
+    values = file.read(name)
+    if not np.isfinite(values).all():
+        raise InputError(f"{file.path}: {name} has NaN or infinity")
+    return values
 
 
 def _read_origin(path: Path, header: Mapping[str, str]) -> Origin:
     try:
-        return msgspec.json.decode(header.get("origin", ""), type=Origin)
-    except msgspec.MsgspecError as error:
+        return msgspec.convert(parse_json(header.get("origin", "")), Origin)
+    except ValueError as error:  # msgspec's are ValueErrors too
         raise InputError(f"{path} does not say what it was mined from: {error}") from None

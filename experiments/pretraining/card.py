@@ -9,6 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from flax import nnx
 from safetensors.numpy import save_file
@@ -17,7 +18,7 @@ from experiments.pretraining.recipe import Recipe
 from experiments.pretraining.run import Evaluations
 from experiments.process.revision import commit
 from experiments.reports.markdown import render_markdown
-from experiments.storage.files import write_bytes
+from experiments.storage.files import read_json, write_bytes
 from subspace.errors import InputError
 from vggt_jax import VGGT
 from vggt_jax.deltas import dotted
@@ -126,9 +127,7 @@ def read_record(folder: Path) -> PretrainingRecord:
     """
     path = folder / EVALUATION
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        record = PretrainingRecord(**found)
-        record = replace(record, ablations=[Ablation(**each) for each in record.ablations])
+        record = msgspec.convert(read_json(path), PretrainingRecord)
         record.as_ablation.description  # noqa: B018 (what is not there is noticed here)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not an evaluation of experiments.pretrain ({error})") from None

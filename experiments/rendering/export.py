@@ -15,6 +15,7 @@ import trimesh
 from experiments.rendering.blender import meshes
 from experiments.scenes import schema
 from subspace.errors import InputError
+from vggt_jax.reading.regular import read_bytes
 from weights_convert.command_line import run
 
 
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     if len(arguments) != 2:
         raise InputError(f"give a scene's JSON file and the file to write; got {' '.join(arguments) or 'nothing'}")
     source, target = map(Path, arguments)
-    scene = to_trimesh(schema.from_json(source.read_bytes()))
+    scene = to_trimesh(schema.from_json(read_bytes(source, schema.MOST_BYTES)))
     scene.export(target)
     triangles = sum(len(mesh.faces) for mesh in scene.geometry.values())
     print(f"{target}: {len(scene.geometry)} objects, {triangles} triangles")

@@ -16,6 +16,8 @@ from experiments.data.passes import Passes
 from experiments.scenes import schema
 from experiments.scenes.support import rotation_of
 from subspace.errors import InputError
+from vggt_jax.pictures import MOST_BYTES, check_pixels
+from vggt_jax.reading.regular import read_bytes
 
 
 def mask_of(scene: schema.Scene) -> Callable[[int, Passes], Bool[np.ndarray, "h w"]] | None:
@@ -28,10 +30,11 @@ def mask_of(scene: schema.Scene) -> Callable[[int, Passes], Bool[np.ndarray, "h 
     region = scene.region
     if region is msgspec.UNSET:
         return None
-    content = Path(region.picture).read_bytes()
+    content = read_bytes(Path(region.picture), MOST_BYTES)
     if sha256(content).hexdigest() != region.sha256:
         raise InputError(f"{region.picture} is not the picture that the scene was made with")
     with Image.open(io.BytesIO(content)) as picture:
+        check_pixels(*picture.size, len(content))
         counts = np.asarray(picture.convert("L")) > 127
     item = scene.objects[region.object]
 

@@ -20,11 +20,15 @@ from experiments.scenes.looks import WHITE, LeftOut, Look, Opacity, dressed
 from experiments.scenes.mesh_damage import reading_mesh
 from experiments.scenes.mesh_references import References, lenient
 from subspace.errors import InputError
+from vggt_jax.reading.json_text import parse_json
+from vggt_jax.reading.regular import read_bytes
 
 SUFFIXES = frozenset({".glb", ".gltf"})
 _UV, _COLORS = "_UV", "_COLORS"
 """Attributes of our own, which trimesh hands through as they are."""
 _REPEAT = 10497
+_MOST_BYTES = 1 << 32
+"""Of a file; its binary part can hold no more."""
 _READ = frozenset({"KHR_texture_transform", "KHR_mesh_quantization", "EXT_texture_webp", "KHR_lights_punctual"})
 _LEFT_OUT = {
     "KHR_materials_unlit": LeftOut.UNLIT,
@@ -79,6 +83,7 @@ class Gltf:
         if colors is None and material.says_nothing and not self.says_anything:
             raise InputError(f"{path} has neither pictures nor colours")
         if picture is not None:
+            self.references.check_picture(picture)
             picture.load()
         return dressed(
             len(mesh.vertices),
@@ -105,13 +110,13 @@ def read(path: Path, references: References) -> Gltf:
         OSError: the system says so.
     """
     with reading_mesh(path, references):
-        content = path.read_bytes()
+        content = read_bytes(path, _MOST_BYTES)
         binary = content[:4] == b"glTF"
         announced = int.from_bytes(content[8:12], "little") if binary else len(content)
         if announced > len(content):
             raise InputError(f"{path} is cut off: it announces {announced:,} bytes and has {len(content):,}")
         length = int.from_bytes(content[12:16], "little") if binary else len(content)
-        tree = json.loads(content[20 : 20 + length] if binary else content)
+        tree = parse_json(content[20 : 20 + length] if binary else content)
         if unknown := set(tree.get("extensionsRequired", ())) - _READ - _LEFT_OUT.keys():
             raise InputError(f"{path} needs {', '.join(sorted(unknown))}, which is not read")
         materials = _simplify(tree)

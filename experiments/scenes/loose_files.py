@@ -46,6 +46,7 @@ def look(path: Path, mesh: trimesh.Trimesh, references: References) -> Look | No
         left_out.add(LeftOut.PLACEMENT)
     plain = said.get("kd")
     if picture is not None and uv is not None:
+        references.check_picture(picture)
         picture.load()
         if colors is not None and (colors < 1).any():
             left_out.add(LeftOut.VERTEX_COLORS)

@@ -14,6 +14,7 @@ from experiments.scenes.mesh_references import References
 from experiments.storage.files import reading
 from subspace.errors import InputError
 from vggt_jax.pictures import what_it_is
+from vggt_jax.reading.regular import check_regular
 
 _BEGINNINGS = {".glb": b"glTF", ".ply": b"ply"}
 
@@ -30,6 +31,7 @@ def reading_mesh(path: Path, references: References) -> Iterator[None]:
 
     Raises InputError for a file that is something else, before it is read.
     """
+    check_regular(path)
     if what := what_it_is(path):
         raise InputError(f"{path} is no mesh: {what}")
     if path.suffix.lower() in _BEGINNINGS:

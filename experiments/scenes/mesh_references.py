@@ -13,7 +13,8 @@ from urllib.parse import unquote
 from PIL import Image, UnidentifiedImageError
 from trimesh.resolvers import FilePathResolver
 
-from vggt_jax.pictures import unlimited
+from subspace.errors import InputError
+from vggt_jax.pictures import check_pixels, unlimited
 
 _OPTIONS = re.compile(r"(?:-[a-z]+(?:\s+(?:-?[\d.]+(?:e-?\d+)?|on|off))+\s+)+", re.IGNORECASE)
 """Of a picture in an MTL file (``-s 2 2 1 wood.png``)."""
@@ -42,6 +43,7 @@ class References(FilePathResolver):
 
     def __init__(self, path: Path):
         super().__init__(str(path))
+        self._mesh = path
         self.looked_for: list[Path] = []
         """Places, those where nothing is included."""
         self.found: dict[str, Path | None] = {}
@@ -93,6 +95,14 @@ class References(FilePathResolver):
         names = [name] if name is not None else [name for name in self.found if not name.lower().endswith(_MATERIALS)]
         return next((problem for name in names if (problem := self._problem(name))), None)
 
+    def check_picture(self, picture: Image.Image) -> None:
+        """Raises InputError for a picture of more pixels than the mesh's files hold."""
+        files = {self._mesh, *(path for path in self.found.values() if path is not None)}
+        try:
+            check_pixels(*picture.size, sum(path.stat().st_size for path in files))
+        except InputError as error:
+            raise InputError(f"{self._mesh}: its picture: {error}") from None
+
     def missing(self) -> list[str]:
         """Names of files of materials that are not there."""
         return [name for name, path in self.found.items() if path is None and name.lower().endswith(_MATERIALS)]
@@ -105,6 +115,7 @@ class References(FilePathResolver):
             return f"its picture {name}{windows} {outside}"
         try:
             with unlimited(), Image.open(path) as picture:
+                check_pixels(*picture.size, path.stat().st_size)
                 picture.load()
         except UnidentifiedImageError:
             return f"its picture {path} is no picture"

@@ -15,8 +15,11 @@ from typing import Literal
 import msgspec
 
 from subspace.errors import InputError
+from vggt_jax.reading.json_text import parse_json
 
 SCHEMA_VERSION = 1
+MOST_BYTES = 1 << 28
+"""Of a scene's file."""
 
 Vec3 = tuple[float, float, float]
 Color = tuple[float, float, float]
@@ -380,8 +383,8 @@ def from_json(data: bytes) -> Scene:
     Raises InputError naming the field that is missing, unknown or of the wrong type.
     """
     try:
-        return msgspec.json.decode(data, type=Scene)
-    except msgspec.DecodeError as error:
+        return msgspec.convert(parse_json(data), Scene)
+    except ValueError as error:  # msgspec's are ValueErrors too
         raise InputError(f"not a scene of version {SCHEMA_VERSION}: {error}") from None
 
 

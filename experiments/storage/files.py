@@ -20,6 +20,8 @@ import msgspec
 
 from subspace.errors import InputError
 from vggt_jax.atomic import hidden_folder, new_folder, remove, remove_partial, sync, write_bytes
+from vggt_jax.reading import json_text
+from vggt_jax.reading.regular import check_regular
 
 __all__ = [
     "OF_DESKTOPS",
@@ -71,6 +73,8 @@ def reading(path: Path, problem: str = "is damaged", words: Callable[[Exception]
         words: what the error says of the reason; by default what the reader says.
     """
     try:
+        if not path.is_dir():
+            check_regular(path)
         yield
     except (InputError, MemoryError):
         raise
@@ -165,12 +169,13 @@ def read_json(path: Path, kind: type[Any] = object) -> Any:
         OSError: it cannot be read.
     """
     with reading(path):
-        content = json.loads(path.read_bytes())
+        content = json_text.read_json(path)
         return content if kind is object else msgspec.convert(content, kind)
 
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
+    check_regular(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from experiments.data.tone_mapping import to_srgb
 from experiments.scenes.pictures import eight_bits
 from subspace.errors import InputError
-from vggt_jax.pictures import unlimited
+from vggt_jax.pictures import check_pixels, opened, unlimited
 
 _BLENDER_READS = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B"})
 _SAMPLE = 64
@@ -41,6 +41,7 @@ def read_map(path: Path, content: bytes, limit: int, *, color: bool, as_it_is: b
         if path.suffix.lower() == ".exr":
             return _scaled(_read_exr(content, color), limit)
         with unlimited(), Image.open(io.BytesIO(content)) as picture:
+            check_pixels(*picture.size, len(content))
             if as_it_is and picture.mode in _BLENDER_READS and max(picture.size) <= limit:
                 picture.load()
                 return None
@@ -58,7 +59,7 @@ def is_normal_map(path: Path) -> bool:
     if path.suffix.lower() == ".exr":
         return False
     try:
-        with unlimited(), Image.open(path) as picture:
+        with opened(path) as picture, unlimited():
             if picture.mode not in ("RGB", "RGBA"):
                 return False
             picture.draft("RGB", (4 * _SAMPLE, 4 * _SAMPLE))
@@ -84,8 +85,15 @@ def _read_exr(content: bytes, color: bool) -> Image.Image:
     with tempfile.NamedTemporaryFile(suffix=".exr") as file:  # OpenEXR reads no bytes
         file.write(content)
         file.flush()
-        with OpenEXR.File(file.name) as opened:
-            channels = {name: channel.pixels for name, channel in opened.channels().items()}
+        with OpenEXR.File(file.name, header_only=True) as described:
+            for part in described.parts:
+                low, high = np.asarray(part.header["dataWindow"], np.int64)
+                if (high < low).any():
+                    raise InputError(f"its data window from {low} to {high} holds nothing")
+                width, height = (high - low + 1).tolist()
+                check_pixels(width, height, len(content))
+        with OpenEXR.File(file.name) as stored:
+            channels = {name: channel.pixels for name, channel in stored.channels().items()}
     if (values := channels.get("RGB", channels.get("RGBA"))) is None:
         values = next(iter(channels.values()))
     values = np.nan_to_num(np.asarray(values, np.float32))

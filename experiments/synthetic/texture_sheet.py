@@ -12,6 +12,8 @@ from experiments.scenes.schema import Picture
 from experiments.synthetic.texture_names import MapKind
 from experiments.synthetic.texture_pictures import read_map
 from experiments.synthetic.textures import Library
+from vggt_jax.pictures import MOST_BYTES
+from vggt_jax.reading.regular import read_bytes
 
 MOST = 240
 """Textures on a sheet; of larger libraries some are shown, evenly chosen."""
@@ -49,6 +51,6 @@ def _panel(texture: Picture, color: Path) -> Panel:
 
 
 def _thumbnail(path: Path) -> Image.Image:
-    picture = read_map(path, path.read_bytes(), _SIDE, color=True, as_it_is=False)
+    picture = read_map(path, read_bytes(path, MOST_BYTES), _SIDE, color=True, as_it_is=False)
     assert picture is not None
     return picture.convert("RGB").resize((_SIDE, _SIDE))

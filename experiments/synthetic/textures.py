@@ -28,6 +28,8 @@ from experiments.synthetic.texture_names import READ, UNREAD, Grouped, MapKind, 
 from experiments.synthetic.texture_pictures import is_normal_map, read_map
 from subspace.errors import InputError
 from vggt_jax.missing import no_folder
+from vggt_jax.pictures import MOST_BYTES
+from vggt_jax.reading.regular import read_bytes
 
 SMALLEST_LIMIT = 1024
 """Pixels of a side; no smaller map is ever scaled."""
@@ -212,7 +214,7 @@ class _Reader:
         content: dict[Path, bytes] = {}
         for path, *_ in maps.values():
             if path not in content:
-                content[path] = path.read_bytes()
+                content[path] = read_bytes(path, MOST_BYTES)
                 digest.update(content[path])
         names = {
             name: str(self._usable(name, path, content[path], channel, inverted))

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Float32, UInt8
 from experiments.storage.files import write_bytes
 from vggt_jax import VGGTConfig
 from vggt_jax.disk_space import named_if_full
+from vggt_jax.reading.arrays import read_array
 
 
 class FeatureCache:
@@ -68,8 +69,8 @@ class FeatureCache:
         if self._folder is None:
             return None
         try:
-            tokens = np.load(self._path(key))
-        except (FileNotFoundError, ValueError, EOFError):
+            tokens = read_array(self._path(key))
+        except (FileNotFoundError, ValueError):
             return None
         self._remember(key, tokens)
         return tokens

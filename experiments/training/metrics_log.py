@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments.storage.files import reading, write_bytes
 from subspace.errors import InputError
+from vggt_jax.reading.json_text import parse_json
 
 
 class MetricsLog:
@@ -67,10 +68,10 @@ def _step(path: Path, line: str) -> int:
 
 def _event(path: Path, line: str) -> dict[str, Any]:
     try:
-        event = json.loads(line)
-    except json.JSONDecodeError:
+        event = parse_json(line)
+    except ValueError:
         event = None
-    if not isinstance(event, dict) or not isinstance(event.get("step"), int):
+    if not isinstance(event, dict) or type(event.get("step")) is not int:
         raise InputError(f"{path}: not a line of metrics: {line.strip()[:80]!r}")
     return event
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from weights_convert.safetensors_file import TYPES, SafetensorsWriter
+from vggt_jax.reading.safetensors_file import TYPES, SafetensorsWriter
 
 MANIFEST = Path(__file__).parents[1] / "fixtures" / "vggt_1b_manifest.json"
 

@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 from tests.weights_convert.random_checkpoint import vggt_1b_shapes, write_random
-from weights_convert.safetensors_file import SafetensorsFile
+from vggt_jax.reading.safetensors_file import SafetensorsFile
 
 GIB = 2**20
 """In the kilobytes that Linux reports peak memory in."""

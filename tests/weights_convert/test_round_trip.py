@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 from safetensors.numpy import load_file, save_file
 
+from subspace.errors import InputError
 from tests.weights_convert.conftest import SMALL
 from vggt_jax import VGGTConfig
 from vggt_jax.deltas import dotted
@@ -59,8 +60,12 @@ def test_not_a_number_and_signed_zero_survive(folder_with, tensors, tmp_path):
     strange = np.array(tensors[name])
     strange.view(np.uint32)[0, :5] = [0x7FC00001, 0xFFC12345, 0x80000000, 0x00000001, 0x7F800000]
     changed = tensors | {name: strange}
-    convert(open_checkpoint(folder_with(changed)), tmp_path / "jax")
-    convert(open_checkpoint(tmp_path / "jax"), tmp_path / "back.safetensors", to="official")
+    checkpoint = open_checkpoint(folder_with(changed))
+    for name, to, dtype in (("jax", "jax", None), ("jax", "jax", "bfloat16"), ("back.safetensors", "official", None)):
+        with pytest.raises(InputError, match=r"frame_blocks\.1\.attn\.qkv\.weight has NaN or infinity"):
+            convert(checkpoint, tmp_path / name, to=to, dtype=dtype)
+    convert(checkpoint, tmp_path / "jax", allow_nonfinite=True)
+    convert(open_checkpoint(tmp_path / "jax"), tmp_path / "back.safetensors", to="official", allow_nonfinite=True)
     assert_identical(load_file(tmp_path / "back.safetensors"), changed)
 
 

@@ -7,13 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 import ml_dtypes
+import msgspec
 import numpy as np
 from flax import nnx
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from subspace import LowRank
@@ -21,8 +21,10 @@ from subspace.errors import InputError
 from vggt_jax.atomic import write_bytes
 from vggt_jax.config import VGGTConfig
 from vggt_jax.deltas import Update, WeightDecomposed, dotted
+from vggt_jax.reading.json_text import parse_json
+from vggt_jax.reading.safetensors_file import SafetensorsFile
 
-_KEY = "attribute_subspaces_adapter"
+KEY = "attribute_subspaces_adapter"
 """The entry of the file's metadata that holds the header, in JSON."""
 _VERSION = 1
 _SAMPLES = 256
@@ -109,7 +111,7 @@ def save_adapter(path: Path, adapter: Adapter) -> None:
         "scale": adapter.scale,
         "about": dict(adapter.about),
     }
-    content = save(tensors, {_KEY: json.dumps(header)})
+    content = save(tensors, {KEY: json.dumps(header)})
     write_bytes(path, content, durable=True)
 
 
@@ -121,57 +123,86 @@ def load_adapter(path: Path, base: BaseModel | None = None) -> Adapter:
             header (all of them in one message), an adapter of another base model.
         OSError: a file that is missing or cannot be read.
     """
-    tensors, text = _read(path)
-    try:
-        header = json.loads(text)
-        if header["version"] != _VERSION:
-            raise InputError(f"version {header['version']}, this program reads {_VERSION}")
-        stored = header["base"]
-        found = BaseModel(stored["name"], stored["fingerprint"], VGGTConfig.from_json(stored["config"]))
-        announced = {
-            f"{name}.{side}": (*shape[:-2], shape[-2 if side == "A" else -1], entry["rank"])
-            for name, entry in header["matrices"].items()
-            for shape in [entry["shape"]]
-            for side in "AB"
-        }
-        decomposed = {name for name, entry in header["matrices"].items() if entry.get("weight_decomposed")}
-        announced |= {f"{name}.magnitude": tuple(header["matrices"][name]["shape"][:-1]) for name in decomposed}
-        names, scale, about = list(header["matrices"]), float(header["scale"]), header["about"]
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise InputError(f"{path}: the header of this adapter cannot be read ({error!r})") from None
+    file = SafetensorsFile(path)
+    file.check_unique()
+    header = read_header(path, file.metadata)
+    found = BaseModel(header.base.name, header.base.fingerprint, header.base_config(path))
+    announced = {
+        f"{name}.{side}": (*entry.shape[:-2], entry.shape[-2 if side == "A" else -1], entry.rank)
+        for name, entry in header.matrices.items()
+        for side in "AB"
+    }
+    decomposed = {name for name, entry in header.matrices.items() if entry.weight_decomposed}
+    announced |= {f"{name}.magnitude": header.matrices[name].shape[:-1] for name in decomposed}
     if base is not None and found.fingerprint != base.fingerprint:
         raise InputError(
             f"{path}: this adapter belongs to the model {found.name} ({found.fingerprint}), "
             f"not to {base.name} ({base.fingerprint})"
         )
-    problems = [f"missing: {name}" for name in announced if name not in tensors]
-    problems += [f"unexpected: {name}" for name in tensors if name not in announced]
+    problems = [f"missing: {name}" for name in announced if name not in file.tensors]
+    problems += [f"unexpected: {name}" for name in file.tensors if name not in announced]
     problems += [
-        f"wrong shape: {name} {tensors[name].shape}, the header says {shape}"
+        f"wrong shape: {name} {file.tensors[name].shape}, the header says {shape}"
         for name, shape in announced.items()
-        if name in tensors and tensors[name].shape != shape
+        if name in file.tensors and file.tensors[name].shape != shape
     ]
     if problems:
         raise InputError(f"{path}: tensors do not fit the header:\n  " + "\n  ".join(problems))
+    tensors = {name: file.read(name) for name in file.tensors}
+    if wild := [name for name, values in tensors.items() if not np.isfinite(values).all()]:
+        raise InputError(f"{path}: {wild[0]} has NaN or infinity")
     deltas: dict[str, Update] = {}
-    for name in names:
+    for name in header.matrices:
         low_rank = LowRank(jnp.asarray(tensors[f"{name}.A"]), jnp.asarray(tensors[f"{name}.B"]))
         deltas[name] = low_rank
         if name in decomposed:
             deltas[name] = WeightDecomposed(low_rank, jnp.asarray(tensors[f"{name}.magnitude"]))
-    return Adapter(deltas, found, scale, about)
+    return Adapter(deltas, found, header.scale, header.about)
 
 
-def _read(path: Path) -> tuple[dict[str, np.ndarray], str]:
-    """The tensors of an adapter's file and its header's text."""
-    with path.open("rb"):  # safetensors names neither the file nor, of a folder, what is wrong
-        pass
+class _Matrix(msgspec.Struct, frozen=True):
+    shape: Annotated[tuple[Annotated[int, msgspec.Meta(ge=1)], ...], msgspec.Meta(min_length=2)]
+    rank: Annotated[int, msgspec.Meta(ge=1)]
+    weight_decomposed: bool = False
+
+
+class _Base(msgspec.Struct, frozen=True):
+    name: str
+    fingerprint: str
+    config: dict[str, Any]
+
+
+class Header(msgspec.Struct, frozen=True):
+    """What the metadata of a file say."""
+
+    version: int
+    base: _Base
+    """The model."""
+    matrices: dict[str, _Matrix]
+    """Path → shape of the stacked weight, and rank."""
+    scale: float
+    """See :class:`Adapter`."""
+    about: dict[str, Any]
+    """See :class:`Adapter`."""
+
+    def base_config(self, path: Path) -> VGGTConfig:
+        """The model's configuration; raises InputError that names the file."""
+        try:
+            return VGGTConfig.from_json(self.base.config)
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{path}: the header of this adapter cannot be read ({error})") from None
+
+
+def read_header(path: Path, metadata: Mapping[str, str]) -> Header:
+    """What the metadata of an adapter's file say; raises InputError that names the file."""
+    text = metadata.get(KEY)
+    if text is None:
+        raise InputError(f"{path}: not an adapter of this project (its header has no {KEY})")
     try:
-        with safe_open(path, framework="np") as file:
-            text = (file.metadata() or {}).get(_KEY)
-            if text is None:
-                raise InputError(f"{path}: not an adapter of this project (its header has no {_KEY})")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except SafetensorError as error:
-        raise InputError(f"{path}: not a safetensors file, or cut off") from error
-    return tensors, text
+        content = parse_json(text)
+        version = content.get("version") if isinstance(content, dict) else None
+        if version != _VERSION:
+            raise InputError(f"version {version}, this program reads {_VERSION}")
+        return msgspec.convert(content, Header)
+    except ValueError as error:  # msgspec's are ValueErrors too
+        raise InputError(f"{path}: the header of this adapter cannot be read ({error})") from None

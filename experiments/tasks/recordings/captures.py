@@ -31,11 +31,10 @@ Scenes without poses can be evaluated on depth, nothing else.
 from __future__ import annotations
 
 import csv
-import json
-import zipfile
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -45,6 +44,9 @@ from experiments.data.recorded import RecordedScene, RecordedView
 from experiments.tasks.recordings.conventions import Conventions
 from experiments.tasks.recordings.source_files import evenly, picture_size, read_color, read_map
 from subspace.errors import InputError
+from vggt_jax.reading.arrays import read_array
+from vggt_jax.reading.json_text import parse_json
+from vggt_jax.reading.regular import read_bytes
 
 _PICTURES = (".png", ".jpg", ".jpeg")
 _OF_OTHERS = (".", "__MACOSX")
@@ -58,6 +60,8 @@ _FOREIGN = {
 _KINDS = ("rgb", "depth", "intrinsics", "poses", "mask", "confidence")
 """Folders with a file for each frame."""
 _ODOMETRY = "odometry.csv"
+_MOST_TEXT = 1 << 26
+"""Bytes of a text file; 100,000 rows of odometry have 15 million."""
 _SCENE_INTRINSICS = ("intrinsics.txt", "intrinsics.json", "camera_matrix.csv")
 
 _Matrix = Float[np.ndarray, "_ _"]
@@ -196,14 +200,8 @@ def _read_depth(folder: Path, name: str) -> tuple[Path, Shaped[np.ndarray, "h w"
     path = _one_of(folder, name, (".png", ".npy", ".npz"))
     if path.suffix == ".png":
         return path, read_map(path, sixteen_bits=True)
-    try:
-        stored = np.load(path)
-        if isinstance(stored, np.lib.npyio.NpzFile):
-            with stored:
-                (stored,) = stored.values()
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} holds no single array: {' '.join(str(error).split())}") from None
-    if stored.ndim != 2 or stored.dtype.kind not in "fui":
+    stored = read_array(path)
+    if stored.ndim != 2 or stored.dtype.kind not in "fui" or not stored.size:
         raise InputError(f"{path} holds no depth map, but {stored.dtype} of shape {stored.shape}")
     return path, stored if stored.dtype.kind in "ui" else stored.astype(np.float64)
 
@@ -258,8 +256,8 @@ def _pose(path: Path) -> _Matrix:
 def _odometry(path: Path) -> Mapping[str, _Matrix]:
     """Stray Scanner's poses by frame."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, skipinitialspace=True))
+        lines = read_bytes(path, _MOST_TEXT).decode("utf-8").splitlines()
+        rows = list(csv.DictReader(lines, skipinitialspace=True))
         turns = Rotation.from_quat([[float(row[name]) for name in ("qx", "qy", "qz", "qw")] for row in rows])
         places = [[float(row[name]) for name in "xyz"] for row in rows]
         poses = np.concatenate([turns.as_matrix(), np.array(places)[..., None]], axis=2)
@@ -271,17 +269,26 @@ def _odometry(path: Path) -> Mapping[str, _Matrix]:
 def _numbers(path: Path) -> Float[np.ndarray, "..."]:
     """Of a text file, whatever stands between them, or of JSON: nested lists, or fx, fy, cx and cy by name."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bytes(path, _MOST_TEXT).decode("utf-8")
         if path.suffix == ".json":
-            content = json.loads(text)
+            content = parse_json(text)
             if isinstance(content, dict):
                 content = [content[name] for name in ("fx", "fy", "cx", "cy")]
-            return np.array(content, np.float64)
+            return np.array(_plain_numbers(content), np.float64)
         return np.array(text.replace(",", " ").split(), np.float64)
     except KeyError as error:
         raise InputError(f"{path} has no {error}") from None
     except (OSError, TypeError, ValueError) as error:
         raise InputError(f"{path} holds no numbers: {' '.join(str(error).split())}") from None
+
+
+def _plain_numbers(content: Any) -> Any:
+    """Nested lists, unless something else than numbers is in them: texts and truths would be taken for numbers."""
+    if isinstance(content, list):
+        return [_plain_numbers(part) for part in content]
+    if isinstance(content, bool) or not isinstance(content, int | float):
+        raise TypeError(f"{content!r} is no number")
+    return content
 
 
 def _one_of(folder: Path, name: str, suffixes: tuple[str, ...]) -> Path:

@@ -26,17 +26,14 @@ Our choices, as the paper does not name its own:
 from __future__ import annotations
 
 import re
-import struct
-import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import scipy.io
-from scipy.io.matlab import MatReadError
 
 from experiments.data.manifest import Split
 from experiments.data.recorded import RecordedScene, RecordedView
+from experiments.tasks.recordings.mat_files import read_frames
 from experiments.tasks.recordings.source_files import evenly, picture_size, read_color, read_map
 from subspace.errors import InputError
 
@@ -91,13 +88,13 @@ def _scene(folder: Path, source: Path, views: int) -> RecordedScene:
         name=folder.relative_to(source).as_posix(),
         num_views=views,
         has_poses=True,
-        read=lambda view: _read(folder, chosen[view]),
+        read=lambda view: _read(folder, chosen[view], chosen),
         files=[path for path in [*files, folder / "metadata.mat"] if path.is_file()],
     )
 
 
-def _read(folder: Path, frame: str) -> RecordedView:
-    facts = _metadata(folder / "metadata.mat", frame)
+def _read(folder: Path, frame: str, frames: Sequence[str]) -> RecordedView:
+    facts = _metadata(folder / "metadata.mat", frame, frames)
     depth_file = folder / f"{frame}-depth_true.png"
     labels = read_map(folder / f"{frame}-label.png")
     rotation, centre = np.split(facts["rotation_translation_matrix"], [3], axis=1)
@@ -115,30 +112,20 @@ def _read(folder: Path, frame: str) -> RecordedView:
     )
 
 
-def _metadata(path: Path, frame: str) -> dict[str, np.ndarray]:
-    """The :data:`_FIELDS` of a frame."""
+def _metadata(path: Path, frame: str, frames: Sequence[str]) -> dict[str, np.ndarray]:
+    """The :data:`_FIELDS` of a frame; those of all ``frames`` are read at once."""
     if not path.is_file():
         raise InputError(f"{path} is missing")
     shapes = dict(zip(_FIELDS, ((3, 3), (), (3, 4)), strict=True))
-    try:
-        content: dict[str, Any] = scipy.io.loadmat(path, variable_names=[frame], simplify_cells=True)
-        facts = {name: np.asarray(content[frame][name], np.float64) for name in _FIELDS}
-    except KeyError as error:
-        raise InputError(f"{path} says nothing about {error} of frame {frame}") from None
-    except (
-        ValueError,
-        TypeError,
-        IndexError,
-        NotImplementedError,
-        EOFError,
-        MatReadError,
-        struct.error,
-        zlib.error,
-    ) as error:
-        raise InputError(f"{path} is damaged: {' '.join(str(error).split())}") from None
+    content = read_frames(path, frames, _FIELDS)
+    if frame not in content:
+        raise InputError(f"{path} says nothing about '{frame}' of frame {frame}")
+    facts = content[frame]
+    if absent := [name for name in _FIELDS if name not in facts]:
+        raise InputError(f"{path} says nothing about '{absent[0]}' of frame {frame}")
     for name, shape in shapes.items():
         if facts[name].shape != shape:
             raise InputError(f"{path}: {name} of frame {frame} has shape {facts[name].shape}, not {shape}")
-    if not facts["factor_depth"] > 0:
+    if not (facts["factor_depth"] > 0 and np.isfinite(facts["factor_depth"])):
         raise InputError(f"{path}: factor_depth of frame {frame} is {facts['factor_depth']}")
     return facts

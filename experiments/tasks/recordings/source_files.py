@@ -75,5 +75,5 @@ def _read(path: Path, decode: Callable[[Image.Image], _Found]) -> _Found:
     try:
         with opened(path) as picture, unlimited():
             return decode(picture)
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except Exception as error:  # Pillow raises many kinds
         raise InputError(f"{path} cannot be used: {' '.join(str(error).split())}") from None

@@ -69,5 +69,5 @@ def test_unreadable_files_are_named(tmp_path, content):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"none\.exr cannot be read"):
+    with pytest.raises(FileNotFoundError, match=r"none\.exr"):
         passes.read(tmp_path / "none.exr", np.eye(4))

@@ -127,16 +127,16 @@ def _edit(path, change):
     [
         ("subspace.safetensors", lambda p: p.unlink(), "has no subspace.safetensors, so it is no finished output"),
         ("summary.json", lambda p: p.unlink(), "has no summary.json"),
-        ("subspace.safetensors", _cut, "subspace.safetensors is no safetensors file, or a damaged one"),
+        ("subspace.safetensors", _cut, "subspace.safetensors: is cut off"),
         ("summary.json", lambda p: p.write_text("{"), "summary.json is damaged"),
-        ("summary.json", lambda p: p.write_text("{}"), "no summary of experiments.extract: KeyError"),
+        ("summary.json", lambda p: p.write_text("{}"), "no summary of experiments.extract: .*`matrices`"),
         (
             "summary.json",
             lambda p: _edit(p, lambda s: s["matrices"].pop()),
             "do not belong together: only one of them has",
         ),
         ("adapters/geometry_01.safetensors", lambda p: p.unlink(), "geometry_01.safetensors is missing"),
-        ("adapters/geometry_01.safetensors", _cut, "geometry_01.safetensors is no safetensors file, or a damaged one"),
+        ("adapters/geometry_01.safetensors", _cut, "geometry_01.safetensors: is cut off"),
     ],
 )
 def test_damaged_folders(file, damage, message, tmp_path):
@@ -154,7 +154,7 @@ def test_numbers_that_are_none(tmp_path):
     tensors = load_file(folder / SUBSPACE)
     tensors[f"{FC2}.A"][3, 1] = np.nan
     save_file(tensors, folder / SUBSPACE, metadata)
-    with pytest.raises(ValueError, match=f"subspace.safetensors: {FC2} has NaN or infinity"):
+    with pytest.raises(ValueError, match=f"subspace.safetensors: {FC2}.A has NaN or infinity"):
         read_folder(folder)
 
 

@@ -133,9 +133,9 @@ def test_all_that_differs_from_the_header_is_listed(stored):
     ("change", "message"),
     [
         (lambda tensors, header: header.update(version=2), "version 2, this program reads 1"),
-        (lambda tensors, header: header.pop("base"), "KeyError"),
-        (lambda tensors, header: header.update(matrices=[1]), "AttributeError"),
-        (lambda tensors, header: header["matrices"].update({"x": {"shape": [], "rank": 1}}), "IndexError"),
+        (lambda tensors, header: header.pop("base"), "missing required field `base`"),
+        (lambda tensors, header: header.update(matrices=[1]), r"array` - at `\$\.matrices`"),
+        (lambda tensors, header: header["matrices"].update({"x": {"shape": [], "rank": 1}}), "length >= 2"),
         (lambda tensors, header: header["base"]["config"].update(colour=1), "VGGTConfig has no colour"),
     ],
 )
@@ -155,7 +155,7 @@ def test_other_files_are_no_adapters(stored, tmp_path):
     with pytest.raises(ValueError, match=r"text\.safetensors: not a safetensors file, or cut off"):
         load_adapter(tmp_path / "text.safetensors")
     stored.write_bytes(stored.read_bytes()[:-4])
-    with pytest.raises(ValueError, match=r"adapter\.safetensors: not a safetensors file, or cut off"):
+    with pytest.raises(ValueError, match=r"adapter\.safetensors: is cut off"):
         load_adapter(stored)
     with pytest.raises(FileNotFoundError, match="absent"):
         load_adapter(tmp_path / "absent.safetensors")

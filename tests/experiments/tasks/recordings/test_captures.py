@@ -193,11 +193,11 @@ def test_arrays_that_are_no_depth_maps_are_refused(tmp_path):
     path = scene / "depth" / "frame_000.npz"
     for arrays, message in (
         ({"a": np.ones((2, 2)), "b": np.ones((2, 2))}, "holds no single array"),
-        ({"a": np.array([{}], object)}, "holds no single array"),
+        ({"a": np.array([{}], object)}, "a cannot be read: it holds object"),
         ({"a": np.ones(3)}, "holds no depth map"),
     ):
         np.savez(path, **arrays)
-        with pytest.raises(ValueError, match=rf"frame_000\.npz {message}"):
+        with pytest.raises(ValueError, match=rf"frame_000\.npz.* {message}"):
             convert_it(tmp_path / "faces", tmp_path / "out")
 
 

@@ -8,7 +8,7 @@ reads, not mapped: a mapped file counts as this process's memory, however little
 from __future__ import annotations
 
 import json
-import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -19,6 +19,8 @@ import ml_dtypes
 import numpy as np
 
 from subspace.errors import InputError
+from vggt_jax.reading.json_text import check_values, no_number, whole
+from vggt_jax.reading.regular import check_regular
 
 Shape = tuple[int, ...]
 
@@ -33,6 +35,13 @@ _NAMES = {dtype: name for name, dtype in TYPES.items()}
 _METADATA = "__metadata__"
 _HEADER_LIMIT = 100_000_000
 """Bytes; the reference implementation refuses longer headers as well."""
+_BYTES = {**dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1), "U16": 2, "I16": 2} | {
+    **dict.fromkeys(("U32", "I32"), 4),
+    **dict.fromkeys(("U64", "I64", "C64"), 8),
+    **{name: dtype.itemsize for name, dtype in TYPES.items()},
+}
+"""Of a number, of the format's types; later versions of it may have more."""
+_MOST_AXES = 32
 
 
 @dataclass(frozen=True)
@@ -58,8 +67,14 @@ class SafetensorsFile:
         self.metadata: dict[str, str] = {}
         self.repeated: list[str] = []
         """Names that the header gives twice."""
+        size = check_regular(path)
         with path.open("rb") as file:
-            self._data = self._read_header(file, os.fstat(file.fileno()).st_size)
+            self._data = self._read_header(file, size)
+
+    def check_unique(self) -> None:
+        """Raises InputError if the header gives a name twice."""
+        if self.repeated:
+            raise InputError(f"{self.path}: its header gives {self.repeated[0]} twice")
 
     def read(self, name: str, row: int | None = None) -> np.ndarray:
         """The tensor ``name`` in its stored type, or the slice ``row`` of its leading axis, which alone is read.
@@ -91,14 +106,17 @@ class SafetensorsFile:
             hint = " (a Git LFS pointer: fetch the file itself)" if self._is_lfs_pointer() else ""
             raise InputError(f"{self.path}: not a safetensors file, or cut off within its header{hint}")
         try:
-            header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=self._pairs)
-            self.metadata = {str(k): str(v) for k, v in header.pop(_METADATA, {}).items()}
-            self.tensors = {name: _tensor(entry) for name, entry in header.items()}
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise InputError(f"{self.path}: not a safetensors file, its header cannot be read ({error})") from None
+            text = file.read(length).decode("utf-8")
+            header = json.loads(text, object_pairs_hook=self._pairs, parse_constant=no_number, parse_int=whole)
+            check_values(header)
+            self.metadata = _strings(header.pop(_METADATA, {}))
+            self.tensors = {name: _tensor(name, entry) for name, entry in header.items()}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            reason = "it is nested too deep" if isinstance(error, RecursionError) else error
+            raise InputError(f"{self.path}: not a safetensors file, its header cannot be read ({reason})") from None
         end = 0
         for name, tensor in sorted(self.tensors.items(), key=lambda item: (item[1].start, item[1].end)):
-            needed = prod(tensor.shape) * TYPES[tensor.type].itemsize if tensor.type in TYPES else None
+            needed = prod(tensor.shape) * _BYTES[tensor.type] if tensor.type in _BYTES else None
             if tensor.start != end or needed not in (None, tensor.end - tensor.start):
                 raise InputError(f"{self.path}: the header's place of {name} does not fit its shape or its neighbours")
             end = tensor.end
@@ -110,7 +128,8 @@ class SafetensorsFile:
     def _pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            self.repeated += [name for name in found if sum(name == other for other, _ in pairs) > 1]
+            counts = Counter(name for name, _ in pairs)
+            self.repeated += [name for name, count in counts.items() if count > 1]
         return found
 
     def _is_lfs_pointer(self) -> bool:
@@ -118,11 +137,19 @@ class SafetensorsFile:
             return file.read(27) == b"version https://git-lfs.git"
 
 
-def _tensor(entry: Mapping[str, Any]) -> Tensor:
-    shape, (start, end) = tuple(entry["shape"]), entry["data_offsets"]
-    if not all(isinstance(n, int) and n >= 0 for n in (*shape, start, end)) or start > end:
+def _tensor(name: str, entry: Mapping[str, Any]) -> Tensor:
+    kind, shape, (start, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(shape, list) or len(shape) > _MOST_AXES or not isinstance(kind, str):
+        raise InputError(f"{name} has no shape or no type")
+    if not all(type(n) is int and n >= 0 for n in (*shape, start, end)) or start > end:
         raise InputError(f"impossible shape or place: {dict(entry)}")
-    return Tensor(str(entry["dtype"]), shape, start, end)
+    return Tensor(kind, tuple(shape), start, end)
+
+
+def _strings(metadata: Any) -> dict[str, str]:
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise InputError("its metadata are no texts by name")
+    return metadata
 
 
 class SafetensorsWriter:
