@@ -31,6 +31,7 @@ setup(
         f"jaxlib{JAX}",
         "absl-py>=2.1",
         "einops>=0.8",
+        "filelock>=3.30",
         "grain>=0.2.18",
         "huggingface_hub>=1",
         "jaxtyping>=0.3.2",

@@ -50,12 +50,16 @@ def keep_compiled() -> None:
 
     Mining compiles hundreds of small programs, none of which takes the second from which on JAX would keep it. To be called
     before anything is compiled. A program is found again only by the same JAX for the same code, shapes, flags and
-    processor; a damaged or unwritable folder costs a warning.
+    processor; a damaged or unwritable folder costs a warning. Without a home, nothing is kept.
     """
     if VARIABLE in os.environ:
         return
+    try:
+        kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # this user has no home
+        return
     import jax
 
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attribute-subspaces" / "xla"
+    cache = kept / "attribute-subspaces" / "xla"
     jax.config.update(VARIABLE.lower(), str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

@@ -144,7 +144,11 @@ def _start() -> subprocess.Popen[bytes]:
     code = f"from {__name__} import _serve; _serve()"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+        process_group=0,  # a terminal's Ctrl-C is for the command, with which it ends
     )
 
 
@@ -170,5 +174,6 @@ def _next(stream: BinaryIO) -> Figure | None:
 
 def _file(figure: Figure, form: str) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=form, dpi=DPI)
+    undated = {"CreationDate": None} if form == "pdf" else {}  # equal figures are equal files
+    figure.savefig(buffer, format=form, dpi=DPI, metadata=undated)
     return buffer.getvalue()

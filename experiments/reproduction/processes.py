@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
@@ -10,6 +11,8 @@ from multiprocessing.connection import Connection
 from threading import Thread
 from types import TracebackType
 from typing import TypeVar
+
+from subspace.errors import InputError
 
 R = TypeVar("R")
 
@@ -21,13 +24,22 @@ class Processes:
         count: number of processes.
         begin: called with ``arguments`` in each of them before the first job.
         arguments: anything that can be pickled.
+
+    Raises InputError on a machine without shared memory.
     """
 
     def __init__(self, count: int, begin: Callable[..., object], *arguments: object):
         context = get_context("spawn")  # JAX must not be forked
         # The other end closes with this process, however it ends, and every process sees that.
         listening, self._life_line = context.Pipe(duplex=False)
-        self._pool = ProcessPoolExecutor(count, context, _begin, (listening, begin, arguments))
+        try:
+            self._pool = ProcessPoolExecutor(count, context, _begin, (listening, begin, arguments))
+        except OSError as error:  # semaphores live in /dev/shm
+            raise InputError(
+                f"at_once={count}: several processes need shared memory (/dev/shm), which cannot be had here "
+                f"({error.strerror or error}); at_once=1 needs none",
+                argument="at_once",
+            ) from error
 
     def submit(self, function: Callable[..., R], *arguments: object) -> Future[R]:
         """``function(*arguments)`` in the next process that is free."""
@@ -46,6 +58,8 @@ class Processes:
 
 
 def _begin(life_line: Connection, begin: Callable[..., object], arguments: tuple[object, ...]) -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal's are for the command, with which this process ends
+        signal.signal(number, signal.SIG_IGN)
     Thread(target=_end_with, args=(life_line,), daemon=True).start()
     begin(*arguments)
 

@@ -73,6 +73,14 @@ def after_first_alone(folder: Path, reporter: Reporter = SILENT) -> Iterator[Non
         yield
 
 
+def sweep(place: Path) -> None:
+    """Delete the file of a lock beside ``place`` whose owner is dead. Raises OSError if that cannot be done."""
+    folder = Path(os.path.realpath(place))
+    file = folder.with_name(f".{folder.name}{NAME}")
+    if file.exists() and (release := _take(file)) is not None:
+        release()
+
+
 def _take(file: Path) -> _Release | None:
     """What gives the lock back, once this process has it; None while another one has it."""
     while True:

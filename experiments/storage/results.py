@@ -19,10 +19,10 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from experiments.process.hosts import check_agreement, is_first, wait_for_all
 from experiments.process.reporting import SILENT, Reporter
+from experiments.storage import locks
 from experiments.storage.files import everything_below, first_of, hashes, read_json, sha256_once, write_json
 from experiments.storage.identity import digest, stage_folder
 from experiments.storage.identity import identity as identity_of
-from experiments.storage.locks import alone
 from subspace.errors import InputError
 from vggt_jax.atomic import check_writable, hidden_folder, new_path, remove_partial, sync
 from vggt_jax.disk_space import named_if_full
@@ -172,6 +172,17 @@ class ResultsFolder:
     def _has_usual_name(self) -> bool:
         return self.path.name == f"{self.label}-{digest(self.identity)}"
 
+    def settle(self) -> None:
+        """Do what a process that was killed just after these results were complete has left undone, where that can be done."""
+        if not is_first():
+            return
+        with suppress(OSError):
+            locks.sweep(self.path)
+            if self._has_usual_name:
+                remove_partial(self.path.parent)
+                if not _is_listed(self.path):
+                    _update_index(self.path)
+
     @contextmanager
     def alone(self, reporter: Reporter = SILENT) -> Iterator[None]:
         """Within it no other process makes these results: waits for one that does, and raises then as :meth:`check`.
@@ -181,7 +192,7 @@ class ResultsFolder:
         if not is_first():
             yield
             return
-        with alone(self.path, reporter):
+        with locks.alone(self.path, reporter):
             if self._has_usual_name:
                 remove_partial(self.path.parent)
             self.check()
@@ -207,6 +218,7 @@ class Ready(Generic[T]):
     def run_if_new(self) -> T | None:
         """Do the work; None where its results are there and stay, or are there once another process is done with them."""
         if self._is_done():  # which is also seen where nothing can be written
+            self.results.settle()
             return None
         with self.results.alone(self.reporter):
             wait_for_all("the work of others")
@@ -358,6 +370,13 @@ def _update_index(new: Path) -> None:
         label = new.name.rpartition("-")[0]
         for link in (store / LATEST, store / f"{label}-{LATEST}"):
             _point(link, new.name)
+
+
+def _is_listed(folder: Path) -> bool:
+    try:
+        return any(entry["folder"] == folder.name for entry in read_json(folder.parent / INDEX, list[dict[str, Any]]))
+    except (InputError, FileNotFoundError, KeyError):
+        return False
 
 
 def _point(link: Path, name: str) -> None:

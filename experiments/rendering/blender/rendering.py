@@ -45,10 +45,11 @@ def render(scene: Json, output: Path) -> float:
     build_seconds = time.perf_counter() - start
     for i, view in enumerate(scene["cameras"]["views"]):
         _aim(target, camera, view)
-        target.render.filepath = str(output / f"{i:06}.exr")
+        picture = output / f"{i:06}.exr"
+        target.render.filepath = str(picture).replace("{", "{{").replace("}", "}}")  # which Blender reads as templates
         bpy.ops.render.render(write_still=True)
-        if not Path(target.render.filepath).exists():
-            raise OSError(f"Blender could not write {target.render.filepath}")
+        if not picture.exists():
+            raise OSError(f"Blender could not write {picture}")
     return build_seconds
 
 

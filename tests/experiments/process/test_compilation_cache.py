@@ -51,3 +51,13 @@ def test_without_a_cache_folder_of_the_desktops_kind_it_lies_below_the_home_fold
     keep_compiled()
     assert changed["jax_compilation_cache_dir"] == "/home/ada/.cache/attribute-subspaces/xla"
     assert changed["jax_persistent_cache_min_compile_time_secs"] == 0
+
+
+def test_nothing_is_kept_for_a_user_without_a_home(changed, monkeypatch):
+    def none():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", none)
+    keep_compiled()
+    assert changed == {}

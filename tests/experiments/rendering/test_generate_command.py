@@ -192,7 +192,7 @@ BLENDER = (*("--datasets=1", "--scenes=3", "--views=6", "--resolution=84"),)
 @pytest.fixture(scope="module", params=["object_centric", "micro_baseline"])
 def rendered(request, tmp_path_factory):
     """(arguments, folder) of a small data set by the real Blender."""
-    output = tmp_path_factory.mktemp("rendered") / "out"
+    output = tmp_path_factory.mktemp("rendered") / "out {b} {"  # Blender reads braces as templates
     arguments = (*BLENDER, f"--setting={request.param}")
     code, _, errors = run(*arguments, f"--output={output}")
     assert code == 0, errors

@@ -1,5 +1,6 @@
 """Workers that crash, hang, talk nonsense or report errors; and scenes that come out the same all the while."""
 
+import sys
 import threading
 
 import pytest
@@ -176,3 +177,19 @@ def test_processes_that_memory_has_no_room_for_are_refused(workers, resolution, 
     with pytest.raises(InputError, match="GiB of memory") as error:
         check_memory(workers, 10_000, resolution, 8 * 10**9)
     assert error.value.argument == argument
+
+
+LEAVES = """
+import json, sys, tempfile
+tempfile.mkdtemp()
+print(json.dumps({"ready": True, "blender": "none"}), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_temporary_files_of_workers_lie_in_the_runs_folder_and_are_gone_with_it(tmp_path):
+    (tmp_path / ".blender.01234567.partial").mkdir()  # of a killed process
+    with LocalPool([sys.executable, "-I", "-c", LEAVES], 1, scratch=tmp_path):
+        (folder,) = tmp_path.iterdir()
+        assert folder.name != ".blender.01234567.partial" and len(list(folder.iterdir())) == 1
+    assert not list(tmp_path.iterdir())

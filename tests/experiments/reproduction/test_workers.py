@@ -14,6 +14,7 @@ from experiments.reproduction.execution import Execution, Job
 from experiments.reproduction.processes import Processes
 from experiments.reproduction.settings import Settings
 from experiments.reproduction.workers import Workers
+from subspace.errors import InputError
 from tests.experiments.reproduction.planted import plan, record
 
 LORA = next(run for run in plan("3").runs if run.method == "lora")
@@ -46,6 +47,24 @@ def test_processes_begin_before_their_first_job_and_end_with_an_exception():
             processes.submit(time.sleep, 1000)
             raise ZeroDivisionError
     assert has_ended(*found)  # long before it has slept
+
+
+def test_without_shared_memory_one_line_says_so(monkeypatch):
+    def none(*_):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("experiments.reproduction.processes.ProcessPoolExecutor", none)
+    with pytest.raises(InputError, match=r"at_once=2: several processes need shared memory \(/dev/shm\)"):
+        Processes(2, os.getpid)
+
+
+def ignored():
+    return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)]
+
+
+def test_signals_of_the_terminal_are_for_the_command():
+    with Processes(1, os.getpid) as processes:
+        assert processes.submit(ignored).result(timeout=300) == [signal.SIG_IGN] * 2
 
 
 ABANDONED = """

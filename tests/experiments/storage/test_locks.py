@@ -79,8 +79,16 @@ def test_what_a_killed_owner_left_locks_nothing(tmp_path):
         process.wait()
     assert left(tmp_path) == [".it.lock"]
     with alone(tmp_path / "it", told):
-        pass
+        locks.sweep(tmp_path / "it")  # which is held
+        assert left(tmp_path) == [".it.lock"]
     assert told.lines == [] and left(tmp_path) == []
+
+
+def test_what_a_killed_owner_left_can_be_swept(tmp_path):
+    locks.sweep(tmp_path / "it")
+    (tmp_path / ".it.lock").write_text("{}")
+    locks.sweep(tmp_path / "it")
+    assert left(tmp_path) == []
 
 
 def test_many_at_once_are_alone_one_after_the_other(tmp_path):

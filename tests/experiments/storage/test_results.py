@@ -3,12 +3,13 @@
 import errno
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from experiments.storage.results import ResultsFolder, check_output, results_folder
+from experiments.storage.results import Ready, ResultsFolder, check_output, results_folder
 from subspace.errors import InputError
 from vggt_jax.disk_space import DiskFullError
 
@@ -311,3 +312,31 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     with pytest.raises(OSError) as error:
         write(tmp_path / "file" / "results", Settings())
     assert error.value.filename == str(tmp_path / "file")
+
+
+def test_one_at_a_time_and_the_second_finds_what_the_first_made(tmp_path):
+    results = at(None, Settings(), "geometry", store=tmp_path)
+    calls = []
+
+    def work():
+        with results.new() as folder:
+            (folder / "summary.json").write_text("")
+        calls.append(1)
+        return len(calls)
+
+    with ThreadPoolExecutor(2) as pool:
+        ready = Ready(results, work)
+        found = [each.result() for each in [pool.submit(ready.run_if_new) for _ in range(2)]]
+    assert sorted(found, key=str) == [1, None] and calls == [1]
+    assert not list(tmp_path.rglob("*.lock"))
+
+
+def test_finished_results_are_settled_after_a_death_at_the_very_end(tmp_path):
+    results = at(None, Settings(), "geometry", store=tmp_path)
+    write(results.path, Settings())
+    store = results.path.parent
+    (store / "index.json").unlink()
+    (store / f".{results.path.name}.lock").touch()
+    (store / ".index.json.01234567.partial").touch()
+    assert Ready(results, lambda: 1).run_if_new() is None
+    assert names(store) == sorted([results.path.name, "geometry-latest", "index.json", "latest"])
