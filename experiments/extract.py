@@ -34,14 +34,15 @@ from experiments.process.command_line import (
 from experiments.process.host_flags import join_processes
 from experiments.process.hosts import first_console
 from experiments.training.log_flag import DEFINE_log, trackers_of
-from experiments.training.plan_flags import OF_STEPS, DEFINE_adapters_at_once, DEFINE_step, plan_of
+from experiments.training.plan_flags import OF_STEPS, DEFINE_adapters_at_once, DEFINE_head_dtype, DEFINE_step, plan_of
 
 _SETTINGS = (
     "attribute", "setting", "weights", "k", "rank", "dim", "steps", "images", "exponent", "init", "targets", "seed", "store",
-    "workers", "blender",
+    "workers", "blender", "head_dtype",
 )  # fmt: skip
 _OF_TRAINING = (
-    "setting", "k", "rank", "steps", "init", "targets", "seed", "workers", "blender", "log", "adapters_at_once", *OF_STEPS,
+    "setting", "k", "rank", "steps", "init", "targets", "seed", "workers", "blender", "log", "adapters_at_once", "head_dtype",
+    *OF_STEPS,
 )  # fmt: skip
 
 
@@ -117,6 +118,7 @@ if __name__ == "__main__":
     )
     DEFINE_adapters_at_once()
     DEFINE_step("adapters, the sequences of a step, the base model's large matrices")
+    DEFINE_head_dtype()
     DEFINE_log()
     flags.DEFINE_integer("workers", None, "Blender processes; by default one for each core", lower_bound=1)
     DEFINE_path_or_name("blender", None, "an installed Blender, or a Python with bpy; by default uv makes one")

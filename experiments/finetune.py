@@ -30,7 +30,7 @@ from experiments.process.command_line import (
 from experiments.process.host_flags import join_processes
 from experiments.process.hosts import first_console
 from experiments.training.log_flag import DEFINE_log
-from experiments.training.plan_flags import DEFINE_step, plan_of
+from experiments.training.plan_flags import DEFINE_head_dtype, DEFINE_step, plan_of
 
 
 def _options() -> dict[str, dict[str, Option]]:
@@ -103,6 +103,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     )
     flags.DEFINE_integer("seed", 0, "of what is drawn and of the order of the data", lower_bound=0, flag_values=values)
     DEFINE_step("(adapter is 1 here), the sequences of a step, the base model's large matrices", values)
+    DEFINE_head_dtype(values)
     DEFINE_log(values)
     DEFINE_path(
         "store",
@@ -154,7 +155,8 @@ def main(_: Sequence[str]) -> None:
     from experiments.finetuning.results import SUMMARY, verdict
     from experiments.finetuning.run import describe
 
-    changes = {name: getattr(given, name) for name in ("held_out", "images") if getattr(given, name) is not None}
+    optional = ("held_out", "images", "head_dtype")
+    changes = {name: getattr(given, name) for name in optional if getattr(given, name) is not None}
     settings = Settings.of(
         given.preset,
         method,

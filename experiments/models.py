@@ -16,6 +16,7 @@ from subspace.errors import InputError
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import BaseModel
 from vggt_jax.config import DType
+from vggt_jax.parameters import for_products as rounded
 from weights_convert import load_vggt, read_config
 
 
@@ -46,8 +47,11 @@ def read_base(
     dtype: DType | None = None,
     remat: bool | None = None,
     *,
+    head_dtype: DType | None = None,
     frames_chunk: int | None = None,
     keep_attention: bool | None = None,
+    keep_products: bool | None = None,
+    for_products: bool = False,
 ) -> Base:
     """The model at ``weights`` with the heads that the paper trains, camera and depth.
 
@@ -57,18 +61,31 @@ def read_base(
         weights: what :func:`weights_convert.load_vggt` takes; also the folder of a model that was fine-tuned in full.
         dtype: type of the matrix products in encoder and aggregator; by default that of the weights' configuration.
         remat: recompute the blocks in the backward pass; by default what the weights' configuration says.
+        head_dtype: type of the products and convolutions in the heads; likewise.
         frames_chunk: frames that a dense head takes at a time; likewise.
         keep_attention: with ``remat``, keep what attention gives; likewise.
+        keep_products: with ``remat``, keep the products of the blocks' matrices; likewise.
+        for_products: hold kernels in the type of their products, for a model whose weights nobody else reads
+            (:func:`vggt_jax.parameters.for_products`).
 
     Raises:
         InputError: unusable weights.
         OSError: a file that cannot be read.
     """
     config = replace(read_config(weights), heads=("camera", "depth"))
-    wanted = {"dtype": dtype, "remat": remat, "frames_chunk": frames_chunk, "keep_attention": keep_attention}
+    wanted = {
+        "dtype": dtype,
+        "head_dtype": head_dtype,
+        "remat": remat,
+        "frames_chunk": frames_chunk,
+        "keep_attention": keep_attention,
+        "keep_products": keep_products,
+    }
     changes: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     config = replace(config, **changes)
     graphdef, parameters = nnx.split(load_vggt(weights, config=config))
+    if for_products:
+        parameters = rounded(parameters, config)
     name = Path(weights).name if Path(weights).exists() else weights
     return Base(BaseModel.of(name, config, parameters), graphdef, parameters)
 
@@ -76,14 +93,14 @@ def read_base(
 def load_base(weights: str, resolution: int, training: Training, **layout: Any) -> Base:
     """The model at ``weights``, ready to be trained on images of ``resolution`` pixels.
 
-    ``layout`` are ``frames_chunk`` and ``keep_attention`` as for :func:`read_base`.
+    ``layout`` are ``frames_chunk``, ``keep_attention``, ``keep_products`` and ``for_products`` as for :func:`read_base`.
 
     Raises InputError and OSError as :func:`read_base` does, and InputError if the images do not fit the model's patches.
     """
     patch = read_config(weights).patch_size
     if resolution % patch:
         raise InputError(f"{weights}: patches of {patch} pixels do not divide images of {resolution} pixels")
-    return read_base(weights, training.dtype, training.remat, **layout)
+    return read_base(weights, training.dtype, training.remat, head_dtype=training.head_dtype, **layout)
 
 
 def parameters_digest(parameters: Any) -> str:

@@ -18,6 +18,7 @@ from experiments.accelerators.chips import CHIPS
 from experiments.presets import PRESETS
 from experiments.process.command_line import InputError, nearest, refuse, run
 from experiments.scenes.schema import Setting
+from experiments.training.plan_flags import DEFINE_head_dtype
 
 COMMANDS = ("extract", "finetune")
 HERE = "here"
@@ -40,7 +41,14 @@ def main(arguments: Sequence[str]) -> None:
 
     preset, setting = PRESETS[given.preset], given.setting
     chip, limit, devices = present() if given.device == HERE else (CHIPS[given.device], None, None)
-    found = plan(given.preset, chip, limit, devices=devices, say=lambda line: print(line, flush=True))
+    found = plan(
+        given.preset,
+        chip,
+        limit,
+        devices=devices,
+        head_dtype=given.head_dtype,
+        say=lambda line: print(line, flush=True),
+    )
     spent = costs(
         preset,
         found.program.config,
@@ -66,6 +74,7 @@ if __name__ == "__main__":
     )
     flags.DEFINE_integer("k", None, "extract: adapters (vggt_1b 5 or 10)", lower_bound=1)
     flags.DEFINE_integer("steps", None, "training steps of each adapter (vggt_1b 24,000)", lower_bound=1)
+    DEFINE_head_dtype()
     flags.DEFINE_integer("chips", 1, "chips, each of which trains adapters of its own", lower_bound=1)
     flags.DEFINE_float(
         "price", None, "of one chip for an hour, in your currency; without it no sum is shown", lower_bound=0

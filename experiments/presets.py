@@ -7,8 +7,10 @@ its part from here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from experiments.storage.identity import NO_EFFECT_BY_DEFAULT
 
 if TYPE_CHECKING:
     from experiments.data.manifest import Split, Task
@@ -61,6 +63,8 @@ class Training:
     """Recompute the blocks in the backward pass, which saves memory."""
     cache_tokens: bool
     """Keep the frozen encoder's tokens of every picture."""
+    head_dtype: Literal["float32", "bfloat16"] = field(default="float32", metadata=NO_EFFECT_BY_DEFAULT)
+    """Type of the products and convolutions in the heads."""
 
 
 @dataclass(frozen=True)

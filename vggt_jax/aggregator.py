@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from vggt_jax.blocks import Block
 from vggt_jax.config import VGGTConfig
@@ -98,22 +98,68 @@ class Aggregator(nnx.Module):
 
         def step(carry: tuple[Array, Array], layer: tuple) -> tuple[tuple[Array, Array], None]:
             x, kept = carry
-            slot, frame_layer, global_layer, frame_deltas, global_deltas = layer
+            (slot, is_last), frame_layer, global_layer, frame_deltas, global_deltas = layer
             b, s = x.shape[:2]
             within = block(frame_def, rearrange(x, "b s t c -> (b s) t c"), frame_layer, frame_rope, frame_deltas)
             across = block(
                 global_def, rearrange(within, "(b s) t c -> b (s t) c", b=b), global_layer, global_rope, global_deltas
             )
             within, x = (rearrange(within, "(b s) t c -> b s t c", b=b), rearrange(across, "b (s t) c -> b s t c", s=s))
-            return (x, kept.at[slot].set(jnp.concatenate([within, x], axis=-1))), None
+            return (x, _written(kept, jnp.concatenate([within, x], axis=-1), slot, is_last)), None
 
         # Every layer writes to the slot of the next layer to keep, which overwrites it in the end: one loop for all
         # layers, compiled once, that never holds more than the kept ones.
         slots = np.searchsorted(layers, np.arange(depth))
+        are_last = np.isin(np.arange(depth), layers)
         stacked = jax.tree.map(
             lambda leaf: leaf[:depth],
             (frame_params, global_params, below(deltas, "frame_blocks"), below(deltas, "global_blocks")),
         )
         kept = jnp.zeros((len(layers), *x.shape[:-1], 2 * x.shape[-1]), x.dtype)
-        (_, kept), _ = jax.lax.scan(step, (x, kept), (jnp.asarray(slots), *stacked))
+        (_, kept), _ = jax.lax.scan(step, (x, kept), ((jnp.asarray(slots), jnp.asarray(are_last)), *stacked))
         return kept
+
+
+@jax.custom_vjp
+def _written(
+    kept: Float[Array, "layers b s t c2"],
+    layer: Float[Array, "b s t c2"],
+    slot: Int[Array, ""],
+    is_last: Bool[Array, ""],
+) -> Float[Array, "layers b s t c2"]:
+    """``kept`` with ``layer`` in a slot, where ``is_last`` tells whether that is what stays there.
+
+    The gradient leaves the slot as it is, as earlier layers pass by what lies there: nothing of that size is written again.
+    """
+    return _put(kept, layer, slot)
+
+
+@jax.custom_batching.custom_vmap
+def _put(kept: Array, layer: Array, slot: Array) -> Array:
+    return jax.lax.dynamic_update_index_in_dim(kept, layer, slot, 0)
+
+
+@_put.def_vmap
+def _put_each(
+    size: int, batched: tuple[bool, bool, bool], kept: Array, layer: Array, slot: Array
+) -> tuple[Array, bool]:
+    """As a write to a part of all at once; JAX would make a scatter of it, which reads that part first."""
+    kept, layer = (
+        x if is_batched else jnp.broadcast_to(x, (size, *x.shape))
+        for x, is_batched in zip((kept, layer), batched, strict=False)
+    )
+    if batched[2]:
+        return jax.vmap(lambda *each: jax.lax.dynamic_update_index_in_dim(*each, 0))(kept, layer, slot), True
+    return jax.lax.dynamic_update_index_in_dim(kept, layer, slot, 1), True
+
+
+def _write(kept: Array, layer: Array, slot: Array, is_last: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _written(kept, layer, slot, is_last), (slot, is_last)
+
+
+def _read(residuals: tuple[Array, Array], g: Array) -> tuple[Array, Array, None, None]:
+    slot, is_last = residuals
+    return g, jnp.where(is_last, jax.lax.dynamic_index_in_dim(g, slot, 0, keepdims=False), 0), None, None
+
+
+_written.defvjp(_write, _read)

@@ -96,7 +96,8 @@ class Block(nnx.Module):
         dtype: str = "float32",
         rngs: nnx.Rngs,
     ):
-        self.norm1 = LayerNorm(width, eps=eps, stack=stack)
+        # In half precision the input of norm1 is read so often that XLA would not keep its statistics by itself.
+        self.norm1 = LayerNorm(width, eps=eps, keep_statistics=dtype != "float32", stack=stack)
         self.attn = Attention(width, num_heads, qk_norm=qk_norm, eps=eps, stack=stack, dtype=dtype, rngs=rngs)
         self.ls1 = LayerScale(width, initial=layer_scale, stack=stack)
         self.norm2 = LayerNorm(width, eps=eps, stack=stack)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -72,9 +73,12 @@ class CameraHead(nnx.Module):
     def refined_tokens(
         self, camera_tokens: Float[Array, "b s c2"], encoding: Float[Array, "b s 9"], deltas: Deltas = NO_DELTAS
     ) -> Float[Array, "b s c2"]:
-        """One iteration's output of the trunk, which starts from the camera tokens, modulated by the pose so far."""
+        """One iteration's output of the trunk, which starts from the camera tokens, modulated by the pose so far.
+
+        Its few tokens are never recomputed: that would read all of its weights again.
+        """
         modulation = self.poseLN_modulation[1]
         condition = jax.nn.silu(self.embed_pose(encoding, deltas.get("embed_pose")).astype(jnp.float32))
         shift, scale, gate = jnp.split(modulation(condition, deltas.get("poseLN_modulation.1")), 3, axis=-1)
         modulated = camera_tokens + gate * (self.adaln_norm(camera_tokens) * (1 + scale) + shift)
-        return run(self.trunk, modulated, deltas=below(deltas, "trunk"), config=self.config)
+        return run(self.trunk, modulated, deltas=below(deltas, "trunk"), config=replace(self.config, remat=False))

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from subspace import LowRank
 from vggt_jax.deltas import Update, WeightDecomposed, filters, kernel_matrix, linear_delta
+from vggt_jax.normalisation import normalised
 from vggt_jax.products import HIGHEST, adapted_product, product
 
 
@@ -74,17 +75,31 @@ def _summed_first(x: Float[Array, "*b m"], kernel: Float[Array, "*window m n"]) 
 
 
 class LayerNorm(nnx.Module):
-    """Normalisation over the last axis in float32, with a learned scale and bias unless ``affine`` is false."""
+    """Normalisation over the last axis in float32, with a learned scale and bias unless ``affine`` is false.
 
-    def __init__(self, size: int, *, eps: float = 1e-5, affine: bool = True, stack: tuple[int, ...] = ()):
-        self.eps = eps
+    With ``keep_statistics`` mean and variance come from one pass over the input, and blocks that are recomputed keep them.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        eps: float = 1e-5,
+        affine: bool = True,
+        keep_statistics: bool = False,
+        stack: tuple[int, ...] = (),
+    ):
+        self.eps, self.keep_statistics = eps, keep_statistics
         self.scale = nnx.Param(jnp.ones((*stack, size))) if affine else None
         self.bias = nnx.Param(jnp.zeros((*stack, size))) if affine else None
 
     def __call__(self, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
         x = x.astype(jnp.float32)
-        centred = x - x.mean(-1, keepdims=True)
-        y = centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + self.eps)
+        if self.keep_statistics:
+            y = normalised(x, self.eps)
+        else:
+            centred = x - x.mean(-1, keepdims=True)
+            y = centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + self.eps)
         return y if self.scale is None or self.bias is None else y * self.scale[...] + self.bias[...]
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from vggt_jax.adaptable import Matrix, adaptable
@@ -28,6 +31,22 @@ def adaptable_matrices(config: VGGTConfig) -> dict[str, Matrix]:
 def parameter_shapes(config: VGGTConfig) -> dict[str, tuple[int, ...]]:
     """Dotted path → shape of every parameter."""
     return dict(_shapes(config))
+
+
+def for_products(parameters: nnx.State, config: VGGTConfig) -> nnx.State:
+    """The parameters with each kernel in the type in which its layer multiplies, for models whose weights are frozen.
+
+    Layers round their kernels before each product, so that no product changes, but half of the memory is saved and nothing
+    is rounded again in each step. Not for what reads the weights themselves: training them, decomposing them, lengths of
+    their rows.
+    """
+
+    def rounded(path: tuple[Any, ...], leaf: Any) -> Any:
+        name = dotted(path)
+        dtype = config.dtype if name.startswith("aggregator.") else config.head_dtype
+        return leaf.astype(dtype) if name.endswith(".kernel") and leaf.dtype == jnp.float32 else leaf
+
+    return jax.tree.map_with_path(rounded, parameters)
 
 
 @cache

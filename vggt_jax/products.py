@@ -13,18 +13,19 @@ from jaxtyping import Array, Float
 from vggt_jax.config import VGGTConfig
 
 HIGHEST = jax.lax.Precision.HIGHEST
-_KEPT, ATTENTION = "product", "attention"
-_KEEP_PRODUCTS = jax.checkpoint_policies.save_only_these_names(_KEPT, ATTENTION)
-_KEEP_ATTENTION = jax.checkpoint_policies.save_only_these_names(ATTENTION)
+_KEPT, THIN, ATTENTION = "product", "few numbers", "attention"
+_KEEP_PRODUCTS = jax.checkpoint_policies.save_only_these_names(_KEPT, THIN, ATTENTION)
+_KEEP_ATTENTION = jax.checkpoint_policies.save_only_these_names(THIN, ATTENTION)
 
 
 def kept_for_backward(config: VGGTConfig) -> Callable[..., bool] | None:
     """The policy of :func:`jax.checkpoint` for a block: what the backward pass finds, while it makes the rest again.
 
-    With ``remat`` a block's input and, unless ``keep_attention`` is false, attention's output and statistics; else what
+    With ``remat`` a block's input and, unless ``keep_attention`` is false, attention's output and statistics and what has
+    few numbers for each token (statistics of norms, inputs times a LoRA's B); without, or with ``keep_products``, what
     went through :func:`kept`, too.
     """
-    if not config.remat:
+    if config.keep_products or not config.remat:
         return _KEEP_PRODUCTS
     return _KEEP_ATTENTION if config.keep_attention else None
 
@@ -85,23 +86,33 @@ def _adapted(x: Array, w: Array, a: Array, b: Array) -> Array:
 
 
 def _adapted_forward(x: Array, w: Array, a: Array, b: Array) -> tuple[Array, tuple[Array, ...]]:
-    low = kept(jnp.matmul(x, b, precision=HIGHEST))
-    return _sum_of_products(x, w, low, a.mT), (x, w, a, b, low)
+    y, x, low = _through_both(x, w, b, a.mT)
+    return y, (x, w, a, b, low)
 
 
 def _adapted_backward(residuals: tuple[Array, ...], g: Array) -> tuple[Array, ...]:
     x, w, a, b, low = residuals
-    of_low = jnp.matmul(g, a, precision=HIGHEST)
-    of_x = _sum_of_products(g, w.mT, of_low, b.mT)
-    return of_x, _outer(x, g).astype(w.dtype), _outer(g, low).astype(a.dtype), _outer(x, of_low).astype(b.dtype)
+    of_x, g, of_low = _through_both(g, w.mT, a, b.mT)
+    of_a, of_b = (_outer(y, z).astype(a.dtype)[: len(f)] for y, z, f in ((g, low, a), (x, of_low, b)))
+    of_w = _outer(x[..., : len(w)], g[..., : w.shape[1]]).astype(w.dtype)
+    return of_x, of_w, of_a, of_b
 
 
 _adapted.defvjp(_adapted_forward, _adapted_backward)
 
 
-def _sum_of_products(x: Array, w: Array, low: Array, thin: Array) -> Array:
-    """x W + low thin, where ``low`` and ``thin`` have little to sum over."""
-    if w.shape[1] > w.shape[0]:
-        x, w = jnp.concatenate([x, low], axis=-1), jnp.concatenate([w, thin], axis=0)
-        return jnp.matmul(x, w, precision=HIGHEST)
-    return jnp.matmul(x, w, precision=HIGHEST) + jnp.matmul(low, thin, precision=HIGHEST)
+def _through_both(x: Array, w: Array, into: Array, out: Array) -> tuple[Array, Array, Array]:
+    """x W + (x into) out, then ``x``, wider by r columns of any content, and x into.
+
+    Where the result is the wider side, the thin product stands behind ``x`` and both are one product. The room for it is
+    made where ``x`` is, so that what computes ``x`` can write it there, and nobody copies ``x``.
+    """
+    wide = w.shape[1] > w.shape[0]
+    if wide:
+        x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, out.shape[0])])
+        into = jnp.pad(into, ((0, out.shape[0]), (0, 0)))
+    low = checkpoint_name(jnp.matmul(x, into, precision=HIGHEST), THIN)
+    if not wide:
+        return jnp.matmul(x, w, precision=HIGHEST) + jnp.matmul(low, out, precision=HIGHEST), x, low
+    x = jax.lax.dynamic_update_slice_in_dim(x, low, len(w), axis=-1)
+    return jnp.matmul(x, jnp.concatenate([w, out], axis=0), precision=HIGHEST), x, low

@@ -21,8 +21,38 @@ def resize_bilinear(x: Float[Array, "n h w c"], height: int, width: int) -> Floa
     No gradient is a scatter: XLA sorts and unrolls scattered slices on GPUs, and repeats them for every reader on CPUs.
     """
     n, h, w, c = x.shape
+    if min(h, w) > _SMALL and h != height and w != width:
+        return _in_one_pass(x, height, width)
     x = _along(x.reshape(n * h, w, c), width).reshape(n, h, width * c)
     return _along(x, height).reshape(n, height, width, c)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _in_one_pass(x: Array, height: int, width: int) -> Array:
+    """Along both axes at once: what is in between is larger than ``x``, and would be written and read again."""
+    low, high, weight = _taps(x.shape[1], height)
+    weight = jnp.asarray(weight[:, None, None], x.dtype)
+    return _columns(_take(x, low), width) * (1 - weight) + _columns(_take(x, high), width) * weight
+
+
+def _columns(x: Float[Array, "n h w c"], width: int) -> Float[Array, "n h width c"]:
+    low, high, weight = _taps(x.shape[2], width)
+    weight = jnp.asarray(weight[:, None], x.dtype)
+    return _take(x, low, 2) * (1 - weight) + _take(x, high, 2) * weight
+
+
+def _forward_in_one_pass(x: Array, height: int, width: int) -> tuple[Array, Array]:
+    return _in_one_pass(x, height, width), x[:0]
+
+
+def _backward_in_turn(height: int, width: int, empty: Array, g: Array) -> tuple[Array]:
+    (_, h, w, c), n = empty.shape, g.shape[0]
+    (g,) = _backward(height, jnp.zeros((0, h, width * c), g.dtype), g.reshape(n, height, width * c))
+    (g,) = _backward(width, jnp.zeros((0, w, c), g.dtype), g.reshape(n * h, width, c))
+    return (g.reshape(n, h, w, c),)
+
+
+_in_one_pass.defvjp(_forward_in_one_pass, _backward_in_turn)
 
 
 def _along(x: Float[Array, "n size k"], target: int) -> Float[Array, "n target k"]:
@@ -77,5 +107,5 @@ def _backward(target: int, empty: Array, g: Array) -> tuple[Array]:
 _gathered.defvjp(_forward, _backward)
 
 
-def _take(x: Array, places: np.ndarray) -> Array:
-    return jnp.take(x, places, axis=1, mode="clip")
+def _take(x: Array, places: np.ndarray, axis: int = 1) -> Array:
+    return jnp.take(x, places, axis=axis, mode="clip")

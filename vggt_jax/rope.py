@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from vggt_jax.normalisation import statistics
+
 
 class Rotation(NamedTuple):
     """Cosine and sine of every token's angles: one for each axis (y, x) and frequency."""
@@ -42,7 +44,8 @@ def normalise_and_rotate(
 ) -> Float[Array, "b heads t d"]:
     """:func:`rotate` of the normalised ``x`` in its own type, computed in float32.
 
-    The same as layer by layer, but the backward pass is written out: less float32 of that size is moved in between.
+    The same as layer by layer, but no float32 of that size is written in between: partners are taken from ``x`` itself, and
+    the backward pass is written out.
     """
     turned: Any = _in_one_pass(x, scale, bias, by, eps)
     return turned
@@ -50,20 +53,27 @@ def normalise_and_rotate(
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _in_one_pass(x: Array, scale: Array, bias: Array, by: Rotation, eps: float) -> Array:
-    normal, _ = _normalised(x, eps)
-    return _turned(normal * scale + bias, by, 1).astype(x.dtype)
+    return _forward(x, scale, bias, by, eps)[0]
 
 
 def _forward(x: Array, scale: Array, bias: Array, by: Rotation, eps: float) -> tuple[Any, tuple]:
-    return _in_one_pass(x, scale, bias, by, eps), (x, scale, by)
+    mean, factor = statistics(x, eps)
+
+    def normal(x: Array, scale: Array, bias: Array) -> Array:
+        return (x.astype(jnp.float32) - mean) * factor * scale + bias
+
+    partner = normal(*(_partners(y) for y in (x, scale, bias)))
+    turned = _with_partners(normal(x, scale, bias), partner, by, 1)
+    return turned.astype(x.dtype), (x, mean, factor, scale, by)
 
 
 def _backward(eps: float, residuals: tuple, g: Array) -> tuple:
-    x, scale, by = residuals
-    normal, factor = _normalised(x, eps)
-    back = _turned(g.astype(jnp.float32), by, -1)
-    inner = back * scale
-    of_x = factor * (inner - inner.mean(-1, keepdims=True) - normal * (inner * normal).mean(-1, keepdims=True))
+    x, mean, factor, scale, by = residuals
+    back = _with_partners(g.astype(jnp.float32), _partners(g).astype(jnp.float32), by, -1)
+    normal, inner = (x.astype(jnp.float32) - mean) * factor, back * scale
+    # Hidden from XLA, which would otherwise keep these large arrays rather than two numbers for each head.
+    means = jax.lax.optimization_barrier((inner.mean(-1, keepdims=True), (inner * normal).mean(-1, keepdims=True)))
+    of_x = factor * (inner - means[0] - normal * means[1])
     tokens = (0, 1, 2)
     no_change = jax.tree.map(jnp.zeros_like, by)
     return of_x.astype(x.dtype), (back * normal).sum(tokens), back.sum(tokens), no_change
@@ -72,18 +82,13 @@ def _backward(eps: float, residuals: tuple, g: Array) -> tuple:
 _in_one_pass.defvjp(_forward, _backward)
 
 
-def _normalised(x: Array, eps: float) -> tuple[Array, Array]:
-    """``x`` with mean 0 and variance 1 in float32, and what it was multiplied by."""
-    x = x.astype(jnp.float32)
-    centred = x - x.mean(-1, keepdims=True)
-    factor = jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + eps)
-    return centred * factor, factor
+def _partners(x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
+    """Every channel's partner in its place."""
+    return jnp.flip(x.reshape(*x.shape[:-1], 2, 2, -1), axis=-2).reshape(x.shape)
 
 
-def _turned(x: Float[Array, "b heads t d"], by: Rotation, direction: int) -> Float[Array, "b heads t d"]:
-    """Rotated, or back with direction -1: each channel with its partner, without an axis of pairs."""
-    quarter = x.shape[-1] // 4
-    partner = jnp.concatenate([x[..., i * quarter : (i + 1) * quarter] for i in (1, 0, 3, 2)], axis=-1)
+def _with_partners(x: Array, partner: Array, by: Rotation, direction: int) -> Float[Array, "b heads t d"]:
+    """``x`` rotated, or back with direction -1."""
     cos = jnp.stack([by.cos, by.cos], axis=-2).reshape(by.cos.shape[0], -1)
     sin = jnp.stack([-by.sin, by.sin], axis=-2).reshape(by.sin.shape[0], -1)
     return x * cos + partner * (direction * sin)

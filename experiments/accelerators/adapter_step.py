@@ -20,7 +20,7 @@ from experiments.training.step import AdaptedBase, TrainingState, TrainingStep, 
 from subspace import Basis
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import LoRA, Maker, SubspaceForm, abstract_bases, initialize
-from vggt_jax.parameters import abstract_model, adaptable_matrices
+from vggt_jax.parameters import abstract_model, adaptable_matrices, for_products
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class AdapterStep:
     state: TrainingState
     """Abstract; :meth:`new_state` makes a real one."""
     parameters: nnx.State
-    """Abstract, float32."""
+    """Abstract; kernels have the type of their products."""
     maker: Maker
     _optimizer: Any
 
@@ -41,6 +41,7 @@ class AdapterStep:
     def of(cls, config: VGGTConfig, maker: Maker, adapters: int = 1, accumulate: int | None = None) -> AdapterStep:
         """``adapters`` of ``maker``, whose constants may be abstract, on a VGGT; ``accumulate`` as in a plan of steps."""
         graphdef, parameters = nnx.split(abstract_model(config))
+        parameters = jax.eval_shape(lambda parameters: for_products(parameters, config), parameters)
         optimizer = make_optimizer(OptimizerSettings(24_000))
         loss = adapter_loss(graphdef, _objective(config))
         step = TrainingStep(loss, optimizer, Division(accumulate))

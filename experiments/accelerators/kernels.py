@@ -23,6 +23,8 @@ _NO_KERNEL = frozenset(
 )  # fmt: skip
 _SLICES = frozenset({"dynamic-slice", "slice", "gather"})
 _VIEWS = frozenset({"bitcast", "reshape", "copy", "convert"})
+_LIBRARIES = ("__cublas$", "__cudnn$")
+"""Their calls give a scratch buffer beside their results, as large as it may become: no traffic."""
 _FORWARD_CONVOLUTIONS = ("__cudnn$convForward", "__cudnn$convBiasActivationForward", "__cudnn$convForwardGraph")
 
 
@@ -176,11 +178,16 @@ def _traffic(program: Hlo, instruction: Instruction) -> float:
         return 2 * instruction.bytes
     whole = [each.bytes if each else 0.0 for each in inputs]
     if instruction.opcode != "fusion":
-        return instruction.bytes + sum(whole)
+        results = [each for each in instruction.shapes if not _is_scratch(instruction, each)]
+        return sum(each.bytes for each in results) + sum(whole)
     parameters = {int(each.operands[0]): each.name for each in body if each.opcode == "parameter"}
     users = _users(body)
     read = sum(min(_read(parameters[i], users, size), size) for i, size in enumerate(whole) if i in parameters)
     return read + sum(_written(each, body) for each in body if each.is_root)
+
+
+def _is_scratch(instruction: Instruction, result: Shape) -> bool:
+    return instruction.target.startswith(_LIBRARIES) and result.dtype in ("s8", "u8")
 
 
 def _users(body: Iterable[Instruction]) -> dict[str, list[Instruction]]:
@@ -199,7 +206,7 @@ def _read(name: str, users: dict[str, list[Instruction]], whole: float) -> float
             total += user.bytes
         elif user.opcode in ("dynamic-update-slice", "scatter") and user.operands[0] == name:
             pass
-        elif user.opcode in _VIEWS:
+        elif user.opcode in _VIEWS or user.opcode == "transpose":  # inside a fusion it moves nothing
             total += _read(user.name, users, whole)
         else:
             return whole

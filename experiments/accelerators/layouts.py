@@ -14,8 +14,11 @@ from experiments.accelerators.compiling import StepProgram
 from experiments.presets import PRESETS, PresetName
 from experiments.training.step_plan import StepPlan
 from vggt_jax import VGGTConfig
+from vggt_jax.config import DType
 
 LAYOUTS = (
+    StepPlan(remat=False, frames_chunk=8),
+    StepPlan(keep_attention=True, keep_products=True, frames_chunk=8),
     StepPlan(keep_attention=True, frames_chunk=8),
     StepPlan(keep_attention=True, frames_chunk=4),
     StepPlan(keep_attention=False, frames_chunk=4),
@@ -24,6 +27,8 @@ LAYOUTS = (
     StepPlan(accumulate=1, keep_attention=False, frames_chunk=2),
 )
 """Of steps of VGGT-1B, one adapter at a time. Each next one needs less memory, and more time."""
+USUAL = 2
+"""Place of the one that keeps attention and makes the rest again: a step of 32 pictures in 30 GB."""
 _CONFIGS = {"nano": VGGTConfig.nano, "vggt_1b": VGGTConfig.vggt_1b}
 TABLE = Path(__file__).with_name("table.json")
 """What compilers said, chip by chip; ``python -m experiments.benchmark memory --write`` makes it."""
@@ -68,17 +73,22 @@ def table() -> tuple[Row, ...]:
     return msgspec.json.decode(TABLE.read_bytes(), type=tuple[Row, ...])
 
 
-def program_of(preset: PresetName, layout: StepPlan, views: int, adapters: int = 1) -> StepProgram:
-    """The LoRA step of a preset with so many views in each sequence, as extraction trains it."""
+def program_of(
+    preset: PresetName, layout: StepPlan, views: int, adapters: int = 1, head_dtype: DType | None = None
+) -> StepProgram:
+    """The LoRA step of a preset with so many views in each sequence, as extraction trains it.
+
+    ``head_dtype`` is the type in which heads compute, by default the preset's.
+    """
     training = PRESETS[preset].training
     config = replace(
         _CONFIGS[preset](),
         heads=("camera", "depth"),
         dtype=training.dtype,
+        head_dtype=training.head_dtype if head_dtype is None else head_dtype,
         remat=training.remat if layout.remat is None else layout.remat,
     )
-    chosen = {name: getattr(layout, name) for name in ("frames_chunk", "keep_attention")}
-    config = replace(config, **{name: value for name, value in chosen.items() if value is not None})
+    config = replace(config, **layout.of_model)
     return StepProgram(
         config=config,
         rank=training.rank,

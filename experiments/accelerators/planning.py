@@ -14,6 +14,7 @@ from experiments.presets import PRESETS, PresetName
 from experiments.training.sampling import view_counts
 from experiments.training.step_plan import StepPlan
 from subspace.errors import InputError
+from vggt_jax.config import DType
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def plan(
     limit: int | None = None,
     *,
     devices: Any = None,
+    head_dtype: DType | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Plan:
     """The first layout that fits, found by compiling.
@@ -77,6 +79,7 @@ def plan(
         chip: for which.
         limit: bytes that a program may take; default: what JAX lets it take.
         devices: where they are there; default: JAX's plugins compile without any.
+        head_dtype: type in which heads compute; default: the preset's.
         say: is told what is compiled.
 
     Raises InputError where no layout fits, or the chip's plugin is missing.
@@ -88,7 +91,7 @@ def plan(
     devices = devices if is_here else topology(chip)
     first = fitting(chip, limit, counts[-1]) or 0
     for place, layout in enumerate(LAYOUTS[first:], start=first):
-        program = program_of(preset, layout, counts[-1])
+        program = program_of(preset, layout, counts[-1], head_dtype=head_dtype)
         say(f"compiling a step of {program.sequences} × {program.views} pictures of {program.side}² for {chip.title} …")
         try:
             found = compile_step(program, on_mesh(devices), chip, is_here=is_here)

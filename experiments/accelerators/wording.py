@@ -16,11 +16,20 @@ def laid_out(plan: StepPlan) -> str:
     """A layout in one line."""
     at_once = "all sequences of a step" if plan.accumulate is None else f"{plan.accumulate} sequence(s)"
     parts = [f"{plan.adapters_at_once or 1} adapter(s) at a time", f"{at_once} at once"]
-    if plan.keep_attention is not None:
-        parts.append("attention kept" if plan.keep_attention else "attention run again")
+    if kept := _kept(plan):
+        parts.append(kept)
     if plan.frames_chunk is not None:
         parts.append(f"{plan.frames_chunk} frames at a time in the dense head")
     return ", ".join(parts)
+
+
+def _kept(plan: StepPlan) -> str:
+    """What the backward pass finds of the forward pass, by what was said of it."""
+    if plan.remat is False:
+        return "all kept"
+    if plan.keep_products:
+        return "products kept"
+    return "" if plan.keep_attention is None else "attention kept" if plan.keep_attention else "attention again"
 
 
 def told(plan: Plan, spent: Costs, chips: int) -> Iterator[str]:
@@ -28,7 +37,7 @@ def told(plan: Plan, spent: Costs, chips: int) -> Iterator[str]:
     chip, row, training = plan.chip, plan.row, plan.program
     total = sum(row.operations.values())
     assert row.peak is not None
-    yield f"fits      {laid_out(plan.layout)}; {training.config.dtype}, blocks recomputed"
+    yield f"fits      {laid_out(plan.layout)}; {training.config.dtype}, heads {training.config.head_dtype}"
     yield (
         f"memory    {row.peak / 1e9:.1f} GB planned of the {plan.limit / 1e9:.1f} GB that a program may take "
         f"(of {chip.memory / 1e9:.1f} GB), with {training.sequences} × {training.views} pictures"
@@ -62,11 +71,8 @@ def _line(row: Row, chip: Chip) -> str:
     what = f"{row.sequences} × {row.views}" + (f", {row.adapters} adapters" if row.adapters > 1 else "")
     name = f"{chip.title}" + (f", {row.mesh}" if row.mesh else "")
     layout = LAYOUTS[row.layout]
-    words = (
-        f"{'all' if layout.accumulate is None else layout.accumulate} at once, "
-        + ("attention kept" if layout.keep_attention else "attention again")
-        + f", {layout.frames_chunk} frames"
-    )
+    at_once = "all" if layout.accumulate is None else layout.accumulate
+    words = f"{at_once} at once, {_kept(layout)}, {layout.frames_chunk} frames"
     if row.error:
         return f"| {name} | {what} | {words} | does not compile: {row.error} |||||||"
     if row.peak is None:

@@ -12,7 +12,7 @@ import msgspec
 
 from experiments.accelerators.chips import CHIPS
 from experiments.accelerators.compiling import StepProgram, TooLarge, compile_step, on_mesh, topology
-from experiments.accelerators.layouts import LAYOUTS, TABLE, Row, program_of, table
+from experiments.accelerators.layouts import LAYOUTS, TABLE, USUAL, Row, program_of, table
 from experiments.accelerators.planning import row_of
 from experiments.accelerators.wording import markdown
 from experiments.benchmarks import machine
@@ -24,6 +24,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "accelerators.md"
 _BEGIN, _END = "<!-- the table, as `experiments.benchmark memory --write` makes it -->\n", "<!-- end of the table -->"
 _SEVERAL = ("data:2", "data:4", "adapter:2", "model:2")
 """Meshes of H100s."""
+_LARGE = 50e9
+"""Bytes for a program, from which on layouts that keep more than :data:`USUAL` may fit."""
 
 
 class Case(NamedTuple):
@@ -77,14 +79,15 @@ def keep(rows: Iterable[Row], page: Path = PAGE, file: Path = TABLE) -> None:
 
 
 def _cases(chip: str) -> Iterator[Case]:
-    """Eight views, one sequence and four; on H100s also two adapters, and several devices."""
-    step = program_of("vggt_1b", LAYOUTS[0], 8)
-    yield Case(chip, replace(step, sequences=1), 0)
-    yield Case(chip, step, 0)
+    """Eight views, one sequence and four, the latter also as large chips hold it; on H100s two adapters, several devices."""
+    step = program_of("vggt_1b", LAYOUTS[USUAL], 8)
+    yield Case(chip, replace(step, sequences=1), USUAL)
+    for place in range(0 if CHIPS[chip].usable > _LARGE else USUAL, USUAL + 1):
+        yield Case(chip, program_of("vggt_1b", LAYOUTS[place], 8), place)
     if chip == "h100":
-        yield Case(chip, replace(step, adapters=2), 0)
+        yield Case(chip, replace(step, adapters=2), USUAL)
         for mesh in _SEVERAL:
-            yield Case(chip, replace(step, adapters=MeshSizes.of(mesh).adapter), 0, mesh)
+            yield Case(chip, replace(step, adapters=MeshSizes.of(mesh).adapter), USUAL, mesh)
 
 
 def _compiled(case: Case) -> Row:

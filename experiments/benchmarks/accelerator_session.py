@@ -26,7 +26,7 @@ from experiments.accelerators.chips import chip_of
 from experiments.accelerators.compiling import StepProgram
 from experiments.accelerators.hlo import Hlo
 from experiments.accelerators.kernels import Kernel, kernels
-from experiments.accelerators.layouts import LAYOUTS, program_of, table
+from experiments.accelerators.layouts import LAYOUTS, USUAL, program_of, table
 from experiments.accelerators.places import PASSES
 from experiments.accelerators.roofline import roofline
 from experiments.benchmarks import input_speed, machine, step_profile
@@ -176,7 +176,7 @@ class _Running:
 
 
 def _program(small: bool, sequences: int, views: int) -> StepProgram:
-    program = program_of("nano" if small else "vggt_1b", LAYOUTS[0], views)
+    program = program_of("nano" if small else "vggt_1b", LAYOUTS[USUAL], views)
     return replace(program, sequences=sequences, side=96 if small else 518)
 
 

@@ -85,6 +85,6 @@ def random_parameters(shapes: nnx.State) -> nnx.State:
         values = rng.random(leaf.shape, np.float32)
         values -= 0.5
         values *= 2 / np.sqrt(leaf.shape[-2] if leaf.ndim < 4 else prod(leaf.shape[:3]))
-        return jnp.asarray(values)
+        return jnp.asarray(values, leaf.dtype)
 
     return nnx.from_flat_state([(keys, leaf.replace(draw(keys, leaf))) for keys, leaf in nnx.to_flat_state(shapes)])

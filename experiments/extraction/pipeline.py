@@ -179,8 +179,8 @@ def _prepare(settings: Settings, reporter: Reporter) -> tuple[dict[str, Any], Ca
         reporter.info(f"laid out for the memory that is there: {laid_out(plan)}")
     settings = replace(settings, plan=plan)
     training = settings.training if plan.remat is None else replace(settings.training, remat=plan.remat)
-    layout = {"frames_chunk": plan.frames_chunk, "keep_attention": plan.keep_attention}
-    base = load_base(weights, settings.resolution, training, **layout)
+    layout = plan.of_model
+    base = load_base(weights, settings.resolution, training, for_products=True, **layout)
     _check_sizes(settings, base.identity.config)
     mesh_for(Recipe.of(settings), settings.k, settings.plan)  # before anything is rendered
     content = identity_of_trained(settings, base.identity.fingerprint)

@@ -75,6 +75,8 @@ class Method(ABC):
         "matrices": Option("patterns such as aggregator.*: which matrices the method changes; by default all", "names")
     }
     """Settings that :meth:`of` takes by name, and what a user is told about them."""
+    reads_weights: ClassVar[bool] = True
+    """Whether the method looks at the weights themselves, not only at products with them, and so needs all their digits."""
     result: ClassVar[str] = ADAPTER
     """Name of what training leaves: :data:`ADAPTER` or :data:`MODEL`."""
 

@@ -56,8 +56,11 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[FineTuned]:
         reporter.info(f"laid out for the memory that is there: {laid_out(plan)}")
     settings = replace(settings, plan=plan)
     remat = settings.remat if plan.remat is None else plan.remat
-    layout = {"frames_chunk": plan.frames_chunk, "keep_attention": plan.keep_attention}
-    base = read_base(settings.weights, settings.dtype, remat, **layout)
+    layout = plan.of_model
+    only_products = not settings.method.reads_weights
+    base = read_base(
+        settings.weights, settings.dtype, remat, head_dtype=settings.head_dtype, for_products=only_products, **layout
+    )
     identity = depends_on(settings, base, data)
     method = settings.method
     check_training_fits(method.count(base.config).total, free_memory(jax.local_devices()[0]), method.size or "matrices")

@@ -12,7 +12,7 @@ from experiments.finetuning.method import Method
 from experiments.finetuning.methods import METHODS
 from experiments.models import Base
 from experiments.presets import PRESETS, PresetName
-from experiments.storage.identity import NO_EFFECT, identity
+from experiments.storage.identity import NO_EFFECT, NO_EFFECT_BY_DEFAULT, identity
 from experiments.training.losses import Objective
 from experiments.training.optimizer import OptimizerSettings
 from experiments.training.step_plan import StepPlan
@@ -53,6 +53,8 @@ class Settings:
     """Number of views of a held-out scene, shown as one sequence."""
     dtype: DType = "float32"
     """Type of the matrix products in encoder and aggregator."""
+    head_dtype: DType = field(default="float32", metadata=NO_EFFECT_BY_DEFAULT)
+    """Type of the products and convolutions in the heads."""
     seed: int = 0
     """Of what a method draws, and of the order of scenes and views."""
     remat: bool = field(default=False, metadata=NO_EFFECT)
@@ -112,7 +114,8 @@ class Settings:
             **{
                 name: getattr(training, name)
                 for name in (
-                    "images", "fewest_views", "most_views", "held_out", "held_out_views", "dtype", "remat", "cache_tokens"
+                    "images", "fewest_views", "most_views", "held_out", "held_out_views", "dtype", "head_dtype", "remat",
+                    "cache_tokens",
                 )
             },
             **changes,

@@ -14,18 +14,20 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-_IGNORED = "identity_ignores"
+_IGNORED, _IGNORED_DEFAULT = "identity_ignores", "identity_ignores_default"
 NO_EFFECT: Mapping[str, bool] = {_IGNORED: True}
 """Metadata of a dataclass field that no result depends on: ``workers: int = field(default=1, metadata=NO_EFFECT)``."""
+NO_EFFECT_BY_DEFAULT: Mapping[str, bool] = {_IGNORED_DEFAULT: True}
+"""Metadata of a field that came later, and whose default is what was done before: work of then keeps its name."""
 
 
 def identity(settings: Any) -> Any:
     """Settings as JSON can hold them, the same for settings that are equal.
 
     Every field of a dataclass (nested ones too) takes part, unless its metadata is :data:`NO_EFFECT`, so that a new field
-    counts from the day on which it is added. Values are converted by the declared types: in a ``float`` field 8 and 8.0 are
-    the same, a tuple is a list, a path is a string. Where a field holds an instance of a subclass of its declared dataclass,
-    the name of that class counts too.
+    counts from the day on which it is added; with :data:`NO_EFFECT_BY_DEFAULT` only where it is not its default. Values are
+    converted by the declared types: in a ``float`` field 8 and 8.0 are the same, a tuple is a list, a path is a string. Where
+    a field holds an instance of a subclass of its declared dataclass, the name of that class counts too.
 
     Args:
         settings: a dataclass or msgspec struct, or mappings and sequences of such.
@@ -41,6 +43,7 @@ def identity(settings: Any) -> Any:
             )
             for field in dataclasses.fields(settings)
             if not field.metadata.get(_IGNORED, False)
+            and not (field.metadata.get(_IGNORED_DEFAULT, False) and getattr(settings, field.name) == field.default)
         }
     if isinstance(settings, Mapping):
         return {str(identity(name)): identity(value) for name, value in settings.items()}

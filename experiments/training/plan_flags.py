@@ -34,6 +34,18 @@ def DEFINE_step(axes: str, flag_values: flags.FlagValues = flags.FLAGS) -> None:
     DEFINE_mesh_and_hosts(axes, flag_values)
 
 
+def DEFINE_head_dtype(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Define ``--head_dtype``."""
+    flags.DEFINE_enum(
+        "head_dtype",
+        None,
+        ["float32", "bfloat16"],
+        "type of the products and convolutions in camera and depth head; bfloat16 is quicker on accelerators and rounds more, "
+        "see docs/accelerators.md; by default float32",
+        flag_values=flag_values,
+    )
+
+
 def DEFINE_adapters_at_once(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Define ``--adapters_at_once``."""
     flags.DEFINE_integer(

@@ -30,6 +30,8 @@ class StepPlan:
     """Recompute the blocks in the backward pass, which saves memory; by default what the preset says."""
     keep_attention: bool | None = None
     """With ``remat``, keep what fused attention gives, which spares running it again; by default what the model says."""
+    keep_products: bool | None = None
+    """With ``remat``, keep the products of the blocks' matrices; by default what the model says."""
     frames_chunk: int | None = None
     """Frames that a dense head takes at a time; by default what the model's configuration says."""
 
@@ -38,3 +40,12 @@ class StepPlan:
             number = getattr(self, name)
             if number is not None and number < 1:
                 raise InputError(f"{name} must be at least 1, got {number}", argument=name)
+
+    @property
+    def of_model(self) -> dict[str, int | bool]:
+        """What of it is chosen when a model is made, by the names of :class:`vggt_jax.VGGTConfig`; without what is open.
+
+        ``remat``, which presets choose as well, is not among it.
+        """
+        names = ("frames_chunk", "keep_attention", "keep_products")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}

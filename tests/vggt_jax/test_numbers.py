@@ -11,7 +11,8 @@ from jax.experimental.pallas import tpu as pltpu
 
 from subspace import LowRank
 from vggt_jax.attention import exact, pallas
-from vggt_jax.parameters import adaptable_matrices
+from vggt_jax.deltas import dotted
+from vggt_jax.parameters import adaptable_matrices, for_products
 
 
 def error(found, expected):
@@ -72,3 +73,19 @@ def test_a_step_in_bfloat16(step):
         found = step(**types)
         assert error(found[0], outputs) < of_outputs
         assert error(found[1], gradients) < of_gradients
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head_dtype", ["float32", "bfloat16"])
+def test_kernels_that_are_stored_as_they_are_multiplied_change_no_number(
+    tiny, random_model_of, tiny_images, head_dtype
+):
+    config = replace(tiny, dtype="bfloat16", head_dtype=head_dtype)
+    graphdef, params = nnx.split(random_model_of(config, 0))
+    stored = for_products(params, config)
+    kernels = {dotted(path): leaf.dtype for path, leaf in jax.tree.leaves_with_path(stored) if "kernel" in dotted(path)}
+    assert {dtype for path, dtype in kernels.items() if path.startswith("aggregator.")} == {jnp.bfloat16}
+    assert {dtype for path, dtype in kernels.items() if "head" in path} == {jnp.dtype(head_dtype)}
+
+    predict = jax.jit(lambda params: nnx.merge(graphdef, params)(tiny_images))
+    jax.tree.map(np.testing.assert_array_equal, predict(stored), predict(params))

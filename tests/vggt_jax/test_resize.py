@@ -28,6 +28,15 @@ def test_gathering_is_the_product_with_the_interpolation_matrix_both_ways(size, 
     np.testing.assert_allclose(pull(jnp.asarray(g))[0][0, :, 0], matrix.T @ g[0, :, 0], atol=1e-5)
 
 
+def test_both_axes_at_once_are_one_after_the_other_both_ways():
+    rng = np.random.default_rng(0)
+    x, g = (rng.normal(size=(2, *size, 3)).astype(np.float32) for size in ((66, 67), (68, 99)))
+    rows, columns = interpolation(66, 68), interpolation(67, 99)
+    out, pull = jax.vjp(lambda x: resize_bilinear(x, 68, 99), jnp.asarray(x))
+    np.testing.assert_allclose(out, np.einsum("nijc,pi,qj->npqc", x, rows, columns), atol=1e-5)
+    np.testing.assert_allclose(pull(jnp.asarray(g))[0], np.einsum("npqc,pi,qj->nijc", g, rows, columns), atol=1e-5)
+
+
 def test_no_gradient_is_a_scatter():
     def loss(x):
         return jnp.sum(resize_bilinear(x, 80, 80) ** 2)

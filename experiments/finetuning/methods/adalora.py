@@ -32,6 +32,7 @@ class AdaLoRA(AdapterMethod):
     """dW = scale · P Λ Qᵀ on linear layers, with fewer and fewer triplets (:class:`vggt_jax.adapters.RankAllocation`)."""
 
     name = "adalora"
+    reads_weights = False
     label = "AdaLoRA"
     summary = "singular triplets, fewer and fewer"
     size = symbol = "rank"

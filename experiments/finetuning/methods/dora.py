@@ -23,6 +23,7 @@ class DoRA(LoRA):
     """
 
     name = "dora"
+    reads_weights = True
     label = "DoRA"
     summary = "a LoRA and the lengths of the weights' rows"
 

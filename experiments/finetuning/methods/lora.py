@@ -21,6 +21,7 @@ class LoRA(RankMethod):
     """dW = scale · A Bᵀ with A and B trained, see :class:`vggt_jax.adapters.LoRA`."""
 
     name = "lora"
+    reads_weights = False
     label = "LoRA"
     summary = "a LoRA"
 

@@ -33,6 +33,7 @@ class Subspace(InsideBases):
     """dW = Ā M B̄ᵀ with Ā and B̄ the merged directions of several attributes, frozen (Sec. 3, last paragraph)."""
 
     name = "subspace"
+    reads_weights = False
     label = "Ours"
     summary = "M inside mined subspaces of attributes"
     size, symbol = "dim", "d"

@@ -15,7 +15,7 @@ from experiments.accelerators.chips import CHIPS
 from experiments.accelerators.compiling import StepProgram, compile_step, is_installed, on_mesh, topology
 from experiments.accelerators.hlo import Hlo
 from experiments.accelerators.kernels import scatters
-from experiments.accelerators.layouts import LAYOUTS, program_of
+from experiments.accelerators.layouts import LAYOUTS, USUAL, program_of
 from experiments.process.mesh_sizes import MeshSizes
 from vggt_jax import VGGTConfig
 
@@ -79,7 +79,7 @@ def check(found, config):
 @GPU
 @pytest.mark.chips
 def test_vggt_1b_on_an_h100():
-    program, begun = program_of("vggt_1b", LAYOUTS[0], 8), time.process_time()
+    program, begun = program_of("vggt_1b", LAYOUTS[USUAL], 8), time.process_time()
     found = compiled(program, "h100")
     assert time.process_time() - begun < 180
     assert found.peak < 31e9

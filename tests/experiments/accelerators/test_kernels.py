@@ -43,6 +43,37 @@ def test_a_slice_of_a_loop_moves_only_what_it_is():
     assert 50 * 3 * 4000 <= moved < 50 * 8 * 4000  # not 50 times the 50 rows
 
 
+def test_a_fusion_reads_what_it_slices_of_an_array_also_behind_a_transpose():
+    program = Hlo.parse("""HloModule test
+
+%sliced (p: bf16[10,96]) -> bf16[2,10,32] {
+  %p = bf16[10,96]{1,0} parameter(0)
+  %view = bf16[5,2,96]{2,1,0} bitcast(%p)
+  %turned = bf16[2,5,96]{2,1,0} transpose(%view), dimensions={1,0,2}
+  ROOT %part = bf16[2,5,32]{2,1,0} slice(%turned), slice={[0:2], [0:5], [32:64]}
+}
+
+ENTRY %main (x: bf16[10,96]) -> bf16[2,5,32] {
+  %x = bf16[10,96]{1,0} parameter(0)
+  ROOT %f = bf16[2,5,32]{2,1,0} fusion(%x), kind=kLoop, calls=%sliced
+}
+""")
+    (found,) = kernels(program)
+    assert found.bytes == 2 * (10 * 32) + 2 * (2 * 5 * 32)  # not all of x: a third of it is looked at
+
+
+@pytest.mark.parametrize("target", ["__cublas$lt$matmul", "__cudnn$convForward"])
+def test_scratch_memory_of_a_library_is_no_traffic(target):
+    program = entry(
+        "%p.0 = bf16[64,16]{1,0} parameter(0)",
+        "%p.1 = bf16[16,32]{1,0} parameter(1)",
+        f'%c = (bf16[64,32]{{1,0}}, s8[33554432]{{0}}) custom-call(%p.0, %p.1), custom_call_target="{target}", '
+        'dim_labels=bf_io->bf, backend_config={"lhs_contracting_dimensions":["1"]}',
+    )
+    (found,) = kernels(program)
+    assert found.bytes == 2 * (64 * 16 + 16 * 32 + 64 * 32)
+
+
 @pytest.mark.parametrize(
     ("target", "operands", "result", "arithmetic"),
     [

@@ -12,6 +12,7 @@ from experiments.finetuning import METHODS, methods
 from experiments.finetuning.method import Method
 from subspace.errors import InputError
 from tests.experiments.finetuning import small
+from vggt_jax.deltas import low_rank_only
 
 MATRICES = ("aggregator.frame_blocks.attn.qkv", "camera_head.pose_branch.fc2", "depth_head.projects.0")
 PLAIN = ("camera_head.pose_branch.*",)
@@ -45,6 +46,14 @@ def test_counts_are_exact_before_and_after_anything_is_made(method, settings, ba
     assert found.count == wanted.method.count(base.config)
     assert sum(leaf.size for leaf in jax.tree.leaves(found.params)) == found.count.total
     assert all(len(leaf) == 1 for leaf in jax.tree.leaves(found.params))
+
+
+@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if not method.reads_weights])
+def test_methods_that_do_not_read_weights_do_without_them(method, settings, base):
+    wanted = settings(method)
+    found = wanted.method.trainable(replace(base, parameters=None), wanted)
+    params = jax.tree.map(lambda leaf: leaf[0], found.params)
+    assert low_rank_only(found.frozen.maker.deltas(params))  # lengths of rows would ask for the weights
 
 
 def test_which_matrices_get_an_m_and_which_a_plain_lora_is_a_setting(base, settings):

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from experiments.storage.identity import NO_EFFECT, digest, identity, stage_folder
+from experiments.storage.identity import NO_EFFECT, NO_EFFECT_BY_DEFAULT, digest, identity, stage_folder
 
 
 def test_a_stage_is_named_by_what_it_depends_on():
@@ -33,6 +33,16 @@ class _Settings:
 
 
 _PLAIN = _Settings(8.0, _Optimizer(1e-3))
+
+
+def test_a_field_that_came_later_counts_where_it_is_not_its_default():
+    @dataclass(frozen=True)
+    class Later:
+        alpha: float
+        heads: str = field(default="float32", metadata=NO_EFFECT_BY_DEFAULT)
+
+    assert identity(Later(1.0)) == identity(Later(1.0, "float32")) == {"alpha": 1.0}
+    assert identity(Later(1.0, "bfloat16")) == {"alpha": 1.0, "heads": "bfloat16"}
 
 
 def test_equal_settings_have_one_identity():
