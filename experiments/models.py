@@ -50,7 +50,6 @@ def read_base(
     head_dtype: DType | None = None,
     frames_chunk: int | None = None,
     keep_attention: bool | None = None,
-    keep_products: bool | None = None,
     for_products: bool = False,
 ) -> Base:
     """The model at ``weights`` with the heads that the paper trains, camera and depth.
@@ -64,7 +63,6 @@ def read_base(
         head_dtype: type of the products and convolutions in the heads; likewise.
         frames_chunk: frames that a dense head takes at a time; likewise.
         keep_attention: with ``remat``, keep what attention gives; likewise.
-        keep_products: with ``remat``, keep the products of the blocks' matrices; likewise.
         for_products: hold kernels in the type of their products, for a model whose weights nobody else reads
             (:func:`vggt_jax.parameters.for_products`).
 
@@ -79,7 +77,6 @@ def read_base(
         "remat": remat,
         "frames_chunk": frames_chunk,
         "keep_attention": keep_attention,
-        "keep_products": keep_products,
     }
     changes: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     config = replace(config, **changes)
@@ -93,7 +90,7 @@ def read_base(
 def load_base(weights: str, resolution: int, training: Training, **layout: Any) -> Base:
     """The model at ``weights``, ready to be trained on images of ``resolution`` pixels.
 
-    ``layout`` are ``frames_chunk``, ``keep_attention``, ``keep_products`` and ``for_products`` as for :func:`read_base`.
+    ``layout`` are ``frames_chunk``, ``keep_attention`` and ``for_products`` as for :func:`read_base`.
 
     Raises InputError and OSError as :func:`read_base` does, and InputError if the images do not fit the model's patches.
     """

@@ -93,8 +93,7 @@ class VGGTConfig:
     and aggregator, ``head_dtype`` the heads' (official inference: bfloat16 and float32); parameters, norms, softmax and
     the residual stream stay float32. ``remat`` recomputes every block and every chunk of a dense head in the backward
     pass and keeps only its input and, with ``keep_attention``, what attention gives (2 bytes a channel and token in
-    bfloat16), which is costly to make again; with ``keep_products`` blocks keep the products of matrices, too, which is
-    most of what they compute (16 bytes a channel and token). Dense heads run on at most ``frames_chunk`` frames at a time.
+    bfloat16), which is costly to make again. Dense heads run on at most ``frames_chunk`` frames at a time.
     ``trained_heights`` are the lowest and the greatest height of the pictures that the model was trained on, which were
     ``image_size`` wide; by default VGGT-1B's 168 to 518 where ``image_size`` is 518, and squares only elsewhere.
 
@@ -117,7 +116,6 @@ class VGGTConfig:
     head_dtype: DType = "float32"
     remat: bool = False
     keep_attention: bool = True
-    keep_products: bool = False
     frames_chunk: int = 8
     trained_heights: tuple[int, int] | None = None
 
@@ -233,7 +231,7 @@ class VGGTConfig:
     def to_dict(self) -> dict[str, Any]:
         """A dictionary of numbers, strings, lists and dictionaries, for JSON; :meth:`from_json` reads it."""
         content = asdict(self)
-        for name, default in (("trained_heights", None), ("keep_attention", True), ("keep_products", False)):
+        for name, default in (("trained_heights", None), ("keep_attention", True)):
             if content[name] == default:  # so that what is named by a configuration keeps its name
                 del content[name]
         return content

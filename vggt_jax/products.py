@@ -22,10 +22,9 @@ def kept_for_backward(config: VGGTConfig) -> Callable[..., bool] | None:
     """The policy of :func:`jax.checkpoint` for a block: what the backward pass finds, while it makes the rest again.
 
     With ``remat`` a block's input and, unless ``keep_attention`` is false, attention's output and statistics and what has
-    few numbers for each token (statistics of norms, inputs times a LoRA's B); without, or with ``keep_products``, what
-    went through :func:`kept`, too.
+    few numbers for each token (statistics of norms, inputs times a LoRA's B); else what went through :func:`kept`, too.
     """
-    if config.keep_products or not config.remat:
+    if not config.remat:
         return _KEEP_PRODUCTS
     return _KEEP_ATTENTION if config.keep_attention else None
 

@@ -17,8 +17,7 @@ from vggt_jax import VGGTConfig
 from vggt_jax.config import DType
 
 LAYOUTS = (
-    StepPlan(remat=False, frames_chunk=8),
-    StepPlan(keep_attention=True, keep_products=True, frames_chunk=8),
+    StepPlan(remat=False, frames_chunk=32),
     StepPlan(keep_attention=True, frames_chunk=8),
     StepPlan(keep_attention=True, frames_chunk=4),
     StepPlan(keep_attention=False, frames_chunk=4),
@@ -27,7 +26,7 @@ LAYOUTS = (
     StepPlan(accumulate=1, keep_attention=False, frames_chunk=2),
 )
 """Of steps of VGGT-1B, one adapter at a time. Each next one needs less memory, and more time."""
-USUAL = 2
+USUAL = 1
 """Place of the one that keeps attention and makes the rest again: a step of 32 pictures in 30 GB."""
 _CONFIGS = {"nano": VGGTConfig.nano, "vggt_1b": VGGTConfig.vggt_1b}
 TABLE = Path(__file__).with_name("table.json")

@@ -27,8 +27,6 @@ def _kept(plan: StepPlan) -> str:
     """What the backward pass finds of the forward pass, by what was said of it."""
     if plan.remat is False:
         return "all kept"
-    if plan.keep_products:
-        return "products kept"
     return "" if plan.keep_attention is None else "attention kept" if plan.keep_attention else "attention again"
 
 

@@ -25,7 +25,7 @@ _BEGIN, _END = "<!-- the table, as `experiments.benchmark memory --write` makes 
 _SEVERAL = ("data:2", "data:4", "adapter:2", "model:2")
 """Meshes of H100s."""
 _LARGE = 50e9
-"""Bytes for a program, from which on layouts that keep more than :data:`USUAL` may fit."""
+"""Bytes for a program, from which on a layout that keeps all may fit."""
 
 
 class Case(NamedTuple):
@@ -79,7 +79,7 @@ def keep(rows: Iterable[Row], page: Path = PAGE, file: Path = TABLE) -> None:
 
 
 def _cases(chip: str) -> Iterator[Case]:
-    """Eight views, one sequence and four, the latter also as large chips hold it; on H100s two adapters, several devices."""
+    """Eight views, one sequence and four; with all kept on large chips; on H100s two adapters, and several devices."""
     step = program_of("vggt_1b", LAYOUTS[USUAL], 8)
     yield Case(chip, replace(step, sequences=1), USUAL)
     for place in range(0 if CHIPS[chip].usable > _LARGE else USUAL, USUAL + 1):

@@ -30,8 +30,6 @@ class StepPlan:
     """Recompute the blocks in the backward pass, which saves memory; by default what the preset says."""
     keep_attention: bool | None = None
     """With ``remat``, keep what fused attention gives, which spares running it again; by default what the model says."""
-    keep_products: bool | None = None
-    """With ``remat``, keep the products of the blocks' matrices; by default what the model says."""
     frames_chunk: int | None = None
     """Frames that a dense head takes at a time; by default what the model's configuration says."""
 
@@ -47,5 +45,5 @@ class StepPlan:
 
         ``remat``, which presets choose as well, is not among it.
         """
-        names = ("frames_chunk", "keep_attention", "keep_products")
+        names = ("frames_chunk", "keep_attention")
         return {name: value for name in names if (value := getattr(self, name)) is not None}

@@ -29,7 +29,6 @@ def holds(value):
     [
         ({"remat": True}, 0),
         ({"remat": True, "keep_attention": False}, 2),
-        ({"remat": True, "keep_products": True}, 0),
         ({"remat": False}, 0),
     ],
     ids=str,
