@@ -22,7 +22,7 @@ setup(
         "subspace": ["py.typed"],
         "vggt_jax": ["py.typed", "weights/*/*"],
         "weights_convert": ["py.typed"],
-        "experiments": ["py.typed", "**/*.jinja", "**/*.json"],
+        "experiments": ["py.typed", "**/*.jinja", "**/*.json", "**/requirements.txt"],
     },
     entry_points={"console_scripts": ["attribute-subspaces = experiments.__main__:main"]},
     install_requires=[

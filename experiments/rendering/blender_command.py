@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -9,9 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from experiments.process.reporting import SILENT, Reporter
+from experiments.storage.locks import alone
 from subspace.errors import InputError
 
 WORKER = Path(__file__).with_name("blender") / "worker.py"
+PINNED = WORKER.with_name("requirements.txt")
+"""What the environment consists of, with the hash of every file: uv installs nothing else."""
+_COMPLETE = ".complete"
 _VERSION_SECONDS = 60
 
 
@@ -22,7 +28,7 @@ def worker_command(
 
     Args:
         blender: an installed Blender, or a Python that has bpy: a path or a name on PATH. By default uv makes the
-            environment that the worker's script asks for, the first time from the package index (about 0.4 GB).
+            environment of :data:`PINNED`, the first time from the package index (about 0.4 GB).
         reporter: is told before something is downloaded; on a terminal uv's own bars follow.
         meanwhile: is called before something is downloaded, to begin other work.
 
@@ -60,30 +66,50 @@ def _uv_python(reporter: Reporter, meanwhile: Callable[[], object]) -> str:
         raise InputError(
             "uv is missing, which makes Blender's environment: pip install uv, or name a Blender", argument="blender"
         )
-    python = _find_python(uv)
-    if python is None:
-        reporter.info("making Blender's environment with uv, once: about 0.4 GB to download …")
-        meanwhile()
-        seen = reporter.on_terminal
-        synced = _uv(uv, "sync", "--script", str(WORKER), seen=seen)
-        python = _find_python(uv)
-        if synced.returncode or python is None:
-            reason = "as it says above" if seen else _last_line(synced.stderr)
-            raise InputError(f"uv cannot make Blender's environment: {reason}; or name a Blender", argument="blender")
-    return python
+    folder = environment()
+    if not _is_complete(folder):
+        with alone(folder, reporter):
+            if not _is_complete(folder):  # nobody else has made it meanwhile
+                reporter.info("making Blender's environment with uv, once: about 0.4 GB to download …")
+                meanwhile()
+                _make(uv, folder, seen=reporter.on_terminal)
+    return str(_python(folder))
 
 
-def _find_python(uv: str) -> str | None:
-    """The environment's Python if it has the right bpy. `uv sync --check` is not asked, as it reinstalls bpy each time."""
-    found = _uv(uv, "python", "find", "--script", str(WORKER))
-    required = re.search(r"bpy==([\d.]+)", WORKER.read_text(encoding="utf-8"))
-    if found.returncode or required is None:
-        return None
-    python = found.stdout.strip()
-    bpy = subprocess.run(
-        [python, "-Ic", "import importlib.metadata as m; print(m.version('bpy'))"], capture_output=True
+def environment() -> Path:
+    """The folder of the environment that uv makes; another one for other versions."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attribute-subspaces"
+    return cache / f"blender-{hashlib.sha256(PINNED.read_bytes()).hexdigest()[:12]}"
+
+
+def _python(folder: Path) -> Path:
+    return folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+
+
+def _is_complete(folder: Path) -> bool:
+    return (folder / _COMPLETE).is_file() and _python(folder).exists()
+
+
+def _make(uv: str, folder: Path, *, seen: bool) -> None:
+    """Raises InputError with uv's reason, such as a file whose hash is another."""
+    version = re.search(r"requires-python = \"==([\d.]+)\.\*\"", WORKER.read_text(encoding="utf-8"))
+    assert version is not None
+    install = (
+        "pip",
+        "sync",
+        "--python",
+        str(_python(folder)),
+        "--require-hashes",
+        "--only-binary",
+        ":all:",
+        str(PINNED),
     )
-    return python if bpy.stdout.decode().strip() == required[1] else None
+    for command in (("venv", "--no-project", "--clear", "--python", version[1], str(folder)), install):
+        done = _uv(uv, *command, seen=seen)
+        if done.returncode:
+            reason = "as it says above" if seen else _last_line(done.stderr)
+            raise InputError(f"uv cannot make Blender's environment: {reason}; or name a Blender", argument="blender")
+    (folder / _COMPLETE).touch()
 
 
 def _uv(*command: str, seen: bool = False) -> subprocess.CompletedProcess[str]:

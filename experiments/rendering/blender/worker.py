@@ -4,8 +4,9 @@
 # ///
 """Renders scenes inside Blender, one after another.
 
-Started by any Python that has bpy (``uv sync --script worker.py`` makes one; ``uv run --script`` works too, but reinstalls
-bpy at every start, whose wheel misstates its Python), or by ``blender --background --factory-startup --python worker.py``.
+Started by any Python that has bpy (``requirements.txt`` beside this file pins one with hashes; ``uv run --script`` works too,
+but pins no hashes and reinstalls bpy at every start, whose wheel misstates its Python), or by
+``blender --background --factory-startup --python worker.py``.
 
 The first line on standard output is ``{"ready": true, "blender": "4.5.15 LTS"}``, or ``{"ready": false, "error": "one
 line"}`` and exit code 2; an installed Blender prints a line of its own before it. After that each line of standard input is

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,8 @@ from PIL import Image
 
 from experiments.data.agreement import Geometry, cross_view_agreement
 from experiments.data.dataset import Dataset
-from experiments.rendering.blender_command import WORKER, worker_command
+from experiments.rendering import blender_command
+from experiments.rendering.blender_command import PINNED, WORKER, worker_command
 from experiments.scenes import schema
 from subspace.errors import InputError
 from tests.experiments.commands import call
@@ -168,6 +170,7 @@ def test_overwrite_replaces_data_sets_of_other_settings(undisturbed, tmp_path):
 
 def test_uv_that_is_missing_or_fails_is_one_clear_line(monkeypatch, tmp_path):
     monkeypatch.setattr("uv.find_uv_bin", lambda: str(tmp_path / "uv"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "uv").write_text("#!/bin/sh\necho 'error: no network' >&2\nexit 1\n")
     (tmp_path / "uv").chmod(0o755)
     with pytest.raises(InputError, match="uv cannot make Blender's environment: error: no network"):
@@ -176,6 +179,26 @@ def test_uv_that_is_missing_or_fails_is_one_clear_line(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     with pytest.raises(InputError, match="uv is missing"):
         worker_command(None)
+
+
+def test_every_file_of_blenders_environment_has_its_hash():
+    text = re.sub(r"(?m)^#.*\n", "", PINNED.read_text()).replace("\\\n", " ")
+    lines = [line.split() for line in text.splitlines()]
+    assert all(re.fullmatch(r"[\w-]+==[\w.]+", name) and hashes for name, *hashes in lines)
+    assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", each) for _, *hashes in lines for each in hashes)
+    asked = re.findall(r"bpy==[\d.]+", WORKER.read_text())
+    assert {name for name, *_ in lines} > set(asked) and asked
+
+
+@pytest.mark.slow
+def test_a_file_with_another_hash_is_not_installed(monkeypatch, tmp_path):
+    text = PINNED.read_text()
+    (tmp_path / "requirements.txt").write_text(re.sub(r"sha256:[0-9a-f]{8}", "sha256:00000000", text))
+    monkeypatch.setattr(blender_command, "PINNED", tmp_path / "requirements.txt")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for _ in range(2):  # nothing is taken for complete
+        with pytest.raises(InputError, match="uv cannot make Blender's environment"):
+            worker_command(None)
 
 
 def test_an_installed_blender_is_told_from_a_python(tmp_path):
