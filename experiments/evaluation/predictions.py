@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from pathlib import Path
 
 import jax
@@ -23,9 +24,11 @@ from subspace.errors import InputError
 from vggt_jax.adapters import load_adapter
 from vggt_jax.deltas import Deltas
 from vggt_jax.pose_encoding import decode_pose
-from vggt_jax.reading.arrays import read_arrays
+from vggt_jax.reading.arrays import ArrayFile, read_arrays
 from weights_convert import read_peft_deltas
 
+_MOST_VIEWS = 100_000
+"""Of a stored prediction."""
 _NO_ROTATION = 1e-2
 """Largest error of a product of rows of a predicted rotation."""
 
@@ -181,16 +184,18 @@ def load_prediction(path: Path, views: Sequence[int], size: tuple[int, int]) -> 
             cameras that are not finite.
         OSError: it cannot be read.
     """
-    with reading(path, "holds no prediction"):
-        stored = read_arrays(path, ("views", "depths", "extrinsics", "intrinsics"))
-        stored_views, depths, extrinsics, intrinsics = stored.values()
+    with reading(path, "holds no prediction"), ArrayFile(path) as stored:
+        shapes = {name: stored.shape(name) for name in ("views", "depths", "extrinsics", "intrinsics")}
+        stored_views = stored.read("views") if prod(shapes["views"]) <= _MOST_VIEWS else np.empty(0)
     if stored_views.tolist() != list(views):
         these = ",".join(map(str, np.atleast_1d(stored_views).tolist()))
         raise InputError(f"{path} is of views {stored_views.tolist()}, not {list(views)}; views={these} evaluates them")
     expected = {"depths": (len(views), *size), "extrinsics": (len(views), 3, 4), "intrinsics": (len(views), 3, 3)}
-    for (name, shape), array in zip(expected.items(), (depths, extrinsics, intrinsics), strict=True):
-        if array.shape != shape:
-            raise InputError(f"{path}: {name} must have shape {shape}, got {array.shape}")
+    for name, shape in expected.items():  # before there is memory for them
+        if shapes[name] != shape:
+            raise InputError(f"{path}: {name} must have shape {shape}, got {shapes[name]}")
+    depths, extrinsics, intrinsics = read_arrays(path, tuple(expected)).values()
+    for name, array in (("depths", depths), ("extrinsics", extrinsics), ("intrinsics", intrinsics)):
         if array.dtype.kind == "b":
             raise InputError(f"{path}: {name} must be real numbers, got {array.dtype}")
     for name, array in (("extrinsics", extrinsics), ("intrinsics", intrinsics)):

@@ -97,7 +97,11 @@ class MinedAttribute:
         """
         file = SafetensorsFile(self.adapter_files[number])
         with reading(file.path):
-            return {path: LowRank(file.read(f"{path}.A"), file.read(f"{path}.B")) for path in self.factors}
+            found = {path: LowRank(file.read(f"{path}.A"), file.read(f"{path}.B")) for path in self.factors}
+        for path, update in found.items():
+            if not (np.isfinite(update.A).all() and np.isfinite(update.B).all()):
+                raise InputError(f"{file.path}: {path} has NaN or infinity")
+        return found
 
 
 @dataclass(frozen=True, eq=False)

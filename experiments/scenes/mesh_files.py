@@ -83,7 +83,8 @@ def read(path: Path) -> list[Part]:
         vertices = trimesh.transformations.transform_points(found.vertices, transform)
         with reading_mesh(path, references), lenient():  # pictures are decoded as they are asked for
             look = gltf.look(path, found) if gltf is not None else loose_files.look(path, found, references)
-        if look is not None and (part := _part(path, vertices, found.faces, look)) is not None:
+            part = None if look is None else _part(path, vertices, found.faces, look)
+        if part is not None:
             parts.append(part)
     if not parts:
         raise InputError(f"{path} holds no triangles")

@@ -19,7 +19,7 @@ from experiments.reports.page import Section, Table, render
 from subspace.errors import InputError
 from tests.robustness import mutants
 from tests.robustness.mutants_targets import TARGETS
-from tests.robustness.mutants_trial import TRACEBACK, WRONG, faults, table, trial
+from tests.robustness.mutants_trial import TRACEBACK, WRONG, clock, faults, table, trial
 from vggt_jax.pictures import read_picture
 from vggt_jax.reading.arrays import read_array, read_arrays
 from vggt_jax.reading.json_text import DEEPEST, parse_json, read_json
@@ -85,8 +85,6 @@ def test_what_is_no_file_is_refused_at_once(kind, tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["pipe", "device"])
 def test_no_reader_waits_for_a_pipe(kind, tmp_path):
     """Every reader, each of its files."""
-    from tests.robustness.mutants_trial import _clock
-
     made = {}
     for place, target in enumerate(TARGETS):
         if target.make not in made:
@@ -98,7 +96,7 @@ def test_no_reader_waits_for_a_pipe(kind, tmp_path):
             content = (folder / file).read_bytes()
             (folder / file).unlink()
             os.mkfifo(folder / file) if kind == "pipe" else (folder / file).symlink_to("/dev/zero")
-            with _clock(5), suppress(InputError, OSError):  # some pass it over, which is right too
+            with clock(), suppress(InputError, OSError):  # some pass it over, which is right too
                 target.read(folder)
             (folder / file).unlink()
             (folder / file).write_bytes(content)

@@ -96,6 +96,15 @@ class ArrayFile:
         except Exception as error:  # zipfile raises its own, zlib's, struct's and Python's
             raise InputError(f"{self.path}: {name} cannot be read: {_words(error)}") from None
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """An array's shape, of which the header alone is read; raises InputError as the class does."""
+        entry = self._entry(name)
+        try:
+            with self._archive.open(entry) as file:
+                return _header(file)[0].shape
+        except Exception as error:  # zipfile raises its own, zlib's, struct's and Python's
+            raise InputError(f"{self.path}: {name} cannot be read: {_words(error)}") from None
+
     def check_sum(self, name: str) -> int:
         """What :func:`zlib.crc32` must give of an array's file, of those that may be unpacked at once."""
         entry = self._entry(name)
