@@ -307,7 +307,8 @@ def test_bad_predictions_are_named(data, tmp_path):
             "extrinsics of predicted view 0 (in the order of views) hold no rotation",
         ),
         ({"depths": -arrays["depths"]}, "predicted depth(s) in the mask are no positive numbers, such as -"),
-        ({"depths": arrays["depths"].astype(str)}, "depths must be real numbers"),
+        ({"depths": arrays["depths"].astype(str)}, "depths cannot be read: it holds <U32, no numbers"),
+        ({"depths": arrays["depths"] > 0}, "depths must be real numbers"),
         ({"intrinsics": -arrays["intrinsics"]}, "scene_0001.npz: intrinsics of view 0 have a focal length of 0"),
         ({"intrinsics": np.full_like(arrays["intrinsics"], np.inf)}, "intrinsics of view 0 hold NaN or infinity"),
         (
@@ -318,7 +319,7 @@ def test_bad_predictions_are_named(data, tmp_path):
         np.savez(path, **{**arrays, **changed})
         assert message in refused(data, tmp_path, predictions=predictions)
     path.write_bytes(b"nothing")
-    assert "holds no prediction" in refused(data, tmp_path, predictions=predictions)
+    assert "no archive of arrays" in refused(data, tmp_path, predictions=predictions)
     path.unlink()
     assert "lacks 1 of 3 scenes, such as dataset_00/scene_0001.npz" in refused(data, tmp_path, predictions=predictions)
     assert "there is no folder" in refused(data, tmp_path, predictions=tmp_path / "nowhere")
