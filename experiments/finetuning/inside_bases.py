@@ -11,6 +11,8 @@ from subspace.errors import InputError
 from vggt_jax.patterns import HEADS
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from experiments.presets import Preset
     from subspace import Basis
     from vggt_jax.adaptable import Matrix
@@ -68,12 +70,17 @@ class InsideBases(Method):
         )
         return super().of(preset, **{"plain": lora, **given})
 
-    def with_plain(self, bases: Mapping[str, Basis], matrices: Mapping[str, Matrix]) -> Maker:
-        """The maker of M inside ``bases`` and of the plain LoRA on those of all ``matrices`` that get one."""
+    def with_plain(
+        self,
+        bases: Mapping[str, Basis],
+        matrices: Mapping[str, Matrix],
+        start: Mapping[str, np.ndarray] | None = None,
+    ) -> Maker:
+        """The maker of M inside ``bases``, from ``start`` or zero, and of the plain LoRA on those ``matrices`` that get one."""
         from vggt_jax import adapters
         from vggt_jax.adaptable import check_room
 
-        form = adapters.SubspaceForm(bases)
+        form = adapters.SubspaceForm(bases, start)
         if self.plain is None:
             return form
         chosen = adapters.select(matrices, self.plain.matrices)

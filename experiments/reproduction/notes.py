@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from experiments.finetuning.methods import METHODS
-from experiments.presets import Scale
 from experiments.reproduction.scale import scaled
 from experiments.reproduction.tables import MeasuredTable
 
@@ -50,19 +47,5 @@ def _of_mining(measured: MeasuredTable) -> Iterator[str]:
     if whole >= scale.mined_dim and table.named_by == "allocation":
         yield (
             f"No more than d' = {scaled(scale, scale.mined_dim)} directions are mined, so that at d = {scaled(scale, whole)} "
-            f"allocation by effective rank can only leave directions out{_left(measured, whole, scale)}: "
-            "there it compares a set with a part of it."
+            f"allocation by effective rank can only leave directions out: there it compares a set with a part of it."
         )
-
-
-def _left(measured: MeasuredTable, size: int, scale: Scale) -> str:
-    """How many an attribute brings on average, if that was recorded."""
-    found = [
-        float(value)
-        for line in measured.lines
-        if line.row.allocation == "importance" and line.row.size == size
-        for record in line.records
-        for name, value in record.details.items()
-        if name.startswith("mean directions of ")
-    ]
-    return f" ({np.mean(found):.1f} of {scaled(scale, size)} are used on average)" if found else ""

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from subspace import Basis, LowRank
+from subspace.namespace import AnyArray
 from subspace.pytrees import register_dataclass
 from vggt_jax.adaptable import Matrix
 
@@ -18,7 +19,7 @@ from vggt_jax.adaptable import Matrix
 @register_dataclass
 @dataclass(frozen=True, eq=False)
 class SubspaceForm:
-    """dW = Ā M B̄ᵀ with only M trained, which starts at zero; nothing is drawn.
+    """dW = Ā M B̄ᵀ with only M trained, which starts at ``start``, by default zero; nothing is drawn.
 
     ``bases`` come from :func:`subspace.merge_subspaces`, stacked as the matrices are. Where a layer's own rank is below
     its stack's, the entries of M that belong to zero columns have no effect and no gradient: the count of trained
@@ -26,9 +27,12 @@ class SubspaceForm:
     """
 
     bases: Mapping[str, Basis]
+    start: Mapping[str, Float[AnyArray, "*layers D_output D_input"]] | None = None
 
     def init(self, key: Key[Array, ""]) -> dict[str, Float[Array, "*layers D_output D_input"]]:
-        """M = 0 of every matrix, in the type of its basis."""
+        """The first M of every matrix, in the type of its basis."""
+        if self.start is not None:
+            return {path: jnp.asarray(self.start[path], basis.A.dtype) for path, basis in self.bases.items()}
         return {
             path: jnp.zeros((*basis.A.shape[:-2], basis.A.shape[-1], basis.B.shape[-1]), basis.A.dtype)
             for path, basis in self.bases.items()

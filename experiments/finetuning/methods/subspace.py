@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from experiments.mining.folder import MinedAttribute
     from experiments.mining.union import Union
     from experiments.models import Base
+    from subspace import Basis
     from vggt_jax import VGGTConfig
     from vggt_jax.adaptable import Matrix
     from vggt_jax.adapters import BaseModel
@@ -81,27 +82,42 @@ class Subspace(InsideBases):
 
     def trainable(self, base: Base, settings: Settings) -> Trainable:
         from experiments.finetuning.trainable import train_adapter
-        from vggt_jax.adapters import select
         from vggt_jax.parameters import adaptable_matrices
 
-        matrices = adaptable_matrices(base.config)
-        chosen = select(matrices, self.matrices)
-        union = self.unite(read_subspaces(self.subspaces, base.identity, chosen), chosen)
-        return train_adapter(
-            base,
-            self.with_plain(union.square(), matrices),
-            settings,
-            {f"mean_directions_{name}": spent for name, spent in union.spent.items()},
-        )
+        mined, chosen = self.read(base)
+        bases, about = self.bases(mined, chosen, settings.seed)
+        maker = self.with_plain(bases, adaptable_matrices(base.config), self.start(mined, bases))
+        return train_adapter(base, maker, settings, about)
+
+    def bases(
+        self, mined: Mapping[str, MinedAttribute], chosen: Mapping[str, Matrix], seed: int
+    ) -> tuple[Mapping[str, Basis], Mapping[str, float]]:
+        """Ā and B̄ of the ``chosen`` matrices, and what is to be known about them.
+
+        Args:
+            mined: attribute → what was mined for it.
+            chosen: the matrices that get an M.
+            seed: of the fine-tuning; nothing is drawn here, but a control may draw.
+        """
+        union = self.unite(mined, chosen)
+        return union.square(), {f"mean_directions_{name}": spent for name, spent in union.spent.items()}
+
+    def start(self, mined: Mapping[str, MinedAttribute], bases: Mapping[str, Basis]) -> Mapping[str, np.ndarray] | None:
+        """The first M of each matrix; None for zero."""
+        return None
 
     def inputs(self, base: Base) -> dict[str, str]:
+        mined, chosen = self.read(base)
+        self._check_dim(mined)
+        return {name: _sha256(own, chosen) for name, own in mined.items()}
+
+    def read(self, base: Base) -> tuple[dict[str, MinedAttribute], dict[str, Matrix]]:
+        """Attribute → what was mined for it, and the matrices that get an M; raises as :func:`read_subspaces`."""
         from vggt_jax.adapters import select
         from vggt_jax.parameters import adaptable_matrices
 
         chosen = select(adaptable_matrices(base.config), self.matrices)
-        mined = read_subspaces(self.subspaces, base.identity, chosen)
-        self._check_dim(mined)
-        return {name: _sha256(own, chosen) for name, own in mined.items()}
+        return read_subspaces(self.subspaces, base.identity, chosen), chosen
 
     def unite(self, mined: Mapping[str, MinedAttribute], paths: Iterable[str]) -> Union:
         """The union of the leading directions of all attributes, in these matrices.

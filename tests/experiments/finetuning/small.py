@@ -18,7 +18,7 @@ from tests.experiments.analysis.planted import write_subspace
 from tests.experiments.pretraining.small import box_scene
 from tests.experiments.training import tiny
 from vggt_jax.adaptable import adaptable
-from vggt_jax.adapters import BaseModel
+from vggt_jax.adapters import Adapter, BaseModel, save_adapter
 from vggt_jax.parameters import abstract_model
 
 MATRICES = ("aggregator.*.attn.*", "camera_head.*", "depth_head.projects.0")
@@ -73,8 +73,8 @@ def matrices():
     return adaptable(abstract_model(tiny.CONFIG))
 
 
-def subspace_folder(folder: Path, attribute, seed, dim=2, base=None, spectra=None, only=None):
-    """What ``experiments.extract`` writes, of the tiny model's matrices; directions are drawn."""
+def subspace_folder(folder: Path, attribute, seed, dim=2, base=None, spectra=None, only=None, adapters=False):
+    """What ``experiments.extract`` writes, of the tiny model's matrices; directions are drawn, as are adapters."""
     rng = np.random.default_rng(seed)
 
     def columns(matrix, side):
@@ -84,4 +84,12 @@ def subspace_folder(folder: Path, attribute, seed, dim=2, base=None, spectra=Non
     chosen = {path: x for path, x in matrices().items() if only is None or path in only}
     found = {path: LowRank(columns(matrix, matrix.n), columns(matrix, matrix.m)) for path, matrix in chosen.items()}
     model = BaseModel("tiny", "0123456789abcdef", tiny.CONFIG) if base is None else base.identity
-    return write_subspace(folder, attribute, found, rank=2, base=model, spectra=spectra)
+    write_subspace(folder, attribute, found, rank=2, base=model, spectra=spectra)
+    for i in range(3) if adapters else ():
+        drawn = {
+            path: LowRank(*(rng.normal(size=(*x.stack, side, 2)).astype(np.float32) for side in (x.n, x.m)))
+            for path, x in chosen.items()
+        }
+        (folder / "adapters").mkdir(exist_ok=True)
+        save_adapter(folder / "adapters" / f"{attribute}_{i:02d}.safetensors", Adapter(drawn, model))
+    return folder

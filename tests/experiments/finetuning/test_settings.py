@@ -151,9 +151,12 @@ def test_the_command_says_what_is_wrong_in_one_line_and_exits_with_2(tmp_path):
         (["--method=subspace", "--data=d"], "subspaces: name at least one folder"),
         (
             ["--method=lora", "--data=d", "--subspaces=s"],
-            "--method=lora does not have --subspaces .--subspaces is for subspace",
+            "--method=lora does not have --subspaces .--subspaces is for mean, pooled, shuffled, subspace",
         ),
-        (["--method=pissa", "--data=d", "--dim=4"], "--method=pissa does not have --dim .--dim is for psv, subspace"),
+        (
+            ["--method=pissa", "--data=d", "--dim=4"],
+            "--method=pissa does not have --dim .--dim is for mean, pooled, psv, random, shuffled, subspace",
+        ),
         (["--method=psv", "--data=d", "--allocation=exact"], "--method=psv does not have --allocation"),
         (["--method=full", "--data=d", "--rank=4"], "--method=full does not have --rank"),
         (["--method=psv", "--data=d", "--rank=4", "--plain="], "rank=4 has no meaning without a plain LoRA"),
