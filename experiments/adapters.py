@@ -213,9 +213,9 @@ def _layout(given: dict[str, Any]) -> Target:
     from weights_convert.lora_write import TARGETS
 
     to = given["to"] or "peft"
-    if (target := next((each for each in TARGETS if each == to), None)) is None:
+    if to not in TARGETS:
         raise InputError(f"layouts are {', '.join(TARGETS)}, got {to}{nearest(to, TARGETS)}", argument="to")
-    return target
+    return TARGETS[TARGETS.index(to)]
 
 
 def _one(action: str, places: tuple[str, ...], given: dict[str, Any]) -> tuple[str, LoraFile]:

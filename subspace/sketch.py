@@ -168,16 +168,16 @@ def bound(sketch: Sketch, crowd: Crowd, solution: Solution, alpha: float, epsilo
       alpha, epsilon: as in :func:`subspace.shared_subspace`.
     """
     first, p, dim = len(sketch.weights), sketch.directions, len(solution.sigma)
-    U, V, k, norm = solution.U, solution.V, crowd.k, np.linalg.norm
+    U, V, k = solution.U, solution.V, crowd.k
     weights = np.asarray(solution.weights, np.float64)
     beta = 1 - alpha / 2
 
     S = (U * solution.sigma) @ V.T
-    beyond = [float(np.linalg.norm(x[p:])) for x in (U, V)]
+    beyond = [_norm(x[p:]) for x in (U, V)]
     spread, tail = sketch.spread / crowd.unit, sketch.tail / crowd.unit
     near = sketch.near / crowd.unit
     seen = near + spread * hypot(*beyond)  # of the E_i by Ũ or Ṽ
-    left = 2 * (near * hypot(norm(S[:p, p:]), norm(S[p:, :p])) + spread * norm(S[p:, p:]))  # of 2⟨E_i, S̃⟩
+    left = 2 * (near * hypot(_norm(S[:p, p:]), _norm(S[p:, :p])) + spread * _norm(S[p:, p:]))  # of 2⟨E_i, S̃⟩
     parts = crowd.cores() - S
     by_outputs = U.T @ parts
     by_inputs = parts @ V - U @ (by_outputs @ V)
@@ -189,11 +189,11 @@ def bound(sketch: Sketch, crowd: Crowd, solution: Solution, alpha: float, epsilo
     smallest = float(squares.min())
     following = (squares / smallest) ** -beta
     following /= following.sum()
-    moved = norm(following - weights)
+    moved = _norm(following - weights)
     heaviest = float(following.max())
 
     c = float(weights[:first] @ sketch.weights / (sketch.weights @ sketch.weights))
-    z = norm(weights[:first] - c * sketch.weights)
+    z = _norm(weights[:first] - c * sketch.weights)
     sides = [c * tail * x + seen * z + ROUNDING * size for x in beyond]
     sigma = np.append(np.linalg.svd(crowd.mean(weights), compute_uv=False), 0.0)
     first_sigma, last, after = (float(sigma[i]) for i in (0, dim - 1, dim))
@@ -227,6 +227,10 @@ def bound(sketch: Sketch, crowd: Crowd, solution: Solution, alpha: float, epsilo
     return pi / 2
 
 
+def _norm(x: np.ndarray) -> float:
+    return float(np.linalg.norm(x))
+
+
 def _spectral_norm(parts: Float[np.ndarray, "k p q"]) -> float:
     """Of the parts side by side, each as a column."""
     flat = parts.reshape(len(parts), -1)
@@ -241,7 +245,7 @@ def _extended(
     rest = columns - Q @ (Q.T @ columns)
     rest -= Q @ (Q.T @ rest)  # twice is enough
     new, sigma, _ = np.linalg.svd(rest, full_matrices=False)
-    used = sigma > ROUNDING * max(float(np.linalg.norm(columns)), np.finfo(np.float64).tiny)
+    used = sigma > ROUNDING * max(_norm(columns), np.finfo(np.float64).tiny)
     extended = np.concatenate([Q, new[:, used]], axis=1)
     own = extended.T @ columns
     (k, p, r), rank = coordinates.shape, max(coordinates.shape[2], columns.shape[1])
