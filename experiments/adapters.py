@@ -4,7 +4,7 @@
 share (a folder that ``analyze`` reads), ``add`` puts one more into such a folder without the others (``--to``), ``merge`` makes
 one LoRA of many, ``project``, ``residual`` and ``remove`` take the part of one inside or outside a mined subspace
 (``--basis``), ``convert`` writes another layout, ``start`` a PEFT folder that begins in a mined subspace, for training in
-PyTorch (the LORA says what the matrices are).
+PyTorch (the LORA says what the matrices are, or of a VGGT ``--weights``).
 
 A LORA is a PEFT folder, a single file of diffusers or kohya's scripts, an adapter of this project, a folder with such in it, a
 pattern, a list (``.txt``) or ``hf:owner/name``. What is written is a folder that PEFT loads, with a model card.
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from weights_convert.lora_write import Target
 
 ACTIONS = ("info", "compare", "mine", "add", "merge", "project", "residual", "remove", "convert", "start")
+PROJECT = "project"
+"""The layout of this project's own adapters, which only those of a VGGT have."""
 _FLAGS = {
     "label": ("mine",),
     "dim": ("mine",),
@@ -47,7 +49,8 @@ _FLAGS = {
     "weigh": ("merge",),
     "density": ("merge",),
     "seed": ("merge",),
-    "basis": ("project", "residual", "remove", "start"),
+    "basis": ("project", "residual", "remove", "convert", "start"),
+    "weights": ("convert", "start"),
     "to": ("add", "merge", "project", "residual", "remove", "convert"),
     "output": ("compare", "mine", "add", "merge", "project", "residual", "remove", "convert", "start"),
 }
@@ -61,11 +64,11 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError(f"say what to do, one of: {', '.join(ACTIONS)}; got {given}{near}")
     action, places = arguments[0], tuple(os.path.expanduser(place) for place in arguments[1:])
     refuse([name for name, actions in _FLAGS.items() if action not in actions], f"on {action}")
-    if not places:
+    if not places and not (action == "start" and flags.FLAGS.weights):
         raise InputError(f"{action} needs LoRAs: folders, files, patterns or lists")
     given = flags.FLAGS.flag_values_dict()
     if given["output"] is None and action not in ("info", "compare", "mine", "add"):
-        raise InputError(f"{action} needs --output, a new folder (with --to=diffusers or kohya a new file)")
+        raise InputError(f"{action} needs --output, a new folder (with --to=diffusers, kohya or project a new file)")
 
     from experiments.process.compilation_cache import keep_compiled
 
@@ -190,10 +193,28 @@ def _part(action: str, places: tuple[str, ...], given: dict[str, Any]) -> None:
 def _convert(places: tuple[str, ...], given: dict[str, Any]) -> None:
     from experiments.loras.writing import convert
 
-    to, (name, lora) = _layout(given), _one("convert", places, given)
+    if given["to"] == PROJECT:
+        _convert_to_project(places, given)
+        return
+    refuse(["basis", "weights"], "without --to=project")
+    to, (name, lora) = _layout(given, of_vggt=True), _one("convert", places, given)
     for line in convert(lora, given["output"], to):
         print(line)
     print(f"wrote {given['output']}: {len(lora.modules)} matrices of {name} as {to}")
+
+
+def _convert_to_project(places: tuple[str, ...], given: dict[str, Any]) -> None:
+    from experiments.loras.inside_vggt import convert_to_project
+    from experiments.mining.folder import read_folder
+    from experiments.models import read_base
+
+    if given["weights"] is None:
+        raise InputError("convert --to=project needs --weights, the VGGT that the LoRA belongs to")
+    name, lora = _one("convert", places, given)
+    subspace = None if given["basis"] is None else read_folder(given["basis"])
+    for line in convert_to_project(lora, given["output"], read_base(given["weights"]).identity, subspace):
+        print(line)
+    print(f"wrote {given['output']}: {len(lora.modules)} matrices of {name} as an adapter of {given['weights']}")
 
 
 def _start(places: tuple[str, ...], given: dict[str, Any]) -> None:
@@ -201,20 +222,33 @@ def _start(places: tuple[str, ...], given: dict[str, Any]) -> None:
     from experiments.mining.folder import read_folder
 
     if given["basis"] is None:
-        raise InputError("start needs --basis, a folder of `adapters mine`")
-    name, lora = _one("start", places, given)
-    count = write_start(given["output"], read_folder(given["basis"]), lora)
+        raise InputError("start needs --basis, a folder of `adapters mine` or `extract`")
+    subspace = read_folder(given["basis"])
+    if given["weights"] is not None:
+        from experiments.loras.inside_vggt import write_vggt_start
+        from experiments.models import read_base
+
+        if places:
+            raise InputError("start takes a LoRA, or --weights of a VGGT, which says the same, got both")
+        name, count = (
+            given["weights"],
+            write_vggt_start(given["output"], subspace, read_base(given["weights"]).identity),
+        )
+    else:
+        name, lora = _one("start", places, given)
+        count = write_start(given["output"], subspace, lora)
     print(
         f"wrote {given['output']}: zero, {count:,} numbers to train inside the subspace (see {SCRIPT} in it), as {name} has it"
     )
 
 
-def _layout(given: dict[str, Any]) -> Target:
+def _layout(given: dict[str, Any], *, of_vggt: bool = False) -> Target:
     from weights_convert.lora_write import TARGETS
 
     to = given["to"] or "peft"
     if to not in TARGETS:
-        raise InputError(f"layouts are {', '.join(TARGETS)}, got {to}{nearest(to, TARGETS)}", argument="to")
+        known = (*TARGETS, PROJECT) if of_vggt else TARGETS
+        raise InputError(f"layouts are {', '.join(known)}, got {to}{nearest(to, known)}", argument="to")
     return TARGETS[TARGETS.index(to)]
 
 
@@ -259,11 +293,13 @@ if __name__ == "__main__":
     flags.DEFINE_list("weigh", [], "merge: weights, NAME=NUMBER, with commas; 1 where none is given")
     flags.DEFINE_float("density", 0.2, "merge: share of entries that ties, knots and dare keep")
     flags.DEFINE_integer("seed", 0, "merge: of dare", lower_bound=0)
-    DEFINE_path("basis", None, "project, residual, remove, start: folder of a mined subspace")
+    DEFINE_path("basis", None, "project, residual, remove, start, convert --to=project: folder of a mined subspace")
+    DEFINE_path_or_name("weights", None, "start, convert --to=project: the VGGT that it is about, as extract takes it")
     DEFINE_path_or_name(
         "to",
         None,
-        f"layout of what is written, {', '.join(TARGETS)} (peft if not given); add: folder of a mined subspace",
+        f"layout of what is written, {', '.join(TARGETS)} (peft if not given), convert of LoRAs of a VGGT also {PROJECT}; add: "
+        "folder of a mined subspace",
     )
-    DEFINE_path("output", None, "what is written; a new folder, or with --to=diffusers or kohya a new file")
+    DEFINE_path("output", None, "what is written; a new folder, or with --to=diffusers, kohya or project a new file")
     run(main, positional=True, flag_of={"weights": "weigh"})

@@ -43,6 +43,11 @@ class LoraModule:
     kind: Kind = "matrix"
     """What the weight is in its model."""
 
+    @classmethod
+    def made(cls, weight: Shape, rank: int) -> LoraModule:
+        """A matrix that is in no file yet, with the scale 1."""
+        return cls(weight, rank, 1.0, "", "", lambda up, down: (up, down))
+
     @property
     def plain(self) -> LoraModule:
         """The same matrix with the scale 1, as updates have it that were made here."""

@@ -23,7 +23,9 @@ from weights_convert.peft_config import CONFIG, PeftConfig
 from weights_convert.sources import Tensors, open_tensors
 from weights_convert.table import report
 
-PEFT_WEIGHTS = ("adapter_model.safetensors", "adapter_model.safetensors.index.json", "adapter_model.bin")
+PEFT_WEIGHTS = tuple(
+    f"adapter_model{ending}" for ending in (".safetensors", ".safetensors.index.json", ".bin", ".bin.index.json")
+)
 """What the weights in a folder of PEFT's may be called, the first one found is taken."""
 PROJECT = KEY
 """The entry of the metadata that this project's own adapters have."""

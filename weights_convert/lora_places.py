@@ -50,7 +50,7 @@ def find_loras(places: Sequence[str], argument: str = "adapters") -> dict[str, P
 def _found(place: str, argument: str) -> list[tuple[str, Path]]:
     if place.startswith(HUB):
         name = place.removeprefix(HUB)
-        folder = fetch(name, ((".safetensors", ".safetensors.index.json"), (".bin",)), CONFIG)
+        folder = fetch(name, ((".safetensors", ".safetensors.index.json"), (".bin", ".bin.index.json")), CONFIG)
         return [(label if label != folder.name else name, path) for label, path in _in_folder(folder, argument)]
     path = Path(place)
     if path.is_dir():

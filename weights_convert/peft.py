@@ -76,7 +76,7 @@ def read_peft_deltas(folder: str | Path, config: VGGTConfig | None = None) -> di
     folder = Path(folder)
     settings = PeftConfig.read(folder / CONFIG)
     file = SafetensorsFile(folder / WEIGHTS)
-    modules = None if config is None else _modules(config)
+    modules = None if config is None else official_modules(config)
     updates: dict[str, Update] = {}
     for module in _checked_modules(file, settings, modules):
         lora_A, lora_B = (file.read(_tensor(module, side)).astype(np.float32) for side in "AB")
@@ -109,7 +109,7 @@ def write_peft(folder: str | Path, deltas: Deltas, config: VGGTConfig, *, scale:
     """
     if not scale > 0:
         raise InputError(f"scale must be positive, got {scale}")
-    modules = _modules(config)
+    modules = official_modules(config)
     _check_deltas(deltas, modules)
     kinds = {isinstance(delta, WeightDecomposed) for delta in deltas.values()}
     if len(kinds) > 1:
@@ -155,7 +155,22 @@ def _magnitude_shape(weight: Shape) -> Shape:
     return (1, weight[0], 1, 1) if weight[2:] else weight[:1]
 
 
-def _modules(config: VGGTConfig) -> dict[str, Module]:
+def stack_official(updates: Mapping[str, LowRank], config: VGGTConfig, source: Path) -> dict[str, LowRank]:
+    """Updates of modules of the official VGGT under this project's paths, stacked over layers as :func:`read_peft` does.
+
+    Raises InputError that names ``source``, for modules that this VGGT does not have or has in another size.
+    """
+    modules = official_modules(config)
+    problems = [f"unknown module: {name}" for name in updates if name not in modules]
+    for name, update in updates.items():
+        if name in modules and update.shape != (size := (modules[name].weight[0], prod(modules[name].weight[1:]))):
+            problems.append(f"wrong shape: {name} has dW {update.shape}, the model needs {size}")
+    if problems:
+        raise InputError(f"{source}: {report(problems, 'this is no LoRA of that VGGT')}")
+    return low_rank_only(_stack(updates, modules), str(source))
+
+
+def official_modules(config: VGGTConfig) -> dict[str, Module]:
     """Every Linear and Conv2d by its official name."""
     kernels = {path: shape for path, shape in parameter_shapes(config).items() if path.endswith(".kernel")}
     return {

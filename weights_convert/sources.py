@@ -31,6 +31,8 @@ _NO_MODEL = frozenset(
     {"matcher.safetensors", "adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "training_args.bin"}
 )
 """Files beside weights that hold none of a model."""
+_INDEX = (".safetensors.index.json", ".bin.index.json")
+"""How lists of the files of a model that is split end."""
 _WEIGHTS = (".safetensors", *SUFFIXES)
 _SUFFIXES_BY_PREFERENCE = ((".safetensors", ".safetensors.index.json"), SUFFIXES)
 
@@ -119,14 +121,14 @@ def shipped_models() -> list[str]:
 
 def open_tensors(path: Path) -> Tensors:
     """The tensors of a file, or of the files that an index names; raises as :func:`open_source`."""
-    if path.name.endswith(".safetensors.index.json"):
+    if path.name.endswith(_INDEX):
         return _Shards.from_index(path)
     if path.suffix in SUFFIXES:
         return TorchFile(path)
     if path.suffix == ".safetensors":
-        return _Shards([SafetensorsFile(path)])
+        return _OfSafetensors(SafetensorsFile(path))
     raise InputError(
-        f"{path}: no file of weights; their names end in .safetensors, .safetensors.index.json, {', '.join(SUFFIXES)}"
+        f"{path}: no file of weights; their names end in .safetensors, {', '.join(_INDEX)}, {', '.join(SUFFIXES)}"
     )
 
 
@@ -197,22 +199,21 @@ class _Renamed:
 
 
 class _Shards:
-    """The tensors of one safetensors file, or of several that share a model."""
+    """The tensors of one file, or of several that share a model."""
 
-    def __init__(self, files: list[SafetensorsFile]):
-        self._holders: dict[str, SafetensorsFile] = {}
-        self.problems = []
-        self.metadata = files[0].metadata if len(files) == 1 else {}
-        self.remarks: list[str] = []
-        for file in files:
-            self.problems += [f"given twice: {name} by {file.path.name}" for name in file.repeated]
-            for name in file.tensors:
+    def __init__(self, files: Mapping[str, Tensors]):
+        self._holders: dict[str, tuple[str, Tensors]] = {}
+        self.problems, self.remarks = [], []
+        self.metadata: dict[str, str] = {}
+        for file, tensors in files.items():
+            self.problems += tensors.problems
+            self.remarks += tensors.remarks
+            for name in tensors.shapes:
                 if name in self._holders:
-                    both = f"{self._holders[name].path.name} and {file.path.name}"
-                    self.problems.append(f"given twice: {name} by {both}")
-                self._holders[name] = file
-        self.shapes = {name: file.tensors[name].shape for name, file in self._holders.items()}
-        self.types = {name: file.tensors[name].type for name, file in self._holders.items()}
+                    self.problems.append(f"given twice: {name} by {self._holders[name][0]} and {file}")
+                self._holders[name] = file, tensors
+        self.shapes = {name: tensors.shapes[name] for name, (_, tensors) in self._holders.items()}
+        self.types = {name: tensors.types[name] for name, (_, tensors) in self._holders.items()}
 
     @classmethod
     def from_index(cls, index: Path) -> _Shards:
@@ -220,18 +221,31 @@ class _Shards:
         if not isinstance(places, dict) or not places or not all(isinstance(file, str) for file in places.values()):
             raise InputError(f"{index}: has no weight_map from tensors to files")
         names = sorted(set(places.values()))
-        if strange := [name for name in names if Path(name).name != name]:
+        if strange := [name for name in names if Path(name).name != name or name.endswith(_INDEX)]:
             raise InputError(f"{index}: names files outside of its folder: {', '.join(strange)}")
         if missing := [name for name in names if not (index.parent / name).is_file()]:
             without = f"{', '.join(missing)} missing; {index.name} names them"
             raise FileNotFoundError(errno.ENOENT, without, str(index.parent))
-        shards = cls([SafetensorsFile(index.parent / name) for name in names])
+        shards = cls({name: open_tensors(index.parent / name) for name in names})
         shards.problems += [
             f"not in its file: {name} in {file}, where {index.name} has it"
             for name, file in places.items()
-            if name in shards._holders and shards._holders[name].path.name != file
+            if name in shards._holders and shards._holders[name][0] != file
         ]
         return shards
 
     def read(self, name: str, row: int | None = None) -> np.ndarray:
-        return self._holders[name].read(name, row)
+        return self._holders[name][1].read(name, row)
+
+
+class _OfSafetensors:
+    """The tensors of one safetensors file."""
+
+    def __init__(self, file: SafetensorsFile):
+        self.problems = [f"given twice: {name} by {file.path.name}" for name in file.repeated]
+        self.metadata, self.remarks, self._file = file.metadata, [], file
+        self.shapes = {name: tensor.shape for name, tensor in file.tensors.items()}
+        self.types = {name: tensor.type for name, tensor in file.tensors.items()}
+
+    def read(self, name: str, row: int | None = None) -> np.ndarray:
+        return self._file.read(name, row)

@@ -1,4 +1,4 @@
-"""Adapters that were trained elsewhere: this project's files and PEFT's folders, of any model."""
+"""Adapters that were trained elsewhere: this project's files and LoRAs in every usual layout, of any model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 
 from experiments.extraction.settings import Settings
 from experiments.extraction.source import Source
+from experiments.loras.collection import listed
 from experiments.models import read_base
+from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.files import sha256
 from subspace import LowRank
 from subspace.errors import InputError
@@ -17,21 +19,21 @@ from vggt_jax import VGGTConfig
 from vggt_jax.adapters import load_adapter
 from vggt_jax.deltas import low_rank_only
 from weights_convert.lora_layouts import open_lora
-from weights_convert.peft import read_peft
+from weights_convert.peft import stack_official
 
 _UNKNOWN = ("of imported adapters, not recorded", None)
 
 
-def import_adapters(settings: Settings) -> Source:
-    """The adapters that ``settings.adapters`` names; raises as :func:`read_adapters`.
+def import_adapters(settings: Settings, reporter: Reporter = SILENT) -> Source:
+    """The adapters that ``settings.adapters`` names; ``reporter`` is told what is left out. Raises as :func:`read_adapters`.
 
     With ``weights`` they belong to that model, whose fingerprint is then known.
     """
     if settings.weights is None:
-        deltas, (base, fingerprint) = read_adapters(settings.adapters, None)
+        deltas, (base, fingerprint) = read_adapters(settings.adapters, None, reporter)
         return Source(deltas, base, fingerprint)
     model = read_base(settings.weights).identity
-    deltas, (base, fingerprint) = read_adapters(settings.adapters, model.config)
+    deltas, (base, fingerprint) = read_adapters(settings.adapters, model.config, reporter)
     if fingerprint is None:
         base, fingerprint = model.name, model.fingerprint
     elif fingerprint != model.fingerprint:
@@ -44,34 +46,41 @@ def import_adapters(settings: Settings) -> Source:
 
 
 def read_adapters(
-    paths: Sequence[Path], config: VGGTConfig | None
+    paths: Sequence[Path], config: VGGTConfig | None, reporter: Reporter = SILENT
 ) -> tuple[dict[str, dict[str, LowRank]], tuple[str, str | None]]:
     """{name: {path: LowRank}} of k adapters, and the name and fingerprint of their base model, as far as they are known.
+
+    Matrices that only some of them have are left out.
 
     Args:
       paths: each a file of :func:`vggt_jax.adapters.save_adapter`, or what :func:`weights_convert.lora_layouts.open_lora`
         reads. Names are the files' own, as far as they differ. Smaller ranks are filled with zero columns.
-      config: the VGGT that PEFT adapters were trained on, whose layers are then stacked; None leaves every module for
-        itself, under PEFT's name, which suits any model.
+      config: the VGGT that LoRAs were trained on, whose layers are then stacked; None leaves every module for itself, under
+        its own name, which suits any model.
+      reporter: is told what is left out.
 
     Raises:
-      InputError: adapters of different base models, or what the readers refuse.
+      InputError: adapters of different base models or without a common matrix, or what the readers refuse.
       OSError: an adapter that cannot be read.
     """
     found: dict[str, dict[str, LowRank]] = {}
     bases: dict[str, tuple[str, str | None]] = {}
+    official: dict[str, Path] = {}
     for name, path in _named(paths).items():
-        if path.is_dir() and config is not None:
-            found[name], bases[name] = read_peft(path, config), _UNKNOWN
-            continue
         lora = open_lora(path)
         if lora.layout == "project":
             adapter = load_adapter(path)
             found[name] = low_rank_only(adapter.deltas, str(path))
             bases[name] = (adapter.base.name, adapter.base.fingerprint)
-        else:
-            found[name] = {module: lora.read(module) for module in lora.modules}
-            bases[name] = _UNKNOWN
+            continue
+        found[name], bases[name] = {module: lora.read(module) for module in lora.modules}, _UNKNOWN
+        if lora.left_out:
+            reporter.info(f"{name}: saved beside the LoRA and left out: {listed(lora.left_out)}")
+        if config is not None:
+            official[name] = path
+    if config is not None:  # before layers are stacked, where one that is missing would count as zero
+        common = _common({name: found[name] for name in official}, reporter)
+        found |= {name: stack_official(common[name], config, path) for name, path in official.items()}
     (first, base), *others = bases.items()
     for name, other in others:
         if other != base:
@@ -81,7 +90,20 @@ def read_adapters(
             )
     for name, own in found.items():
         _check_numbers(name, own)
-    return _of_equal_ranks(found), base
+    return _of_equal_ranks(_common(found, reporter)), base
+
+
+def _common(adapters: Mapping[str, Mapping[str, LowRank]], reporter: Reporter) -> dict[str, dict[str, LowRank]]:
+    """The matrices that all adapters have."""
+    every = dict.fromkeys(path for own in adapters.values() for path in own)
+    common = [path for path in every if all(path in own for own in adapters.values())]
+    if every and not common:
+        raise InputError(f"the {len(adapters)} adapters have no matrix in common", argument="adapters")
+    if left := [path for path in every if path not in set(common)]:
+        reporter.info(
+            f"matrices that only some adapters have, left out: {listed(left)} (`adapters mine --modules=union` takes them)"
+        )
+    return {name: {path: own[path] for path in common} for name, own in adapters.items()}
 
 
 def _check_numbers(name: str, adapter: Mapping[str, LowRank]) -> None:

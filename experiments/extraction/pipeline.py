@@ -164,7 +164,7 @@ def extract_missing(wanted: Sequence[Settings], reporter: Reporter = SILENT) -> 
 def _prepare(settings: Settings, reporter: Reporter) -> tuple[dict[str, Any], Callable[[], Source]]:
     """Everything that the results depend on, and what finds or trains their adapters."""
     if settings.adapters:
-        source = import_adapters(settings)
+        source = import_adapters(settings, reporter)
         config = None if settings.weights is None else read_config(settings.weights)
         return identity_of_imported(settings, config, source.fingerprint), lambda: source
     weights = _weights(settings)

@@ -116,10 +116,9 @@ def collect(
     loras = open_all(places, low_rank_part=low_rank_part)
     _check_sizes(loras)
     with reporter.progress(len(loras), "LoRA", "look at them") as bar:
-        norms, starts, same = {}, {}, defaultdict(list)
+        norms, starts = {}, {}
         for name, lora in loras.items():
-            norms[name], starts[name], digest = _survey(lora)
-            same[digest].append(name)
+            norms[name], starts[name] = _survey(lora)
             bar.update(1)
     untrained = [name for name, own in norms.items() if not any(own.values())]
     trained = {name: lora for name, lora in loras.items() if name not in untrained}
@@ -133,8 +132,7 @@ def collect(
     remarks += left
     remarks += [
         f"the same updates, which vouch for each other when one is held out: {listed(names)}"
-        for names in same.values()
-        if len(names) > 1 and names[0] in trained
+        for names in _same(trained, norms)
     ]
     beside = [name for name, lora in trained.items() if lora.left_out]
     if beside:
@@ -177,21 +175,40 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _survey(lora: LoraFile) -> tuple[dict[str, float], tuple[str, np.ndarray], str]:
-    """‖dW‖ of every matrix; an orthonormal basis of the inputs of the one with the fewest inputs but enough for the rank; a
-    digest of all factors."""
-    norms, start, digest = {}, None, hashlib.sha256()
+def _same(loras: Mapping[str, LoraFile], norms: Mapping[str, Mapping[str, float]]) -> Iterator[list[str]]:
+    """Groups of LoRAs with equal factors; only those with equal norms are read for it."""
+    by_norms: defaultdict[tuple, list[str]] = defaultdict(list)
+    for name in loras:
+        by_norms[tuple(norms[name].items())].append(name)
+    for alike in by_norms.values():
+        same: defaultdict[str, list[str]] = defaultdict(list)
+        for name in alike if len(alike) > 1 else ():
+            same[_digest_of(loras[name])].append(name)
+        yield from (names for names in same.values() if len(names) > 1)
+
+
+def _digest_of(lora: LoraFile) -> str:
+    """What tells the factors of two LoRAs apart, in whichever files they are."""
+    digest = hashlib.sha256()
+    for path in lora.modules:
+        update = lora.read(path)
+        for factor in (update.A, update.B):
+            digest.update(path.encode() + np.ascontiguousarray(factor).data)
+    return digest.hexdigest()
+
+
+def _survey(lora: LoraFile) -> tuple[dict[str, float], tuple[str, np.ndarray]]:
+    """‖dW‖ of every matrix; an orthonormal basis of the inputs of the one with the fewest inputs but enough for the rank."""
+    norms, start = {}, None
     candidates = [path for path, x in lora.modules.items() if x.size[1] >= 4 * x.rank] or list(lora.modules)
     chosen = min(candidates, key=lambda path: lora.modules[path].size[1])
     for path in lora.modules:
         update = lora.read(path)
         norms[path] = float(frobenius_norm(update))
-        for factor in (update.A, update.B):
-            digest.update(path.encode() + np.ascontiguousarray(factor).data)
         if path == chosen:
             start = np.linalg.qr(update.B.astype(np.float32))[0]
     assert start is not None
-    return norms, (chosen, start), digest.hexdigest()
+    return norms, (chosen, start)
 
 
 def _alike(starts: Mapping[str, tuple[str, np.ndarray]]) -> Iterator[tuple[str, ...]]:

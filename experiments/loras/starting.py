@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,9 @@ from safetensors.numpy import save
 from experiments.mining.folder import MinedAttribute
 from subspace import Basis, LowRank
 from subspace.errors import InputError
-from weights_convert.lora_file import LoraFile
+from weights_convert.lora_file import LoraFile, LoraModule
 from weights_convert.lora_write import write_lora
+from weights_convert.safetensors_file import Shape
 
 BASES, SCRIPT = "bases.safetensors", "train_inside.py"
 _SCRIPT = '''"""Trains dW = U M V^T inside a mined subspace: M alone, in a PEFT model.
@@ -67,6 +70,16 @@ def finish(model):
 '''
 
 
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where the training of one matrix begins."""
+
+    basis: Basis
+    """Orthonormal columns of both sides, none of them zero."""
+    weight: Shape
+    """The shape of the base's weight in PyTorch's order."""
+
+
 def write_start(folder: Path, subspace: MinedAttribute, example: LoraFile) -> int:
     """Write the folder, with the bases of the outputs and a file of Python that trains M inside them.
 
@@ -84,17 +97,25 @@ def write_start(folder: Path, subspace: MinedAttribute, example: LoraFile) -> in
         InputError: a matrix that the example does not have, or embeddings.
         FileExistsError: the folder exists.
     """
-    updates, outputs, modules, count = {}, {}, {}, 0
+    starts = {}
     for path, factors in subspace.factors.items():
         module = example.modules.get(path)
         if module is None or module.size != factors.shape or module.kind != "matrix":
             raise InputError(f"{example.path} has no linear map {path} of {factors.shape}: it is no LoRA of this model")
-        basis = Basis.of_canonical(factors.to_numpy(np.float64)).narrowed()
-        width = max(basis.A.shape[1], basis.B.shape[1])
-        outputs[path] = np.ascontiguousarray(basis.A, np.float32)
-        updates[path] = LowRank(np.zeros((factors.shape[0], width), np.float32), np.asarray(basis.B, np.float32))
-        modules[path] = module.plain
-        count += basis.A.shape[1] * basis.B.shape[1]
+        starts[path] = Start(Basis.of_canonical(factors.to_numpy(np.float64)).narrowed(), module.weight)
+    return write_folder(folder, starts, base=example.base)
+
+
+def write_folder(folder: Path, starts: Mapping[str, Start], base: str | None) -> int:
+    """Write name → where it begins; returns and raises as :func:`write_start`."""
+    updates, outputs, modules, count = {}, {}, {}, 0
+    for name, start in starts.items():
+        U, V = (np.asarray(x, np.float32) for x in (start.basis.A, start.basis.B))
+        outputs[name] = np.ascontiguousarray(U)
+        width = max(U.shape[1], V.shape[1])
+        updates[name] = LowRank(np.zeros((len(U), width), np.float32), np.pad(V, ((0, 0), (0, width - V.shape[1]))))
+        modules[name] = LoraModule.made(start.weight, width)
+        count += U.shape[1] * V.shape[1]
     beside = {BASES: save(outputs), SCRIPT: _SCRIPT.encode()}
-    write_lora(folder, updates, modules, base=example.base, beside=beside, may_be_zero=True)
+    write_lora(folder, updates, modules, base=base, beside=beside, may_be_zero=True)
     return count

@@ -1,6 +1,7 @@
 """Every layout in which people keep LoRAs, against dW as PEFT adds it or as the raw tensors give it in float64."""
 
 import json
+import re
 import shutil
 import sys
 
@@ -83,13 +84,59 @@ def test_every_kind_of_layer_is_what_peft_adds(folder):
         )
 
 
+def _raw(folder):
+    """The stored factors in float64, by module and side."""
+    tensors = load_file(folder / "adapter_model.safetensors")
+    names = {
+        name: re.fullmatch(r"base_model\.model\.(.+)\.lora_(?:embedding_)?([AB])(?:\.weight)?", name)
+        for name in tensors
+    }
+    return {(found[1], found[2]): tensors[name].astype(np.float64) for name, found in names.items() if found}
+
+
+def _dense_of_raw(raw, tensor, scale=3.0):
+    return (
+        scale
+        * raw[tensor, "B"].reshape(len(raw[tensor, "B"]), -1)
+        @ raw[tensor, "A"].reshape(len(raw[tensor, "A"]), -1)
+    )
+
+
+def _assert_exact(found, expected):
+    assert found.shape == expected.shape and np.abs(found - expected).max() <= 1e-6 * np.abs(expected).max()
+
+
 def test_exact_to_rounding_of_the_raw_tensors(folder):
-    raw = {name: x.astype(np.float64) for name, x in load_file(folder / "adapter_model.safetensors").items()}
-    lora = open_lora(folder)
-    for name, tensor in (("lin", "lin"), ("mha", "mha"), ("mha.out_proj", "mha.base_layer.out_proj")):
-        up, down = (raw[f"base_model.model.{tensor}.lora_{side}.weight"] for side in "BA")
-        expected = 3 * up @ down
-        assert np.abs(dense(lora.read(name)) - expected).max() <= 1e-6 * np.abs(expected).max()
+    raw, lora = _raw(folder), open_lora(folder)
+    for name in ("lin", "c1", "c2", "c3", "mha"):
+        _assert_exact(dense(lora.read(name)), _dense_of_raw(raw, name))
+    _assert_exact(dense(lora.read("mha.out_proj")), _dense_of_raw(raw, "mha.base_layer.out_proj"))
+    _assert_exact(dense(lora.read("emb")), _dense_of_raw(raw, "emb").T)
+    assert lora.modules["mha"].size == (36, 12)  # queries, keys and values
+    up, down = raw["experts", "B"], raw["experts", "A"]
+    for i in range(4):  # PEFT: rows of A expert by expert, columns of B rank by rank
+        expected = 3 * up.reshape(len(up), 2, 4)[:, :, i] @ down.reshape(4, 2, -1)[i]
+        _assert_exact(dense(lora.read(f"experts.{i}")), expected)
+
+
+def test_gpt2_whose_maps_are_stored_transposed(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(n_embd=8, n_layer=2, n_head=2, vocab_size=11, n_positions=4)
+    options = {"r": 2, "lora_alpha": 6, "target_modules": ["c_attn", "c_proj"], "fan_in_fan_out": True}
+    model = peft.get_peft_model(transformers.GPT2Model(config), peft.LoraConfig(**options))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(torch.randn_like(parameter))
+    model.save_pretrained(tmp_path)
+    raw, lora, layers = _raw(tmp_path), open_lora(tmp_path), layers_of(model)
+    assert len(lora.modules) == 6 and lora.modules["h.1.mlp.c_proj"].size == (8, 32)
+    for name in lora.modules:
+        expected = _dense_of_raw(raw, name)
+        _assert_exact(dense(lora.read(name)), expected)
+        added = layers[name].get_delta_weight("default").detach().numpy()  # (inputs, outputs), as Conv1D stores it
+        np.testing.assert_allclose(added.T, expected, atol=1e-5)
 
 
 def _move_default(folder, target):
@@ -133,6 +180,19 @@ def _sharded(folder, target):
     (target / "adapter_model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
 
 
+def _sharded_bin(folder, target):
+    _sharded(folder, target)
+    index = target / "adapter_model.safetensors.index.json"
+    places = json.loads(index.read_text())["weight_map"]
+    index.unlink()
+    for file in set(places.values()):
+        tensors = {name: torch.from_numpy(x) for name, x in load_file(target / file).items()}
+        torch.save(tensors, (target / file).with_suffix(".bin"))
+        (target / file).unlink()
+    places = {name: file.replace(".safetensors", ".bin") for name, file in places.items()}
+    (target / "adapter_model.bin.index.json").write_text(json.dumps({"weight_map": places}))
+
+
 def _trainer(folder, target):
     for step in (9, 100):
         shutil.copytree(folder, target / f"checkpoint-{step}")
@@ -146,7 +206,9 @@ def _half(folder, target):
     save_file({name: x.astype(np.float16) for name, x in tensors.items()}, target / "adapter_model.safetensors")
 
 
-@pytest.mark.parametrize("variant", [_move_default, _as_bin, _with_adapter_name, _sharded, _trainer, _half])
+@pytest.mark.parametrize(
+    "variant", [_move_default, _as_bin, _with_adapter_name, _sharded, _sharded_bin, _trainer, _half]
+)
 def test_variants_of_peft_folders(variant, folder, tmp_path):
     variant(folder, tmp_path / "variant")
     ((name, path),) = find_loras([str(tmp_path / "variant")]).items()

@@ -16,6 +16,7 @@ from experiments.finetuning.methods.subspace import read_subspaces
 from experiments.mining.subspace_file import load_subspace
 from experiments.mining.union import unite
 from experiments.models import read_base
+from experiments.process.reporting import Reporter
 from experiments.storage.identity import digest
 from subspace import LowRank, project
 from tests.experiments.commands import call
@@ -23,7 +24,7 @@ from tests.experiments.extraction.command import ROOT, run
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import Adapter, BaseModel, save_adapter
 from vggt_jax.parameters import adaptable_matrices
-from weights_convert import read_peft, write_peft
+from weights_convert import read_config, read_peft, write_peft
 
 MODULES = ("blocks.0.attn.qkv", "blocks.1.attn.qkv")
 
@@ -238,3 +239,60 @@ def test_loras_of_a_vggt_are_mined_used_and_exported_again(tmp_path):
     back = read_peft(tmp_path / "back", base.config)
     for path, x in loras[0].items():
         np.testing.assert_allclose(back[path].to_dense(), x.to_dense(), atol=1e-4)
+
+
+class _Told(Reporter):
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def info(self, line):
+        self.lines.append(line)
+
+
+def test_loras_of_a_vggt_in_any_layout_are_mined_on_the_matrices_that_all_have(tmp_path):
+    torch = pytest.importorskip("torch")
+    config = read_config(str(ROOT / "tests" / "fixtures" / "vggt_small"))
+    matrices = adaptable_matrices(config)
+    qkv, fc2 = "aggregator.frame_blocks.attn.qkv", "aggregator.frame_blocks.mlp.fc2"
+    rng = np.random.default_rng(0)
+    made = []
+    for number, paths in enumerate(((qkv, fc2), (qkv,), (qkv, fc2))):
+        own = {}
+        for path in paths:
+            x = matrices[path]
+            own[path] = LowRank(*(rng.standard_normal((*x.stack, size, 2)) for size in (x.n, x.m)))
+        if number == 2:
+            own[qkv].A[1] = 0  # no LoRA in the second layer
+        write_peft(tmp_path / f"lora_{number}", own, config)
+        made.append(own)
+    _as_bin_with_a_whole_module(tmp_path / "lora_1", torch)
+    _in_two_files(tmp_path / "lora_2")
+    reporter = _Told()
+    found, _ = read_adapters([tmp_path / f"lora_{number}" for number in range(3)], config, reporter)
+    assert all(list(own) == [qkv] for own in found.values())
+    for name, own in zip(found, made, strict=True):
+        A = own[qkv].A.copy()
+        A[1] = 0
+        np.testing.assert_allclose(found[name][qkv].to_dense(), LowRank(A, own[qkv].B).to_dense(), atol=1e-5)
+    assert any("only some adapters have" in line and "frame_blocks.1.attn.qkv" in line for line in reporter.lines)
+    assert any("lora_1: saved beside" in line and "head.weight" in line for line in reporter.lines)
+
+
+def _as_bin_with_a_whole_module(folder, torch):
+    tensors = load_file(folder / "adapter_model.safetensors") | {
+        "base_model.model.head.weight": np.ones((2, 2), np.float32)
+    }
+    torch.save({name: torch.from_numpy(x) for name, x in tensors.items()}, folder / "adapter_model.bin")
+    (folder / "adapter_model.safetensors").unlink()
+    config = json.loads((folder / "adapter_config.json").read_text()) | {"modules_to_save": ["head"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+
+
+def _in_two_files(folder):
+    tensors = load_file(folder / "adapter_model.safetensors")
+    (folder / "adapter_model.safetensors").unlink()
+    places = {name: f"adapter_model-{i % 2 + 1}-of-2.safetensors" for i, name in enumerate(tensors)}
+    for file in set(places.values()):
+        save_file({name: x for name, x in tensors.items() if places[name] == file}, folder / file)
+    (folder / "adapter_model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))

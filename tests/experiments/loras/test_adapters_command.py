@@ -169,3 +169,21 @@ def test_training_starts_and_stays_inside(folder, mined, tmp_path):
     basis = Basis.of_canonical(read_folder(mined).factors["model.layers.0.q_proj"].to_numpy(np.float64))
     assert np.abs(found).max() > 1e-3
     np.testing.assert_allclose(basis.A @ basis.A.T @ found @ basis.B @ basis.B.T, found, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_analyze_compares_groups_of_any_model(tmp_path):
+    """Halves, shuffled labels and held-out LoRAs of two groups whose common parts differ."""
+    for group in (1, 2):
+        for i in range(4):
+            made = factors(10 * group + i)
+            shared = np.random.default_rng(group)
+            for up, down in made.values():
+                up[:, 0], down[0] = 2 * shared.standard_normal(len(up)), 2 * shared.standard_normal(down.shape[1])
+            write(tmp_path / f"group_{group}" / f"lora_{i}", made)
+        _run("mine", tmp_path / f"group_{group}", "--dim=1", f"--label=g{group}", f"--output={tmp_path / f'g{group}'}")
+    folders = f"--subspaces={tmp_path / 'g1'},{tmp_path / 'g2'}"
+    found = call("experiments.analyze", folders, f"--output={tmp_path / 'analysis'}")
+    assert found.status == 0, found.stderr
+    assert "Of 8 held-out adapters, 8 lie more in their own attribute's subspace" in found.stdout
+    assert "overlaps clearly more with itself than with others" in found.stdout

@@ -1,0 +1,147 @@
+"""VGGT's LoRAs between PyTorch and here: trained there, mined here, trained inside there, in ``finetune``'s form, and back."""
+
+import numpy as np
+import pytest
+
+from experiments.finetuning.methods.subspace import Subspace, read_subspaces
+from experiments.models import read_base
+from tests.experiments.commands import call
+from tests.experiments.extraction.command import ROOT
+from vggt_jax.adapters import SubspaceForm, load_adapter, select
+from vggt_jax.deltas import low_rank_only
+from vggt_jax.parameters import adaptable_matrices
+from weights_convert.lora_layouts import open_lora
+from weights_convert.peft import official_modules, read_peft
+
+torch = pytest.importorskip("torch")
+peft = pytest.importorskip("peft")
+WEIGHTS = str(ROOT / "tests" / "fixtures" / "vggt_small")
+MATRICES = ("*.attn.qkv", "*.mlp.fc2")
+
+
+def _run(*arguments):
+    found = call(*map(str, arguments))
+    assert found.status == 0, found.stderr
+    return found.stdout
+
+
+def _torch_vggt(modules):
+    """Linear maps under the official names."""
+    torch.manual_seed(0)
+    root = torch.nn.Module()
+    for name, module in modules.items():
+        parent = root
+        *parents, last = name.split(".")
+        for part in parents:
+            if not hasattr(parent, part):
+                parent.add_module(part, torch.nn.Module())
+            parent = getattr(parent, part)
+        parent.add_module(last, torch.nn.Linear(module.weight[1], module.weight[0]))
+    return root
+
+
+def _train(model, seed, steps=3):
+    """Real gradients: every map is to double a random input of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW([x for x in model.parameters() if x.requires_grad], lr=0.02)
+    layers = [x for x in model.modules() if isinstance(x, peft.tuners.lora.LoraLayer)]
+    inputs = [torch.randn(8, x.in_features, generator=generator) for x in layers]
+    for _ in range(steps):
+        optimizer.zero_grad()
+        torch.stack([(layer(x) ** 2).mean() for layer, x in zip(layers, inputs, strict=True)]).sum().backward()
+        optimizer.step()
+
+
+@pytest.fixture(scope="module")
+def base():
+    return read_base(WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def mined(base, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("vggt")
+    chosen = select(adaptable_matrices(base.config), MATRICES)
+    modules = {name: x for name, x in official_modules(base.config).items() if x.path in chosen}
+    for number in range(3):
+        torch.manual_seed(number)
+        model = peft.get_peft_model(_torch_vggt(modules), peft.LoraConfig(r=2, target_modules=list(modules)))
+        _train(model, number)
+        model.save_pretrained(folder / f"lora_{number}")
+    places = ",".join(str(folder / f"lora_{number}") for number in range(3))
+    _run(
+        "experiments.extract", f"--adapters={places}", f"--weights={WEIGHTS}", "--dim=3", f"--output={folder / 'mined'}"
+    )
+    return folder / "mined", modules
+
+
+def test_what_pytorch_trains_inside_a_subspace_is_what_finetune_writes(base, mined, tmp_path):
+    basis, modules = mined
+    told = _run(
+        "experiments.adapters", "start", f"--basis={basis}", f"--weights={WEIGHTS}", f"--output={tmp_path / 'start'}"
+    )
+    assert f"{len(modules) * 9:,} numbers to train" in told
+    model = peft.PeftModel.from_pretrained(_torch_vggt(modules), tmp_path / "start", is_trainable=True)
+    names = {}
+    exec((tmp_path / "start" / "train_inside.py").read_text(), names)
+    names["inside"](model, tmp_path / "start")
+    _train(model, 5)
+    names["finish"](model)
+    model.save_pretrained(tmp_path / "trained")
+    to_project = ("--to=project", f"--weights={WEIGHTS}", f"--basis={basis}", f"--output={tmp_path / 'x.safetensors'}")
+    told = _run("experiments.adapters", "convert", tmp_path / "trained", *to_project)
+    assert "M inside the subspace of geometry" in told
+
+    found = low_rank_only(load_adapter(tmp_path / "x.safetensors", base.identity).deltas, "x")
+    chosen = select(adaptable_matrices(base.config), MATRICES)
+    own = read_subspaces([basis], base.identity, chosen)
+    bases = Subspace(subspaces=(basis,), plain=None).unite(own, chosen).square()
+    trained = {name.removeprefix("base_model.model."): x for name, x in model.named_modules() if hasattr(x, "lora_B")}
+    M = {path: np.zeros((*x.stack, 3, 3)) for path, x in chosen.items()}
+    for name, layer in trained.items():
+        W, module = layer.get_delta_weight("default").detach().numpy().astype(np.float64), modules[name]
+        A, B = (np.asarray(x, np.float64)[module.layer] for x in (bases[module.path].A, bases[module.path].B))
+        M[module.path][module.layer] = A.T @ W @ B
+    assert max(np.abs(x).max() for x in M.values()) > 1e-3
+    for path, expected in SubspaceForm(bases).deltas({path: x.astype(np.float32) for path, x in M.items()}).items():
+        np.testing.assert_allclose(found[path].A, expected.A, atol=1e-6)
+        np.testing.assert_allclose(found[path].B, expected.B, atol=1e-6)
+
+    _run("weights_convert", "--to=peft", f"--input={tmp_path / 'x.safetensors'}", f"--output={tmp_path / 'back'}")
+    again = peft.PeftModel.from_pretrained(_torch_vggt(modules), tmp_path / "back")
+    for name, layer in again.named_modules():
+        if hasattr(layer, "lora_B"):
+            expected = trained[name.removeprefix("base_model.model.")].get_delta_weight("default").detach().numpy()
+            np.testing.assert_allclose(layer.get_delta_weight("default").detach().numpy(), expected, atol=1e-6)
+    assert set(open_lora(tmp_path / "back").modules) == set(modules)
+
+
+def test_a_lora_of_a_vggt_becomes_an_adapter_here(base, mined, tmp_path):
+    basis, _ = mined
+    lora, path = basis.parent / "lora_0", tmp_path / "x.safetensors"
+    _run("experiments.adapters", "convert", lora, "--to=project", f"--weights={WEIGHTS}", f"--output={path}")
+    expected = read_peft(lora, base.config)
+    for name, delta in low_rank_only(load_adapter(path, base.identity).deltas, "x").items():
+        np.testing.assert_allclose(delta.to_dense(), expected[name].to_dense(), atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("convert", "{lora}", "--to=project"), "needs --weights"),
+        (
+            ("convert", "{lora}", "--to=project", "--weights={weights}", "--basis={basis}"),
+            "was not trained inside of it",
+        ),
+        (("convert", "{lora}", "--to=kohya", "--weights={weights}"), "--weights has no effect without --to=project"),
+        (("convert", "{lora}", "--to=project", "--weights=nano"), "this is no LoRA of that VGGT"),
+        (("start", "--basis={basis}", "--weights=nano"), "was mined from adapters of vggt_small"),
+        (("start", "{lora}", "--basis={basis}", "--weights={weights}"), "got both"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(arguments, message, mined, tmp_path):
+    basis, _ = mined
+    words = {"lora": basis.parent / "lora_0", "basis": basis, "weights": WEIGHTS}
+    output = f"--output={tmp_path / 'x'}"
+    found = call("experiments.adapters", *(word.format(**words) for word in arguments), output)
+    assert found.status == 2 and message in found.stderr and "Traceback" not in found.stderr, found.stderr
+    assert not list(tmp_path.iterdir())
