@@ -12,9 +12,9 @@ from safetensors.numpy import save
 from experiments.mining.folder import MinedAttribute
 from subspace import Basis, LowRank
 from subspace.errors import InputError
+from vggt_jax.reading.safetensors_file import Shape
 from weights_convert.lora_file import LoraFile, LoraModule
 from weights_convert.lora_write import write_lora
-from weights_convert.safetensors_file import Shape
 
 BASES, SCRIPT = "bases.safetensors", "train_inside.py"
 _SCRIPT = '''"""Trains dW = U M V^T inside a mined subspace: M alone, in a PEFT model.
