@@ -263,7 +263,7 @@ def test_loras_of_a_vggt_in_any_layout_are_mined_on_the_matrices_that_all_have(t
             x = matrices[path]
             own[path] = LowRank(*(rng.standard_normal((*x.stack, size, 2)) for size in (x.n, x.m)))
         if number == 2:
-            own[qkv].A[1] = 0  # no LoRA in the second layer
+            own[qkv].A[1] = own[qkv].B[1] = 0  # no LoRA in the second layer
         write_peft(tmp_path / f"lora_{number}", own, config)
         made.append(own)
     _as_bin_with_a_whole_module(tmp_path / "lora_1", torch)
