@@ -215,6 +215,7 @@ def _reading(finding: Finding) -> str:
     if finding.test is not None and finding.corrected is not None:
         about[0] += f" [{finding.test.low / unit:+.1%}, {finding.test.high / unit:+.1%}]"
         about.append(f"p {p_value(finding.p)}, corrected {p_value(finding.corrected)}")
+        about.append(f"power 80 % at {finding.test.detectable() / unit:.1%}")
     if len(finding.by_seed) > 1:
         about.append(f"seeds {min(finding.by_seed) / unit:+.1%} to {max(finding.by_seed) / unit:+.1%}")
     if finding.printed:

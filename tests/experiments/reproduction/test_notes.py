@@ -1,0 +1,33 @@
+"""What is said beneath a table depends on what the table is, and on the scale."""
+
+import pytest
+
+from experiments.presets import PRESETS
+from experiments.reproduction.notes import notes
+from experiments.reproduction.plan import run_of
+from experiments.reproduction.rows import TABLES, ours
+from experiments.reproduction.tables import measure
+from tests.experiments.reproduction.planted import record
+
+
+def said(name, preset="nano", seeds=(0,)):
+    scale, table = PRESETS[preset].scale, TABLES[name]
+    runs = [run_of(row, table, scale, seed) for row in table.rows if row == ours(16) for seed in seeds]
+    return notes(measure(table, scale, seeds, {run: record(run, 1.0) for run in runs}))
+
+
+@pytest.mark.parametrize("name", ["1", "2", "3", "4"])
+def test_the_rank_that_is_mined_is_said_where_it_is_not_the_papers(name):
+    assert len(said(name)) == len(said(name, "vggt_1b")) + 1
+
+
+def test_table_5_compares_ranks_and_says_nothing_of_one():
+    assert said("5") == said("5", "vggt_1b")
+
+
+def test_one_mining_for_all_seeds_is_said_where_there_are_several():
+    assert len(said("2", seeds=(0, 1))) == len(said("2")) + 1
+
+
+def test_only_the_table_of_allocations_speaks_of_what_they_leave_out():
+    assert set(said("s1", "vggt_1b")) > set(said("2", "vggt_1b")) and len(said("s1", "vggt_1b")) == 2
