@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import select
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from threading import Lock, Thread
 from types import TracebackType
 from typing import BinaryIO
 
@@ -43,6 +45,8 @@ class Drawings:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if kind is not None:
+            self._helpers.kill()
         if self._threads is not None:
             self._threads.shutdown(cancel_futures=True)
         self._helpers.stop()
@@ -115,13 +119,20 @@ class _Helpers:
 
     def __init__(self) -> None:
         self._idle: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
+        self._all: list[subprocess.Popen[bytes]] = []
+        self._killed = False
+        self._lock = Lock()
 
     def draw(self, figure: Figure) -> _Drawn:
         """Let a process draw a figure. Raises what it raised, and RuntimeError if it ended."""
         try:
             helper = self._idle.get_nowait()
         except Empty:
-            helper = _start()
+            with self._lock:
+                if self._killed:
+                    raise RuntimeError("nothing is drawn any more") from None
+                helper = _start()
+                self._all.append(helper)
         assert helper.stdin is not None and helper.stdout is not None
         try:
             pickle.dump(figure, helper.stdin)
@@ -134,8 +145,19 @@ class _Helpers:
             raise found
         return found
 
+    def kill(self) -> None:
+        """End the processes at once, whatever they are at."""
+        with self._lock:
+            self._killed = True
+            for helper in self._all:
+                helper.kill()
+
     def stop(self) -> None:
-        """End the processes, all of which are idle."""
+        """End the processes, all of which are idle or have been killed."""
+        if self._killed:
+            for helper in self._all:
+                helper.wait()
+            return
         while not self._idle.empty():
             self._idle.get().communicate()
 
@@ -156,6 +178,7 @@ def _serve() -> None:
     """Draw figures from standard input until it ends."""
     results = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what is printed must not come between the results
+    Thread(target=_end_without_reader, args=[results.fileno()], daemon=True).start()
     while (figure := _next(sys.stdin.buffer)) is not None:
         try:
             found: _Drawn | Exception = _draw(figure)
@@ -163,6 +186,14 @@ def _serve() -> None:
             found = error
         pickle.dump(found, results)
         results.flush()
+
+
+def _end_without_reader(descriptor: int) -> None:
+    """End this process as soon as nobody waits for its results any longer, whatever it is at."""
+    poll = select.poll()
+    poll.register(descriptor, 0)  # errors are always reported
+    poll.poll()
+    os._exit(1)
 
 
 def _next(stream: BinaryIO) -> Figure | None:

@@ -101,6 +101,11 @@ class Child:
             found |= more
         return sorted(found - {self.pid})
 
+    def zombies(self) -> int:
+        """Its children that have ended and that it has not noticed."""
+        listed = subprocess.run(["ps", "-o", "stat=", "--ppid", str(self.pid)], capture_output=True, text=True).stdout
+        return sum(line.startswith("Z") for line in listed.split())
+
 
 def load() -> None:
     """Import what all commands need; nothing is computed, and no thread started that a fork would lose."""

@@ -1,10 +1,11 @@
 """Rounds of misfortune: commands that are killed, signalled, run out of disk, or started twice.
 
-``python -m tests.robustness.rounds kill --count=100``, ``disk``, ``signals`` and ``pairs`` print a table; ``--only=NAME,…``
-takes some commands, ``--seed`` draws other moments. Status 1 if anything was not as promised in docs/promises.md.
+``python -m tests.robustness.rounds kill --count=100``, ``disk``, ``signals``, ``pairs`` and ``long`` print a table;
+``--only=NAME,…`` takes some commands, ``--seed`` draws other moments. Status 1 if anything was not as docs/promises.md says.
 """
 
 import argparse
+import contextlib
 import errno
 import os
 import random
@@ -17,6 +18,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from tests.robustness import workloads
 from tests.robustness.children import Child, Ended, alive, load
@@ -32,10 +35,10 @@ class Bench:
 
     def __init__(self, folder: Path):
         self.folder, self.work = folder, folder / "work"
-        load()
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "xla")
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "xla")  # which JAX reads when it is loaded
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
         os.environ["MPLCONFIGDIR"] = str(folder / "matplotlib")
+        load()
         if not self.work.exists():
             self.work.mkdir(parents=True)
             made = Child(partial(make_inputs, self.work), folder / "inputs").wait()
@@ -238,6 +241,55 @@ def pairs(bench: Bench, names: Sequence[str], count: int, seed: int) -> list[Row
     return rows
 
 
+LONG = {
+    "generate": ("--datasets=1", "--scenes={count}"),
+    "finetune": ("--steps={count}",),
+}
+"""Command → flags after its usual ones: scenes of stand-in rendering, steps of the tiny model."""
+
+
+def long(bench: Bench, names: Sequence[str], count: int, seed: int) -> list[Row]:
+    """``count`` scenes, and as many steps: memory in the course of the second half, open files, zombies."""
+    rows = []
+    for name in [name for name in names if name in LONG]:
+        here = bench.place()
+        here.mkdir(parents=True)
+        more = [flag.format(count=count) for flag in LONG[name]]
+
+        def work(name: str = name, here: Path = here, more: list[str] = more) -> None:
+            os.chdir(here)
+            workloads.run(name, bench.work, here, more)
+
+        child, samples, zombies = Child(work, here), [], 0
+        while alive(child.pid):
+            with contextlib.suppress(OSError, IndexError):
+                process = Path(f"/proc/{child.pid}")
+                pages = int((process / "statm").read_text().split()[1])
+                samples.append(
+                    (_done(here), pages * os.sysconf("SC_PAGE_SIZE") / 2**20, len(os.listdir(process / "fd")))
+                )
+            zombies = max(zombies, child.zombies())
+            time.sleep(0.25)
+        ended = child.wait()
+        later = [sample for sample in samples if count / 2 <= sample[0] < count]  # before the contact sheet, say
+        slope = np.polyfit([done for done, _, _ in later], [memory for _, memory, _ in later], 1)[0]
+        rows.append(
+            (name, Counter({
+                "status": ended.status, "done": _done(here), "MiB in the end": round(later[-1][1]),
+                "slope, KiB each": round(1024 * slope, 1), "open files at half": later[0][2],
+                "open files in the end": later[-1][2], "zombies": zombies,
+            }))
+        )  # fmt: skip
+        shutil.rmtree(here, ignore_errors=True)
+    return rows
+
+
+def _done(here: Path) -> int:
+    """Scenes, or steps that are in a log."""
+    logs = list(here.rglob("metrics.jsonl"))
+    return sum(1 for _ in logs[0].open()) if logs else len(list(here.glob("made/dataset_00/scene_*")))
+
+
 def _in(bench: Bench, name: str, here: Path) -> None:
     os.chdir(here)
     workloads.run(name, bench.work, here)
@@ -248,7 +300,7 @@ def _tell(name: str, how: str, wrong: Sequence[str]) -> None:
         print(f"{name}, {how}:", *(f"\n    {line}" for line in wrong[:4]), flush=True)
 
 
-ROUNDS = {"kill": kill, "disk": disk, "signals": signals, "pairs": pairs}
+ROUNDS = {"kill": kill, "disk": disk, "signals": signals, "pairs": pairs, "long": long}
 _PROMISED = {"kill": "identical", "disk": "identical after", "signals": "as promised", "pairs": "both well"}
 
 
@@ -270,11 +322,13 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     names = [name for name in given.only.split(",") if name != "merge" or given.round != "signals"]
     folder = given.folder or Path(tempfile.mkdtemp(prefix="rounds-"))
-    count = given.count or {"kill": 100, "disk": 10, "signals": 3, "pairs": 1}[given.round]
+    count = given.count or {"kill": 100, "disk": 10, "signals": 3, "pairs": 1, "long": 300}[given.round]
     rows = ROUNDS[given.round](Bench(folder), names, count, given.seed)
     print(table(rows))
     if given.folder is None:
         shutil.rmtree(folder, ignore_errors=True)
+    if given.round == "long":
+        return int(any(tally["status"] or tally["zombies"] for _, tally in rows))
     return int(any(tally[_PROMISED[given.round]] + tally["ended before"] < tally["tried"] for _, tally in rows))
 
 

@@ -5,7 +5,7 @@ import os
 import re
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -178,12 +178,12 @@ WORKLOADS = {
 }  # fmt: skip
 
 
-def run(name: str, work: Path, here: Path) -> None:
-    """The command, in this process, which is its own; ends as the command does."""
+def run(name: str, work: Path, here: Path, more: Sequence[str] = ()) -> None:
+    """The command with ``more`` flags, in this process, which is its own; ends as the command does."""
     workload = WORKLOADS[name]
     workload.prepare(work)
     places = {"work": str(work), "here": str(here), "blender": _blender()}
-    sys.argv = [workload.module, *(argument.format(**places) for argument in workload.arguments)]
+    sys.argv = [workload.module, *(argument.format(**places) for argument in workload.arguments), *more]
     runpy.run_module(workload.module, run_name="__main__", alter_sys=True)
 
 

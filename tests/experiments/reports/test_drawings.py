@@ -114,3 +114,13 @@ def test_a_script_needs_no_guard(tmp_path):
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
     )  # fmt: skip
     assert found.returncode == 0 and found.stdout == "once\n['a', 'b']\n", found.stderr
+
+
+def test_an_error_ends_the_processes_that_draw(monkeypatch):
+    monkeypatch.setattr(drawings, "available_cores", lambda: [0, 1])
+    with pytest.raises(KeyboardInterrupt), Drawings() as drawn:
+        drawn.add(_figures(1))
+        while not drawn._helpers._all:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    assert [helper.poll() for helper in drawn._helpers._all] == [-9]
