@@ -17,7 +17,7 @@ from vggt_jax import VGGTConfig
 from vggt_jax.config import DType
 
 LAYOUTS = (
-    StepPlan(remat=False, frames_chunk=8),
+    StepPlan(remat=False, frames_chunk=32),
     StepPlan(keep_attention=True, frames_chunk=8),
     StepPlan(keep_attention=True, frames_chunk=4),
     StepPlan(keep_attention=False, frames_chunk=4),

@@ -26,4 +26,5 @@ def test_fields_hold_what_they_declare(preset):
     training = preset.training
     assert type(training.alpha) is float and type(preset.scale.minutes) is float and type(preset.tasks.turn) is float
     assert digest(identity(replace(training, alpha=int(training.alpha)))) == digest(identity(training))
-    assert set(identity(training)) == {field.name for field in fields(training)}
+    other = replace(training, head_dtype="bfloat16")  # by default no part of what names results
+    assert set(identity(other)) == {field.name for field in fields(training)} == {*identity(training), "head_dtype"}
