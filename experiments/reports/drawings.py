@@ -184,8 +184,11 @@ def _serve() -> None:
             found: _Drawn | Exception = _draw(figure)
         except Exception as error:
             found = error
-        pickle.dump(found, results)
-        results.flush()
+        try:
+            pickle.dump(found, results)
+            results.flush()
+        except BrokenPipeError:  # nobody waits for it any longer
+            os._exit(1)
 
 
 def _end_without_reader(descriptor: int) -> None:

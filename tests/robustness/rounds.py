@@ -131,16 +131,21 @@ def kill(bench: Bench, names: Sequence[str], count: int, seed: int) -> list[Row]
         tally = rows[name]
         tally["tried"] += 1
         tally["killed"] += ended.status == -signal.SIGKILL
-        end = time.monotonic() + 10
-        while any(map(alive, children)) and time.monotonic() < end:
-            time.sleep(0.02)
-        tally["orphans"] += sum(map(alive, children))
+        tally["orphans"] += len(_outliving(children))
         wrong = bench.again(name, here)
         tally["identical"] += not wrong
         tally["leftovers"] += sum(line.startswith("left over") for line in wrong)
         _tell(name, how, wrong)
         shutil.rmtree(here, ignore_errors=True)
     return list(rows.items())
+
+
+def _outliving(children: Sequence[int], seconds: float = 10) -> list[int]:
+    """Those that have not noticed the end of their parent."""
+    end = time.monotonic() + seconds
+    while (left := [pid for pid in children if alive(pid)]) and time.monotonic() < end:
+        time.sleep(0.02)
+    return left
 
 
 def disk(bench: Bench, names: Sequence[str], count: int, seed: int) -> list[Row]:
@@ -202,7 +207,7 @@ def signals(bench: Bench, names: Sequence[str], count: int, seed: int) -> list[R
             wrong = [] if ended.status == status else [f"status {ended.status}: {ended.stderr[-1000:]}"]
             wrong += [] if "interrupted" in line else [f"last line: {line[:200]}"]
             wrong += ["traceback"] if "Traceback" in ended.stderr or "Exception ignored" in ended.stderr else []
-            wrong += [f"orphan {pid}" for pid in children if alive(pid)]
+            wrong += [f"orphan {pid}" for pid in _outliving(children)]
             tally["as promised"] += not wrong
             tally["leftovers"] += len(leftovers(here))
             tally["slowest, ms"] = max(tally["slowest, ms"], round(1000 * took))
