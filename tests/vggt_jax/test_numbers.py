@@ -84,7 +84,7 @@ def test_kernels_that_are_stored_as_they_are_multiplied_change_no_number(
     graphdef, params = nnx.split(random_model_of(config, 0))
     stored = for_products(params, config)
     kernels = {dotted(path): leaf.dtype for path, leaf in jax.tree.leaves_with_path(stored) if "kernel" in dotted(path)}
-    assert {dtype for path, dtype in kernels.items() if path.startswith("aggregator.")} == {jnp.bfloat16}
+    assert {dtype for path, dtype in kernels.items() if path.startswith("aggregator.")} == {jnp.dtype("bfloat16")}
     assert {dtype for path, dtype in kernels.items() if "head" in path} == {jnp.dtype(head_dtype)}
 
     predict = jax.jit(lambda params: nnx.merge(graphdef, params)(tiny_images))
