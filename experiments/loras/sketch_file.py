@@ -65,8 +65,6 @@ def load_sketches(folder: Path) -> Sketches:
         owners = msgspec.convert(parse_json(file.metadata["owners"]), dict[str, tuple[str, ...]])
         found = {}
         for name in owners:
-            values: dict[str, Any] = {field.name: file.read(f"{name}.{field.name}") for field in fields(Sketch)}
-            if wild := [key for key, value in values.items() if not np.isfinite(value).all()]:
-                raise InputError(f"{path}: {name}.{wild[0]} has NaN or infinity")
+            values: dict[str, Any] = {field.name: file.read_finite(f"{name}.{field.name}") for field in fields(Sketch)}
             found[name] = Sketch(**values | {key: kind(values[key].item()) for key, kind in _NUMBERS.items()})
     return Sketches(owners, found)

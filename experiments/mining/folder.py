@@ -97,11 +97,9 @@ class MinedAttribute:
         """
         file = SafetensorsFile(self.adapter_files[number])
         with reading(file.path):
-            found = {path: LowRank(file.read(f"{path}.A"), file.read(f"{path}.B")) for path in self.factors}
-        for path, update in found.items():
-            if not (np.isfinite(update.A).all() and np.isfinite(update.B).all()):
-                raise InputError(f"{file.path}: {path} has NaN or infinity")
-        return found
+            return {
+                path: LowRank(file.read_finite(f"{path}.A"), file.read_finite(f"{path}.B")) for path in self.factors
+            }
 
 
 @dataclass(frozen=True, eq=False)

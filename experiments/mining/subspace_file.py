@@ -88,8 +88,8 @@ def load_subspace(path: Path) -> StoredSubspace:
             raise InputError(f"{path} is damaged: the tensors of {name} do not fit each other, {shapes}")
     return StoredSubspace(
         origin=origin,
-        factors={name: LowRank(_finite(file, f"{name}.A"), _finite(file, f"{name}.B")) for name in names},
-        statistics={name: {part: _finite(file, f"{name}.{part}") for part in SAVED} for name in names},
+        factors={name: LowRank(file.read_finite(f"{name}.A"), file.read_finite(f"{name}.B")) for name in names},
+        statistics={name: {part: file.read_finite(f"{name}.{part}") for part in SAVED} for name in names},
     )
 
 
@@ -102,13 +102,6 @@ def _fit(shapes: Mapping[str, tuple[int, ...]], k: int) -> bool:
     one_spectrum = spectrum == shapes["initial_singular_values"] and spectrum[:-1] == layers
     of_adapters = shapes["weights"] == shapes["residuals"] == (*layers, k)
     return one_spectrum and of_adapters and B[:-2] == layers and A[-1] == B[-1] and min(A) > 0 and min(B) > 0
-
-
-def _finite(file: SafetensorsFile, name: str) -> np.ndarray:
-    values = file.read(name)
-    if not np.isfinite(values).all():
-        raise InputError(f"{file.path}: {name} has NaN or infinity")
-    return values
 
 
 def _read_origin(path: Path, header: Mapping[str, str]) -> Origin:

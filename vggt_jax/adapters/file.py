@@ -148,9 +148,7 @@ def load_adapter(path: Path, base: BaseModel | None = None) -> Adapter:
     ]
     if problems:
         raise InputError(f"{path}: tensors do not fit the header:\n  " + "\n  ".join(problems))
-    tensors = {name: file.read(name) for name in file.tensors}
-    if wild := [name for name, values in tensors.items() if not np.isfinite(values).all()]:
-        raise InputError(f"{path}: {wild[0]} has NaN or infinity")
+    tensors = {name: file.read_finite(name) for name in file.tensors}
     deltas: dict[str, Update] = {}
     for name in header.matrices:
         low_rank = LowRank(jnp.asarray(tensors[f"{name}.A"]), jnp.asarray(tensors[f"{name}.B"]))
