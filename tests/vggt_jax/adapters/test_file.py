@@ -80,7 +80,7 @@ def test_a_failed_write_leaves_the_old_file(adapter, stored, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full_disk)
-    with pytest.raises(OSError, match="(?i)no space left"):
+    with pytest.raises(OSError, match=r"(?i)no space left"):
         save_adapter(stored, replace(adapter, scale=2.0))
     assert stored.read_bytes() == before
     assert [file.name for file in stored.parent.iterdir()] == [stored.name]
