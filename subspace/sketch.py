@@ -37,6 +37,7 @@ from subspace.errors import InputError
 from subspace.low_rank import LowRank, at_least_float32
 from subspace.shared import EPSILON, MAX_ITERATIONS, TOLERANCE, of_crowd
 from subspace.stability import Examined, examine_crowd
+from subspace.threads import one_thread_where
 
 PRECISE = 2048
 """Up to so many columns of all adapters together are computed with in float64."""
@@ -120,8 +121,14 @@ def sketch_of(adapters: LowRank, weights: Float[np.ndarray, " k"], directions: i
       directions: of C to be kept; at most as many as there are.
     """
     adapters = at_least_float32(adapters)
+    small = len(adapters.A) * adapters.rank <= PRECISE
+    with one_thread_where(small):
+        return _sketch_of(adapters, weights, directions, small)
+
+
+def _sketch_of(adapters: LowRank, weights: Float[np.ndarray, " k"], directions: int, small: bool) -> Sketch:
     k, columns = len(adapters.A), len(adapters.A) * adapters.rank
-    crowd = Crowd(adapters.to_numpy(np.float64 if columns <= PRECISE else None))
+    crowd = Crowd(adapters.to_numpy(np.float64 if small else None))
     weights = np.asarray(weights, np.float64) / np.sum(weights, dtype=np.float64)
     U, sigma, V = crowd.leading(weights, min(directions + 1, columns, *adapters.shape[-2:]))
     kept = min(directions, len(sigma))
@@ -154,9 +161,11 @@ def shared_of_sketch(
     """
     if not 1 <= dim <= sketch.directions:
         raise InputError(f"dim must be 1 to {sketch.directions}, as many as were kept, got {dim}")
-    crowd, options = sketch.crowd(), (alpha, epsilon, tolerance, max_iterations)
-    _, solution = of_crowd(crowd, dim, *options)
-    return Extended(examine_crowd(crowd, dim, *options), bound(sketch, crowd, solution, alpha, epsilon))
+    options = alpha, epsilon, tolerance, max_iterations
+    with one_thread_where(sketch.A.shape[0] * sketch.A.shape[2] <= PRECISE):
+        crowd = sketch.crowd()
+        _, solution = of_crowd(crowd, dim, *options)
+        return Extended(examine_crowd(crowd, dim, *options), bound(sketch, crowd, solution, alpha, epsilon))
 
 
 def bound(sketch: Sketch, crowd: Crowd, solution: Solution, alpha: float, epsilon: float) -> float:
