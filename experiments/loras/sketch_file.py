@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from safetensors.numpy import save
 
+from experiments.mining.subspace_file import in_order
 from experiments.storage.files import reading, write_bytes
 from subspace.errors import InputError
 from subspace.sketch import Sketch
@@ -43,7 +44,7 @@ def save_sketches(path: Path, sketches: Sketches) -> None:
             precision = np.float64 if field.name in _PRECISE else np.float32
             tensors[f"{name}.{field.name}"] = np.ascontiguousarray(getattr(sketch, field.name), precision)
     owners = json.dumps({name: list(own) for name, own in sketches.owners.items()})
-    write_bytes(path, save(tensors, {"format": FORMAT, "owners": owners}))
+    write_bytes(path, in_order(save(tensors, {"format": FORMAT, "owners": owners})))
 
 
 def load_sketches(folder: Path) -> Sketches:

@@ -51,10 +51,10 @@ def save_subspace(path: Path, subspaces: Mapping[str, SharedSubspace], origin: O
             raise InputError(
                 f"{path.name}: {name} would hold NaN or infinity: the adapters have numbers that are too large"
             )
-    write_bytes(path, _ordered(save(arrays, {"format": FORMAT, "origin": json.dumps(asdict(origin))})))
+    write_bytes(path, in_order(save(arrays, {"format": FORMAT, "origin": json.dumps(asdict(origin))})))
 
 
-def _ordered(content: bytes) -> bytes:
+def in_order(content: bytes) -> bytes:
     """A safetensors file whose metadata is in the order of its names; the library shuffles them anew each time."""
     size = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + size])
