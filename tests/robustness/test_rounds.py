@@ -19,10 +19,10 @@ def bench(tmp_path_factory):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("kill", "--count=9", "--only=generate,mine,finetune"),
-        ("disk", "--count=3", "--only=generate,finetune"),
-        ("signals", "--count=2", "--only=generate,finetune"),
-        ("pairs", "--only=generate,mine,finetune"),
+        ("kill", "--count=3", "--only=generate,mine,finetune"),
+        ("disk", "--count=3", "--only=generate,merge"),
+        ("signals", "--count=2", "--only=generate"),
+        ("pairs", "--only=mine"),
     ],
     ids=lambda arguments: arguments[0],
 )
