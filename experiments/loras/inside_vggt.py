@@ -93,7 +93,7 @@ def _bases(subspace: MinedAttribute, base: BaseModel) -> dict[str, Basis]:
     if subspace.origin.fingerprint != base.fingerprint:
         raise InputError(
             f"{subspace.folder} was mined from adapters of {subspace.origin.base_label}, the weights are {base.name} "
-            f"({base.fingerprint}); `extract --adapters` with these weights mines LoRAs of a VGGT",
+            f"({base.fingerprint}); an extraction with these weights mines LoRAs of a VGGT",
             argument="basis",
         )
     dims = {path: np.full((1, *x.A.shape[:-2]), x.rank) for path, x in subspace.factors.items()}
