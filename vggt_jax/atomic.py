@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from subspace.errors import InputError
-from vggt_jax.disk_space import named_if_full
+from vggt_jax.disk_space import DiskFullError, named_if_full
 
 _PARTIAL = ".partial"
 _OLD = ".replaced"
@@ -69,7 +69,7 @@ def new_path(
     with named_if_full(target), hidden_folder(target, alone=alone) as hidden:
         if size and (free := shutil.disk_usage(hidden).free) < size:
             left = f"needs {size / 2**20:,.0f} MiB, the disk has {free / 2**20:,.0f} MiB left"
-            raise OSError(errno.ENOSPC, left, str(target))
+            raise DiskFullError(target, words=left)
         new = hidden / target.name
         yield new
         check(target)  # it may have changed meanwhile

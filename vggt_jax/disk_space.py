@@ -13,7 +13,7 @@ from subspace.errors import InputError
 
 _GOES_ON = "and run this again, it goes on where it stopped"
 ADVICE: Mapping[int, str] = {
-    errno.ENOSPC: f"make some {_GOES_ON}",
+    errno.ENOSPC: f"make room {_GOES_ON}",
     errno.EDQUOT: f"delete something of yours there, or ask for more, {_GOES_ON}",
     errno.EFBIG: f"raise the shell's limit (ulimit -f) or take another disk, {_GOES_ON}",
     errno.EROFS: "take a folder on another disk, or have this one made writable",
@@ -28,19 +28,21 @@ _HIDDEN = re.compile(r"(?<![^/])\.([^/]+)\.[a-z0-9_]{8}\.partial(?:/\1(?=/|$))?"
 class DiskFullError(OSError):
     """Something could not be written: no space, a quota, a limit of files' sizes, a disk that is read-only or broken."""
 
-    def __init__(self, path: Path, number: int = errno.ENOSPC):
-        super().__init__(number, in_words(number), str(path))
+    def __init__(self, path: Path, number: int = errno.ENOSPC, words: str = ""):
+        """``words`` say what is wrong where more is known than the system's own words for ``number``."""
+        super().__init__(number, in_words(number, words), str(path))
+        self._words = words
 
     def __str__(self) -> str:
         return f"{self.filename}: {self.strerror}"
 
-    def __reduce__(self) -> tuple[type[DiskFullError], tuple[Path, int]]:
-        return type(self), (Path(self.filename), self.errno or errno.ENOSPC)
+    def __reduce__(self) -> tuple[type[DiskFullError], tuple[Path, int, str]]:
+        return type(self), (Path(self.filename), self.errno or errno.ENOSPC, self._words)
 
 
-def in_words(number: int) -> str:
-    """An error of the system, with what to do where that is known."""
-    words = os.strerror(number)
+def in_words(number: int, words: str = "") -> str:
+    """An error of the system, in its own words if there are no better ones, with what to do where that is known."""
+    words = words or os.strerror(number)
     return "; ".join([words[0].lower() + words[1:], *([ADVICE[number]] if number in ADVICE else [])])
 
 

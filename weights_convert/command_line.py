@@ -114,10 +114,11 @@ def _printed() -> Iterator[None]:
 
 def _is_read() -> bool:
     """Whether somebody can still read what is printed."""
-    if not isinstance(sys.stdout, io.TextIOWrapper):  # somebody in this process took its place
-        return True
     poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)  # errors are always reported
+    try:
+        poll.register(sys.stdout.fileno(), 0)  # errors are always reported
+    except (AttributeError, OSError):  # something in this process took its place
+        return True
     return not poll.poll(0)
 
 

@@ -108,7 +108,7 @@ def test_errors_that_name_nothing_of_the_users_are_faults_of_the_program(monkeyp
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.png"), "a.png: no such file or directory"),
         (
             OSError(errno.ENOSPC, "No space left on device"),
-            "a file could not be written: no space left on device; make some and run this again, it goes on where it stopped",
+            "a file could not be written: no space left on device; make room and run this again, it goes on where it stopped",
         ),
         (
             OSError(errno.EROFS, "Read-only file system", "a.png"),

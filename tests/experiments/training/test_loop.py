@@ -127,7 +127,7 @@ def test_full_disk_is_named_and_the_run_goes_on(tmp_path, whole, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "save", saving)
-        with pytest.raises(DiskFullError, match=r"checkpoints: no space left on device; make some") as error:
+        with pytest.raises(DiskFullError, match=r"checkpoints: no space left on device; make room") as error:
             short_run.run(tmp_path)
     assert isinstance(error.value.__cause__, OSError) and "\n" not in str(error.value)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["2"]
