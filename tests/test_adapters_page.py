@@ -23,7 +23,7 @@ def test_the_example_and_the_commands_run(tmp_path, monkeypatch):
         found = call("experiments.adapters", action, *arguments)
         assert found.status == 0, found.stderr
         told[action] = found.stdout
-    assert list(told) == ["info", "compare", "mine", "merge", "project", "convert"]
+    assert list(told) == ["info", "compare", "mine", "add", "merge", "project", "convert"]
     assert "cluster of 4: lora_0, lora_1, lora_2, lora_3" in told["compare"]
     assert "In 4 of 4 matrices the adapters share more than chance" in told["mine"]
     assert [open_lora(Path(name)).layout for name in ("merged", "inside", "one.safetensors")] == [

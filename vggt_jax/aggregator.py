@@ -140,9 +140,7 @@ def _put(kept: Array, layer: Array, slot: Array) -> Array:
 
 
 @_put.def_vmap
-def _put_each(
-    size: int, batched: tuple[bool, bool, bool], kept: Array, layer: Array, slot: Array
-) -> tuple[Array, bool]:
+def _put_each(size: int, batched: Sequence[bool], kept: Array, layer: Array, slot: Array) -> tuple[Array, bool]:
     """As a write to a part of all at once; JAX would make a scatter of it, which reads that part first."""
     kept, layer = (
         x if is_batched else jnp.broadcast_to(x, (size, *x.shape))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from experiments.process.mesh_sizes import MeshSizes
 from subspace.errors import InputError
@@ -40,7 +41,7 @@ class StepPlan:
                 raise InputError(f"{name} must be at least 1, got {number}", argument=name)
 
     @property
-    def of_model(self) -> dict[str, int | bool]:
+    def of_model(self) -> dict[str, Any]:
         """What of it is chosen when a model is made, by the names of :class:`vggt_jax.VGGTConfig`; without what is open.
 
         ``remat``, which presets choose as well, is not among it.
