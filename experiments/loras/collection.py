@@ -16,6 +16,7 @@ from experiments.process.reporting import SILENT, Reporter
 from subspace import LowRank, frobenius_norm
 from subspace.errors import InputError
 from subspace.grouping import Layout, StacksOnDemand
+from subspace.threads import one_thread_where
 from weights_convert.lora_file import LoraFile, LoraModule
 from weights_convert.lora_layouts import open_lora
 from weights_convert.lora_places import find_loras
@@ -115,7 +116,7 @@ def collect(
     """
     loras = open_all(places, low_rank_part=low_rank_part)
     _check_sizes(loras)
-    with reporter.progress(len(loras), "LoRA", "look at them") as bar:
+    with one_thread_where(True), reporter.progress(len(loras), "LoRA", "look at them") as bar:  # factors are thin
         norms, starts = {}, {}
         for name, lora in loras.items():
             norms[name], starts[name] = _survey(lora)
