@@ -3,6 +3,7 @@
 import importlib.util
 import struct
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,6 +107,7 @@ def test_a_killed_run_is_not_doubled_on_wandb(tmp_path, monkeypatch):
         for step in (1, 2, 3):
             tracker.write(step, "training", {"loss": step})
         assert read_json(tmp_path / "wandb.json")["last_step"] == 2  # the third may get more values
+    time.sleep(1)  # wandb names what a start keeps by its second
     with trackers(["wandb"], tmp_path, 0, {"seed": 0}) as (tracker,):
         for step in (1, 2, 3, 4):
             tracker.write(step, "training", {"loss": step})
