@@ -146,10 +146,8 @@ def write_new(target: Path, content: bytes | Mapping[str, bytes]) -> None:
         if not isinstance(content, bytes):
             new.mkdir()
         for name, data in files.items():
-            with (new / name).open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            (new / name).write_bytes(data)
+        sync(new)
 
 
 def remove(path: Path) -> None:
