@@ -60,6 +60,8 @@ setup(
         "plan": [f"jax[cuda13-local,tpu]{JAX}"],
         "tensorboard": ["tensorboard>=2.19,<3", "tensorboardX>=2.6.4,<3"],
         "wandb": ["wandb>=0.19,<1"],
+        # many machines
+        "ray": ["ray>=2.49,<3"],
         "heic": ["pillow-heif>=0.21"],
         # oracles of tests, which pin what they are compared with
         "torch": ["peft==0.21.2", "torch==2.13.0"],

@@ -18,6 +18,7 @@ from typing import get_args
 
 from absl import flags
 
+from experiments.cluster.flags import DEFINE_executor, executor_of
 from experiments.presets import PRESETS
 from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, run
 from experiments.process.reporting import console
@@ -38,6 +39,7 @@ def main(_: Sequence[str]) -> None:
         output=given.output,
         workers=given.workers,
         blender=given.blender,
+        executor=executor_of(),
         verify=given.verify,
         overwrite=given.overwrite,
         **{name: given[name].value for name in _NUMBERS if given[name].value is not None},
@@ -80,6 +82,7 @@ if __name__ == "__main__":
     DEFINE_path_or_name(
         "blender", None, "an installed Blender 4.5 or 5.0, or a Python with bpy; by default uv makes an environment"
     )
+    DEFINE_executor()
     flags.DEFINE_boolean(
         "verify", False, "hash all files of finished data sets; otherwise only those that have been changed since"
     )

@@ -26,6 +26,7 @@ from typing import Any, get_args
 
 from absl import flags
 
+from experiments.cluster.flags import DEFINE_executor, executor_of
 from experiments.data.manifest import Split, Task
 from experiments.presets import PRESETS
 from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, InputError, refuse, run
@@ -37,7 +38,7 @@ from experiments.tasks.recordings.conventions import Axes, Conventions, Pose
 
 _NUMBERS = ("scenes", "views", "resolution", "samples")
 _CONVENTIONS = ("depth_scale", "pose", "axes", "pose_scale")
-_OF_RENDERED_SCENES = ("meshes", "scenes", "samples", "seed", "workers", "blender")
+_OF_RENDERED_SCENES = ("meshes", "scenes", "samples", "seed", "workers", "blender", "executor", "retries")
 
 
 def main(_: Sequence[str]) -> None:
@@ -79,6 +80,7 @@ def _rendered() -> list[Settings]:
         "output": given.output,
         "workers": given.workers,
         "blender": given.blender,
+        "executor": executor_of(),
         "overwrite": given.overwrite,
     }
     splits = splits_of(given.preset, given.task) if given.split == "all" else [given.split]
@@ -153,5 +155,6 @@ if __name__ == "__main__":
     DEFINE_path_or_name(
         "blender", None, "an installed Blender 4.5 or 5.0, or a Python with bpy; by default uv makes an environment"
     )
+    DEFINE_executor()
     flags.DEFINE_boolean("overwrite", False, "replace data sets of other settings, of other sources or of more scenes")
     run(main)

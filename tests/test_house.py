@@ -12,6 +12,7 @@ ROOMS = (
     *PACKAGES,
     "process",
     "storage",
+    "cluster",
     "scenes",
     "reports",
     "data",

@@ -11,7 +11,8 @@ from typing import get_args
 from experiments.benchmarks import machine
 from experiments.process.cores import available_cores
 from experiments.rendering.blender_command import worker_command
-from experiments.rendering.pool import Failed, LocalPool, RenderJob, RenderResult
+from experiments.rendering.jobs import Failed, RenderJob, RenderResult
+from experiments.rendering.pool import LocalPool
 from experiments.scenes.schema import Scene, Setting
 from experiments.synthetic.generator import make_scene
 from subspace.errors import InputError

@@ -1,9 +1,11 @@
-"""From descriptions of scenes to data sets: Blender in processes of its own, on the cores of this machine.
+"""From descriptions of scenes to data sets: Blender in processes of its own, on this machine or many.
 
 - :mod:`~experiments.rendering.attribute_data`: data sets in which one attribute varies; ``from experiments.rendering import
   Settings, generate``;
 - :mod:`~experiments.rendering.runs`: any data sets, from a maker of scenes to manifests, picking up what an earlier run left;
-- :mod:`~experiments.rendering.pool`: many scenes on the cores of one machine, behind a small interface;
+- :mod:`~experiments.rendering.jobs`: one scene, from its description to its folder;
+- :mod:`~experiments.rendering.pool`: many scenes on the cores of one machine, behind a small interface, and
+  :mod:`~experiments.rendering.on_ray`: on the nodes of a Ray cluster; :mod:`~experiments.rendering.places` chooses;
 - :mod:`~experiments.rendering.worker_process`, :mod:`~experiments.rendering.pinned` and
   :mod:`~experiments.rendering.blender_command`: one renderer in a process of its own, and how it is started;
 - ``blender/``: the program that runs inside Blender, which imports nothing of this project;

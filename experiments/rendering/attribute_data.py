@@ -10,20 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.cluster.settings import Ray
 from experiments.data.inputs import Assets
 from experiments.data.manifest import AttributeSettings, check_sizes
 from experiments.presets import PRESETS, PresetName
-from experiments.process.cores import available_cores
-from experiments.process.memory import free_on_host
 from experiments.process.reporting import SILENT, Reporter
-from experiments.rendering.blender_command import worker_command
 from experiments.scenes.schema import Attribute, Scene, Setting
 from experiments.storage import files
 from experiments.storage.identity import NO_EFFECT
 
 if TYPE_CHECKING:
     from experiments.rendering import runs
-    from experiments.rendering.pool import LocalPool
     from experiments.synthetic.textures import Library
 
 TEXTURE_SHEET = "textures.png"
@@ -63,6 +60,8 @@ class Settings:
     """Number of Blender processes; by default one for each core."""
     blender: str | None = field(default=None, metadata=NO_EFFECT)
     """An installed Blender or a Python with bpy; see :func:`experiments.rendering.blender_command.worker_command`."""
+    executor: Ray | None = field(default=None, metadata=NO_EFFECT)
+    """The cluster whose nodes render, of which ``workers`` and ``blender`` speak then; None for this machine."""
     verify: bool = field(default=False, metadata=NO_EFFECT)
     """Hash all files of finished data sets, not only those that were changed since they were written."""
     overwrite: bool = field(default=False, metadata=NO_EFFECT)
@@ -151,10 +150,11 @@ def generate(
         OSError: no Blender, or a folder that cannot be written.
     """
     from experiments.rendering import runs  # now, as --help should not wait for SciPy
-    from experiments.rendering.pool import LocalPool, check_memory
+    from experiments.rendering.places import Place
 
     start = time.perf_counter()
-    check_memory(settings.workers, settings.datasets * settings.scenes, settings.resolution, free_on_host())
+    place = Place(settings.executor, settings.blender, settings.workers, settings.resolution, settings.folder)
+    place.check(settings.datasets * settings.scenes)
     library: Library | None = None
 
     def scene_maker() -> runs.SceneMaker:
@@ -182,12 +182,6 @@ def generate(
 
         return make
 
-    def executor() -> LocalPool:
-        workers = len(available_cores()) if settings.workers is None else settings.workers
-        command = worker_command(settings.blender, reporter, meanwhile)
-        meanwhile()
-        return LocalPool(command, workers, scratch=settings.folder)
-
     def show_textures() -> None:
         if library is not None:
             _write_sheet(library, settings.folder / TEXTURE_SHEET)
@@ -203,7 +197,7 @@ def generate(
         settings.datasets,
         settings.scenes,
         scene_maker,
-        executor,
+        lambda: place.executor(reporter, meanwhile),
         verify=settings.verify,
         overwrite=settings.overwrite,
         assets=assets,

@@ -1,4 +1,4 @@
-"""Runs a command on one core, with one thread, for as long as the process that asked for it lives.
+"""Runs a command on one core (or on any), with one thread, for as long as the process that asked for it lives.
 
 ``python pinned.py CORE PARENT COMMAND …`` becomes the command. Done in a process of its own, because Python code between
 fork and exec is not safe in a program with threads.
@@ -14,7 +14,7 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TB
 
 
 def main(core: str, parent: str, *command: str) -> None:
-    if hasattr(os, "sched_setaffinity"):
+    if core != "any" and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {int(core)})
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

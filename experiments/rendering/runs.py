@@ -23,7 +23,8 @@ from experiments.data.production import (
     remove_datasets,
 )
 from experiments.process.reporting import SILENT, Reporter
-from experiments.rendering.pool import Executor, Failed, RenderJob, RenderResult
+from experiments.rendering.jobs import Failed, RenderJob, RenderResult
+from experiments.rendering.pool import Executor
 from experiments.scenes import schema
 from subspace.errors import InputError
 

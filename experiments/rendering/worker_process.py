@@ -27,6 +27,7 @@ _QUOTED = 300
 _TEMPORARY = ("TMPDIR", "TEMP", "TMP")
 """Variables of the environment that say where temporary files go."""
 _PINNED = Path(__file__).with_name("pinned.py")
+_ANY_CORE = "any"
 
 
 class RenderError(Exception):
@@ -53,17 +54,17 @@ class WorkerProcess:
 
     Args:
         command: program and arguments.
-        core: of the machine, to which the worker is pinned.
+        core: of the machine, to which the worker is pinned; None for any.
         temporary: folder for its temporary files, which it leaves there, as it is always killed; by default the system's.
 
     Raises:
         WorkerLost: it did not start, or says that it cannot work.
     """
 
-    def __init__(self, command: Sequence[str], core: int, temporary: Path | None = None) -> None:
+    def __init__(self, command: Sequence[str], core: int | None, temporary: Path | None = None) -> None:
         self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            [sys.executable, "-IS", str(_PINNED), str(core), str(os.getpid()), *command],
+            [sys.executable, "-IS", str(_PINNED), _ANY_CORE if core is None else str(core), str(os.getpid()), *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

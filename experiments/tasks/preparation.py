@@ -6,20 +6,19 @@ import importlib.util
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
+from experiments.cluster.settings import Ray
 from experiments.data.inputs import Sources
 from experiments.data.manifest import Split, Task, TaskSettings, check_sizes
 from experiments.data.production import dataset_name
 from experiments.presets import PRESETS, PresetName
-from experiments.process.cores import available_cores
-from experiments.process.memory import free_on_host
 from experiments.process.reporting import SILENT, Reporter
-from experiments.rendering.blender_command import worker_command
 from experiments.scenes.schema import Scene
 from experiments.storage import files
 from experiments.storage.identity import NO_EFFECT
@@ -29,7 +28,6 @@ from subspace.errors import InputError
 
 if TYPE_CHECKING:
     from experiments.rendering import runs
-    from experiments.rendering.pool import LocalPool
     from experiments.tasks.recordings.checking import Check
 
 
@@ -65,6 +63,8 @@ class Settings:
     """Number of Blender processes; by default one for each core."""
     blender: str | None = field(default=None, metadata=NO_EFFECT)
     """An installed Blender or a Python with bpy; see :func:`experiments.rendering.blender_command.worker_command`."""
+    executor: Ray | None = field(default=None, metadata=NO_EFFECT)
+    """The cluster whose nodes render, of which ``workers`` and ``blender`` speak then; None for this machine."""
     overwrite: bool = field(default=False, metadata=NO_EFFECT)
     """Replace a data set that was made with other settings or from another folder, or of more scenes."""
 
@@ -268,17 +268,17 @@ def _convert(settings: Recording, reporter: Reporter) -> Prepared:
 
 def _render(settings: Settings, reporter: Reporter) -> Prepared:
     from experiments.rendering import runs  # now, as --help should not wait for SciPy
-    from experiments.rendering.pool import LocalPool, check_memory
+    from experiments.rendering.places import Place
+    from experiments.rendering.pool import Executor
 
     meshes = _meshes(settings)
     scenes = _number_of_scenes(settings, meshes)
-    check_memory(settings.workers, scenes, settings.resolution, free_on_host())
+    folder = settings.task_folder / settings.split
+    place = Place(settings.executor, settings.blender, settings.workers, settings.resolution, folder)
+    place.check(scenes)
 
-    def executor() -> LocalPool:
-        workers = len(available_cores()) if settings.workers is None else settings.workers
-        return LocalPool(
-            worker_command(settings.blender, reporter), workers, scratch=settings.task_folder / settings.split
-        )
+    def executor() -> AbstractContextManager[Executor]:
+        return place.executor(reporter)
 
     def scene_maker() -> runs.SceneMaker:
         from experiments.tasks.makers import task_scenes
@@ -291,7 +291,6 @@ def _render(settings: Settings, reporter: Reporter) -> Prepared:
 
         return make_scene
 
-    folder = settings.task_folder / settings.split
     outcome = runs.generate(
         folder,
         settings.stored,

@@ -7,7 +7,8 @@ import pytest
 
 from experiments.data.scene_folder import read_record
 from experiments.process.cores import available_cores
-from experiments.rendering.pool import Failed, LocalPool, RenderJob, RenderResult, check_memory, time_limit
+from experiments.rendering.jobs import Failed, RenderJob, RenderResult, time_limit
+from experiments.rendering.pool import LocalPool, check_memory
 from experiments.rendering.worker_process import WorkerLost, WorkerProcess
 from experiments.scenes import schema
 from experiments.storage import files

@@ -1,0 +1,157 @@
+"""Commands on a Ray cluster of three nodes on this machine: what comes out is what one machine makes, whatever is lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from experiments.cluster import versions
+from tests.experiments.commands import call
+from tests.experiments.rendering.small_scenes import STAND_IN, content, wait_until
+
+pytest.importorskip("ray")
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("--datasets=2", "--scenes=5", "--views=2", "--resolution=20", "--seed=3", f"--blender={STAND_IN}")
+SECONDS = 0.5
+QUICK_TO_NOTICE = {"health_check_period_ms": 500, "health_check_timeout_ms": 1000, "health_check_failure_threshold": 3}
+"""That a node is lost."""
+
+
+class Nodes:
+    """A head that computes nothing, and nodes of one core each."""
+
+    def __init__(self, log):
+        from ray.cluster_utils import Cluster
+
+        self.log = log
+        with mock.patch.dict(os.environ, STAND_IN=json.dumps({"seconds": SECONDS, "log": str(log)})):
+            head = {"num_cpus": 0, "include_dashboard": False, "_system_config": QUICK_TO_NOTICE}
+            self.cluster = Cluster(initialize_head=True, head_node_args=head)
+            self.nodes = [self.add() for _ in range(3)]
+        self.flag = f"--executor=ray:{self.cluster.address}"
+
+    def add(self, **options):
+        return self.cluster.add_node(num_cpus=1, **options)
+
+    def scenes(self):
+        """(scene, process of its worker) as they were begun."""
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return [(line.split()[0], int(line.split()[1])) for line in lines]
+
+    def lose(self, node):
+        """As if the node's power were cut."""
+        raylet = node.all_processes["raylet"][0].process.pid
+        others = descendants(raylet)
+        for process in (raylet, *others):
+            os.kill(process, signal.SIGKILL)
+        self.cluster.remove_node(node, allow_graceful=False)
+        self.nodes.remove(node)
+
+    def node_of(self, process):
+        return next(
+            (node for node in self.nodes if process in descendants(node.all_processes["raylet"][0].process.pid)), None
+        )
+
+
+def parents():
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            found[int(stat.parent.name)] = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            continue
+    return found
+
+
+def descendants(process):
+    parent_of, found = parents(), {process}
+    while more := {child for child, parent in parent_of.items() if parent in found} - found:
+        found |= more
+    return found - {process}
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory):
+    import ray
+
+    made = Nodes(tmp_path_factory.mktemp("cluster") / "log")
+    yield made
+    ray.shutdown()
+    made.cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    output = tmp_path_factory.mktemp("undisturbed") / "out"
+    done = call("experiments.generate", *SMALL, f"--output={output}")
+    assert done.status == 0, done.stderr
+    return content(output)
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments.generate", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def test_a_node_that_is_lost_while_rendering_costs_what_it_was_at(nodes, undisturbed, tmp_path):
+    with start(*SMALL, f"--output={tmp_path / 'out'}", nodes.flag) as process:
+        wait_until(lambda: len(nodes.scenes()) >= 4)
+        *_, (scene, worker) = nodes.scenes()
+        nodes.lose(nodes.node_of(worker))
+        output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert content(tmp_path / "out") == undisturbed
+    assert len(output.splitlines()) == 1 and "is lost" in errors
+    assert Counter(name for name, _ in nodes.scenes()) - Counter({scene: 1}) == Counter(
+        f"{dataset}/{number}/0" for dataset in range(2) for number in range(5)
+    )
+
+
+def test_a_driver_that_is_killed_goes_on_from_what_is_there(nodes, undisturbed, tmp_path):
+    nodes.log.unlink(missing_ok=True)
+    arguments = (*SMALL, f"--output={tmp_path / 'out'}", nodes.flag)
+    with start(*arguments) as process:
+        wait_until(lambda: len(nodes.scenes()) >= 4)
+        done = {path.parent.name + "/" + path.name for path in (tmp_path / "out").glob("*/scene_*")}
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    finished = call("experiments.generate", *arguments)
+    assert finished.status == 0, finished.stderr
+    assert content(tmp_path / "out") == undisturbed
+    assert done and not [name for name, count in Counter(name for name, _ in nodes.scenes()).items() if count > 2]
+    once = {
+        f"dataset_{int(name[0]):02d}/scene_{int(name[2]):04d}"
+        for name, n in Counter(n for n, _ in nodes.scenes()).items()
+        if n == 1
+    }
+    assert done <= once
+
+
+def test_nodes_with_other_versions_are_refused(nodes, tmp_path):
+    import ray
+
+    ray.shutdown()
+    arguments = (*SMALL, f"--output={tmp_path / 'out'}", nodes.flag)
+    other = {**versions.here(), "attribute-subspaces": "0.1.0 (00000000)"}
+    with mock.patch.object(versions, "here", lambda: other):
+        done = call("experiments.generate", *arguments)
+    assert done.status == 2 and "0.1.0 (00000000)" in done.stderr and len(done.stderr.splitlines()) == 1
+    node = nodes.add(env_vars={"STAND_IN": json.dumps({"version": "9.9"})})
+    done = call("experiments.generate", *arguments)
+    nodes.cluster.remove_node(node, allow_graceful=False)
+    assert done.status == 2 and "Blender 9.9" in done.stderr and "Blender 0.0" in done.stderr
+    assert not list(tmp_path.glob("out/*"))
