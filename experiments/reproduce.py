@@ -23,12 +23,14 @@ from experiments.presets import PRESETS
 from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, InputError, run
 from experiments.process.cores import available_cores
 from experiments.process.reporting import console
-from experiments.reproduction.plan import describe
+from experiments.reproduction import rows
+from experiments.reproduction.plan import Minings, RatesFor, describe
 from experiments.reproduction.records import record_file
 from experiments.reproduction.rows import TableName
 from experiments.reproduction.settings import Settings
 
 TABLES: tuple[TableName, ...] = get_args(TableName)
+PAPERS: tuple[TableName, ...] = tuple(rows.TABLES)
 
 
 def _usual_at_once() -> int:
@@ -48,8 +50,10 @@ def _settings() -> Settings:
     except ValueError:
         raise InputError(f"--seeds={','.join(given.seeds)}: numbers with commas between them, such as 0,1,2") from None
     return Settings(
-        tables=TABLES if given.table == "all" else (given.table,),
+        tables=PAPERS if given.table == "all" else (given.table,),
         seeds=seeds,
+        minings=given.minings,
+        rates_for=given.rates_for,
         preset=given.preset,
         weights=given.weights,
         data=given.data,
@@ -96,7 +100,25 @@ def main(_: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_enum("table", "2", [*TABLES, "all"], "the paper's table; s1 is the supplement's")
+    flags.DEFINE_enum(
+        "table",
+        "2",
+        [*TABLES, "all"],
+        "the paper's table; s1 is the supplement's, all are the paper's; controls: mined directions beside random, gradient, "
+        "pooled and shuffled ones and the mean adapter, on glass",
+    )
+    flags.DEFINE_enum(
+        "minings",
+        "one",
+        list(get_args(Minings)),
+        "one: all seeds share a mining; each: every seed has data, adapters and subspaces of its own",
+    )
+    flags.DEFINE_enum(
+        "rates_for",
+        "method",
+        list(get_args(RatesFor)),
+        "what learning rates are searched for: the smallest row of a method in any table, or each row",
+    )
     flags.DEFINE_enum("preset", "nano", list(PRESETS), "nano: hours on a CPU; vggt_1b: the paper's experiment")
     flags.DEFINE_list("seeds", ["0"], "of fine-tuning (what is drawn, order of the data), with commas")
     DEFINE_path_or_name(

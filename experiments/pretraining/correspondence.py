@@ -22,6 +22,10 @@ DEPTH_TOLERANCE = 0.03
 """A point is seen in another view if its depth there differs from the depth map by less than this share of it."""
 _SKY = 1e4
 """Depth of the sky in units of the normalised scene; a translation by one unit moves it by a hundredth of a pixel."""
+_RIDGE = 1e-3
+"""Added to the normal equations of an affine map, whose entries are at most 1."""
+_FEWEST = 8
+"""Tokens that both views see; fewer do not say how a view moved."""
 NEAR = 0.5
 """Tokens; a match this near the truth counts as found."""
 
@@ -67,6 +71,30 @@ def true_matches(batch: TrainingBatch, patch: int) -> Matches:
         surface=inside & known & known_there & agrees,
         sky=inside & ~known & ~known_there,
     )
+
+
+def towards_first(truth: Matches) -> Matches:
+    """The pairs from each other view back to the first one, of those of :func:`directed_pairs`."""
+    half = truth.position.shape[1] // 2
+    return Matches(truth.position[:, half:], truth.surface[:, half:], truth.sky[:, half:])
+
+
+def affine_motion(truth: Matches, grid: tuple[int, int]) -> tuple[Float[Array, "b n 6"], Bool[Array, "b n"]]:
+    """The affine map from a token's place to how far its match is away, by least squares over the surfaces that both see.
+
+    Places and distances are in halves of the picture, places from its middle; the six numbers are the constant, the slope
+    along columns and along rows of the horizontal part, then of the vertical one. Second: whether enough tokens are seen.
+    """
+    places, half = token_grid(*grid), jnp.asarray([grid[1], grid[0]]) / 2
+    terms = jnp.concatenate([jnp.ones((len(places), 1)), (places - (half - 0.5)) / half], axis=-1)
+    moved = (truth.position - places) / half
+    weights = truth.surface.astype(jnp.float32)
+    seen = jnp.sum(weights, axis=-1)
+    share = weights / jnp.maximum(seen, 1)[..., None]
+    normal = jnp.einsum("bnp,pi,pj->bnij", share, terms, terms, precision="highest") + _RIDGE * jnp.eye(3)
+    right = jnp.einsum("bnp,pi,bnpc->bnic", share, terms, moved, precision="highest")
+    solved = jnp.linalg.solve(normal, right)
+    return jnp.swapaxes(solved, -1, -2).reshape(*seen.shape, 6), seen >= _FEWEST
 
 
 def matching_loss(

@@ -6,18 +6,21 @@ max(prediction / truth, truth / prediction) < 1.25. Both are averaged over seque
 VGGT's normalised scenes, is called ``unscaled``.
 
 Pose: of the second view relative to the first. The rotation's error is the angle between prediction and truth, that of the
-translation the angle between the two directions; medians over sequences, degrees.
+translation the angle between the two directions; medians over sequences, degrees. Both together make points, which
+:func:`chamfer` compares.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
+from experiments.data.geometry import unproject
 from experiments.pretraining.sampling import choose_views, chosen, stacked
 from experiments.pretraining.scenes import LoadedScene
 from experiments.training.batch import TrainingBatch
@@ -28,6 +31,8 @@ AXES = ("pitch", "yaw", "roll")
 LARGEST_TURN = 45.0
 """Degrees between the two views of a pair."""
 _DELTA = 1.25
+_POINTS = 1000
+"""Pixels of a pair whose points are compared."""
 
 Metrics = dict[str, float]
 
@@ -63,12 +68,15 @@ class Truth:
     """Where the depth is known."""
     extrinsics: Float[np.ndarray, "n 2 3 4"]
     """World to camera."""
+    intrinsics: Float[np.ndarray, "n 2 3 3"]
+    """In pixels."""
 
     @classmethod
     def of(cls, batch: TrainingBatch) -> Truth:
         """From a batch in any unit."""
         normal = normalize(batch)
-        return cls(*(np.asarray(x) for x in (normal.depths, normal.point_masks, normal.extrinsics)))
+        arrays = (normal.depths, normal.point_masks, normal.extrinsics, normal.intrinsics)
+        return cls(*(np.asarray(x) for x in arrays))
 
 
 @dataclass(frozen=True)
@@ -136,6 +144,30 @@ def pose_metrics(predicted: Float[np.ndarray, "n 2 3 4"], truth: Float[np.ndarra
     return metrics
 
 
+def chamfer(depths: Float[np.ndarray, "n 2 h w"], extrinsics: Float[np.ndarray, "n 2 3 4"], truth: Truth) -> float:
+    """Mean Chamfer distance between the points of both views as predicted and as they are, in the first camera's frame.
+
+    In units of VGGT's normalised scenes, after the scale of AbsRel and with the true intrinsics; of :data:`_POINTS` pixels.
+    Translations of unknown length, such as the guesses', count as the true one's length.
+    """
+    found, true = relative(extrinsics), relative(truth.extrinsics)
+    found[..., 3] = _directions(found[..., 3]) * np.linalg.norm(true[..., 3], axis=-1, keepdims=True)
+    distances = []
+    for i, valid in enumerate(truth.valid):
+        if not valid.any():
+            continue
+        scale = np.median((truth.depths[i] / np.maximum(depths[i], 1e-6))[valid])
+        some = np.random.default_rng(i).permutation(np.flatnonzero(valid))[:_POINTS]
+        clouds = [
+            unproject(depth, np.stack([np.eye(3, 4), pose]), truth.intrinsics[i]).reshape(-1, 3)[some]
+            for depth, pose in ((scale * depths[i], found[i]), (truth.depths[i], true[i]))
+        ]
+        trees = [KDTree(cloud) for cloud in clouds]
+        there, back = (trees[1 - side].query(clouds[side])[0].mean() for side in (0, 1))
+        distances.append((there + back) / 2)
+    return float(np.mean(distances))
+
+
 def evaluate(
     predict: Callable[[TrainingBatch], Predicted],
     pairs: Sequence[LoadedScene],
@@ -163,21 +195,24 @@ def evaluate(
         extrinsics.append(predicted.extrinsics[: len(some)])
         if predicted.solved is not None:
             solved.append(predicted.solved[: len(some)])
-        truths.append(Truth(*(getattr(truth, n)[: len(some)] for n in ("depths", "valid", "extrinsics"))))
+        truths.append(Truth(*(getattr(truth, each.name)[: len(some)] for each in fields(Truth))))
     truth = joined(truths)
     still = np.broadcast_to(np.eye(3, 4), truth.extrinsics.shape).copy()
     still[:, 1, :, 3] = baselines.direction
     guesses = {"mean_depth": baselines.mean_depth, "constant": np.ones_like(baselines.mean_depth)}
+    found = np.concatenate(depths), np.concatenate(extrinsics)
     return {
         "model": {
-            **depth_metrics(np.concatenate(depths), truth.depths, truth.valid),
-            **pose_metrics(np.concatenate(extrinsics), truth.extrinsics),
+            **depth_metrics(found[0], truth.depths, truth.valid),
+            **pose_metrics(found[1], truth.extrinsics),
+            "chamfer": chamfer(*found, truth),
         },
         **({"solved": pose_metrics(np.concatenate(solved), truth.extrinsics)} if solved else {}),
         **{
             name: {
                 **depth_metrics(np.broadcast_to(guess, truth.depths.shape), truth.depths, truth.valid),
                 **pose_metrics(still, truth.extrinsics),
+                "chamfer": chamfer(np.broadcast_to(guess, truth.depths.shape), still, truth),
             }
             for name, guess in guesses.items()
         },
@@ -186,7 +221,7 @@ def evaluate(
 
 def joined(truths: Sequence[Truth]) -> Truth:
     """Several as one."""
-    return Truth(*(np.concatenate([getattr(t, n) for t in truths]) for n in ("depths", "valid", "extrinsics")))
+    return Truth(*(np.concatenate([getattr(truth, each.name) for truth in truths]) for each in fields(Truth)))
 
 
 def _directions(vectors: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:

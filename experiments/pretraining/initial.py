@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from math import prod, sqrt
 from zlib import crc32
 
@@ -11,15 +12,46 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Float
 
+from experiments.models import parameters_digest
 from subspace.errors import InputError
 from vggt_jax import VGGT, VGGTConfig
 from vggt_jax.deltas import dotted
+from vggt_jax.matching import Matcher
 from vggt_jax.parameters import abstract_model
+from weights_convert import load_vggt, read_config
+from weights_convert.matcher import load_matcher
 
 _WAVELENGTHS = 10_000.0
 _TOKEN_STD = 0.02
 _TRANSFORMER = re.compile(r"\b(blocks|frame_blocks|global_blocks|trunk)\.")
 _POSE_SCALE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A trained model that training goes on from."""
+
+    model: VGGT
+    """The model."""
+    matcher: Matcher
+    """Of its tokens."""
+    digest: str
+    """Tells its numbers from others."""
+
+
+def read_start(source: str, config: VGGTConfig) -> Start:
+    """The model at ``source``, anything that :func:`weights_convert.load_vggt` takes, and the matcher beside it.
+
+    Raises:
+        InputError: unusable weights, or of another size.
+        OSError: a file that cannot be read.
+    """
+    found = replace(read_config(source), heads=config.heads)
+    sizes = ("width", "patch_size", "image_size", "encoder", "aggregator")
+    if other := [name for name in sizes if getattr(found, name) != getattr(config, name)]:
+        raise InputError(f"start={source}: has another {' and '.join(other)} than the recipe's model", argument="start")
+    model = load_vggt(source, config=replace(config))
+    return Start(model, load_matcher(source), parameters_digest(nnx.state(model)))
 
 
 def initial_model(config: VGGTConfig, seed: int) -> VGGT:

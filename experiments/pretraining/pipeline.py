@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from experiments.data.dataset import Dataset
 from experiments.pretraining import recipe
 from experiments.pretraining.card import OUTPUTS, write_model
+from experiments.pretraining.initial import read_start
 from experiments.pretraining.run import Evaluations, Pretraining
 from experiments.pretraining.scenes import open_source, read_source, source_name
 from experiments.pretraining.settings import Settings
@@ -55,7 +57,9 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[PretrainedMo
     """What :func:`pretrain` is about to do. Arguments and errors are the same."""
     start = time.perf_counter()
     check_output(settings, {"without": settings.without}, OUTPUTS)
-    plan = replace(recipe.nano().scaled(settings.length), seed=settings.seed)
+    plan = replace(recipe.RECIPES[settings.recipe]().scaled(settings.length), seed=settings.seed)
+    if settings.start is not None:
+        plan = replace(plan, start=settings.start)
     if settings.without is not None:
         plan = plan.without(settings.without)
     size = plan.config.image_size
@@ -64,7 +68,10 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[PretrainedMo
     )
     check_names(list(map(source_name, datasets)), list(map(source_name, others)))
 
-    training = {"recipe": identity(plan), "data": _hashes(datasets)}
+    begun = None if plan.start is None else read_start(plan.start, plan.config)
+    training: dict[str, Any] = {"recipe": identity(plan), "data": _hashes(datasets)}
+    if begun is not None:
+        training["start"] = begun.digest
     depends_on = {**training, "without": settings.without, "also_evaluate": _hashes(others)}
     results = ResultsFolder.of(settings, "pretrain", settings.label, depends_on, OUTPUTS)
     run = settings.run or stage_folder(settings.store, "pretraining", settings.label, training)
@@ -79,7 +86,7 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[PretrainedMo
         sources, other_sources = (
             [read_source(path, size, reporter) for path in paths] for paths in (settings.data, settings.also_evaluate)
         )
-        pretraining = Pretraining(plan, sources, run, settings.log, reporter)
+        pretraining = Pretraining(plan, sources, run, settings.log, reporter, begun)
         parameters, evaluations = pretraining()
         evaluations |= pretraining.evaluate_on(parameters, other_sources)
         with results.new() as new:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from experiments.pretraining.objective import PretrainingObjective
 from experiments.pretraining.sampling import Augmentation
-from experiments.pretraining.settings import Ingredient
+from experiments.pretraining.settings import Ingredient, RecipeName
+from experiments.storage.identity import NO_EFFECT
 from experiments.training.losses import CameraLoss, Objective, RegressionLoss
 from experiments.training.optimizer import OptimizerSettings
 from subspace.errors import InputError
@@ -16,6 +18,10 @@ from vggt_jax import VGGTConfig
 
 TRUNK = ("aggregator",)
 HEADS = ("camera_head", "depth_head")
+
+
+_LATER: Mapping[str, Any] = {"motion": 0.0, "start": None, "validate_every": 250}
+"""Fields that came later → what was done before: runs of then go on."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,10 @@ class Recipe:
     """Changes of the training pictures; None for none."""
     seed: int = 0
     """Seed of parameters, batches and evaluated pairs."""
+    start: str | None = field(default=None, metadata=NO_EFFECT)  # what it holds counts, see the pipeline
+    """The model whose weights training begins with, as :func:`weights_convert.load_vggt` takes it; None for drawn ones."""
+    validate_every: int = field(default=250, metadata=NO_EFFECT)
+    """Steps between two looks at the held-out pairs."""
 
     def scaled(self, length: float) -> Recipe:
         """With ``length`` times as many steps in every stage, at least one."""
@@ -80,12 +90,28 @@ class Recipe:
     def without(self, ingredient: Ingredient) -> Recipe:
         """For ablations: the same steps without one ingredient."""
         if ingredient == "augmentation":
-            return replace(self, augmentation=None)
-        return replace(self, stages=tuple(_without(stage, ingredient, self.stages[-1]) for stage in self.stages))
+            found = replace(self, augmentation=None)
+        elif ingredient == "start":
+            found = replace(self, start=None)
+        else:
+            found = replace(self, stages=tuple(_without(stage, ingredient, self.stages[-1]) for stage in self.stages))
+        if found == self:
+            raise InputError(f"without={ingredient}: the recipe does not have it", argument="without")
+        return found
+
+    @property
+    def reads_motion(self) -> bool:
+        """Whether a stage needs what :attr:`PretrainingObjective.motion` reads."""
+        return any(stage.objective.motion for stage in self.stages)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings, lists and dictionaries."""
-        return json.loads(json.dumps({**asdict(self), "config": self.config.to_dict()}))
+        """Plain numbers, strings, lists and dictionaries; without what came later where it is at its default."""
+        stored = asdict(self, dict_factory=_without_later_defaults)
+        return json.loads(json.dumps({**stored, "config": self.config.to_dict()}))
+
+
+def _without_later_defaults(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in pairs if name not in _LATER or _LATER[name] != value}
 
 
 def _without(stage: Stage, ingredient: Ingredient, last: Stage) -> Stage:
@@ -93,6 +119,8 @@ def _without(stage: Stage, ingredient: Ingredient, last: Stage) -> Stage:
         return replace(stage, objective=replace(stage.objective, match=0.0))
     if ingredient == "token_points":
         return replace(stage, objective=replace(stage.objective, token_points=0.0))
+    if ingredient == "motion":
+        return replace(stage, objective=replace(stage.objective, motion=0.0))
     if ingredient == "widening":
         return replace(stage, turns=(stage.turns[1], stage.turns[1]))
     return replace(stage, objective=last.objective, parts=last.parts)
@@ -112,3 +140,28 @@ def nano() -> Recipe:
             Stage("jointly", 780, jointly, views=(2, 4), peak_rate=6e-4),
         ),
     )
+
+
+def orbits() -> Recipe:
+    """Going on from a model of :func:`nano`, until it sees turns about things: ten times its pictures.
+
+    Data are objects and heads with cameras all around them. Matches come first, with pairs from small turns to large ones;
+    camera tokens learn what the matches say of the motion, which the camera head then has before it.
+    """
+    matching = PretrainingObjective(Objective(CameraLoss(weight=1.0), depth=None), motion=1.0)
+    jointly = PretrainingObjective(Objective(CameraLoss(), RegressionLoss()), match=0.5, token_points=0.5, motion=0.5)
+    matched = (*TRUNK, "camera_head")
+    return Recipe(
+        replace(VGGTConfig.nano(), heads=("camera", "depth")),
+        (
+            Stage("near", 4000, matching, matched, turns=(15.0, 30.0), peak_rate=6e-4),
+            Stage("far", 8000, matching, matched, turns=(30.0, 60.0), peak_rate=6e-4),
+            Stage("jointly", 7000, jointly, views=(2, 4), turns=(60.0, 60.0), peak_rate=6e-4),
+        ),
+        start="nano",
+        validate_every=100,
+    )
+
+
+RECIPES: Mapping[RecipeName, Callable[[], Recipe]] = {"nano": nano, "orbits": orbits}
+"""Recipes by name."""

@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from experiments.pretraining import evaluation
-from experiments.pretraining.initial import initial_model
+from experiments.pretraining.initial import Start, initial_model
 from experiments.pretraining.objective import forward, initial_helpers, matcher, matching, pretraining_loss
 from experiments.pretraining.recipe import Recipe, Stage
 from experiments.pretraining.sampling import StageSampler, stacked
@@ -33,7 +33,6 @@ from vggt_jax.parameters import abstract_model
 from vggt_jax.pose_encoding import decode_pose
 
 CHECKPOINT_EVERY = 100
-VALIDATE_EVERY = 250
 _EVALUATED_AT_ONCE = 16
 """Pairs."""
 _BASELINE_PAIRS = 512
@@ -63,6 +62,7 @@ class Pretraining:
         folder: gets metrics and checkpoints of each stage.
         log: where metrics go besides ``metrics.jsonl``.
         reporter: gets a line for each stage, and a bar of its steps.
+        begun: what is at the recipe's ``start``.
 
     Raises:
         InputError: too few scenes to hold some out, or a data set that is given twice.
@@ -75,6 +75,7 @@ class Pretraining:
         folder: Path,
         log: tuple[TrackerName, ...] = (),
         reporter: Reporter = SILENT,
+        begun: Start | None = None,
     ):
         if len({source.name for source in sources}) < len(sources):
             raise InputError(f"data sets must differ, got {', '.join(source.name for source in sources)}")
@@ -82,9 +83,14 @@ class Pretraining:
         self._log, self._reporter = log, reporter
         # Chunks of frames and forced devices would split the same axis, which costs copies.
         self._config = replace(recipe.config, frames_chunk=4096)
-        model = initial_model(self._config, recipe.seed)
-        self._graphdef, state = nnx.split(model)
-        self._start = Parameters(dict(state), initial_helpers(self._config, recipe.seed))
+        self._graphdef, state = nnx.split(initial_model(self._config, recipe.seed))
+        if begun is not None:
+            state = nnx.state(begun.model)
+        self._begun_from = None if begun is None else begun.digest
+        helpers = initial_helpers(
+            self._config, recipe.seed, recipe.reads_motion, None if begun is None else begun.matcher
+        )
+        self._start = Parameters(dict(state), helpers)
         halves = [split(source.scenes, self._held_out_scenes(source)) for source in sources]
         self._training = [scene for training, _ in halves for scene in training]
         self._held_out = {
@@ -182,7 +188,12 @@ class Pretraining:
             frozen,
             sampler,
             self._placement,
-            LoopSettings(stage.steps, checkpoint_every=CHECKPOINT_EVERY, validate_every=VALIDATE_EVERY, log=self._log),
+            LoopSettings(
+                stage.steps,
+                checkpoint_every=CHECKPOINT_EVERY,
+                validate_every=self.recipe.validate_every,
+                log=self._log,
+            ),
             self.folder / f"stage_{number}_{stage.name}",
             self._identity(number),
             validate=lambda state: of_model(self._evaluate(after(state), self._held_out, solve=False)),
@@ -195,7 +206,8 @@ class Pretraining:
         recipe = self.recipe.to_dict()
         return {
             "data": {source.name: source.sha256 for source in self.sources},
-            **{name: value for name, value in recipe.items() if name != "stages"},
+            **{name: value for name, value in recipe.items() if name not in ("stages", "start", "validate_every")},
+            **({} if self._begun_from is None else {"start": self._begun_from}),
             "stages": recipe["stages"][:number],
         }
 
@@ -236,7 +248,11 @@ class Pretraining:
 
 
 def of_model(evaluations: Evaluations) -> dict[str, float]:
-    """The model's own metrics as "data set/metric"."""
-    return {
+    """The model's own metrics as "data set/metric", and those of the guesses that they are to beat."""
+    shown = {
         f"{name}/{metric}": value for name, found in evaluations.items() for metric, value in found["model"].items()
     }
+    for name, found in evaluations.items():
+        shown |= {f"{name}/no_turn_{metric}": found["constant"][metric] for metric in ("rotation", "direction")}
+        shown |= {f"{name}/constant_{metric}": found["constant"][metric] for metric in ("abs_rel", "chamfer")}
+    return shown

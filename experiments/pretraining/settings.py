@@ -10,9 +10,10 @@ from experiments.storage.identity import NO_EFFECT
 from experiments.training.trackers import TrackerName, check_installed
 from subspace.errors import InputError
 
-Ingredient = Literal["matching", "token_points", "widening", "augmentation", "stages"]
+Ingredient = Literal["matching", "token_points", "widening", "augmentation", "stages", "motion", "start"]
 INGREDIENTS: tuple[Ingredient, ...] = get_args(Ingredient)
-"""What a recipe can leave out; "stages" gives all stages the last one's losses and parts."""
+"""What a recipe can leave out; "stages" gives all stages the last one's losses and parts, "start" begins with drawn weights."""
+RecipeName = Literal["nano", "orbits"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,10 @@ class Settings:
 
     data: tuple[Path, ...]
     """Data sets of ``experiments.generate`` to train on, at the model's resolution."""
+    recipe: RecipeName = field(default="nano", metadata=NO_EFFECT)  # what it says counts
+    """What is done: ``nano`` trains the shipped model from scratch, ``orbits`` goes on from it around objects."""
+    start: str | None = field(default=None, metadata=NO_EFFECT)  # what it holds counts
+    """The model to begin with, in a form that :func:`weights_convert.load_vggt` takes; None for the recipe's."""
     length: float = 1.0
     """Factor of the steps of every stage."""
     seed: int = 0
@@ -55,4 +60,4 @@ class Settings:
     @property
     def label(self) -> str:
         """A few words that name the run."""
-        return "nano" if self.without is None else f"nano_without_{self.without}"
+        return self.recipe if self.without is None else f"{self.recipe}_without_{self.without}"

@@ -46,6 +46,8 @@ class PlanState:
     """Searches that are under way; the first one that has a rate to try is the next to try one."""
     tried_on: Mapping[Search, Run]
     """Search → the run that its rates are tried on."""
+    search_of: Mapping[Run, Search | None]
+    """Run → what its rate is chosen for."""
     chosen: Mapping[Search, float]
     """Search → its rate, of those that are over."""
 
@@ -60,12 +62,13 @@ class PlanState:
         """
         runs = plan.runs
         waiting = tuple(run for run in runs if run not in finished)
+        search_of = {run: plan.search_of(run) for run in runs}
+        needed = dict.fromkeys(search_of[run] for run in waiting)
         open_searches = {
-            run.search: OpenSearch(plan.scale.rates)
-            for run in waiting
-            if run.search is not None and run.search not in chosen
+            search: OpenSearch(plan.scale.rates) for search in needed if search is not None and search not in chosen
         }
-        return cls({run: place for place, run in enumerate(runs)}, waiting, open_searches, plan.searches, chosen)
+        order = {run: place for place, run in enumerate(runs)}
+        return cls(order, waiting, open_searches, plan.searches, search_of, chosen)
 
     @property
     def next_action(self) -> Action | None:
@@ -75,7 +78,7 @@ class PlanState:
         """
         ready = self._next_run()
         trial = self._next_trial()
-        if trial is None or (ready is not None and self.order[ready.run] < self.order[trial.run]):
+        if trial is None or (ready is not None and self.order[ready.run] < self._first_that_needs(trial.search)):
             return ready
         return trial
 
@@ -99,9 +102,13 @@ class PlanState:
 
     def _next_run(self) -> MakeRecord | None:
         for run in self.waiting:
-            if run.search is None or run.search in self.chosen:
-                return MakeRecord(run, None if run.search is None else self.chosen[run.search])
+            search = self.search_of[run]
+            if search is None or search in self.chosen:
+                return MakeRecord(run, None if search is None else self.chosen[search])
         return None
+
+    def _first_that_needs(self, search: Search) -> int:
+        return min(self.order[run] for run in self.waiting if self.search_of[run] == search)
 
     def _next_trial(self) -> TryRate | None:
         for search, each in self.searches.items():

@@ -13,8 +13,26 @@ from experiments.presets import Scale
 from experiments.reproduction.crossed import LEVEL, CrossedTest, corrected, crossed_test
 from experiments.reproduction.labels import BETTER
 from experiments.reproduction.paper import printed
+from experiments.reproduction.plan import Minings
 from experiments.reproduction.records import RunRecord, figure
-from experiments.reproduction.rows import BASE, CONTROL, FULL, TABLES, Row, TableName, adalora, lora, ours, pissa, psv
+from experiments.reproduction.rows import (
+    BASE,
+    CONTROL,
+    EVERY_TABLE,
+    FULL,
+    Row,
+    TableName,
+    adalora,
+    gradient,
+    lora,
+    mean,
+    ours,
+    pissa,
+    pooled,
+    psv,
+    random,
+    shuffled,
+)
 from experiments.reproduction.tables import Records, records_of
 
 SIMILAR = 0.05
@@ -78,6 +96,13 @@ CLAIMS = (
     Claim(_ADDS.format("mined directions"), "3", ours(64, part="blocks"), CONTROL),
     Claim(_ADDS.format("mined directions"), "4", ours(16), CONTROL),
     Claim(_ADDS.format("singular vectors"), "4", psv(64), CONTROL),
+    Claim(_ADDS.format("mined directions"), "controls", ours(64), CONTROL),
+    Claim("Mined directions beat random ones", "controls", ours(64), random(256)),
+    Claim("Mined directions beat those of one gradient", "controls", ours(64), gradient(256)),
+    Claim("Mined directions beat the weights' singular vectors", "controls", ours(64), psv(256)),
+    Claim("A subspace for each attribute beats one for all adapters", "controls", ours(64), pooled(64)),
+    Claim("Attributes beat shuffled ones", "controls", ours(64), shuffled(64)),
+    Claim("Starting at the mean adapter beats starting at zero", "controls", mean(64), ours(64)),
 )
 
 
@@ -123,21 +148,25 @@ class Finding:
         return self.reading in ("holds", "opposite")
 
 
-def examine(scale: Scale, seeds: Sequence[int], records: Records, tables: Sequence[TableName]) -> list[Finding]:
+def examine(
+    scale: Scale, seeds: Sequence[int], records: Records, tables: Sequence[TableName], minings: Minings = "one"
+) -> list[Finding]:
     """All claims about ``tables`` whose rows have been measured; each table is corrected for all that is compared in it."""
     found = {
-        name: [each for claim in CLAIMS if claim.table == name for each in _examine(claim, scale, seeds, records)]
+        name: [
+            each for claim in CLAIMS if claim.table == name for each in _examine(claim, scale, seeds, records, minings)
+        ]
         for name in tables
     }
     decided = {name: list(_decide(findings)) for name, findings in found.items()}
     return [finding for claim in CLAIMS for finding in decided.get(claim.table, ()) if finding.claim is claim]
 
 
-def _examine(claim: Claim, scale: Scale, seeds: Sequence[int], records: Records) -> Iterator[Finding]:
+def _examine(claim: Claim, scale: Scale, seeds: Sequence[int], records: Records, minings: Minings) -> Iterator[Finding]:
     """Without a reading."""
-    table = TABLES[claim.table]
+    table = EVERY_TABLE[claim.table]
     rows = (claim.first, claim.second)
-    found = [records_of(row, table, scale, seeds, records) for row in rows]
+    found = [records_of(row, table, scale, seeds, records, minings) for row in rows]
     trained = [{record.run.seed for record in each} for row, each in zip(rows, found, strict=True) if row.method]
     common = sorted(set.intersection(*trained))
     if not common or not all(found):
@@ -193,7 +222,7 @@ def _read(claim: Claim, metric: str, first: float, second: float) -> Reading:
 
 
 def _read_printed(claim: Claim, split: Split, metric: str) -> Reading | None:
-    table = TABLES[claim.table]
+    table = EVERY_TABLE[claim.table]
     rows = [printed()[claim.table].get(row) for row in (claim.first, claim.second)]
     first, second = (None if row is None else row.figures(table)[split, metric] for row in rows)
     return None if first is None or second is None else _read(claim, metric, first, second)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from experiments.data.dataset import Dataset
@@ -53,6 +54,8 @@ class Job:
     """Data sets to evaluate on."""
     subspaces: tuple[Path, ...]
     """Folders of ``experiments.extract``, one for each attribute."""
+    rate_from: str | msgspec.UnsetType = msgspec.UNSET
+    """Name of the run that the rate was found the best on."""
 
 
 @dataclass
@@ -103,6 +106,7 @@ class Execution:
             parameters=0 if tuned is None else tuned.parameters.total,
             rate=rate,
             given_up=given_up,
+            rate_from=job.rate_from,
             steps=0 if tuned is None else self._finetuning(job).optimizer.steps,
             training_seconds=0.0 if tuned is None else tuned.seconds,
             evaluation_seconds=round(time.perf_counter() - start, 1),

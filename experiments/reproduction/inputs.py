@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from experiments.data.manifest import MANIFEST, Split, Task
 from experiments.data.production import dataset_name
 from experiments.extraction import Settings as ExtractionSettings
@@ -70,6 +72,7 @@ class RunInputs:
                 weights=settings.base_weights,
                 rank=scaled(settings.scale, wanted.mined_rank),
                 dim=scaled(settings.scale, settings.scale.mined_dim),
+                seed=None if wanted.mining is msgspec.UNSET else wanted.mining,
                 workers=settings.workers,
                 blender=settings.blender,
             )

@@ -41,7 +41,7 @@ def _of_mining(measured: MeasuredTable) -> Iterator[str]:
             f"{scale.mined_rank}; the paper's own table has {_PAPERS_MINED_RANK}, here "
             f"{scaled(scale, _PAPERS_MINED_RANK)} (Table 5 has both)."
         )
-    if len(measured.seeds) > 1:
+    if len(measured.seeds) > 1 and measured.minings == "one":
         yield "All seeds share one mining: their range has no part that another mining would add."
     whole = max(row.size for row in mined)
     if whole >= scale.mined_dim and table.named_by == "allocation":

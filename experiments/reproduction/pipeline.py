@@ -110,8 +110,8 @@ def _reproduce(settings: Settings, reporter: Reporter, command: str) -> Reproduc
     return Reproduced(
         settings.folder,
         settings.folder / PAGE,
-        tuple(measure(table, plan.scale, shown.seeds, done) for table in plan.tables),
-        tuple(examine(plan.scale, shown.seeds, done, settings.tables)),
+        tuple(measure(table, plan.scale, shown.seeds, done, plan.minings) for table in plan.tables),
+        tuple(examine(plan.scale, shown.seeds, done, settings.tables, plan.minings)),
         shown,
         done,
     )

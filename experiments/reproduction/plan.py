@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
+
+import msgspec
 
 from experiments.data.manifest import Split, Task
 from experiments.finetuning.methods import METHODS
 from experiments.mining.allocation import Allocation
 from experiments.presets import Scale
-from experiments.reproduction.rows import PATTERNS, TABLES, ModelPart, PaperTable, Row, TableName
+from experiments.reproduction.rows import EVERY_TABLE, PATTERNS, ModelPart, PaperTable, Row, TableName
 from experiments.reproduction.search import first_rates
 from experiments.scenes.schema import Attribute, Setting
 from vggt_jax.patterns import HEADS
+
+Minings = Literal["one", "each"]
+"""Whether all seeds share one mining, or every seed has a mining of its own, with adapters and data of its own."""
+RatesFor = Literal["method", "row"]
+"""What a learning rate is searched for: the smallest row of a method on a task, or every row."""
 
 _PARTS: Mapping[tuple[str, ...], ModelPart] = {patterns: part for part, patterns in PATTERNS.items()}
 
 
 class Search(NamedTuple):
-    """What one learning rate is chosen for: a method on a part of the model, for a task."""
+    """What one learning rate is chosen for: a method on a part of the model, for a task; or one row of it."""
 
     task: Task
     method: str
     part: ModelPart = "all"
+    row: str = ""
+    """Sizes of the row, where each has a search of its own."""
 
     @property
     def variant(self) -> str:
-        """The method by the part that it changes, if that is not all of the model: ``lora``, ``lora_heads``."""
-        return _joined(self.method, self.part)
+        """The method by the part that it changes, if that is not all of the model: ``lora``, ``lora_heads``; and its row."""
+        return "_".join([_joined(self.method, self.part), *([self.row] * bool(self.row))])
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,8 @@ class Subspaces:
     """Setting in which they are mined."""
     mined_rank: int
     """r of the adapters that they are mined from, in the paper's numbers."""
+    mining: int | msgspec.UnsetType = msgspec.UNSET
+    """Seed of the mining, where it is not the one that all seeds may share, that of seed 0."""
 
 
 @dataclass(frozen=True)
@@ -74,29 +85,46 @@ class Run:
         """What its record's file is called: different for different runs of one scale."""
         if self.method is None:
             return f"{self.task}_base"
-        parts = [self.task, self.method]
-        if self.size:
-            parts.append(f"{self.size}")
-        if self.subspaces is not None:
-            parts += [f"r{self.subspaces.mined_rank}", *([self.allocation] * (self.allocation != "uniform"))]
+        parts = [self.task, self.method, *self._sizes]
+        if self.subspaces is not None and self.subspaces.mining is not msgspec.UNSET:
+            parts.append(f"mining{self.subspaces.mining}")
         return f"{_joined('_'.join(parts), self.part)}_seed{self.seed}"
 
     @property
     def search(self) -> Search | None:
-        """What its learning rate is chosen for; None: nothing is trained."""
+        """What its learning rate is chosen for, if that is the method; None: nothing is trained."""
         return None if self.method is None else Search(self.task, self.method, self.part)
+
+    @property
+    def own_search(self) -> Search | None:
+        """The search of its row, if every row has one."""
+        return None if self.search is None else self.search._replace(row="_".join(self._sizes) or "row")
+
+    @property
+    def first(self) -> Run:
+        """The same with the seed that rates are compared with, whatever seeds are asked for."""
+        shared = self.subspaces and replace(self.subspaces, mining=msgspec.UNSET)
+        return replace(self, seed=0, subspaces=shared)
+
+    @property
+    def _sizes(self) -> list[str]:
+        found = [f"{self.size}"] * bool(self.size)
+        if self.subspaces is not None:
+            found += [f"r{self.subspaces.mined_rank}", *([self.allocation] * (self.allocation != "uniform"))]
+        return found
 
 
 def _joined(name: str, part: ModelPart) -> str:
     return name if part == "all" else f"{name}_{part}"
 
 
-def run_of(row: Row, table: PaperTable, scale: Scale, seed: int) -> Run:
+def run_of(row: Row, table: PaperTable, scale: Scale, seed: int, minings: Minings = "one") -> Run:
     """The run behind a row."""
     subspaces = None
     options = {} if row.method is None else METHODS[row.method].options
     if "subspaces" in options:
-        subspaces = Subspaces(table.attributes, table.setting, row.mined_rank or scale.mined_rank)
+        mining = seed if minings == "each" and seed else msgspec.UNSET
+        subspaces = Subspaces(table.attributes, table.setting, row.mined_rank or scale.mined_rank, mining)
     return Run(
         task=table.task,
         method=row.method,
@@ -116,13 +144,15 @@ class Plan:
     tables: tuple[PaperTable, ...]
     seeds: tuple[int, ...]
     scale: Scale
+    minings: Minings = "one"
+    rates_for: RatesFor = "method"
 
     @property
     def runs(self) -> list[Run]:
         """Each once: seed by seed, so that one seed's tables are there first."""
         return list(
             dict.fromkeys(
-                run_of(row, table, self.scale, seed)
+                run_of(row, table, self.scale, seed, self.minings)
                 for seed in self.seeds
                 for table in self.tables
                 for row in table.rows
@@ -135,24 +165,42 @@ class Plan:
         return list(dict.fromkeys((table.task, split) for table in self.tables for split, _ in table.tests))
 
     @property
-    def extractions(self) -> list[tuple[Attribute, Setting, int]]:
-        """(attribute, setting, the paper's r) of every subspace."""
-        needed = dict.fromkeys(run.subspaces for run in self.runs if run.subspaces is not None)
-        return list(dict.fromkeys((name, each.setting, each.mined_rank) for each in needed for name in each.attributes))
+    def extractions(self) -> list[tuple[Attribute, Setting, int, int]]:
+        """(attribute, setting, the paper's r, seed) of every subspace."""
+        needed = dict.fromkeys(
+            run.subspaces for run in (*self.runs, *self.searches.values()) if run.subspaces is not None
+        )
+        return list(
+            dict.fromkeys(
+                (name, each.setting, each.mined_rank, 0 if each.mining is msgspec.UNSET else each.mining)
+                for each in needed
+                for name in each.attributes
+            )
+        )
+
+    def search_of(self, run: Run) -> Search | None:
+        """What the learning rate of a run is chosen for; None: nothing is trained."""
+        return run.search if self.rates_for == "method" else run.own_search
 
     @property
     def searches(self) -> dict[Search, Run]:
-        """For each search the run whose rates are compared: the first that needs it, with the first seed."""
+        """For each search the run whose rates are compared, with seed 0: its row, or the method's smallest row in any table.
+
+        So it does not depend on which tables and seeds are asked for first.
+        """
         found: dict[Search, Run] = {}
+        smallest = _smallest_rows(self.scale)
         for run in self.runs:
-            if run.search is not None:
-                found.setdefault(run.search, run)
+            search = self.search_of(run)
+            if search is not None and run.search is not None:
+                found[search] = smallest[run.search] if self.rates_for == "method" else run.first
         return found
 
     def trainings(self) -> int:
         """Fine-tunings, those that are only there to compare learning rates included; a search may need one or two more."""
-        trained = [run for run in self.runs if run.method is not None]
-        return len(trained) + len(self.searches) * max(0, len(first_rates(self.scale.rates)) - 1)
+        runs = {run for run in self.runs if run.method is not None}
+        compared = len(first_rates(self.scale.rates))
+        return len(runs) + sum(max(0, compared - (run in runs)) for run in self.searches.values())
 
     def hours(self) -> float:
         """Of the scale's machine, if nothing has been done before."""
@@ -160,9 +208,26 @@ class Plan:
         return minutes / 60
 
 
-def make_plan(names: Sequence[TableName], seeds: Sequence[int], scale: Scale) -> Plan:
+def _smallest_rows(scale: Scale) -> dict[Search, Run]:
+    """Of each method, part and task, over all tables; of equally small ones the first."""
+    found: dict[Search, Run] = {}
+    for table in EVERY_TABLE.values():
+        for row in table.rows:
+            run = run_of(row, table, scale, 0)
+            if run.search is not None and (run.search not in found or run.size < found[run.search].size):
+                found[run.search] = run
+    return found
+
+
+def make_plan(
+    names: Sequence[TableName],
+    seeds: Sequence[int],
+    scale: Scale,
+    minings: Minings = "one",
+    rates_for: RatesFor = "method",
+) -> Plan:
     """The plan for tables of these names."""
-    return Plan(tuple(TABLES[name] for name in names), tuple(dict.fromkeys(seeds)), scale)
+    return Plan(tuple(EVERY_TABLE[name] for name in names), tuple(dict.fromkeys(seeds)), scale, minings, rates_for)
 
 
 def describe(plan: Plan) -> Iterator[str]:
@@ -171,7 +236,8 @@ def describe(plan: Plan) -> Iterator[str]:
     for table in plan.tables:
         yield f"Table {table.name.upper()}: {table.title}; {len(table.rows)} rows"
     compared = len(first_rates(scale.rates))
-    rates = f"{compared} learning rates or more for each of {len(plan.searches)} methods and tasks, " * (compared > 0)
+    searched = "methods and tasks" if plan.rates_for == "method" else "rows"
+    rates = f"{compared} learning rates or more for each of {len(plan.searches)} {searched}, " * (compared > 0)
     yield (
         f"{len(plan.extractions)} subspaces, {rates}{plan.trainings()} fine-tunings for seed(s) "
         f"{', '.join(map(str, plan.seeds))}"

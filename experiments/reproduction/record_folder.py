@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
+
 from experiments.data.manifest import Split, Task
 from experiments.reproduction import records
 from experiments.reproduction.data_sheets import DataSheet, sheet_file
 from experiments.reproduction.plan import Plan, Run, Search, make_plan, run_of
 from experiments.reproduction.records import RateSearch, RunRecord, record_file, search_file
-from experiments.reproduction.rows import TABLES, TableName
+from experiments.reproduction.rows import CONTROLS, EVERY_TABLE, TABLES, Row, TableName
 from experiments.reproduction.scale import sizes
 from subspace.errors import InputError
 
@@ -47,15 +49,15 @@ class RecordFolder:
     def collected(self) -> tuple[Plan, dict[Run, RunRecord]]:
         """What the folder holds by now, other calls' tables and seeds beside this plan's; raises as :meth:`found` does."""
         seeds = sorted({*self.plan.seeds, *self._seeds()})
-        scale = self.plan.scale
-        found = replace(self, plan=make_plan(list(TABLES), seeds, scale)).found()
+        scale, minings, rates_for = self.plan.scale, self.plan.minings, self.plan.rates_for
+        found = replace(self, plan=make_plan(list(EVERY_TABLE), seeds, scale, minings, rates_for)).found()
         names: list[TableName] = [
             name
-            for name, table in TABLES.items()
+            for name, table in EVERY_TABLE.items()
             if table in self.plan.tables
-            or any(run_of(row, table, scale, seed) in found for row in table.rows if row.method for seed in seeds)
+            or any(run_of(row, table, scale, seed, minings) in found for row in _own_rows(name) for seed in seeds)
         ]
-        return make_plan(names, seeds, scale), found
+        return make_plan(names, seeds, scale, minings, rates_for), found
 
     def keep(self, run: Run, record: RunRecord) -> None:
         """Write a record."""
@@ -69,11 +71,18 @@ class RecordFolder:
         found = records.read(search_file(self.folder, search), RateSearch)
         return found.chosen if found is not None and found.is_among(rates) else None
 
+    def tried_on(self, run: Run) -> str | msgspec.UnsetType:
+        """Name of the run on which the rate of ``run`` was found the best; unset where there was no search."""
+        search = self.plan.search_of(run)
+        found = None if search is None else records.read(search_file(self.folder, search), RateSearch)
+        return msgspec.UNSET if found is None or len(self.plan.scale.rates) == 1 else found.run.name
+
     def keep_search(self, run: Run, losses: Mapping[float, float]) -> RateSearch:
         """Write the losses (infinite where training diverged) that ``run`` came to with several rates."""
         found = RateSearch(
             run=run,
             losses={f"{rate:g}": loss if math.isfinite(loss) else None for rate, loss in sorted(losses.items())},
+            rates_for="row" if self.plan.rates_for == "row" else msgspec.UNSET,
         )
         records.write(search_file(self.folder, found.search), found)
         return found
@@ -135,6 +144,11 @@ class RecordFolder:
             if self.overwrite:
                 return None
             raise _refused(f"{path} is of another {name}: {made}, not {wanted}")
+        by_row = self.plan.rates_for == "row" and len(self.plan.scale.rates) > 1
+        if by_row and run.method is not None and record.rate_from != run.first.name:
+            if self.overwrite:
+                return None
+            raise _refused(f"{path} has a learning rate that was not searched for its row")
         missing = {split for task, split in self.plan.tests if task == run.task} - record.tests.keys()
         return None if missing else record
 
@@ -152,6 +166,12 @@ class RecordFolder:
 
     def _sheet(self, task: Task, split: str) -> DataSheet | None:
         return records.read(sheet_file(self.folder, task, split), DataSheet)
+
+
+def _own_rows(name: TableName) -> list[Row]:
+    """The rows of a table that show that it was asked for; of the controls those that no table of the paper has."""
+    papers = {row.method for table in TABLES.values() for row in table.rows} if name == CONTROLS.name else {None}
+    return [row for row in EVERY_TABLE[name].rows if row.method not in papers]
 
 
 def _refused(what: str) -> InputError:

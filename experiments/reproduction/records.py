@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -49,6 +49,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What the method says of its result, to be read."""
     validation: dict[str, float]
     """Mean loss on validation scenes "before" and "after"."""
+    rate_from: str | msgspec.UnsetType = msgspec.UNSET
+    """Name of the run on which its rate was found the best; records of version 0.2.0 and before do not say."""
     tests: dict[str, dict[str, dict[str, float]]]
     """Test set → scene → metric → value."""
 
@@ -60,12 +62,15 @@ class RateSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The run that was trained with each of them."""
     losses: dict[str, float | None]
     """Rate → mean loss on validation scenes after training; None where it diverged."""
+    rates_for: Literal["row"] | msgspec.UnsetType = msgspec.UNSET
+    """Whether the rate is for the run's row alone; without, for all rows of its method."""
 
     @property
     def search(self) -> Search:
         """What the rate is for."""
-        assert self.run.search is not None
-        return self.run.search
+        found = self.run.search if self.rates_for is msgspec.UNSET else self.run.own_search
+        assert found is not None
+        return found
 
     @property
     def by_rate(self) -> dict[float, float]:

@@ -17,7 +17,7 @@ from experiments.reproduction.labels import METRIC_NAMES, SPLIT_NAMES, row_label
 from experiments.reproduction.notes import notes
 from experiments.reproduction.plan import Plan
 from experiments.reproduction.records import RateSearch, run_files
-from experiments.reproduction.rows import TABLES, TableName
+from experiments.reproduction.rows import CONTROLS, EVERY_TABLE, TableName
 from experiments.reproduction.scale import scaled
 from experiments.reproduction.seed_effects import seed_effects
 from experiments.reproduction.tables import MeasuredTable, Records, csv_of, latex, markdown, measure
@@ -88,7 +88,7 @@ def check_folder(folder: Path, records: Path, overwrite: bool) -> None:
     A page and tables without records, which were not made from any, are refused unless they are to be overwritten.
     """
     check_ours(folder, (records.name, PAGE, "table_*"))
-    written = [folder / PAGE, *(folder / _table_file(name, suffix) for name in TABLES for suffix in _FORMATS)]
+    written = [folder / PAGE, *(folder / _table_file(name, suffix) for name in EVERY_TABLE for suffix in _FORMATS)]
     there = [path for path in written if path.exists()]
     if there and not overwrite and not run_files(records):
         raise InputError(
@@ -103,11 +103,11 @@ def write_results(folder: Path, plan: Plan, records: Records, searches: Sequence
 
     Raises OSError if the folder cannot be written.
     """
-    measured = [measure(table, plan.scale, plan.seeds, records) for table in plan.tables]
+    measured = [measure(table, plan.scale, plan.seeds, records, plan.minings) for table in plan.tables]
     for each in measured:
         for suffix, make in _FORMATS.items():
             write_bytes(folder / _table_file(each.table.name, suffix), make(each).encode())
-    findings = examine(plan.scale, plan.seeds, records, [table.name for table in plan.tables])
+    findings = examine(plan.scale, plan.seeds, records, [table.name for table in plan.tables], plan.minings)
     write_bytes(folder / PAGE, _page(plan, measured, findings, records, searches, command).encode())
 
 
@@ -137,6 +137,7 @@ def _page(
             if not each.fewer_seeds
             for effect in seed_effects(each)
         ],
+        controls=CONTROLS in plan.tables,
         similar=SIMILAR,
         level=LEVEL,
         done=len(records),
@@ -150,7 +151,8 @@ def _page(
 
 def _rate_lines(records: Records, searches: Sequence[RateSearch], scale: Scale) -> Iterator[RateLine]:
     """Of methods that have a run: it knows the base model's loss."""
-    before = {run.search: record.validation["before"] for run, record in records.items() if run.search}
+    trained = [(run, record.validation["before"]) for run, record in records.items() if run.search]
+    before = {search: loss for run, loss in trained for search in (run.search, run.own_search)}
     for each in searches:
         if each.search in before:
             losses = tuple(_loss(each, rate) for rate in scale.rates)
@@ -181,7 +183,7 @@ def _claim_lines(findings: Sequence[Finding], scale: Scale) -> list[ClaimLine]:
         ClaimLine(
             claim.table,
             claim.words,
-            " · ".join(row_label(row, TABLES[claim.table], scale) for row in (claim.first, claim.second)),
+            " · ".join(row_label(row, EVERY_TABLE[claim.table], scale) for row in (claim.first, claim.second)),
             _multiple(*found[0].parameters),
             SPLIT_NAMES[split],
             tuple(_reading(finding) for finding in found),

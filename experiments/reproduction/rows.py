@@ -12,7 +12,8 @@ from experiments.mining.allocation import Allocation
 from experiments.scenes.schema import Attribute, Setting
 from vggt_jax.patterns import HEADS
 
-TableName = Literal["1", "2", "3", "4", "5", "s1"]
+TableName = Literal["1", "2", "3", "4", "5", "s1", "controls"]
+"""The paper's numbers, and ours of what the paper has no table of."""
 ModelPart = Literal["all", "blocks", "heads"]
 """What a method changes: every matrix that can be adapted, those of the transformer blocks, or those of the heads."""
 PATTERNS: Mapping[ModelPart, tuple[str, ...]] = {"all": ("*",), "blocks": ("aggregator.*",), "heads": HEADS}
@@ -47,7 +48,7 @@ class PaperTable:
     """A table: a task, test sets and rows."""
 
     name: TableName
-    """The paper's number of the table; s1 is the supplement's."""
+    """The paper's number of the table; s1 is the supplement's, ``controls`` is not the paper's."""
     title: str
     """What stands above it."""
     task: Task
@@ -73,6 +74,9 @@ _ALL: tuple[Attribute, ...] = ("texture", "geometry", "camera", "lighting")
 
 BASE, FULL = Row(), Row("full")
 lora, pissa, adalora, psv, ours = (partial(Row, method) for method in ("lora", "pissa", "adalora", "psv", "subspace"))
+random, gradient, pooled, shuffled, mean = (
+    partial(Row, method) for method in ("random", "gradient", "pooled", "shuffled", "mean")
+)
 CONTROL = lora(16, part="heads")
 """Not in the paper: what Ours and PSV have without an M, with a small model nearly all of their parameters."""
 
@@ -176,3 +180,18 @@ TABLES: Mapping[TableName, PaperTable] = {
         ),
     )
 }
+
+CONTROLS = PaperTable(
+    "controls",
+    "Mined directions or others, at equal numbers of parameters (not in the paper)",
+    "glass",
+    (("test", POINTS),),
+    _ALL,
+    "object_centric",
+    (BASE, lora(16), CONTROL, ours(64), mean(64), pooled(64), shuffled(64), psv(256), gradient(256), random(256)),
+)
+"""Does mining k trained adapters beat one gradient, singular vectors, random directions, or one subspace for all?
+
+On the task on which fine-tuning brings most; D = 4 d. Its rows are run where it is asked for by its name."""
+EVERY_TABLE: Mapping[TableName, PaperTable] = {**TABLES, CONTROLS.name: CONTROLS}
+"""The paper's tables and ours."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from experiments.data.manifest import Split, Task
 from experiments.process.reporting import SILENT, Reporter
 from experiments.reproduction.actions import Action, MakeRecord, PlanState, TryRate
@@ -73,8 +75,8 @@ class Schedule:
 
     def _first_state(self, found: dict[Run, RunRecord]) -> PlanState:
         plan = self.records.plan
-        searches = dict.fromkeys(run.search for run in plan.runs if run not in found and run.search is not None)
-        rates = {search: self.records.chosen(search) for search in searches}
+        searches = dict.fromkeys(plan.search_of(run) for run in plan.runs if run not in found)
+        rates = {search: self.records.chosen(search) for search in searches if search is not None}
         return PlanState.at_first(plan, found, {search: rate for search, rate in rates.items() if rate is not None})
 
     def _tried(self, state: PlanState, action: TryRate, loss: float) -> PlanState:
@@ -101,6 +103,7 @@ class Schedule:
             training=None if run.method is None else self._dataset(run.task, "train"),
             tests={split: self._dataset(run.task, split) for split in self._test_splits(run.task)},
             subspaces=() if run.subspaces is None else self._subspaces(run.subspaces),
+            rate_from=msgspec.UNSET if run.method is None else self.records.tried_on(run),
         )
 
     def _test_splits(self, task: Task) -> list[Split]:

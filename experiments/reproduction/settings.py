@@ -7,9 +7,9 @@ from pathlib import Path
 
 from experiments.data.production import dataset_name
 from experiments.presets import PRESETS, PresetName, Scale
-from experiments.reproduction.plan import Plan, make_plan
+from experiments.reproduction.plan import Minings, Plan, RatesFor, make_plan
 from experiments.reproduction.rows import TableName
-from experiments.storage.identity import NO_EFFECT
+from experiments.storage.identity import NO_EFFECT, NO_EFFECT_BY_DEFAULT
 from subspace.errors import InputError
 from vggt_jax.missing import no_folder
 
@@ -22,9 +22,13 @@ class Settings:
     """
 
     tables: tuple[TableName, ...] = ("2",)
-    """Tables of the paper; s1 is the supplement's."""
+    """Tables of the paper; s1 is the supplement's, ``controls`` is not the paper's."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of fine-tuning: of what is drawn at random and of the order of the data."""
+    minings: Minings = field(default="one", metadata=NO_EFFECT_BY_DEFAULT)
+    """Whether all seeds share one mining, that of seed 0, or each has its own: other data sets, adapters and subspaces."""
+    rates_for: RatesFor = field(default="method", metadata=NO_EFFECT_BY_DEFAULT)
+    """What a learning rate is searched for: the smallest row of a method in any table, or every row."""
     preset: PresetName = "nano"
     """Size of data, subspaces and fine-tunings."""
     weights: str | None = None
@@ -68,7 +72,7 @@ class Settings:
     @property
     def plan(self) -> Plan:
         """The runs that the tables need."""
-        return make_plan(self.tables, self.seeds, self.scale)
+        return make_plan(self.tables, self.seeds, self.scale, self.minings, self.rates_for)
 
     @property
     def base_weights(self) -> str:

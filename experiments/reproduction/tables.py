@@ -13,7 +13,7 @@ from experiments.data.manifest import Split, Task
 from experiments.presets import Scale
 from experiments.reproduction.labels import BETTER, SPLIT_NAMES, metric_title, row_label
 from experiments.reproduction.paper import printed
-from experiments.reproduction.plan import Run, run_of
+from experiments.reproduction.plan import Minings, Run, run_of
 from experiments.reproduction.records import RunRecord, scene_means
 from experiments.reproduction.rows import CHAMFER, HALVES, PaperTable, Row
 
@@ -68,6 +68,8 @@ class MeasuredTable:
     """Figures, in the paper's order."""
     lines: tuple[Line, ...]
     """Rows, in the paper's order; those without records too."""
+    minings: Minings = "one"
+    """Whether seeds share a mining."""
 
     @property
     def seeds(self) -> list[int]:
@@ -91,20 +93,24 @@ class MeasuredTable:
         return {row: rank for rank, row in enumerate(order[:2], start=1)} if len(order) > 1 else {}
 
 
-def measure(table: PaperTable, scale: Scale, seeds: Sequence[int], records: Records) -> MeasuredTable:
+def measure(
+    table: PaperTable, scale: Scale, seeds: Sequence[int], records: Records, minings: Minings = "one"
+) -> MeasuredTable:
     """The lines of a table, with the records that there are."""
     columns = tuple(
         Column(split, metric, *(_LENGTH[table.task] if metric in (*HALVES, CHAMFER) else (100.0, "%")))
         for split, metrics in table.tests
         for metric in metrics
     )
-    lines = [Line(row, tuple(records_of(row, table, scale, seeds, records))) for row in table.rows]
-    return MeasuredTable(table, scale, columns, tuple(lines))
+    lines = [Line(row, tuple(records_of(row, table, scale, seeds, records, minings))) for row in table.rows]
+    return MeasuredTable(table, scale, columns, tuple(lines), minings)
 
 
-def records_of(row: Row, table: PaperTable, scale: Scale, seeds: Sequence[int], records: Records) -> list[RunRecord]:
+def records_of(
+    row: Row, table: PaperTable, scale: Scale, seeds: Sequence[int], records: Records, minings: Minings = "one"
+) -> list[RunRecord]:
     """A row's records, of the seeds that are there."""
-    runs = dict.fromkeys(run_of(row, table, scale, seed) for seed in seeds)
+    runs = dict.fromkeys(run_of(row, table, scale, seed, minings) for seed in seeds)
     return [records[run] for run in runs if run in records]
 
 

@@ -10,6 +10,7 @@ import pytest
 from experiments.finetune import _options
 from experiments.finetuning import METHODS, methods
 from experiments.finetuning.method import Method
+from experiments.finetuning.methods import gradient
 from subspace.errors import InputError
 from tests.experiments.finetuning import small
 from vggt_jax.deltas import low_rank_only
@@ -21,6 +22,12 @@ PLAIN = ("camera_head.pose_branch.*",)
 @pytest.fixture(scope="module")
 def base():
     return small.base()
+
+
+@pytest.fixture(autouse=True)
+def no_gradient(monkeypatch):
+    """Directions of the weights stand for those of a gradient, which takes long to compile."""
+    monkeypatch.setattr(gradient, "mean_gradient", lambda base, *_: base.parameters)
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,11 @@ from scipy.spatial.transform import Rotation
 
 from experiments.pretraining.correspondence import (
     Matches,
+    affine_motion,
     matching_loss,
     share_found,
     share_in_place,
+    towards_first,
     true_matches,
 )
 from experiments.training.batch import TrainingBatch
@@ -131,3 +133,24 @@ def test_near_is_half_a_token():
     truth = Matches(jnp.zeros((1, 1, 4, 2)), jnp.asarray([[[True, True, True, False]]]), jnp.zeros((1, 1, 4), bool))
     guess = jnp.asarray([[[[0.3, 0.39], [0.31, 0.4], [0.0, 0.51], [0.0, 0.0]]]])
     np.testing.assert_allclose(share_found(guess, truth), 1 / 3, rtol=1e-6)
+
+
+def test_the_motion_towards_the_first_view_is_the_affine_fit_of_its_matches():
+    rng = np.random.default_rng(4)
+    grid, views = (3, 5), 3
+    where = np.asarray(token_grid(*grid))
+    position = where + rng.normal(size=(1, 2 * (views - 1), 15, 2))
+    surface = rng.uniform(size=position.shape[:-1]) < 0.8
+    surface[0, -1, 5:] = False  # too few of the last pair
+    truth = Matches(jnp.asarray(position, jnp.float32), jnp.asarray(surface), jnp.asarray(~surface))
+    back = towards_first(truth)
+    np.testing.assert_array_equal(
+        back.position, truth.position[:, views - 1 :]
+    )  # directed_pairs: others to first come last
+    found, counts = affine_motion(back, grid)
+    assert counts.tolist() == [[True, False]] and np.isfinite(found).all()
+    half = np.array([2.5, 1.5])
+    terms = np.column_stack([np.ones(15), (where - [2, 1]) / half])
+    seen = surface[0, views - 1]
+    wanted = np.linalg.lstsq(terms[seen], ((position[0, views - 1] - where) / half)[seen], rcond=None)[0]
+    np.testing.assert_allclose(found[0, 0].reshape(2, 3).T, wanted, atol=0.02)

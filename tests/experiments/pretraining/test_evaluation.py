@@ -91,6 +91,7 @@ def test_a_perfect_model_has_no_error_and_padding_does_not_count(pairs):
     assert found["constant"]["rotation"] == pytest.approx(np.median(turns), abs=1e-3)
     assert found["solved"]["rotation"] == found["constant"]["rotation"] and "abs_rel" not in found["solved"]
     assert 0.01 < found["mean_depth"]["abs_rel"] < found["constant"]["abs_rel"]
+    assert found["model"]["chamfer"] < 1e-3 < 0.01 < found["mean_depth"]["chamfer"]
     assert found["mean_depth"]["direction"] == found["constant"]["direction"] > 1
 
 
@@ -105,6 +106,20 @@ def test_baselines_are_means_over_what_is_known():
     depths = np.array([[[[1.0, 4.0, 9.0]], [[3.0, 0.0, 9.0]]]])
     valid = np.array([[[[True, True, False]], [[True, False, False]]]])
     extrinsics = cameras(Rotation.identity(1), np.array([[0.0, 0.0, 5.0]]))
-    found = Baselines.of(Truth(depths, valid, extrinsics))
+    found = Baselines.of(Truth(depths, valid, extrinsics, np.broadcast_to(np.eye(3), (1, 2, 3, 3))))
     np.testing.assert_allclose(found.mean_depth, [[2, 4, 8 / 3]])
     np.testing.assert_allclose(found.direction, [0, 0, 1], atol=1e-9)
+
+
+def test_the_chamfer_distance_is_that_of_the_clouds_moved_apart():
+    pixels = 40
+    intrinsics = np.broadcast_to(np.diag([1e6, 1e6, 1.0]), (1, 2, 3, 3))  # all points of a view are nearly one
+    depths, valid = np.full((1, 2, 1, pixels), 2.0), np.ones((1, 2, 1, pixels), bool)
+    true = np.broadcast_to(np.eye(3, 4), (1, 2, 3, 4)).copy()
+    true[:, 1, :, 3] = [0.0, 0.0, -2.0]
+    turned = true.copy()
+    turned[:, 1, :, 3] = [0.0, 0.0, 1.0]  # of another length, and the other way
+    truth = Truth(depths, valid, true, intrinsics)
+    # points at depths 2 and 4, or 2 and 0 with the turned camera
+    assert evaluation.chamfer(3 * depths, true, truth) == pytest.approx(0, abs=1e-3)
+    assert evaluation.chamfer(depths, turned, truth) == pytest.approx((0 + 2) / 2, abs=1e-3)

@@ -7,12 +7,19 @@ import pytest
 from flax import nnx
 
 from experiments.pretraining.initial import initial_model
-from experiments.pretraining.objective import PretrainingObjective, initial_helpers, pretraining_loss
+from experiments.pretraining.objective import (
+    FEATURES,
+    PretrainingObjective,
+    initial_helpers,
+    matcher,
+    pretraining_loss,
+)
 from experiments.pretraining.sampling import choose_views, chosen, stacked
 from experiments.training.losses import Objective
 from tests.experiments.pretraining import small
+from vggt_jax.matching import Matcher
 
-MATCHING = PretrainingObjective(Objective(camera=None, depth=None))
+MATCHING = PretrainingObjective(Objective(camera=None, depth=None), motion=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +30,7 @@ def problem():
     rng = np.random.default_rng(0)
     scenes = [small.box_scene(i) for i in range(2)]
     batch = stacked([chosen(scene, choose_views(scene.turns, 2, 40, rng)) for scene in scenes])
-    return graphdef, dict(state), initial_helpers(config, 0), jax.tree.map(jnp.asarray, batch)
+    return graphdef, dict(state), initial_helpers(config, 0, motion=True), jax.tree.map(jnp.asarray, batch)
 
 
 def test_helpers_teach_the_trunk_and_frozen_parts_get_no_gradient(problem):
@@ -32,7 +39,7 @@ def test_helpers_teach_the_trunk_and_frozen_parts_get_no_gradient(problem):
     trained = {"model": {"aggregator": parts["aggregator"]}, "helpers": helpers}
     frozen = {name: part for name, part in parts.items() if name != "aggregator"}
     (value, terms), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(trained, frozen, batch)
-    total = terms["loss_match"] + terms["loss_match_encoder"] + terms["loss_token_points"]
+    total = terms["loss_match"] + terms["loss_match_encoder"] + terms["loss_token_points"] + 0.5 * terms["loss_motion"]
     np.testing.assert_allclose(value, total, rtol=1e-5)
     assert 0 < terms["matched_in_place"] < 1
     assert set(gradients["model"]) == {"aggregator"}
@@ -62,3 +69,13 @@ def test_the_unit_and_the_world_of_the_data_do_not_matter(problem):
     second, other_terms = loss(params, {}, other)
     np.testing.assert_allclose(second, first, rtol=1e-3)
     assert other_terms["matched_in_place"] == terms["matched_in_place"]
+
+
+def test_helpers_begin_with_the_matcher_of_the_model_that_training_goes_on_from(problem):
+    config = small.recipe().config
+    known = Matcher(jnp.ones((2 * config.width, FEATURES)), jnp.asarray(-3.0), 1)
+    fresh, kept = initial_helpers(config, 0), initial_helpers(config, 0, known=known)
+    assert fresh.keys() == kept.keys() and "motion" not in fresh
+    np.testing.assert_array_equal(matcher(kept).kernel, known.kernel)
+    assert float(matcher(kept).log_temperature) == -3
+    np.testing.assert_array_equal(kept["encoder_features"], fresh["encoder_features"])

@@ -67,7 +67,7 @@ class Stored:
 def stored(monkeypatch):
     """Every name is a data set's: ``3.7`` that of the third one drawn from the seed 7."""
     monkeypatch.setattr(scenes, "Dataset", Stored)
-    monkeypatch.setattr(pipeline.recipe, "nano", lambda: small.recipe())
+    monkeypatch.setitem(pipeline.recipe.RECIPES, "nano", lambda: small.recipe())
 
 
 def test_a_data_set_is_read_whole_and_only_at_the_models_resolution(stored):
@@ -106,7 +106,7 @@ def quick(stored, monkeypatch):
     runs = []
 
     class Quick:
-        def __init__(self, recipe, sources, folder, log, reporter):
+        def __init__(self, recipe, sources, folder, log, reporter, begun):
             runs.append(folder)
 
         def __call__(self):
@@ -133,6 +133,9 @@ def test_results_and_checkpoints_are_named_by_what_they_depend_on(quick, tmp_pat
     first = pretrain(plain)
     assert first.folder.parent == tmp_path / "pretrain" and first.folder.name.startswith("nano-") and first.size == 7
     assert pretrain(plain).folder == first.folder and quick[0] == quick[1] == first.run
+    with pytest.raises(InputError, match="start=nano: has another width and") as error:
+        pretrain(replace(plain, start="nano"))
+    assert error.value.argument == "start"
     others = [{"seed": 1}, {"length": 2.0}, {"without": "matching"}, {"data": (Path("2"),)}]
     assert len({pretrain(replace(plain, **change)).folder for change in others} | {first.folder}) == 5
     assert len(set(quick)) == 5

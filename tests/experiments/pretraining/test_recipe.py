@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from experiments.pretraining.recipe import nano
+from experiments.pretraining.recipe import nano, orbits
 from experiments.pretraining.settings import INGREDIENTS
 from tests.experiments.training.rates import learning_rate
 
@@ -34,7 +34,7 @@ def test_length_multiplies_the_steps_of_every_stage():
 
 def test_ablations_leave_out_one_thing_and_keep_the_steps():
     recipe = nano()
-    for ingredient in INGREDIENTS:
+    for ingredient in set(INGREDIENTS) - {"motion", "start"}:
         assert [s.steps for s in recipe.without(ingredient).stages] == [s.steps for s in recipe.stages]
         assert recipe.without(ingredient) != recipe
     assert all(stage.objective.match == 0 for stage in recipe.without("matching").stages)
@@ -48,4 +48,24 @@ def test_ablations_leave_out_one_thing_and_keep_the_steps():
 def test_a_recipe_is_json():
     stored = nano().to_dict()
     assert json.loads(json.dumps(stored)) == stored
-    assert len(stored) == len(dataclasses.fields(nano()))
+    assert stored.keys() == {field.name for field in dataclasses.fields(nano())} - {"start", "validate_every"}
+    assert "motion" not in stored["stages"][0]["objective"]  # what came later does not stop a run of before
+    later = orbits().to_dict()
+    assert later["start"] == "nano" and later["stages"][0]["objective"]["motion"] == 1
+    assert nano().reads_motion is False and orbits().reads_motion is True
+
+
+def test_orbits_go_on_from_nano_with_pairs_from_small_turns_to_large_ones():
+    recipe = orbits()
+    turns = [turn for stage in recipe.stages for turn in stage.turns]
+    assert recipe.start == "nano" and turns == sorted(turns) and turns[0] < turns[-1]
+    assert recipe.without("start").start is None
+    assert all(stage.objective.motion == 0 for stage in recipe.without("motion").stages)
+    pictures = [sum(stage.steps * stage.images for stage in each.stages) for each in (recipe, nano())]
+    assert 9 < pictures[0] / pictures[1] < 11
+
+
+def test_what_a_recipe_does_not_have_cannot_be_left_out():
+    for ingredient in ("motion", "start"):
+        with pytest.raises(ValueError, match=f"without={ingredient}: the recipe does not have it"):
+            nano().without(ingredient)

@@ -1,7 +1,11 @@
 """What is run: each run once, seeds in turn, one search of a learning rate for each method."""
 
+from dataclasses import replace
+
+import msgspec
+
 from experiments.reproduction.plan import Search, describe, run_of
-from experiments.reproduction.rows import TABLES, ours
+from experiments.reproduction.rows import CONTROLS, TABLES, gradient, lora, ours
 from tests.experiments.reproduction.planted import plan
 
 
@@ -48,5 +52,50 @@ def test_the_cost_counts_searches_and_extractions():
 
 
 def test_subspaces_are_mined_where_the_table_says():
-    assert plan("1").extractions == [("texture", "micro_baseline", 64), ("geometry", "micro_baseline", 64)]
+    assert plan("1").extractions == [("texture", "micro_baseline", 64, 0), ("geometry", "micro_baseline", 64, 0)]
     assert len(plan("5").extractions) == 8
+
+
+def test_rates_are_compared_on_the_smallest_row_whatever_is_asked_for_first():
+    for tables in (("2",), ("4",), ("4", "2"), ("2", "5", "s1")):
+        for seeds in ((0,), (3, 1)):
+            tried = plan(*tables, seeds=seeds).searches[Search("humans", "subspace")]
+            assert tried.subspaces is not None
+            assert (tried.size, tried.seed, tried.subspaces.mined_rank) == (8, 0, 64)
+    assert plan("2").trainings() == plan("2").trainings() and Search("humans", "psv") not in plan("2").searches
+    # the smallest row of Ours is in Table 4 only: one fine-tuning more than where all rates are tried on rows of the table
+    assert plan("2").trainings() == 15 + 4 * 2 + 3
+
+
+def test_every_row_can_have_a_search_of_its_own():
+    each = replace(plan("s1", seeds=(1, 2)), rates_for="row")
+    assert len(each.searches) == 6 and {run.seed for run in each.searches.values()} == {0}
+    names = {search.variant for search in each.searches}
+    assert {"subspace_16_r64", "subspace_16_r64_importance"} < names
+    assert {each.search_of(run) for run in each.runs} == each.searches.keys()
+    assert "learning rates or more for each of 6 rows" in list(describe(each))[1]
+    assert {run.search for run in each.runs} == {Search("humans", "subspace")}
+
+
+def test_seeds_can_have_minings_of_their_own_and_seed_0_has_the_shared_one():
+    one, each = (replace(plan("5", seeds=(0, 1)), minings=minings) for minings in ("one", "each"))
+    assert one.runs[:8] == each.runs[:8] and len({run.name for run in (*one.runs, *each.runs)}) == 8 * 3
+    assert {run.subspaces.mining for run in each.runs if run.subspaces} == {msgspec.UNSET, 1}
+    assert "mining" not in str(msgspec.to_builtins(one.runs[-1]))  # records of before stay as they are
+    assert len(each.extractions) == 2 * len(one.extractions) and {seed for *_, seed in each.extractions} == {0, 1}
+    assert each.searches == one.searches
+    assert each.runs[-1].name == "humans_subspace_64_r16_mining1_seed1"
+
+
+def test_controls_are_no_table_of_the_papers_and_run_only_where_asked_for():
+    assert CONTROLS.name not in TABLES
+    found = plan("controls")
+    sizes = {run.method: run.size for run in found.runs if run.method and run.part == "all"}
+    assert sizes == {
+        "lora": 16, "subspace": 64, "mean": 64, "pooled": 64, "shuffled": 64, "psv": 256, "gradient": 256, "random": 256
+    }  # fmt: skip
+    assert {run.name for run in plan("3").runs} & {run.name for run in found.runs} == {
+        "glass_base", "glass_lora_16_seed0", "glass_lora_16_heads_seed0"
+    }  # fmt: skip
+    assert run_of(gradient(256), CONTROLS, found.scale, 0).subspaces is None
+    assert run_of(lora(16), CONTROLS, found.scale, 0) == run_of(lora(16), TABLES["3"], found.scale, 0)

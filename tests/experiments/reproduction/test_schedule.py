@@ -61,7 +61,7 @@ class Done:
     def make(self, job):
         found = planted.record(job.run, 1.0, splits=tuple(job.tests), parameters=7, seconds=90.0)
         used = sizes(self._scale, job.run.method, job.run.size)
-        return msgspec.structs.replace(found, sizes=used, rate=job.rate)
+        return msgspec.structs.replace(found, sizes=used, rate=job.rate, rate_from=job.rate_from)
 
 
 def finished(value):
@@ -272,6 +272,47 @@ def test_a_search_among_other_rates_is_not_shown(tmp_path):
     found, searches = records_in(tmp_path, wanted).found(), read_searches(tmp_path / "records")
     write_results(tmp_path, other, found, searches, "python -m experiments.reproduce")
     assert searches and "Learning rates" not in (tmp_path / "README.md").read_text()
+
+
+def test_with_a_search_for_each_row_records_say_whose_rate_they_have(tmp_path):
+    by_row = replace(plan("3", seeds=(1,)), rates_for="row")
+    found, workers = go(tmp_path, by_row)
+    trained = {run: record for run, record in found.items() if run.method}
+    assert {record.rate_from for record in trained.values()} == {run.first.name for run in trained}
+    assert len(workers.compared) == 3 * len(trained) and {job.run.seed for job in workers.compared} == {0}
+    searches = read_searches(tmp_path / "records")
+    assert {search.search for search in searches} == by_row.searches.keys()
+    write_results(tmp_path, by_row, found, searches, "python -m experiments.reproduce")
+    page = (tmp_path / "README.md").read_text()
+    assert "rate, searched for each row" in page and "| glass | lora_128 | rank = 16, seed 0 |" in page
+    _, workers = go(tmp_path, replace(by_row, seeds=(1, 2)))
+    assert not workers.compared and {job.run.seed for job in workers.recorded} == {2}
+
+
+def test_rates_of_a_method_do_not_pass_as_rates_of_rows(tmp_path):
+    found, _ = go(tmp_path, plan("3"))
+    assert {record.rate_from for run, record in found.items() if run.method == "lora" and run.part == "all"} == {
+        "glass_lora_16_seed0"
+    }
+    by_row = replace(plan("3"), rates_for="row")
+    with pytest.raises(
+        InputError, match=r"glass_lora_32_seed0\.json has a learning rate that was not searched for its row"
+    ):
+        records_in(tmp_path, by_row).found()
+    kept = records_in(tmp_path, by_row, overwrite=True).found()  # the rows that rates were compared on have their own
+    assert {record.rate_from for run, record in kept.items() if run.method} == {run.name for run in kept if run.method}
+
+
+def test_controls_are_shown_where_there_are_records_of_them(tmp_path):
+    wanted = plan("controls")
+    go(tmp_path, plan("3"))
+    assert [table.name for table in records_in(tmp_path, plan("3")).collected()[0].tables] == ["3"]
+    go(tmp_path, wanted)
+    shown, found = records_in(tmp_path, plan("3")).collected()
+    assert [table.name for table in shown.tables] == ["3", "controls"]
+    write_results(tmp_path, shown, found, read_searches(tmp_path / "records"), "python -m experiments.reproduce")
+    assert "| Gradient directions (D=32) |" in (tmp_path / "table_controls.md").read_text()
+    assert "Mined directions beat those of one gradient" in (tmp_path / "README.md").read_text()
 
 
 def test_an_interrupted_search_is_made_again(tmp_path):
