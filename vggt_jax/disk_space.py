@@ -29,8 +29,8 @@ class DiskFullError(OSError):
     """Something could not be written: no space, a quota, a limit of files' sizes, a disk that is read-only or broken."""
 
     def __init__(self, path: Path, number: int = errno.ENOSPC, words: str = ""):
-        """``words`` say what is wrong where more is known than the system's own words for ``number``."""
-        super().__init__(number, in_words(number, words), str(path))
+        """``path`` is named as it will be when it is complete; ``words`` are better than the system's own for ``number``."""
+        super().__init__(number, in_words(number, words), to_be(str(path)))
         self._words = words
 
     def __str__(self) -> str:
@@ -59,14 +59,14 @@ def named_if_full(path: Path) -> Iterator[None]:
     except Exception as error:  # libraries raise whatever the store below them does
         if (number := _number(error)) is not None:
             if isinstance(error, OSError) and error.filename is not None and error.filename2 is None:
-                path = _to_be(os.fsdecode(error.filename))
+                path = Path(os.fsdecode(error.filename))
             raise DiskFullError(path, number) from error
         raise
 
 
-def _to_be(path: str) -> Path:
+def to_be(path: str) -> str:
     """The path that a file would have got when it was complete (:mod:`vggt_jax.atomic`)."""
-    return Path(_HIDDEN.sub(r"\1", path))
+    return _HIDDEN.sub(r"\1", path)
 
 
 def tells_of_full_disk(message: str) -> bool:

@@ -136,7 +136,7 @@ def _line(error: Exception, flag_of: Mapping[str, str]) -> str | None:
         is_of_disk = error.errno in disk_space.ADVICE and not isinstance(error, disk_space.DiskFullError)
         words = disk_space.in_words(error.errno) if error.errno and is_of_disk else error.strerror
         if error.filename is not None and error.filename2 is None and words:
-            return f"{os.fsdecode(error.filename)}: {words[0].lower()}{words[1:]}"
+            return f"{disk_space.to_be(os.fsdecode(error.filename))}: {words[0].lower()}{words[1:]}"
         if error.filename is None and is_of_disk:
             return f"a file could not be written: {words}"
         return str(error) if error.filename is not None or error.errno in _NOT_OUR_FAULT else None

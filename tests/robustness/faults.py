@@ -1,90 +1,100 @@
-"""A disk that fails from the nth change below a folder on, or a process that dies at it: in Python, without a real disk.
+"""A disk that fails at the nth change below a folder, or a process that dies at it: a shim of the C library (faults.c).
 
-Counted are files that are opened to be written, parts that are written, folders that are made, renamings, links, and what waits
-for the disk. What libraries write themselves (tensorstore, safetensors) is not seen; limits of the system take their part.
+The process that tries this out has to be started with the shim: :func:`started_with_shim` does that.
 """
 
-import builtins
-import io
+import ctypes
+import hashlib
+import mmap
 import os
-import signal
+import struct
+import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-_OF_PATHS = {"os.mkdir": 0, "os.rename": 1, "os.symlink": 1, "os.link": 1}
-"""Audit event → the place of the path that is changed."""
+SOURCE = Path(__file__).with_suffix(".c")
+_PATH, _KEPT = 4096, 256
+_NUMBERS = struct.Struct("liiiilll")
+"""After the folder: at, code, once, owner, no_semaphores, count, failed, renamed; then paths of both."""
+
+
+def shim() -> Path:
+    """The shim, compiled once for each state of its source. Raises OSError where there is no C compiler."""
+    name = f"faults-{os.getuid()}-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:16]}.so"
+    made = Path(tempfile.gettempdir()) / name
+    if not made.exists():
+        new = made.with_suffix(f".{os.getpid()}")
+        subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", str(new), str(SOURCE), "-ldl"], check=True)
+        new.rename(made)
+    return made
+
+
+def started_with_shim(module: str, arguments: Sequence[str]) -> None:
+    """Start this program once more, with the shim, unless that was done."""
+    preloaded = str(shim())
+    if os.environ.get("LD_PRELOAD") != preloaded:
+        os.environ["LD_PRELOAD"] = preloaded
+        os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the shim has counted."""
+
+    changes: int
+    failed: tuple[str, ...]
+    """The first 256 paths that failed."""
+    renamed: tuple[str, ...]
+    """The first 256 paths that something got by renaming."""
 
 
 class Faults:
-    """Of one process, in which :meth:`install` is called once, before anything is written."""
+    """Of one process and those that it starts. :meth:`install` is called in it, once, before anything is written."""
 
-    def __init__(self, folder: Path, at: int | None, code: int | None = None):
-        """``code`` is the error of all changes from number ``at`` on, from 1; None kills the process at that one."""
-        self.folder, self.at, self.code = os.path.realpath(folder), at, code
-        self.count = 0
-        self._inside = False
+    def __init__(
+        self, folder: Path, at: int = 0, code: int = 0, *, once: bool = False, no_semaphores: int = 0, control: Path
+    ):
+        """``code`` is the error of change ``at`` (from 1) below ``folder``, if not ``once`` of all later ones too; 0 kills.
+
+        ``no_semaphores`` is the error of what needs /dev/shm. ``control`` is a file that is made for the shim.
+        """
+        self._control = control
+        numbers = _NUMBERS.pack(at, code, once, 0, no_semaphores, 0, 0, 0)
+        content = os.fsencode(os.path.realpath(folder)).ljust(_PATH, b"\0") + numbers
+        control.write_bytes(content.ljust(ctypes.CDLL(None).faults_size(), b"\0"))
+
+    @property
+    def control(self) -> Path:
+        return self._control
 
     def install(self) -> None:
-        sys.addaudithook(self._hear)
-        self._real_open = builtins.open
-        builtins.open = io.open = self._open  # pyright: ignore[reportAttributeAccessIssue]
-        for name in ("write", "fsync"):
-            setattr(os, name, self._counted(getattr(os, name)))
+        arm(self._control)
 
-    def _hear(self, event: str, arguments: tuple) -> None:
-        if event == "open":
-            path, _, flags = arguments
-            if isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC):
-                self._change(path)
-        elif event in _OF_PATHS:
-            self._change(arguments[_OF_PATHS[event]])
+    def seen(self) -> Seen:
+        content = self._control.read_bytes()
+        *_, changes, failed, renamed = _NUMBERS.unpack_from(content, _PATH)
+        start = _PATH + _NUMBERS.size
 
-    def _change(self, path: object, *, named: bool = True) -> None:
-        if self._inside or not isinstance(path, str | bytes | os.PathLike):
-            return
-        self._inside = True
-        try:
-            place = os.path.abspath(os.fsdecode(path))
-            below = place == self.folder or place.startswith(self.folder + os.sep)
-        finally:
-            self._inside = False
-        if not below:
-            return
-        self.count += 1
-        if self.at is None or self.count < self.at:
-            return
-        if self.code is None:
-            os.kill(os.getpid(), signal.SIGKILL)
-        elif named:
-            raise OSError(self.code, os.strerror(self.code or 0), os.fsdecode(path))
-        else:
-            raise OSError(self.code, os.strerror(self.code or 0))
+        def paths(first: int, count: int) -> tuple[str, ...]:
+            places = (start + (first + i) * _PATH for i in range(min(count, _KEPT)))
+            return tuple(os.fsdecode(content[place : place + _PATH].split(b"\0")[0]) for place in places)
 
-    def _counted(self, real):
-        def call(descriptor, *rest):
-            try:
-                path = os.readlink(f"/proc/self/fd/{descriptor}")
-            except OSError:
-                path = ""
-            self._change(path, named=False)
-            return real(descriptor, *rest)
-
-        return call
-
-    def _open(self, file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, closefd=True, opener=None):
-        if not set(mode) & set("wax+") or isinstance(file, int):
-            return self._real_open(file, mode, buffering, encoding, errors, newline, closefd, opener)
-        raw = _Raw(file, mode.replace("b", "").replace("t", ""), closefd, opener)
-        raw.faults = self
-        if buffering == 0:
-            return raw
-        buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
-        return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding, errors, newline, buffering == 1)
+        return Seen(changes, paths(0, failed), paths(_KEPT, renamed))
 
 
-class _Raw(io.FileIO):
-    faults: Faults
+def arm(control: Path) -> None:
+    """Let happen in this process, and in those that it starts, what a file of :class:`Faults` says."""
+    with control.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        numbers = list(_NUMBERS.unpack_from(mapped, _PATH))
+        numbers[3] = os.getpid()
+        _NUMBERS.pack_into(mapped, _PATH, *numbers)
+    os.environ["FAULTS_CONTROL"] = str(control)
+    ctypes.CDLL(None).faults_arm(os.fsencode(control))
 
-    def write(self, content, /):
-        self.faults._change(self.name, named=False)
-        return super().write(content)
+
+def disarm() -> None:
+    os.environ.pop("FAULTS_CONTROL", None)
+    ctypes.CDLL(None).faults_disarm()

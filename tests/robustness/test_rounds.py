@@ -1,13 +1,14 @@
 """A fixed small number of the rounds of :mod:`tests.robustness.rounds`, in a process of their own."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("cc") is None, reason="the shim is in C")]
 ROOT = Path(__file__).parents[2]
 
 
@@ -21,6 +22,7 @@ def bench(tmp_path_factory):
     [
         ("kill", "--count=3", "--only=generate,mine,finetune"),
         ("disk", "--count=3", "--only=generate,merge"),
+        ("limits", "--only=merge"),
         ("signals", "--count=2", "--only=generate"),
         ("pairs", "--only=mine"),
     ],

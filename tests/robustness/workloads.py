@@ -18,6 +18,10 @@ _TIMES = re.compile(
 """Files that say when and how long; their content differs from run to run."""
 _OF_LIBRARIES = ("checkpoints", "latest")
 """Checkpoints, whose files have names and times of the library's; links."""
+REFUSES_AGAIN = ("merge", "convert")
+"""Commands that write one new folder or file, and refuse one that is there."""
+MAY_LOSE = re.compile(r"/raw/\d{6}\.exr$")
+"""What a command goes on without, in paths that could not be written: a view of a scene, which is then rendered again."""
 
 
 @dataclass(frozen=True)
@@ -175,16 +179,28 @@ WORKLOADS = {
         "experiments.adapters", ("mine", "{work}/loras", "--dim=2", "--store={here}/runs")
     ),
     "merge": Workload("experiments.adapters", ("merge", "{work}/loras", "--output={here}/merged")),
+    "convert": Workload("weights_convert", ("--to=official", "--input={work}/tiny", "--output={here}/vggt.safetensors")),
 }  # fmt: skip
 
 
 def run(name: str, work: Path, here: Path, more: Sequence[str] = ()) -> None:
-    """The command with ``more`` flags, in this process, which is its own; ends as the command does."""
+    """The command with ``more`` flags, in this process; ends as the command does. Any number of times, but of one command."""
+    from absl.testing import flagsaver
+
     workload = WORKLOADS[name]
-    workload.prepare(work)
+    if name not in _PREPARED:
+        workload.prepare(work)
+        _PREPARED.append(name)
     places = {"work": str(work), "here": str(here), "blender": _blender()}
     sys.argv = [workload.module, *(argument.format(**places) for argument in workload.arguments), *more]
-    runpy.run_module(workload.module, run_name="__main__", alter_sys=True)
+    flags = flagsaver.save_flag_values()
+    try:
+        runpy.run_module(workload.module, run_name="__main__", alter_sys=True)
+    finally:
+        flagsaver.restore_flag_values(flags)
+
+
+_PREPARED: list[str] = []
 
 
 def content(folder: Path) -> dict[str, str]:

@@ -43,6 +43,13 @@ def test_a_file_that_is_known_is_named_and_what_is_wrong_with_a_users_is_left_al
     assert str(error.value) == "b.png is damaged"
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_a_file_in_a_hidden_folder_is_named_as_it_will_be(known):
+    hidden = "made/.scene_0000.gpkr6ksn.partial/scene_0000/cameras.json"
+    with pytest.raises(DiskFullError, match=r"^made/scene_0000/cameras\.json: no space"), named_if_full(Path(hidden)):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *([hidden] if known else []))
+
+
 def test_a_full_disk_behind_another_error_is_found():
     with pytest.raises(DiskFullError), named_if_full(Path("run")):
         try:
