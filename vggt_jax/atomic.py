@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from subspace.errors import InputError
-from vggt_jax.disk_space import DiskFullError, named_if_full
+from vggt_jax.disk_space import TAKE_ANOTHER, DiskFullError, named_if_full
 
 _PARTIAL = ".partial"
 _OLD = ".replaced"
@@ -174,7 +174,7 @@ def check_writable(target: Path) -> None:
     parent = next(folder for folder in Path(os.path.abspath(target)).parents if folder.exists())
     code = errno.ENOTDIR if not parent.is_dir() else 0 if os.access(parent, os.W_OK) else errno.EACCES
     if code:
-        raise OSError(code, f"nothing can be written here: {os.strerror(code)}", str(parent))
+        raise _not_writable(code, parent)
 
 
 @contextmanager
@@ -203,7 +203,12 @@ def _make_parent(target: Path) -> None:
         if not os.access(target.parent, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise OSError(error.errno, f"nothing can be written here: {error.strerror}", str(target.parent)) from error
+        raise _not_writable(error.errno or errno.EACCES, target.parent) from error
+
+
+def _not_writable(code: int, folder: Path) -> OSError:
+    words = f"nothing can be written here: {os.strerror(code)}; {TAKE_ANOTHER}"
+    return OSError(code, words, str(folder))
 
 
 def _clear(target: Path, own: Path) -> bool:

@@ -20,6 +20,8 @@ ADVICE: Mapping[int, str] = {
     errno.EIO: f"the disk may be failing: look at the system's log, {_GOES_ON}",
 }
 """Numbers of errors that are the disk's → what to do."""
+TAKE_ANOTHER = "name a folder in which you may write"
+"""What to do where the system says that something may not be written."""
 _WORDS = {os.strerror(number): number for number in ADVICE}
 """In errors of libraries that keep no number."""
 _HIDDEN = re.compile(r"(?<![^/])\.([^/]+)\.[a-z0-9_]{8}\.partial(?:/\1(?=/|$))?")

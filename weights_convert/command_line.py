@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NoReturn
 
 from absl import app, flags, logging
@@ -136,7 +137,9 @@ def _line(error: Exception, flag_of: Mapping[str, str]) -> str | None:
         is_of_disk = error.errno in disk_space.ADVICE and not isinstance(error, disk_space.DiskFullError)
         words = disk_space.in_words(error.errno) if error.errno and is_of_disk else error.strerror
         if error.filename is not None and error.filename2 is None and words:
-            return f"{disk_space.to_be(os.fsdecode(error.filename))}: {words[0].lower()}{words[1:]}"
+            path = disk_space.to_be(os.fsdecode(error.filename))
+            advice = f"; {disk_space.TAKE_ANOTHER}" if _may_not_be_made(error, path) else ""
+            return f"{path}: {words[0].lower()}{words[1:]}{advice}"
         if error.filename is None and is_of_disk:
             return f"a file could not be written: {words}"
         return str(error) if error.filename is not None or error.errno in _NOT_OUR_FAULT else None
@@ -145,6 +148,14 @@ def _line(error: Exception, flag_of: Mapping[str, str]) -> str | None:
         advice = f"smaller values of {', '.join(smaller)} need less" if smaller else "give it less at a time"
         return f"out of memory{f' ({reason})' if (reason := _first_line(error)) else ''}; {advice}"
     return None
+
+
+def _may_not_be_made(error: OSError, path: str) -> bool:
+    """Whether something is not there, and the folder for it takes nothing new."""
+    if not isinstance(error, PermissionError) or os.path.lexists(path):
+        return False
+    folder = next(parent for parent in Path(os.path.abspath(path)).parents if os.path.exists(parent))
+    return os.access(folder, os.X_OK) and not os.access(folder, os.W_OK)
 
 
 def _says_out_of_memory(error: Exception) -> bool:

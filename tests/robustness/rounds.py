@@ -80,10 +80,10 @@ def _outliving(children: Sequence[int], seconds: float = 10) -> list[int]:
 
 
 def disk(bench: Bench, names: Sequence[str], count: int, seed: int) -> Iterator[None]:
-    """The disk is full at each of the first ``count`` changes: by turns at this one alone, and at all from it on."""
+    """The disk is full at ``count`` of the first 200 changes: by turns at this one alone, and at all from it on."""
     for name in names:
-        changes = bench.undisturbed(name).changes
-        for at in range(1, min(count, changes) + 1):
+        changes = min(FIRST, bench.undisturbed(name).changes)
+        for at in sorted({1 + round(i * (changes - 1) / max(1, count - 1)) for i in range(count)}):
             once = (at + seed) % 2 == 0
             how = f"change {at}{' alone' if once else ' and all after it'}"
             if not bench.known("disk", name, how):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -80,6 +81,18 @@ def end(
     logging.set_verbosity(verbosity)
     assert isinstance(ended.value.code, int)
     return ended.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "writable", "advised"), [("new/a", False, True), ("new", True, False), ("there", False, False)]
+)
+def test_what_may_not_be_made_says_what_to_do(monkeypatch, capsys, tmp_path, name, writable, advised):
+    (tmp_path / "there").touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: mode == os.X_OK or (writable and Path(path) == tmp_path))
+    refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / name))
+    status, line = end(monkeypatch, capsys, refused)
+    assert status == 2 and str(tmp_path / name) in line
+    assert ("a folder in which you may write" in line) == advised
 
 
 def multiply_wrong_shapes():
