@@ -63,16 +63,19 @@ setup(
         # many machines
         "ray": ["ray>=2.49,<3"],
         "heic": ["pillow-heif>=0.21"],
+        "store": ["fsspec>=2025.3", "s3fs>=2025.3"],
         # oracles of tests, which pin what they are compared with
         "torch": ["peft==0.21.2", "torch==2.13.0"],
         "tasks": ["anny==0.6.2", "scikit-image>=0.26,<0.27", "torch==2.13.0"],
         "test": [
             "beartype>=0.20",
             "hypothesis>=6.130",
+            "moto[s3,server]>=5.1",
             "pillow-heif>=0.21",
             "pycolmap>=3.11",
             "pytest>=8.3",
             "pytest-xdist>=3.6",
+            "s3fs>=2025.3",
         ],
         "docs": ["mkdocs-jupyter>=0.26,<0.27", "mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1,<2"],
         "dev": ["evo==1.38.1", "pre-commit>=4,<5", "pyright[nodejs]==1.1.414", "ruff==0.17.6"],

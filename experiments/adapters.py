@@ -28,6 +28,7 @@ from experiments.process.command_line import (
     run,
     run_if_new,
 )
+from experiments.storage.store_flags import DEFINE_store
 
 if TYPE_CHECKING:
     from experiments.loras.collection import Collection
@@ -282,7 +283,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("label", "loras", "mine: name of the group, by which analyze knows it")
     flags.DEFINE_integer("dim", 8, "mine: d' of the shared subspace, at most k·r", lower_bound=1)
     flags.DEFINE_float("exponent", 1.0, "mine: of Eq. 1, in (0, 2]: 1 is robust to outliers, 2 is the plain mean")
-    DEFINE_path("store", "runs", "mine, add: folder that commands share")
+    DEFINE_store("mine, add: folder that commands share")
     flags.DEFINE_boolean("overwrite", False, "mine, add: make the results again")
     flags.DEFINE_enum(
         "modules", "intersection", list(MODULES), "matrices that all LoRAs have, or that at least two have"

@@ -25,7 +25,6 @@ from absl import flags
 from experiments.extraction.flags import define_flags
 from experiments.process.command_line import (
     DEFINE_path,
-    DEFINE_paths,
     DEFINE_paths_or_names,
     InputError,
     nearest,
@@ -33,6 +32,7 @@ from experiments.process.command_line import (
     run,
     run_if_new,
 )
+from experiments.storage.store_flags import DEFINE_stored
 
 
 def main(_: Sequence[str]) -> None:
@@ -85,7 +85,7 @@ def main(_: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    DEFINE_paths("subspaces", [], "folders of experiments.extract with commas, one for each attribute, at least two")
+    DEFINE_stored("subspaces", [], "folders of experiments.extract with commas, one for each attribute, at least two")
     flags.DEFINE_boolean(
         "all", False, "extract what is missing for texture, geometry, camera and lighting first, and analyse these"
     )

@@ -35,6 +35,7 @@ from experiments.process.command_line import (
 )
 from experiments.process.host_flags import DEFINE_mesh_and_hosts, join_processes, mesh_of
 from experiments.process.hosts import first_console
+from experiments.storage.store_flags import DEFINE_store, DEFINE_stored
 
 _OF_EVALUATION = (
     "data", "weights", "adapter", "predictions", "views", "held_out", "mask", "exact", "save_predictions", "output", "store",
@@ -94,11 +95,11 @@ def main(_: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    DEFINE_paths("data", None, "folders of data sets of experiments.generate, with commas")
+    DEFINE_stored("data", None, "folders of data sets of experiments.generate, with commas")
     DEFINE_path(
         "output", None, "folder to make; nothing is left there if anything fails; by default STORE/evaluate/MODEL-HASH"
     )
-    DEFINE_path("store", "runs", "folder of the results of all commands")
+    DEFINE_store("folder of the results of all commands")
     DEFINE_path_or_name("weights", "nano", "a VGGT: a file, a folder, hf:OWNER/NAME of the Hugging Face hub, or nano")
     DEFINE_path("adapter", None, "an adapter of that model: this project's file or a PEFT folder; by default none")
     DEFINE_path(

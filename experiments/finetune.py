@@ -22,13 +22,13 @@ from experiments.finetuning.methods import METHODS
 from experiments.process.command_line import (
     DEFINE_path,
     DEFINE_path_or_name,
-    DEFINE_paths,
     InputError,
     run,
     run_if_new,
 )
 from experiments.process.host_flags import join_processes
 from experiments.process.hosts import first_console
+from experiments.storage.store_flags import DEFINE_store, DEFINE_stored
 from experiments.training.log_flag import DEFINE_log
 from experiments.training.plan_flags import DEFINE_head_dtype, DEFINE_step, plan_of
 
@@ -58,7 +58,7 @@ def _define(flag: str, by_method: dict[str, Option], values: flags.FlagValues) -
         case "names":
             flags.DEFINE_list(flag, None, text, flag_values=values)
         case "paths":
-            DEFINE_paths(flag, None, text, flag_values=values)
+            DEFINE_stored(flag, None, text, values)
         case "choice":
             flags.DEFINE_enum(flag, None, list(option.choices), text, flag_values=values)
 
@@ -74,7 +74,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
         "what is trained: " + "; ".join(f"{name}: {method.summary}" for name, method in METHODS.items()),
         flag_values=values,
     )
-    DEFINE_paths("data", [], "folders of data sets of experiments.generate, with commas", flag_values=values)
+    DEFINE_stored("data", [], "folders of data sets of experiments.generate, with commas", flag_values=values)
     for name, by_method in _options().items():
         _define(name, by_method, values)
     flags.DEFINE_enum(
@@ -105,12 +105,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     DEFINE_step("(adapter is 1 here), the sequences of a step, the base model's large matrices", values)
     DEFINE_head_dtype(values)
     DEFINE_log(values)
-    DEFINE_path(
-        "store",
-        "runs",
-        "folder of finished and interrupted work, and of results, shared by commands",
-        flag_values=values,
-    )
+    DEFINE_store("folder of finished and interrupted work, and of results, shared by commands", values)
     DEFINE_path("output", None, "folder of the results; by default STORE/finetune/METHOD-HASH", flag_values=values)
     flags.DEFINE_boolean(
         "overwrite",

@@ -24,6 +24,7 @@ from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, r
 from experiments.process.reporting import console
 from experiments.rendering import Generated, Settings, generate
 from experiments.scenes.schema import Attribute, Setting
+from experiments.storage.store_flags import DEFINE_store
 
 _NUMBERS = ("datasets", "scenes", "views", "resolution", "samples")
 
@@ -36,6 +37,7 @@ def main(_: Sequence[str]) -> None:
         setting=given.setting,
         seed=given.seed,
         textures=given.textures,
+        store=given.store,
         output=given.output,
         workers=given.workers,
         blender=given.blender,
@@ -76,7 +78,8 @@ if __name__ == "__main__":
     flags.DEFINE_integer("resolution", None, "width and height in pixels (nano 96, vggt_1b 518)", lower_bound=14)
     flags.DEFINE_integer("samples", None, "light paths per pixel: 4 to train, 16 to evaluate (4)", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "of everything random", lower_bound=0)
-    DEFINE_path("output", None, "folder to make or to complete; by default below runs/data, named by the settings")
+    DEFINE_store("folder that commands share")
+    DEFINE_path("output", None, "folder to make or to complete; by default below STORE/data, named by the settings")
     DEFINE_path("textures", None, "folder of pictures or of PBR materials, used beside the procedural ones")
     flags.DEFINE_integer("workers", None, "Blender processes; by default one for each core", lower_bound=1)
     DEFINE_path_or_name(

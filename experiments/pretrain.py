@@ -50,6 +50,7 @@ from experiments.process.command_line import (
     run,
     run_if_new,
 )
+from experiments.storage.store_flags import DEFINE_store
 from experiments.training.log_flag import DEFINE_log, trackers_of
 
 _OF_TRAINING = (
@@ -128,7 +129,7 @@ if __name__ == "__main__":
         None,
         "folder of checkpoints and metrics, from which an interrupted run goes on; by default STORE/pretraining/nano-HASH",
     )
-    DEFINE_path("store", "runs", "folder of the results of all commands")
+    DEFINE_store("folder of the results of all commands")
     flags.DEFINE_enum(
         "recipe",
         "nano",

@@ -22,6 +22,7 @@ from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, I
 from experiments.process.host_flags import DEFINE_mesh_and_hosts, join_processes, mesh_of
 from experiments.process.hosts import first_console
 from experiments.reconstruction.settings import CameraType, Mode, Settings
+from experiments.storage.store_flags import DEFINE_store
 from vggt_jax.config import DType
 
 
@@ -67,7 +68,7 @@ if __name__ == "__main__":
         None,
         "folder to make; nothing is left there if anything fails; by default STORE/reconstruct/PHOTOS-HASH",
     )
-    DEFINE_path("store", "runs", "folder of the results of all commands")
+    DEFINE_store("folder of the results of all commands")
     DEFINE_path_or_name(
         "weights",
         "nano",

@@ -28,6 +28,7 @@ from experiments.reproduction.plan import Minings, RatesFor, describe
 from experiments.reproduction.records import record_file
 from experiments.reproduction.rows import TableName
 from experiments.reproduction.settings import Settings
+from experiments.storage.store_flags import DEFINE_store
 
 TABLES: tuple[TableName, ...] = get_args(TableName)
 PAPERS: tuple[TableName, ...] = tuple(rows.TABLES)
@@ -132,7 +133,7 @@ if __name__ == "__main__":
         "folder of your own data sets, as TASK/SPLIT/dataset_00 (faces, humans, glass; train, test, cross_domain), by default "
         "tasks in the store; what it lacks is rendered",
     )
-    DEFINE_path("store", "runs", "folder of data sets, adapters and runs, shared by commands")
+    DEFINE_store("folder of data sets, adapters and runs, shared by commands")
     DEFINE_path("output", None, "folder of tables and records, by default results/PRESET; completed if it is there")
     flags.DEFINE_boolean(
         "overwrite",

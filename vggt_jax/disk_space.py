@@ -30,16 +30,16 @@ _HIDDEN = re.compile(r"(?<![^/])\.([^/]+)\.[a-z0-9_]{8}\.partial(?:/\1(?=/|$))?"
 class DiskFullError(OSError):
     """Something could not be written: no space, a quota, a limit of files' sizes, a disk that is read-only or broken."""
 
-    def __init__(self, path: Path, number: int = errno.ENOSPC, words: str = ""):
-        """``path`` is named as it will be when it is complete; ``words`` are better than the system's own for ``number``."""
+    def __init__(self, path: Path | str, number: int = errno.ENOSPC, words: str = ""):
+        """``path``, or an address, is named as it will be when complete; ``words`` say more than ``number``."""
         super().__init__(number, in_words(number, words), to_be(str(path)))
         self._words = words
 
     def __str__(self) -> str:
         return f"{self.filename}: {self.strerror}"
 
-    def __reduce__(self) -> tuple[type[DiskFullError], tuple[Path, int, str]]:
-        return type(self), (Path(self.filename), self.errno or errno.ENOSPC, self._words)
+    def __reduce__(self) -> tuple[type[DiskFullError], tuple[str, int, str]]:
+        return type(self), (self.filename, self.errno or errno.ENOSPC, self._words)
 
 
 def in_words(number: int, words: str = "") -> str:

@@ -54,6 +54,8 @@ def in_words(error: flags.Error | ValueError) -> str:
         return f"there is no flag --{error.flagname}{_meant(error.flagname)}"
     if match := _MISSING.fullmatch(text):
         return f"--{match['name']} needs a value"
+    if isinstance(error.__context__, InputError):  # of a parser that knows what is wrong
+        return str(error.__context__)
     if (match := _ILLEGAL.fullmatch(text)) and match["name"] in flags.FLAGS:
         parser, value = flags.FLAGS[match["name"]].parser, match["value"]
         if needed := _needed(parser):

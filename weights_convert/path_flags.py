@@ -57,7 +57,7 @@ def DEFINE_paths(
     name: str, default: Sequence[str | Path] | None, help: str, flag_values: flags.FlagValues = flags.FLAGS
 ) -> None:
     """A flag whose value is a list of :class:`~pathlib.Path`, separated by commas on the command line."""
-    flags.DEFINE(ListParser(PathParser()), name, default, help, flag_values, _ListSerializer())
+    flags.DEFINE(ListParser(PathParser()), name, default, help, flag_values, ListSerializer())
 
 
 def DEFINE_path_or_name(name: str, default: str | None, help: str, flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -69,9 +69,9 @@ def DEFINE_paths_or_names(
     name: str, default: Sequence[str] | None, help: str, flag_values: flags.FlagValues = flags.FLAGS
 ) -> None:
     """A flag whose value is a list of what :func:`DEFINE_path_or_name` takes, separated by commas on the command line."""
-    flags.DEFINE(ListParser(NameParser()), name, default, help, flag_values, _ListSerializer())
+    flags.DEFINE(ListParser(NameParser()), name, default, help, flag_values, ListSerializer())
 
 
-class _ListSerializer(flags.ArgumentSerializer):
+class ListSerializer(flags.ArgumentSerializer):
     def serialize(self, value: Sequence[Any]) -> str:
         return ",".join(map(str, value))

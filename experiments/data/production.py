@@ -27,6 +27,7 @@ from experiments.data.scene_folder import SceneRecord, find_damage, read_record
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage import files
 from experiments.storage.locks import alone
+from experiments.storage.shared import publish
 from subspace.errors import InputError
 
 SETTINGS = "settings.json"
@@ -86,6 +87,7 @@ class Production:
         files.write_bytes(self.folder / CONTACT_SHEET, sheet.getvalue())
         failed = tuple(failure for _, failure in sorted(self.failed.items()))
         write_manifest(self.folder, settings, self.number, records, failed)
+        publish(self.folder, MANIFEST)
         self.finished = True
 
 
@@ -273,6 +275,7 @@ def write_settings(output: Path, settings: AnySettings, source: Path | None = No
     """Write what data sets are made with; raises OSError if that cannot be written."""
     content = msgspec.to_builtins(settings)
     files.write_json(output / SETTINGS, content if source is None else {**content, _SOURCE: str(source)})
+    publish(output, SETTINGS, [SETTINGS])
 
 
 def remove_datasets(output: Path) -> None:

@@ -37,6 +37,7 @@ from experiments.process.hosts import is_first, on_host, only_first
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.files import check_as_written, hashes_of, read_json, sync, write_json
 from experiments.storage.identity import identity, stage_folder
+from experiments.storage.shared import settle
 from experiments.training.batch import TrainingBatch
 from experiments.training.feature_cache import token_cache
 from experiments.training.held_out import evenly_spaced
@@ -154,6 +155,12 @@ def _write_record(folder: Path, record: dict[str, Any]) -> None:
     names = [f"{name}.safetensors" for name in record["adapters"]]
     sync(folder, [*names, METRICS])
     write_json(folder / DONE, {**record, "files": hashes_of(folder, names)}, durable=True)
+    share(folder, record["adapters"])
+
+
+def share(folder: Path, adapters: Sequence[str]) -> None:
+    """Publish finished adapters in a store that machines share, without their checkpoints."""
+    settle(folder, DONE, [*(f"{name}.safetensors" for name in adapters), METRICS, DONE])
 
 
 def _train_groups(job: AdapterRun, own: Prepared, folder: Path, encode: Encode | None, reporter: Reporter) -> Losses:

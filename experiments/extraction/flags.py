@@ -7,8 +7,9 @@ from typing import get_args
 from absl import flags
 
 from experiments.presets import PRESETS
-from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name
+from experiments.process.command_line import DEFINE_path_or_name
 from experiments.scenes.schema import Setting
+from experiments.storage.store_flags import DEFINE_store
 
 flags.disclaim_key_flags()  # they are those of the command that calls define_flags, whose --help shows them
 
@@ -28,4 +29,4 @@ def define_flags() -> None:
         "the base model, a converted or official VGGT: a file, a folder, hf:OWNER/NAME, or nano, the small one that is "
         "shipped; by default nano, or for vggt_1b hf:facebook/VGGT-1B",
     )
-    DEFINE_path("store", "runs", "folder of data sets and adapters, shared by commands")
+    DEFINE_store("folder of data sets and adapters, shared by commands")

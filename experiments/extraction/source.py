@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.extraction.adapters import METRICS, AdapterRun, Adapters, is_done, load, run
+from experiments.extraction.adapters import METRICS, AdapterRun, Adapters, is_done, load, run, share
 from experiments.extraction.data import Data, make_data
 from experiments.extraction.preparation import Preparation
 from experiments.extraction.prepared import Prepared
@@ -81,6 +81,8 @@ def train_adapters(settings: Settings, base: Base, reporter: Reporter = SILENT) 
                 reporter.info(f"{len(job.names)} trained adapters found in {folder}")
             else:
                 _train(job, folder, settings, preparation, reporter)
+    if is_first():
+        share(folder, job.names)
     trained = load(folder, base.identity)
     return Source(
         deltas={name: low_rank_only(adapter.deltas, name) for name, adapter in trained.adapters.items()},

@@ -14,12 +14,13 @@ from experiments.finetuning.method import MODEL
 from experiments.finetuning.settings import Settings, depends_on
 from experiments.finetuning.trainable import Trainable, without_axis
 from experiments.models import Base
-from experiments.process.hosts import on_host, only_first
+from experiments.process.hosts import is_first, on_host, only_first
 from experiments.process.mesh_sizes import MeshSizes
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.files import check_as_written, hashes_of, read_json, sync, write_json
 from experiments.storage.identity import stage_folder
 from experiments.storage.locks import after_first_alone
+from experiments.storage.shared import settle
 from experiments.training.division import Division
 from experiments.training.feature_cache import token_cache
 from experiments.training.held_out import HeldOutLoss, evenly_spaced
@@ -110,7 +111,10 @@ def _found(folder: Path, reporter: Reporter) -> dict[str, Any] | None:
     if not (folder / DONE).exists():
         return None
     record = read_json(folder / DONE)
-    check_as_written(folder, record.get("files", {}))  # version 0.2.0 had no hashes
+    files = record.get("files", {})  # version 0.2.0 had none
+    check_as_written(folder, files)
+    if files and is_first():
+        settle(folder, DONE, [*files, DONE])
     reporter.info(f"found in {folder}")
     return record
 
@@ -135,7 +139,9 @@ def describe(label: str, count: ParameterCount) -> str:
 def _write_record(folder: Path, record: dict[str, Any], result: str) -> None:
     written = (result, METRICS)
     sync(folder, written)
-    write_json(folder / DONE, {**record, "files": hashes_of(folder, written)}, durable=True)
+    hashes = hashes_of(folder, written)
+    write_json(folder / DONE, {**record, "files": hashes}, durable=True)
+    settle(folder, DONE, [*hashes, DONE])
 
 
 def _train(

@@ -11,7 +11,7 @@ import msgspec
 from tqdm import tqdm
 
 from experiments.data.inputs import Assets, InputFile, Inputs, Sources, write_inputs
-from experiments.data.manifest import CONTACT_SHEET, AnySettings, FailedScene, scene_name
+from experiments.data.manifest import CONTACT_SHEET, MANIFEST, AnySettings, FailedScene, scene_name
 from experiments.data.production import (
     Production,
     abandon,
@@ -26,6 +26,7 @@ from experiments.process.reporting import SILENT, Reporter
 from experiments.rendering.jobs import Failed, RenderJob, RenderResult
 from experiments.rendering.pool import Executor
 from experiments.scenes import schema
+from experiments.storage import shared
 from subspace.errors import InputError
 
 ATTEMPTS = 3
@@ -96,6 +97,8 @@ def generate(
     with locked(output, reporter):
         keep = may_continue(output, settings, overwrite)
         folders = [output / dataset_name(number) for number in range(datasets)]
+        for folder in folders:
+            shared.fetch(folder)
         sets = [
             examine(
                 folder,
@@ -136,6 +139,10 @@ def generate(
         for dataset in of_other_assets:
             if dataset.scenes:
                 write_inputs(dataset.folder, inputs)
+                shared.publish(dataset.folder, MANIFEST)
+        for dataset in sets:
+            if dataset.finished:
+                shared.settle(dataset.folder, MANIFEST)
         if empty := [dataset for dataset in sets if not dataset.scenes]:
             abandon(output, empty)
             raise InputError(

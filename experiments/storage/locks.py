@@ -22,6 +22,7 @@ import filelock
 
 from experiments.process.hosts import is_first, wait_for_all
 from experiments.process.reporting import SILENT, Reporter
+from experiments.storage.leases import leased
 
 NAME = ".lock"
 """Of the file in a folder that is worked in; beside one that will be replaced lies ``.FOLDER.lock``."""
@@ -38,7 +39,9 @@ _Release = Callable[[], None]
 def alone(place: Path, reporter: Reporter = SILENT, *, inside: bool = False) -> Iterator[None]:
     """Within it no other process works at ``place``; waits until that is so.
 
-    Where nothing can be written there is nothing to lock. What is made for the lock is gone afterwards.
+    Where nothing can be written there is nothing to lock. What is made for the lock is gone afterwards. In copies of a shared
+    store, the same holds for other machines, and what they have published of ``place`` is there
+    (:mod:`experiments.storage.leases`).
 
     Args:
         place: a folder that is worked at, which need not exist; links to it are the same place.
@@ -57,7 +60,8 @@ def alone(place: Path, reporter: Reporter = SILENT, *, inside: bool = False) -> 
             reporter.info(f"{place}: {owner} works there; waiting until that has ended")
         time.sleep(_LOOK_EVERY_S)
     try:
-        yield
+        with leased(folder, _own(), reporter):
+            yield
     finally:
         release()
         for parent in missing:

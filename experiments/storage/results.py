@@ -19,7 +19,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from experiments.process.hosts import check_agreement, is_first, wait_for_all
 from experiments.process.reporting import SILENT, Reporter
-from experiments.storage import locks
+from experiments.storage import locks, shared
 from experiments.storage.files import everything_below, first_of, hashes, read_json, sha256_once, write_json
 from experiments.storage.identity import digest, stage_folder
 from experiments.storage.identity import identity as identity_of
@@ -108,7 +108,7 @@ class ResultsFolder:
 
         Raises InputError for a ``results.json`` that is damaged, and OSError for one that cannot be read.
         """
-        if not (self.path / RECORD).is_file():
+        if not (self.path / RECORD).is_file() and not shared.fetch(self.path):
             return False
         record = _read_record(self.path)
         if record["digest"] != digest(self.identity):
@@ -140,8 +140,7 @@ class ResultsFolder:
         Raises:
             InputError: what is at ``path`` may not be replaced, and why; it says so before anything is written, and again
                 at the end.
-            OSError: the folder cannot be written; :class:`~vggt_jax.disk_space.DiskFullError` if the disk is
-                full.
+            OSError: the folder cannot be written; :class:`~vggt_jax.disk_space.DiskFullError` if it is full.
         """
 
         if self.kept:
@@ -165,6 +164,7 @@ class ResultsFolder:
                 "files": hashes(folder),
             }
             write_json(folder / RECORD, record, durable=True)
+        shared.publish(self.path, RECORD)
         if self._has_usual_name:
             _update_index(self.path)
 
@@ -176,6 +176,7 @@ class ResultsFolder:
         """Do what a process that was killed just after these results were complete has left undone, where that can be done."""
         if not is_first():
             return
+        shared.settle(self.path, RECORD)
         with suppress(OSError):
             locks.sweep(self.path)
             if self._has_usual_name:

@@ -1,0 +1,209 @@
+"""Objects of a bucket, or files of a folder, by their names: put whole, read whole, listed.
+
+The library ``fsspec`` does it, for S3 with ``s3fs`` and for Google's storage with ``gcsfs``; requests that fail are repeated
+there. This says what went wrong, in one line that names the place.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from subspace.errors import InputError
+from vggt_jax import atomic
+from vggt_jax.disk_space import DiskFullError
+from vggt_jax.missing import nearest
+
+NEEDS: Mapping[str, tuple[str, str]] = {
+    "s3": ("s3fs", "pip install 'attribute-subspaces[store]'"),
+    "gs": ("gcsfs", "pip install gcsfs"),
+    "file": ("fsspec", "pip install 'attribute-subspaces[store]'"),
+}
+"""Scheme of an address → the module that speaks it, and how to install that."""
+ATTEMPTS = 4
+"""That botocore makes of a request, with longer and longer pauses (its ``standard`` mode)."""
+_OF_S3: Mapping[str, Any] = {
+    "config_kwargs": {
+        "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
+        "connect_timeout": 10,
+        "read_timeout": 60,
+    },
+}
+_FULL = ("507", "QuotaExceeded", "StorageFull", "InsufficientStorage", "AdminBucketQuotaExceeded")
+_REFUSED = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken", "InvalidToken", "401", "403")
+
+
+def is_address(place: str) -> bool:
+    """Whether a text is the address of a store, ``SCHEME://…``, and no path."""
+    return "://" in place
+
+
+class Objects:
+    """What lies below an address.
+
+    Args:
+        address: ``s3://BUCKET/FOLDER``, ``gs://BUCKET/FOLDER`` or ``file:///FOLDER``. Credentials, regions and end points are
+            those of the environment and of the clouds' own files (``AWS_PROFILE``, ``AWS_ENDPOINT_URL``, …).
+
+    Raises:
+        InputError: an unknown scheme, a package that is not installed, no bucket.
+    """
+
+    def __init__(self, address: str):
+        scheme, _, rest = address.partition("://")
+        if scheme not in NEEDS:
+            known = ", ".join(f"{name}://" for name in NEEDS)
+            raise InputError(f"{address}: nothing is known of {scheme}://, only of {known}{nearest(scheme, NEEDS)}")
+        module, installation = NEEDS[scheme]
+        if importlib.util.find_spec(module) is None:
+            raise InputError(f"{address} needs the package {module}: {installation}")
+        root = os.path.abspath(rest) if scheme == "file" else rest.strip("/")
+        if not root or (scheme == "file" and not rest.startswith("/")):
+            wanted = "file:///FOLDER" if scheme == "file" else f"{scheme}://BUCKET/FOLDER"
+            raise InputError(f"{address} names no place; write {wanted}")
+        self.address = f"{scheme}://{root}"
+        self._root, self._is_folder, self._scheme = root, scheme == "file", scheme
+        import fsspec
+
+        options: Mapping[str, Any] = _OF_S3 if scheme == "s3" else {}
+        self._system = fsspec.filesystem(scheme, use_listings_cache=False, **options)
+        if scheme == "s3":
+            self._system.retries = 2  # of s3fs itself, on top of those of botocore
+
+    def check(self) -> None:
+        """Raises InputError or OSError unless the store can be read."""
+        if self._is_folder:
+            atomic.check_writable(Path(self._root) / "objects")
+            return
+        with self._told(""):
+            bucket = self._root.partition("/")[0]
+            try:
+                self._system.ls(self._root)
+            except FileNotFoundError:  # nothing there yet
+                if not self._system.exists(bucket):
+                    raise InputError(f"{self.address}: there is no bucket {bucket!r}") from None
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write an object, in place of an older one; it appears whole. Raises OSError if that fails."""
+        with self._told(name):
+            if self._is_folder:
+                atomic.write_bytes(Path(self._place(name)), content, durable=True)
+            else:
+                self._system.pipe_file(self._place(name), content)
+
+    def put_file(self, name: str, file: Path) -> None:
+        """Write an object from a file."""
+        with self._told(name):
+            if self._is_folder:
+                with atomic.new_path(Path(self._place(name))) as new:
+                    self._system.put_file(str(file), str(new))
+                    atomic.sync(new)
+            else:
+                self._system.put_file(str(file), self._place(name))
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write an object unless there is one of that name, which is False then."""
+        with self._told(name):
+            try:
+                if self._is_folder:
+                    Path(self._place(name)).parent.mkdir(parents=True, exist_ok=True)
+                self._system.pipe_file(self._place(name), content, mode="create")
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if "PreconditionFailed" in _code(error) or "ConditionalRequestConflict" in _code(error):
+                    return False
+                raise
+            return True
+
+    def read(self, name: str) -> bytes | None:
+        """An object; None where there is none."""
+        with self._told(name):
+            try:
+                return self._system.cat_file(self._place(name))
+            except FileNotFoundError:
+                return None
+
+    def read_file(self, name: str, file: Path) -> None:
+        """Write an object to a file; raises FileNotFoundError where there is none."""
+        with self._told(name):
+            self._system.get_file(self._place(name), str(file))
+
+    def size(self, name: str) -> int | None:
+        """Bytes of an object; None where there is none."""
+        with self._told(name):
+            try:
+                return int(self._system.info(self._place(name))["size"])
+            except FileNotFoundError:
+                return None
+
+    def names(self, below: str) -> list[str]:
+        """Of all objects in a folder of the store, at any depth."""
+        with self._told(below):
+            try:
+                found = self._system.find(self._place(below))
+            except FileNotFoundError:
+                return []
+            return sorted(str(path).removeprefix(f"{self._root}/") for path in found if not _is_hidden(path))
+
+    def delete(self, name: str) -> None:
+        """Delete an object, if there is one."""
+        with self._told(name):
+            try:
+                self._system.rm_file(self._place(name))
+            except FileNotFoundError:
+                return
+
+    def _place(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    @contextmanager
+    def _told(self, name: str) -> Iterator[None]:
+        """What libraries raise within, as an error that names the place."""
+        place = f"{self.address}/{name}".rstrip("/")
+        try:
+            yield
+        except (InputError, MemoryError):
+            raise
+        except FileNotFoundError as error:
+            if "NoSuchBucket" in _code(error):
+                bucket = self._root.partition("/")[0]
+                raise InputError(f"{self.address}: there is no bucket {bucket!r}") from error
+            raise FileNotFoundError(errno.ENOENT, "is not there", place) from error
+        except Exception as error:  # of fsspec, botocore, aiohttp and google.auth
+            if isinstance(error, OSError) and error.filename is not None:
+                raise  # of a file here
+            raise _as_told(error, place) from error
+
+
+def _is_hidden(path: str) -> bool:
+    return path.rpartition("/")[2].startswith(".")
+
+
+def _code(error: BaseException | None) -> str:
+    """Code and status of the answer that an error comes from, as far as there was one."""
+    found = []
+    while error is not None:
+        response = getattr(error, "response", None)
+        if isinstance(response, Mapping):
+            found.append(str(response.get("Error", {}).get("Code", "")))
+            found.append(str(response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")))
+        error = error.__cause__
+    return " ".join(found)
+
+
+def _as_told(error: Exception, place: str) -> OSError:
+    code, kind = _code(error), type(error).__name__
+    reason = " ".join(str(error).split()) or kind
+    if any(mark in code for mark in _FULL):
+        return DiskFullError(place, words=f"the store is full, or its quota is used up ({reason})")
+    if isinstance(error, PermissionError) or any(mark in code.split() for mark in _REFUSED):
+        return PermissionError(errno.EACCES, f"the store refuses these credentials ({reason})", place)
+    if "Credentials" in kind:
+        return PermissionError(errno.EACCES, f"no credentials were found ({reason})", place)
+    return OSError(errno.ECONNABORTED, f"the store does not answer as it should ({reason})", place)

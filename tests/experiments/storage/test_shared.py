@@ -1,0 +1,327 @@
+"""A store that machines share: two machines are two folders of copies, the store is a real S3 server, or a folder."""
+
+import errno
+import os
+import time
+
+import pytest
+
+from experiments.storage import leases, shared
+from experiments.storage.locks import alone
+from experiments.storage.results import RECORD, ResultsFolder
+from subspace.errors import InputError
+from tests.experiments.storage.s3_server import S3Server
+from vggt_jax.disk_space import DiskFullError
+
+
+@pytest.fixture(scope="module")
+def moto():
+    found = S3Server()
+    with found.reached():
+        yield found
+    found.close()
+
+
+@pytest.fixture
+def server(moto):
+    moto.fault = lambda method, path: None
+    return moto
+
+
+@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.slow)])
+def address(request, tmp_path):
+    return request.getfixturevalue("server").bucket() if request.param == "s3" else f"file://{tmp_path}/shared"
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    def folder(name, address):
+        monkeypatch.setenv("ATTRIBUTE_SUBSPACES_CACHE", str(tmp_path / name))
+        return shared.opened(address)
+
+    return folder
+
+
+def written(folder, content):
+    for name, text in content.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+CONTENT = {"scene_0000/image": "pixels", "scene_0001/image": "pixels", "more": "x" * 3000, "manifest.json": "{}"}
+
+
+def read(folder):
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_one_machine_publishes_the_other_fetches(address, machine):
+    here = machine("here", address)
+    there = machine("there", address)
+    assert here != there
+    folder = written(here / "data" / "sets", {**CONTENT, ".lock": "mine"})
+    assert not shared.fetch(there / "data" / "sets") and not (there / "data").exists()
+    shared.publish(folder, "manifest.json")
+    assert shared.fetch(there / "data" / "sets")
+    assert read(there / "data" / "sets") == CONTENT
+    store = shared.store_at(there)
+    assert store.names() == ["data/sets"]
+    assert len(store.objects.names("objects")) == 3  # equal files are one object
+
+
+def test_a_second_publication_replaces_the_first_and_is_seen(address, machine):
+    here, there = machine("here", address), machine("there", address)
+    folder = written(here / "sets", CONTENT)
+    shared.publish(folder, "manifest.json")
+    shared.fetch(there / "sets")
+    written(there / "sets", {"checkpoint": "of there"})
+    written(folder, {"scene_0002/image": "new", "manifest.json": "[]"})
+    shared.publish(folder, "manifest.json")
+    shared.fetch(there / "sets")
+    assert read(there / "sets") == {
+        **CONTENT, "scene_0002/image": "new", "manifest.json": "[]", "checkpoint": "of there"
+    }  # fmt: skip
+
+
+def test_a_copy_that_lost_a_file_is_made_whole(address, machine):
+    here = machine("here", address)
+    folder = written(here / "sets", CONTENT)
+    shared.publish(folder, "manifest.json")
+    (folder / "more").unlink()
+    assert shared.fetch(folder)
+    assert read(folder) == CONTENT
+
+
+def test_a_published_folder_is_found_by_its_address(address, machine):
+    here = machine("here", address)
+    shared.publish(written(here / "extract" / "label-1", CONTENT), "manifest.json")
+    there = machine("there", address)
+    assert shared.found(f"{address}/extract/label-1") == there / "extract" / "label-1"
+    assert shared.found(f"{address}/extract/label-1/more").read_text() == CONTENT["more"]
+    with pytest.raises(InputError, match="label-2"):
+        shared.found(f"{address}/extract/label-2")
+
+
+def test_folders_elsewhere_are_left_alone(tmp_path):
+    folder = written(tmp_path / "data" / "sets", CONTENT)
+    shared.publish(folder, "manifest.json")
+    assert not shared.fetch(folder) and shared.address_of(folder) is None
+    assert shared.opened(tmp_path) == tmp_path
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+
+
+@pytest.mark.slow
+def test_copies_that_were_used_longest_ago_make_room(server, machine, monkeypatch):
+    address = server.bucket()
+    here = machine("here", address)
+    for number in range(4):
+        shared.publish(written(here / f"set_{number}", {"last": f"{number}" * 1000}), "last")
+    monkeypatch.setenv("ATTRIBUTE_SUBSPACES_CACHE_GB", "2.5e-6")
+    there = machine("there", address)
+    copies = shared.store_at(there).copies
+    for number in (0, 1):
+        shared.fetch(there / f"set_{number}")
+        time.sleep(0.01)
+    let_go()
+    shared.fetch(there / "set_0")  # now set_1 is older
+    shared.fetch(there / "set_2")
+    assert (there / "set_0").exists() and not (there / "set_1").exists() and (there / "set_2").exists()
+    shared.fetch(there / "set_3")  # all others are in use, by this process
+    assert [copies.read(f"set_{number}") is not None for number in range(4)] == [True, False, True, True]
+    assert shared.fetch(there / "set_1")
+    with pytest.raises(InputError, match="_GB=much"):
+        monkeypatch.setenv("ATTRIBUTE_SUBSPACES_CACHE_GB", "much")
+        machine("elsewhere", address)
+
+
+def let_go():
+    """What this process uses is used by nobody any more, as after its end."""
+    from experiments.storage import copies
+
+    for descriptor in copies._IN_USE.values():
+        os.close(descriptor)
+    copies._IN_USE.clear()
+
+
+@pytest.mark.slow
+def test_a_copy_that_another_process_uses_stays(server, machine, monkeypatch):
+    address = server.bucket()
+    monkeypatch.setenv("ATTRIBUTE_SUBSPACES_CACHE_GB", "1e-6")
+    here = machine("here", address)
+    shared.publish(written(here / "a", {"last": "a" * 900}), "last")
+    shared.publish(written(here / "b", {"last": "b" * 900}), "last")
+    child = os.fork()  # holds the locks of the copies until it ends
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        let_go()
+        assert shared.store_at(here).copies.make_room(1000) == []
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+    assert shared.store_at(here).copies.make_room(1000) == ["a", "b"]
+    assert not (here / "a").exists() and not (here / "b").exists()
+
+
+def test_a_copy_with_something_of_its_own_keeps_that(address, machine):
+    here = machine("here", address)
+    folder = written(here / "sets", {**CONTENT, ".lock": ""})
+    shared.publish(folder, "manifest.json")
+    written(folder, {"checkpoints/7": "of mine"})
+    let_go()
+    assert shared.store_at(here).copies.make_room(10**12) == ["sets"]
+    assert read(folder) == {"checkpoints/7": "of mine", ".lock": ""}
+    shared.fetch(folder)
+    assert read(folder) == {**CONTENT, "checkpoints/7": "of mine", ".lock": ""}
+
+
+def once(what, method, part):
+    """A fault of the first request of its kind."""
+    left = [what]
+
+    def fault(asked, path):
+        return left.pop() if left and asked == method and part in path else None
+
+    return fault
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["503", "reset"])
+def test_an_upload_that_fails_is_repeated(server, machine, what):
+    address = server.bucket()
+    here, there = machine("here", address), machine("there", address)
+    server.fault = once(what, "PUT", "/objects/")
+    shared.publish(written(here / "sets", CONTENT), "manifest.json")
+    shared.fetch(there / "sets")
+    assert read(there / "sets") == CONTENT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["503", "reset", "truncated"])
+def test_a_download_that_fails_is_repeated(server, machine, what):
+    address = server.bucket()
+    here, there = machine("here", address), machine("there", address)
+    shared.publish(written(here / "sets", CONTENT), "manifest.json")
+    server.fault = once(what, "GET", "/objects/")
+    shared.fetch(there / "sets")
+    assert read(there / "sets") == CONTENT
+
+
+@pytest.mark.slow
+def test_a_full_store_is_one_line_and_nothing_is_published(server, machine):
+    address = server.bucket()
+    here, there = machine("here", address), machine("there", address)
+    server.fault = lambda method, path: "507" if method == "PUT" and "/objects/" in path else None
+    with pytest.raises(DiskFullError) as error:
+        shared.publish(written(here / "sets", CONTENT), "manifest.json")
+    assert address in str(error.value) and "full" in str(error.value) and "\n" not in str(error.value)
+    server.fault = lambda method, path: None
+    assert not shared.fetch(there / "sets") and not (there / "sets").exists()
+    shared.publish(here / "sets", "manifest.json")  # room was made
+    assert shared.fetch(there / "sets")
+
+
+@pytest.mark.slow
+def test_a_store_that_breaks_off_for_good_publishes_and_leaves_nothing(server, machine):
+    address = server.bucket()
+    here, there = machine("here", address), machine("there", address)
+    shared.publish(written(here / "sets", CONTENT), "manifest.json")
+    server.fault = lambda method, path: "truncated" if method == "GET" and "/objects/" in path else None
+    with pytest.raises(OSError) as error:
+        shared.fetch(there / "sets")
+    assert error.value.filename.startswith(address) and "\n" not in str(error.value)
+    assert not (there / "sets").exists()
+    assert [path.name for path in there.iterdir()] == [shared.ORIGIN]
+
+
+def test_an_object_that_is_not_what_was_published_is_refused(address, machine):
+    here, there = machine("here", address), machine("there", address)
+    shared.publish(written(here / "sets", CONTENT), "manifest.json")
+    objects = shared.store_at(here).objects
+    (large,) = [name for name in objects.names("objects") if objects.size(name) == 3000]
+    objects.put(large, b"y" * 3000)
+    with pytest.raises(InputError, match="not what was published as more"):
+        shared.fetch(there / "sets")
+    assert not (there / "sets").exists()
+
+
+@pytest.mark.slow
+def test_wrong_credentials_are_told_from_a_missing_bucket(server, machine):
+    address = server.bucket()
+    with pytest.raises(InputError, match="no bucket 'nowhere'"):
+        machine("here", "s3://nowhere/runs")
+    server.check_credentials(0)
+    try:
+        with pytest.raises(PermissionError) as error:
+            machine("there", address)
+    finally:
+        server.check_credentials("inf")
+    assert error.value.errno == errno.EACCES and "refuses these credentials" in str(error.value)
+
+
+@pytest.mark.parametrize("place", ["s4://bucket", "s3://", "file://relative", "https://somewhere/runs"])
+def test_addresses_that_are_none(place):
+    with pytest.raises(InputError, match=place.split(":", maxsplit=1)[0]):
+        shared.opened(place)
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"needs the package s3fs: pip install"):
+        shared.opened("s3://bucket/runs")
+    with pytest.raises(InputError, match="gcsfs"):
+        shared.opened("gs://bucket/runs")
+
+
+def test_two_machines_do_the_same_work_once(address, machine, monkeypatch):
+    monkeypatch.setattr(leases, "_LOOK_EVERY_S", 0.02)
+    here, there = machine("here", address), machine("there", address)
+    results = [ResultsFolder(store / "extract" / "of-1", "of", {"a": 1}, {"summary"}) for store in (here, there)]
+    with results[0].alone():
+        objects = shared.store_at(there).objects
+        assert leases.running(objects).keys() == {"extract/of-1"}
+        with results[0].new() as new:
+            (new / "summary").write_text("text")
+    assert not leases.running(objects)
+    with results[1].alone():
+        assert results[1].kept
+    assert read(there / "extract" / "of-1").keys() == {"summary", RECORD}
+
+
+def test_results_that_could_not_be_published_are_the_next_time(address, machine, monkeypatch):
+    here = machine("here", address)
+    results = ResultsFolder(here / "extract" / "of-1", "of", {"a": 1}, {"summary"})
+    with monkeypatch.context() as broken:
+        broken.setattr(shared.SharedStore, "_upload", lambda *_: (_ for _ in ()).throw(OSError(5, "broken", "store")))
+        with pytest.raises(OSError, match="broken"), results.new() as new:
+            (new / "summary").write_text("text")
+    assert results.complete and shared.store_at(here).names() == []
+    results.settle()
+    assert shared.store_at(here).names() == ["extract/of-1"]
+
+
+def test_what_fails_is_on_record_until_it_succeeds(address, machine):
+    here = machine("here", address)
+    objects = shared.store_at(here).objects
+    for attempts in (1, 2):
+        with pytest.raises(InputError), alone(here / "sets"):
+            raise InputError("no scene\ncould be rendered")
+        (failure,) = leases.failed(objects).values()
+        assert (failure.reason, failure.attempts) == ("no scene could be rendered", attempts)
+    with alone(here / "sets"):
+        pass
+    assert not leases.failed(objects) and not leases.running(objects)
+
+
+def test_a_lease_of_a_machine_that_is_gone_is_over(address, machine, monkeypatch):
+    monkeypatch.setattr(leases, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(leases, "OVER_S", 0.1)
+    here = machine("here", address)
+    objects = shared.store_at(here).objects
+    gone = b'{"host": "elsewhere", "pid": 1, "since": "yesterday", "renewed": "2026-01-01T00:00:00+00:00"}'
+    assert objects.create("running/sets.json", gone) and not objects.create("running/sets.json", gone)
+    with alone(here / "sets"):
+        (lease,) = leases.running(objects).values()
+        assert lease.pid == os.getpid()
