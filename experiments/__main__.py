@@ -21,6 +21,7 @@ COMMANDS = {
     "reconstruct": "photos to points, cameras and depth maps",
     "generate": "data sets in which one attribute varies",
     "prepare": "the data of the downstream tasks",
+    "pack": "data sets in few large files, which all commands read",
     "pretrain": "a small VGGT from scratch",
     "plan": "what fits an accelerator, and what an experiment takes there",
     "benchmark": "time and memory, beside what users would otherwise take",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
@@ -17,8 +17,10 @@ from PIL import Image
 
 from experiments.accelerators.adapter_step import lora
 from experiments.benchmarks import machine, training
-from experiments.data.dataset import Dataset, StoredScene
-from experiments.data.observations import ViewReader, read_maps, read_picture, stacked
+from experiments.data.dataset import Dataset, PackedScene, StoredScene
+from experiments.data.observations import ViewReader, stacked
+from experiments.data.packed import DepthKind
+from experiments.data.packing import pack_scene
 from experiments.data.scene_folder import make_folders, view_files, write_arrays, write_cameras
 from experiments.process.cores import available_cores
 from experiments.training.augmentation import ColorAugmentation
@@ -77,19 +79,46 @@ def _of_one_size(scenes: Sequence[StoredScene], side: int) -> Iterator[str]:
     yield f"\n{IMAGES} pictures of {side}², {len(available_cores())} cores"
     yield "  {:<52} {:>10} {:>10} {:>9}".format("", "CPU", "duration", "images/s")
     yield from map(str, stages(scenes))
+    with tempfile.TemporaryDirectory() as folder:
+        yield from packed(scenes, Path(folder))
+
+
+def packed(scenes: Sequence[StoredScene], folder: Path) -> Iterator[str]:
+    """The same scenes in few large files (``python -m experiments.pack``): bytes, and a batch of the first's views."""
+    views = sum(scene.num_views for scene in scenes)
+    yield f"  {_bytes([scene.path for scene in scenes]) / views / 1e3:,.0f} kB a view as they are; packed:"
+    for depth in get_args(DepthKind):
+        new = [PackedScene(folder / depth / scene.folder.name, scene.num_views) for scene in scenes]
+        for scene, copy in zip(scenes, new, strict=True):
+            pack_scene(scene, copy.path, depth)
+        chosen = [(scene, view) for scene in new for view in range(scene.num_views)]
+        chosen = (chosen * math.ceil(IMAGES / len(chosen)))[:IMAGES]
+        yield f"  {_bytes([scene.path for scene in new]) / views / 1e3:,.0f} kB a view, depth {depth}"
+        yield str(timed("  depth and valid", lambda chosen=chosen: [scene.read_depth(view) for scene, view in chosen]))
+        sampler = _sampler(new, next(count for count in VIEWS if count <= min(scene.num_views for scene in new)))
+        yield str(timed("  a batch from the disk, all cores", lambda sampler=sampler: jax.device_put(sampler(0))))
+
+
+def _sampler(scenes: Sequence[StoredScene], views: int) -> BatchSampler:
+    """Of batches that are read from the disk each time."""
+    return BatchSampler({0: scenes}, IMAGES, (views,), seed=0, read=ViewReader(memory_bytes=0))
+
+
+def _bytes(paths: Iterable[Path]) -> int:
+    files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def stages(scenes: Sequence[StoredScene]) -> Iterator[Stage]:
     """From the disk to the device, each stage for itself, then all of them together, then what is not done any more."""
     chosen = [(scene, view) for scene in scenes for view in range(scene.num_views)]
     chosen = (chosen * math.ceil(IMAGES / len(chosen)))[:IMAGES]
-    paths = [[scene.folder / name for name in view_files(view)] for scene, view in chosen]
     observed = [scene.observe(view) for scene, view in chosen]
     views = next(count for count in VIEWS if count <= min(scene.num_views for scene in scenes))
     lead = (1, IMAGES // views, views)
 
-    yield timed("PNG", lambda: [read_picture(image) for image, _ in paths])
-    yield timed("npz: depth and valid", lambda: [read_maps(arrays, "depth", "valid") for _, arrays in paths])
+    yield timed("pictures", lambda: [scene.read_pixels(view) for scene, view in chosen])
+    yield timed("depth and valid", lambda: [scene.read_depth(view) for scene, view in chosen])
     yield timed("stacking", lambda: stacked(observed, *lead))
     arrays: dict[str, Any] = stacked(observed, *lead)
     batch = TrainingBatch(**arrays)
@@ -99,7 +128,7 @@ def stages(scenes: Sequence[StoredScene]) -> Iterator[Stage]:
     pixels = arrays["images"][0].astype(np.float32) / 255
     yield timed("(colours changed, which no command does)", lambda: _augmented(pixels))
 
-    sampler = BatchSampler({0: scenes}, IMAGES, (views,), seed=0, read=ViewReader(memory_bytes=0))
+    sampler = _sampler(scenes, views)
     yield timed("a batch from the disk to the device, all cores", lambda: jax.device_put(sampler(0)))
     remembered = replace(sampler, read=ViewReader())
     remembered(0)

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from jaxtyping import Bool, Float, Float16, Float32, Int, UInt8, UInt16
 
 from experiments.data.geometry import is_pinhole, is_rotation, unproject
 from experiments.data.manifest import Manifest, read_manifest
 from experiments.data.observations import Observation, read_maps, read_picture, reading_threads
+from experiments.data.packed import DEPTH, LOG_DEPTH, SUFFIX, VALID, Archive, depth_of
 from experiments.data.scene_folder import CameraFile, find_damage, view_files
 from experiments.scenes import schema
 from experiments.storage import files
@@ -60,6 +62,11 @@ class StoredScene:
     """Number of views of the scene."""
 
     @property
+    def path(self) -> Path:
+        """What lies on the disk of the scene."""
+        return self.folder
+
+    @property
     def spec(self) -> schema.Scene:
         """The complete description, see :mod:`experiments.scenes.schema`.
 
@@ -83,7 +90,7 @@ class StoredScene:
             OSError: it cannot be read.
         """
         path = self.folder / "cameras.json"
-        views = files.read_json(path, CameraFile).views
+        views = self._read_cameras().views
         if len(views) != self.num_views:
             raise InputError(f"{path} is damaged: it must hold the cameras of {self.num_views} views")
         intrinsics = np.array([view.intrinsics for view in views], np.float64)
@@ -137,12 +144,10 @@ class StoredScene:
     def observe(self, view: int) -> Observation:
         """Read what training sees of a view; raises as :meth:`load`."""
         self._check(view)
-        path = self.folder / "cameras.json"
-        intrinsics, extrinsics = _single_precision_cameras(self, path.stat().st_mtime_ns)
+        intrinsics, extrinsics = _single_precision_cameras(self, self._changed_ns())
         image, arrays = (self.folder / name for name in view_files(view))
-        with files.reading(self.folder, f"is damaged in view {view}"):
-            picture = read_picture(image)
-            depth, valid = read_maps(arrays, "depth", "valid")
+        with files.reading(self.path, f"is damaged in view {view}"):
+            picture, (depth, valid) = self.read_pixels(view), self.read_depth(view)
         _check_maps(image, arrays, {"image": picture, "depth": depth, "valid": valid})
         return Observation(picture, depth, valid, intrinsics[view], extrinsics[view])
 
@@ -152,14 +157,89 @@ class StoredScene:
 
     def _load_view(self, view: int) -> dict[str, np.ndarray]:
         image, arrays = (self.folder / name for name in view_files(view))
-        with files.reading(self.folder, f"is damaged in view {view}"):
-            stored = read_arrays(arrays)
-            loaded = {"image": read_picture(image), **{name: stored[name] for name in stored if name in _KINDS}}
+        with files.reading(self.path, f"is damaged in view {view}"):
+            stored = self.read_stored(view)
+            loaded = {"image": self.read_pixels(view), **{name: stored[name] for name in stored if name in _KINDS}}
             if missing := _KINDS.keys() - loaded.keys() - {"mask", "image"}:
                 raise InputError(f"{arrays} has no {min(missing)}")
             loaded["mask"] = loaded["valid"] & loaded.get("mask", True)
         _check_maps(image, arrays, loaded)
         return loaded
+
+    def read_pixels(self, view: int) -> np.ndarray:
+        """The picture of a view."""
+        return read_picture(self.folder / view_files(view)[0])
+
+    def read_stored(self, view: int) -> dict[str, np.ndarray]:
+        """All maps of a view as they are stored."""
+        return dict(read_arrays(self.folder / view_files(view)[1]))
+
+    def read_file(self, name: str) -> bytes | None:
+        """A file of the scene that is no map; None where there is none."""
+        path = self.folder / name
+        return path.read_bytes() if path.is_file() else None
+
+    def read_depth(self, view: int) -> tuple[np.ndarray, np.ndarray]:
+        """Depth and valid pixels of a view."""
+        depth, valid = read_maps(self.folder / view_files(view)[1], DEPTH, VALID)
+        return depth, valid
+
+    def _read_cameras(self) -> CameraFile:
+        return files.read_json(self.folder / "cameras.json", CameraFile)
+
+    def _changed_ns(self) -> int:
+        return (self.folder / "cameras.json").stat().st_mtime_ns
+
+
+@dataclass(frozen=True)
+class PackedScene(StoredScene):
+    """A scene in one file, see :mod:`experiments.data.packed`; its folder is not there, but for its name."""
+
+    @property
+    def path(self) -> Path:
+        return self.folder.with_name(self.folder.name + SUFFIX)
+
+    @property
+    def spec(self) -> schema.Scene:
+        content = self.read_file("spec.json")
+        if content is None:
+            raise InputError(f"{self.path} was recorded, not rendered: it has no spec.json")
+        try:
+            return schema.from_json(content)
+        except InputError as error:
+            raise InputError(f"{self.path}: {error}") from None
+
+    def read_pixels(self, view: int) -> np.ndarray:
+        return Archive.of(self.path).read_picture(view_files(view)[0])
+
+    def read_stored(self, view: int) -> dict[str, np.ndarray]:
+        names = [name for name in _KINDS if name != "image"]
+        found = Archive.of(self.path).read_maps(view, [LOG_DEPTH, *names])
+        maps = {name: values for name, values in zip(names, found[1:], strict=True) if values is not None}
+        return {**maps, **self._depth_and_valid(found[0], maps.get(DEPTH), maps.get(VALID))}
+
+    def read_file(self, name: str) -> bytes | None:
+        return Archive.of(self.path).read(name)
+
+    def read_depth(self, view: int) -> tuple[np.ndarray, np.ndarray]:
+        maps = self._depth_and_valid(*Archive.of(self.path).read_maps(view, [LOG_DEPTH, DEPTH, VALID]))
+        return maps[DEPTH], maps[VALID]
+
+    def _depth_and_valid(
+        self, steps: np.ndarray | None, depth: np.ndarray | None, valid: np.ndarray | None
+    ) -> dict[str, np.ndarray]:
+        if steps is not None and steps.dtype == np.uint16:
+            depth = depth_of(steps)
+        if depth is None:
+            raise InputError(f"{self.path} is damaged: it has no depth")
+        return {DEPTH: depth, VALID: depth > 0 if valid is None else valid}
+
+    def _read_cameras(self) -> CameraFile:
+        with files.reading(self.path):
+            return msgspec.json.decode(self.read_file("cameras.json") or b"", type=CameraFile)
+
+    def _changed_ns(self) -> int:
+        return self.path.stat().st_mtime_ns
 
 
 _KINDS = {"image": "u", "depth": "f", "valid": "b", "normal": "f", "object_id": "u", "glass": "b", "mask": "b"}
@@ -201,7 +281,8 @@ class Dataset:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.manifest: Manifest = read_manifest(self.folder)
-        self.scenes = [StoredScene(self.folder / name, self.manifest.settings.views) for name in self.manifest.scenes]
+        kind = StoredScene if self.manifest.packing is None else PackedScene
+        self.scenes = [kind(self.folder / name, self.manifest.settings.views) for name in self.manifest.scenes]
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -221,6 +302,12 @@ class Dataset:
         for name, expected in self.manifest.files.items():
             if not (self.folder / name).is_file() or files.sha256(self.folder / name) != expected:
                 raise InputError(f"{self.folder / name} is damaged")
+        if self.manifest.packing is not None:
+            for scene, packed in self.manifest.packing.files.items():
+                path = self.folder / f"{scene}{SUFFIX}"
+                if not path.is_file() or files.sha256(path) != packed.sha256:
+                    raise InputError(f"{path} is damaged")
+            return
         for name, record in self.manifest.scenes.items():
             if damage := find_damage(self.folder / name, record, everything=True):
                 raise InputError(damage)

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from experiments.data.inputs import InputFile
+from experiments.data.packed import DepthKind
 from experiments.data.scene_folder import SceneRecord
 from experiments.scenes.schema import SCHEMA_VERSION, Attribute, Setting
 from experiments.storage import files
@@ -20,7 +21,7 @@ from vggt_jax.missing import no_folder
 
 MANIFEST = "manifest.json"
 CONTACT_SHEET = "contact_sheet.png"
-FORMAT_VERSION = 1
+FORMAT_VERSION, PACKED_VERSION = 1, 2
 
 Task = Literal["faces", "humans", "glass"]
 """Of the paper's Section 5: flat prints of faces, clothed humans, transparent objects."""
@@ -126,6 +127,24 @@ class FailedScene(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The user's files that the scene was to be made from; unset where there are none."""
 
 
+class PackedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file of a packed scene."""
+
+    size: int
+    """Number of bytes."""
+    sha256: str
+    """Of the bytes, in hexadecimal."""
+
+
+class Packing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a data set is packed (:mod:`experiments.data.packing`)."""
+
+    depth: DepthKind
+    """Whether depths are the very same numbers, or rounded."""
+    files: dict[str, PackedFile]
+    """File of each scene, by the scene's name."""
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``manifest.json``. A data set without it is not finished."""
 
@@ -147,6 +166,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Scenes that could not be made."""
     files: dict[str, str]
     """SHA-256 of the files that belong to no scene."""
+    packed: Packing | msgspec.UnsetType = msgspec.UNSET
+    """Set where each scene is one file; the records are those of the scenes before they were packed."""
 
     @property
     def requested_scenes(self) -> int:
@@ -160,11 +181,18 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def sha256(self) -> str:
-        """One for all files of all scenes."""
+        """One for all files of all scenes, also where these are packed; with rounded depths it is another data set."""
         digest = hashlib.sha256()
         for record in self.scenes.values():
             digest.update("".join(f"{name} {value}\n" for name, value in sorted(record.files.items())).encode())
+        if self.packing is not None and self.packing.depth == "rounded":
+            digest.update(b"depth rounded\n")
         return digest.hexdigest()
+
+    @property
+    def packing(self) -> Packing | None:
+        """How the data set is packed; None where it is not."""
+        return self.packed if isinstance(self.packed, Packing) else None
 
     @property
     def has_poses(self) -> bool:
@@ -241,6 +269,8 @@ def read_manifest(folder: Path) -> Manifest:
         inside = f"; there is one in it, {below[0].parent}" if below else ""
         raise InputError(f"{folder} is no finished data set, it has no {MANIFEST}{inside}")
     manifest: Manifest = files.read_json(path, Manifest)
-    if manifest.format != FORMAT_VERSION:
-        raise InputError(f"{path} has format {manifest.format}, this version reads {FORMAT_VERSION}")
+    if manifest.format != (FORMAT_VERSION if manifest.packing is None else PACKED_VERSION):
+        raise InputError(
+            f"{path} has format {manifest.format}, this version reads {FORMAT_VERSION} and {PACKED_VERSION}"
+        )
     return manifest

@@ -18,11 +18,13 @@ from experiments.data.manifest import (
     MANIFEST,
     AnySettings,
     FailedScene,
+    Manifest,
     RecordedSettings,
     read_manifest,
     scene_name,
     write_manifest,
 )
+from experiments.data.packed import SUFFIX
 from experiments.data.scene_folder import SceneRecord, find_damage, read_record
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage import files
@@ -33,7 +35,7 @@ from subspace.errors import InputError
 SETTINGS = "settings.json"
 _OURS = re.compile(
     rf"{re.escape(MANIFEST)}|{re.escape(CONTACT_SHEET)}|{re.escape(INPUTS)}|\.scene_\d+\..*|"
-    r"scene_\d+/(record\.json|spec\.json|cameras\.json|images/\d{6}\.png|arrays/\d{6}\.npz)"
+    r"scene_\d+\.zip|scene_\d+/(record\.json|spec\.json|cameras\.json|images/\d{6}\.png|arrays/\d{6}\.npz)"
 )
 """What a data set's folder holds."""
 _SOURCE = "source_folder"
@@ -128,6 +130,10 @@ def examine(
     examination = _Examination(dataset, scenes, verify, overwrite, sources, reporter)
     if (folder / MANIFEST).exists():
         examination.read_finished()
+    if examination.packed and not dataset.finished:
+        raise InputError(
+            f"{folder} is packed and not what is asked for, so that nothing can be added; name another output"
+        )
     if not dataset.finished and not dataset.changed:
         dataset.scenes.clear()
         dataset.failed.clear()
@@ -138,7 +144,7 @@ def examine(
     return dataset
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Examination:
     """Fills in what there is of a data set."""
 
@@ -148,6 +154,7 @@ class _Examination:
     overwrite: bool
     sources: Sources | None
     reporter: Reporter
+    packed: bool = False
 
     def read_finished(self) -> None:
         """What the manifest says; the data set is finished if all of that is whole and current and nothing is missing."""
@@ -162,13 +169,14 @@ class _Examination:
                 f"{dataset.folder} holds {manifest.requested_scenes} scenes, scenes={self.scenes} is fewer; "
                 "name another output, or overwrite it"
             )
+        self.packed = manifest.packing is not None
         sheet = dataset.folder / CONTACT_SHEET
         whole = sheet.is_file() and files.sha256(sheet) == manifest.files.get(CONTACT_SHEET)
         whole &= manifest.requested_scenes <= self.scenes
         for name, record in manifest.scenes.items():
             scene = int(name.rsplit("_", 1)[1])
             if scene < self.scenes:
-                whole &= _whole_record(dataset.folder / name, self.verify) == record
+                whole &= self._is_whole(name, manifest)
                 self._take(scene, record)
         for failure in manifest.failed:
             if failure.scene >= self.scenes:
@@ -180,6 +188,14 @@ class _Examination:
         dataset.finished = whole and not dataset.missing(self.scenes)
         if not whole:
             dataset.changed.clear()  # everything is looked at again
+
+    def _is_whole(self, name: str, manifest: Manifest) -> bool:
+        if manifest.packing is None:
+            return _whole_record(self.dataset.folder / name, self.verify) == manifest.scenes[name]
+        path, file = self.dataset.folder / f"{name}{SUFFIX}", manifest.packing.files[name]
+        if not path.is_file() or path.stat().st_size != file.size:
+            return False
+        return not self.verify or files.sha256(path) == file.sha256
 
     def read_scenes(self) -> None:
         """What lies in the folder, all of it hashed."""

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from subspace.errors import InputError
-from vggt_jax.atomic import hidden_folder, new_folder, remove, remove_partial, sync, write_bytes
+from vggt_jax.atomic import hidden_folder, new_folder, new_path, remove, remove_partial, sync, write_bytes
 from vggt_jax.reading import json_text
 from vggt_jax.reading.regular import check_regular
 
@@ -35,6 +35,7 @@ __all__ = [
     "hashes_of",
     "hidden_folder",
     "new_folder",
+    "new_path",
     "read_json",
     "reading",
     "remove",
