@@ -16,6 +16,7 @@ from subspace.errors import InputError
 from subspace.grouping import solve_in_groups, stack_attributes
 from subspace.low_rank import LowRank, orthonormal_factors
 from subspace.namespace import AnyArray, compiled_for_jax, matmul, namespace
+from subspace.svd import svd
 from subspace.threads import after, is_traced, one_blas_thread
 from subspace.validation import check_finite, check_pair
 
@@ -267,7 +268,7 @@ def angles_between(first: Frame, second: Frame) -> Float[AnyArray, "*layers d"]:
         first, second = second, first
     overlap = _cosines(first, second)
     xp = namespace(overlap)
-    _, cosines, Zt = xp.linalg.svd(overlap, full_matrices=False)
+    _, cosines, Zt = svd(overlap)
     # U' Z − U UᵀU' Z, in which a column that is absent lies in a dimension of its own, orthogonal to everything;
     # Z makes the second SVD wait for the first and leaves its singular values as they are
     present = second.present[..., None, :]

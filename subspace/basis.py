@@ -16,6 +16,7 @@ from subspace.grouping import solve_in_groups
 from subspace.low_rank import LowRank, frobenius_norm
 from subspace.namespace import AnyArray, matmul, namespace
 from subspace.pytrees import register_dataclass
+from subspace.svd import svd
 from subspace.threads import after, is_traced, one_blas_thread
 from subspace.validation import check_finite, check_pair
 
@@ -262,7 +263,7 @@ def _merge(stacked: LowRank, counts: Int[Array, " attributes *layers"], toleranc
 def _orthonormal_union(columns: Float[AnyArray, "*layers n c"], tolerance) -> tuple[Frame, Array]:
     """Left singular vectors of the columns, zero where the singular value is below the tolerance."""
     Q, R = jnp.linalg.qr(columns)
-    u, sigma, _ = jnp.linalg.svd(R, full_matrices=False)
+    u, sigma, _ = svd(R)
     present = sigma > tolerance * sigma[..., :1]
     return Frame(jnp.where(present[..., None, :], matmul(Q, u), 0), present), sigma
 

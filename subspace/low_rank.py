@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike
 from subspace.errors import InputError
 from subspace.namespace import AnyArray, compiled_for_jax, matmul, namespace
 from subspace.pytrees import register_dataclass
+from subspace.svd import svd
 from subspace.threads import after, one_blas_thread
 
 
@@ -210,5 +211,5 @@ def orthonormal_factors(x: LowRank) -> tuple[AnyArray, AnyArray, AnyArray]:
     x, xp = at_least_float32(x), namespace(x)
     Q_A, R_A = xp.linalg.qr(x.A)
     Q_B, R_B = xp.linalg.qr(after(x.B, R_A))
-    u, sigma, vt = xp.linalg.svd(matmul(R_A, R_B.mT), full_matrices=False)
+    u, sigma, vt = svd(matmul(R_A, R_B.mT))
     return matmul(Q_A, u), sigma, matmul(Q_B, vt.mT)

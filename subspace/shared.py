@@ -27,6 +27,7 @@ from subspace.grouping import (
 from subspace.low_rank import LowRank
 from subspace.namespace import AnyArray
 from subspace.pytrees import register_dataclass
+from subspace.svd import svd
 from subspace.threads import after, is_traced, one_blas_thread
 from subspace.validation import check_adapters, check_stacks
 
@@ -277,7 +278,7 @@ def irls(
 
     def iterate(state: Fit) -> Fit:
         weights = state.next_weights
-        U, sigma, Vt = jnp.linalg.svd(jnp.einsum("k,kpq->pq", weights, cores, precision="highest"), full_matrices=False)
+        U, sigma, Vt = svd(jnp.einsum("k,kpq->pq", weights, cores, precision="highest"))
         U, V = U[:, :width], Vt[:width].T
         S = jnp.matmul(U * truncated(sigma, dim, width)[None], V.T, precision="highest")
         # differences, not inner products: those would lose a small residual in the rounding of large norms

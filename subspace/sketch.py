@@ -37,6 +37,7 @@ from subspace.errors import InputError
 from subspace.low_rank import LowRank, at_least_float32
 from subspace.shared import EPSILON, MAX_ITERATIONS, TOLERANCE, of_crowd
 from subspace.stability import Examined, examine_crowd
+from subspace.svd import svd
 from subspace.threads import one_thread_where
 
 PRECISE = 2048
@@ -253,7 +254,7 @@ def _extended(
     Q = basis.astype(np.float64)
     rest = columns - Q @ (Q.T @ columns)
     rest -= Q @ (Q.T @ rest)  # twice is enough
-    new, sigma, _ = np.linalg.svd(rest, full_matrices=False)
+    new, sigma, _ = svd(rest)
     used = sigma > ROUNDING * max(_norm(columns), np.finfo(np.float64).tiny)
     extended = np.concatenate([Q, new[:, used]], axis=1)
     own = extended.T @ columns

@@ -50,12 +50,17 @@ def _every_blas() -> threadpoolctl.ThreadpoolController:
     return threadpoolctl.ThreadpoolController().select(user_api="blas")
 
 
-def one_thread_where(small: bool) -> AbstractContextManager[object]:
-    """Hold every BLAS, NumPy's too, to one thread for matrices so small that threads wait more than they work.
+def one_thread() -> AbstractContextManager[object]:
+    """Hold every BLAS, NumPy's too, to one thread, for matrices so small that threads wait more than they work.
 
     A sketch of 10 adapters of rank 16 on 1,024² took 0.03 CPU-seconds so, 0.8 with two threads on two busy cores.
     """
-    return _every_blas().limit(limits=1) if small else nullcontext()
+    return _every_blas().limit(limits=1)
+
+
+def one_thread_where(small: bool) -> AbstractContextManager[object]:
+    """:func:`one_thread` if the matrices are small; as many threads as ever if not."""
+    return one_thread() if small else nullcontext()
 
 
 def one_blas_thread(function: Callable[P, R]) -> Callable[P, R]:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -16,7 +17,7 @@ from experiments.process.reporting import SILENT, Reporter
 from subspace import LowRank, frobenius_norm
 from subspace.errors import InputError
 from subspace.grouping import Layout, StacksOnDemand
-from subspace.threads import one_thread_where
+from subspace.threads import one_thread
 from weights_convert.lora_file import LoraFile, LoraModule
 from weights_convert.lora_layouts import open_lora
 from weights_convert.lora_places import find_loras
@@ -88,10 +89,15 @@ class _Stacks(StacksOnDemand):
 
 
 def open_all(places: Sequence[str], *, low_rank_part: bool = False) -> dict[str, LoraFile]:
-    """Name → LoRA of what :func:`weights_convert.lora_places.find_loras` finds; raises as that and as ``open_lora``."""
+    """Name → LoRA of what :func:`find_places` finds; raises as that and as ``open_lora``."""
+    return {name: open_lora(path, low_rank_part=low_rank_part) for name, path in find_places(places).items()}
+
+
+def find_places(places: Sequence[str]) -> dict[str, Path]:
+    """Name → where a LoRA lies; raises as :func:`weights_convert.lora_places.find_loras`, and without any place."""
     if not places:
         raise InputError("LoRAs are needed: folders, files, patterns or lists", argument="adapters")
-    return {name: open_lora(path, low_rank_part=low_rank_part) for name, path in find_loras(places).items()}
+    return find_loras(places)
 
 
 def collect(
@@ -116,7 +122,7 @@ def collect(
     """
     loras = open_all(places, low_rank_part=low_rank_part)
     _check_sizes(loras)
-    with one_thread_where(True), reporter.progress(len(loras), "LoRA", "look at them") as bar:  # factors are thin
+    with one_thread(), reporter.progress(len(loras), "LoRA", "look at them") as bar:  # factors are thin
         norms, starts = {}, {}
         for name, lora in loras.items():
             norms[name], starts[name] = _survey(lora)
@@ -138,7 +144,7 @@ def collect(
     beside = [name for name, lora in trained.items() if lora.left_out]
     if beside:
         remarks.append(f"saved beside a LoRA and left out (whole modules, biases): tensors of {listed(beside)}")
-    remarks += sorted({f"{name}: {remark}" for name, lora in trained.items() for remark in lora.remarks})
+    remarks += sorted({f"of {name}: {remark}" for name, lora in trained.items() for remark in lora.remarks})
     bases = sorted({lora.base for lora in trained.values() if lora.base})
     if len(bases) > 1:
         remarks.append(f"they name different base models: {listed(bases)}")

@@ -8,20 +8,33 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from experiments.loras.collection import open_all
+from experiments.loras.collection import find_places
 from experiments.process.reporting import SILENT, Reporter
 from subspace import frobenius_norm
 from subspace.errors import InputError
 from weights_convert.lora_file import LoraFile
+from weights_convert.lora_layouts import open_lora
 
 
 def describe(places: Sequence[str], *, low_rank_part: bool = False, reporter: Reporter = SILENT) -> Iterator[str]:
-    """A few lines on each LoRA, and on those that are the same; raises as :func:`experiments.loras.collection.open_all`."""
-    loras = open_all(places, low_rank_part=low_rank_part)
+    """A few lines on each LoRA, one on each that is refused, and on those that are the same.
+
+    Raises as :func:`experiments.loras.collection.open_all` if all are refused.
+    """
+    found = find_places(places)
     same: defaultdict[str, list[str]] = defaultdict(list)
-    with reporter.progress(len(loras), "LoRA", "look at them") as bar:
-        for name, lora in loras.items():
-            yield from _lines(name, lora, same)
+    refused: list[InputError] = []
+    with reporter.progress(len(found), "LoRA", "look at them") as bar:
+        for name, path in found.items():
+            try:
+                lora = open_lora(path, low_rank_part=low_rank_part)
+            except InputError as error:
+                refused.append(error)
+                if len(refused) == len(found):
+                    raise
+                yield f"{name}: unusable: {error}"
+            else:
+                yield from _lines(name, lora, same)
             bar.update(1)
     for names in same.values():
         if len(names) > 1:

@@ -15,6 +15,7 @@ from experiments.process.reporting import SILENT, Reporter
 from subspace import LowRank, shared_subspaces
 from subspace.errors import InputError
 from subspace.low_rank import orthonormal_factors
+from subspace.svd import svd
 
 Method = Literal["mean", "robust", "sum", "ties", "dare", "knots", "tsv", "iso"]
 """The mean of dW; Eq. 1 with exponent 1; the sum; TIES-Merging (2306.01708) and DARE (2311.03099) on dW; KnOTS-TIES
@@ -107,7 +108,7 @@ def merge_matrix(
 def reduced(update: LowRank | np.ndarray, rank: int) -> tuple[LowRank, float, float]:
     """The closest update of this rank, its energy, and the energy before."""
     if isinstance(update, np.ndarray):
-        U, sigma, Vt = np.linalg.svd(update, full_matrices=False)
+        U, sigma, Vt = svd(update)
         V = Vt.T
     else:
         U, sigma, V = orthonormal_factors(update)
@@ -155,7 +156,7 @@ def _knots(parts: Sequence[LowRank], weights: np.ndarray, density: float) -> Low
     core = np.concatenate(
         [left @ right.T for left, (_, right) in zip(np.split(R, cuts, axis=1), inputs, strict=True)], axis=1
     )
-    u, sigma, vt = np.linalg.svd(core, full_matrices=False)
+    u, sigma, vt = svd(core)
     used = sigma > 1e-10 * sigma[:1]
     widths = np.cumsum([right.shape[0] for _, right in inputs])[:-1]
     own = [basis @ part.T for (basis, _), part in zip(inputs, np.split(vt[used], widths, axis=1), strict=True)]
@@ -175,5 +176,5 @@ def _task_singular_vectors(parts: Sequence[LowRank], weights: np.ndarray) -> Low
 
 
 def _nearest_orthonormal(columns: Sequence[np.ndarray]) -> np.ndarray:
-    P, _, Qt = np.linalg.svd(np.concatenate(columns, axis=1), full_matrices=False)
+    P, _, Qt = svd(np.concatenate(columns, axis=1))
     return P @ Qt

@@ -12,6 +12,7 @@ from scipy.spatial.distance import squareform
 from experiments.loras.collection import Collection
 from experiments.process.reporting import SILENT, Reporter
 from subspace import LowRank
+from subspace.svd import svd
 
 DUPLICATE = 1 - 1e-6
 """From this cosine of dW on two LoRAs are one."""
@@ -104,7 +105,7 @@ def _inner_products(stack: LowRank) -> np.ndarray:
 def _overlaps(factor: Float[np.ndarray, "k n r"]) -> np.ndarray:
     """(k, k): ‖Q_iᵀQ_j‖² / the smaller number of columns, of orthonormal bases of the columns."""
     k, n = factor.shape[:2]
-    U, sigma, _ = np.linalg.svd(factor, full_matrices=False)
+    U, sigma, _ = svd(factor)
     present = sigma > 1e-5 * sigma[:, :1]
     basis = np.moveaxis(U * present[:, None], 0, 1).reshape(n, -1)
     squares = (basis.T @ basis).astype(np.float64) ** 2

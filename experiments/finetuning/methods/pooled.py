@@ -10,6 +10,7 @@ import numpy as np
 
 from experiments.finetuning.of_adapters import OfAdapters, read_adapters
 from subspace.errors import InputError
+from subspace.svd import svd
 
 if TYPE_CHECKING:
     from experiments.mining.folder import MinedAttribute
@@ -54,9 +55,7 @@ def principal(updates: list[LowRank], dim: int) -> Basis:
         np.concatenate([_weighted(*pair) for pair in pairs], axis=-1)
         for pairs in ([(each.A, each.B) for each in updates], [(each.B, each.A) for each in updates])
     ]
-    output, input_ = (
-        jnp.asarray(np.linalg.svd(columns, full_matrices=False)[0][..., :side], jnp.float32) for columns in sides
-    )
+    output, input_ = (jnp.asarray(svd(columns)[0][..., :side], jnp.float32) for columns in sides)
     ranks, spectrum = jnp.full(output.shape[:-2], side), jnp.ones((*output.shape[:-2], side))
     return Basis(output, input_, ranks, ranks, spectrum, spectrum)
 

@@ -32,6 +32,14 @@ def _run(*arguments):
 def test_info_and_compare(folder, tmp_path):
     told = _run("info", folder / "all")
     assert told.count("peft, 3 matrices, F32, base some/model") == 4 and "rank 3; scale 1" in told
+    dora = tmp_path / "dora"
+    write(dora, factors(9))
+    config = json.loads((dora / "adapter_config.json").read_text())
+    (dora / "adapter_config.json").write_text(json.dumps(config | {"use_dora": True}))
+    told = _run("info", folder / "all", dora)
+    assert told.count("peft, 3 matrices") == 4 and "dora: unusable: " in told
+    refused = call("experiments.adapters", "info", str(dora))
+    assert refused.status == 2 and "DoRA" in refused.stderr and not refused.stdout
     told = _run("compare", folder / "all", f"--output={tmp_path / 'pairs'}")
     assert "cosine of dW" in told
     pairs = list(csv.DictReader((tmp_path / "pairs" / "similarity.csv").open()))

@@ -1,12 +1,21 @@
 """VGGT's LoRAs between PyTorch and here: trained there, mined here, trained inside there, in ``finetune``'s form, and back."""
 
+import os
+import subprocess
+import sys
+from functools import partial
+
 import numpy as np
 import pytest
 
 from experiments.finetuning.methods.subspace import Subspace, read_subspaces
+from experiments.mining.folder import read_folder
 from experiments.models import read_base
+from experiments.rendering import runs
+from experiments.rendering.pool import LocalPool
 from tests.experiments.commands import call
 from tests.experiments.extraction.command import ROOT
+from tests.experiments.rendering.small_scenes import COMMAND, SETTINGS, make_scene
 from vggt_jax.adapters import SubspaceForm, load_adapter, select
 from vggt_jax.deltas import low_rank_only
 from vggt_jax.parameters import adaptable_matrices
@@ -113,6 +122,45 @@ def test_what_pytorch_trains_inside_a_subspace_is_what_finetune_writes(base, min
             expected = trained[name.removeprefix("base_model.model.")].get_delta_weight("default").detach().numpy()
             np.testing.assert_allclose(layer.get_delta_weight("default").detach().numpy(), expected, atol=1e-6)
     assert set(open_lora(tmp_path / "back").modules) == set(modules)
+
+
+@pytest.mark.slow
+def test_finetune_trains_inside_what_pytorchs_loras_share_and_peft_has_the_same_figures(base, mined, tmp_path):
+    """Trained in PyTorch → mined here → fine-tuned here → exported to PEFT."""
+    (basis, modules), size = mined, 28
+    settings = {name: getattr(SETTINGS, name) for name in SETTINGS.__struct_fields__} | {"resolution": size}
+    scene = partial(make_scene, size=size)
+    runs.generate(tmp_path / "data", type(SETTINGS)(**settings), 1, 3, lambda: scene, lambda: LocalPool(COMMAND, 1))
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "tests.experiments.command_of_a_job", tmp_path, "experiments.finetune", "--method=subspace",
+            f"--subspaces={basis}", f"--weights={WEIGHTS}", f"--matrices={','.join(MATRICES)}", "--steps=2",
+            f"--data={tmp_path / 'data' / 'dataset_00'}", f"--output={tmp_path / 'tuned'}", f"--store={tmp_path / 'runs'}",
+        ],
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"{len(modules) * 9:,}" in done.stdout + done.stderr  # M of three by three in each matrix
+    tuned = tmp_path / "tuned" / "adapter.safetensors"
+    _run("weights_convert", "--to=peft", f"--input={tuned}", f"--output={tmp_path / 'back'}")
+
+    shared = read_folder(basis).factors
+    trained = low_rank_only(load_adapter(tuned, base.identity).deltas, "tuned")
+    assert set(trained) == set(shared)
+    model = peft.PeftModel.from_pretrained(_torch_vggt(modules), tmp_path / "back").double()
+    seen = set()
+    for name, layer in model.named_modules():
+        if hasattr(layer, "lora_B"):
+            path, number = (module := modules[name.removeprefix("base_model.model.")]).path, module.layer
+            A, B = (np.asarray(x[number], np.float64) for x in (trained[path].A, trained[path].B))
+            found, expected = layer.get_delta_weight("default").detach().numpy(), A @ B.T
+            largest = np.abs(expected).max()
+            assert largest > 1e-6
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7 * largest)
+            U, V = (np.linalg.qr(np.asarray(x[number], np.float64))[0] for x in (shared[path].A, shared[path].B))
+            np.testing.assert_allclose(U @ (U.T @ found @ V) @ V.T, found, rtol=0, atol=1e-5 * largest)
+            seen.add(name)
+    assert len(seen) == len(modules)
 
 
 def test_a_lora_of_a_vggt_becomes_an_adapter_here(base, mined, tmp_path):
