@@ -7,15 +7,27 @@ while the same matrix with other rounding was decomposed. So one that fails is d
 
 from __future__ import annotations
 
+from typing import TypeAlias, overload
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from subspace.namespace import AnyArray, namespace
+from subspace.namespace import AnyArray
 
 ATTEMPTS = 4
 """Orders of rows that are tried."""
+_State: TypeAlias = tuple[Array, tuple[Array, Array, Array]]
+"""The order of rows that comes next, and what the last one gave."""
+
+
+@overload
+def svd(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+@overload
+def svd(x: Array) -> tuple[Array, Array, Array]: ...
+@overload
+def svd(x: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]: ...
 
 
 def svd(
@@ -28,7 +40,7 @@ def svd(
     Raises:
       numpy.linalg.LinAlgError: of NumPy's arrays with NaN or infinity, or if no attempt succeeds. JAX's results are NaN then.
     """
-    return _numpy_svd(x) if namespace(x) is np else _jax_svd(x)
+    return _numpy_svd(x) if isinstance(x, np.ndarray) else _jax_svd(x)
 
 
 def _numpy_svd(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -44,13 +56,11 @@ def _numpy_svd(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @jax.custom_jvp
 def _jax_svd(x: Array) -> tuple[Array, Array, Array]:
-    State = tuple[Array, tuple[Array, Array, Array]]
-
-    def failed(state: State) -> Array:
+    def failed(state: _State) -> Array:
         shift, (U, sigma, _) = state
         return (shift <= ATTEMPTS) & jnp.isfinite(x).all() & (jnp.isnan(U).any() | jnp.isnan(sigma).any())
 
-    def again(state: State) -> State:
+    def again(state: _State) -> _State:
         shift, _ = state
         U, sigma, Vt = _plain(jnp.roll(x, shift, axis=-2))
         return shift + 1, (jnp.roll(U, -shift, axis=-2), sigma, Vt)

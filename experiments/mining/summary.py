@@ -154,10 +154,11 @@ _PARTS = ("aggregator.", "camera_head.", "depth_head.", "point_head.", "track_he
 def group_of(path: str) -> str:
     """The row of the short table that a matrix belongs to: each stack of blocks for itself, a head's rest together.
 
-    Of other models the last word of what follows the layer's number: ``model.layers.3.self_attn.q_proj`` is ``q_proj``.
+    Of other models the last word, of what follows the layer's number: ``model.layers.3.self_attn.q_proj`` is ``q_proj``.
     """
-    if (of_layer := _OF_LAYER.fullmatch(path)) is not None and not path.startswith(_PARTS):
-        return of_layer["kind"].rsplit(".", 1)[-1]
+    if not path.startswith(_PARTS):
+        of_layer = _OF_LAYER.fullmatch(path)
+        return (path if of_layer is None else of_layer["kind"]).rsplit(".", 1)[-1]
     part, _, name = path.removeprefix("aggregator.").partition(".")
     kind = name.rsplit(".", 1)[-1]
     if part.endswith("_blocks"):

@@ -142,6 +142,7 @@ def test_one_adapter_shares_nothing():
 def test_groups_of_the_short_table(mined):
     assert group_of("aggregator.frame_blocks.attn.qkv") == "frame qkv"
     assert group_of("camera_head.trunk.mlp.fc1") == "camera head fc1"
+    assert group_of("model.embed_tokens") == "embed_tokens" and group_of("lora_unet_conv_in") == "lora_unet_conv_in"
     assert group_of("depth_head.scratch.refinenet1.out_conv") == "depth head, other"
     kinds = by_kind(rows(mined))
     assert [kind.kind for kind in kinds] == ["frame qkv", "global fc2", "camera head fc1", "camera head, other"]
