@@ -72,7 +72,11 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError(f"{action} needs --output, a new folder (with --to=diffusers, kohya or project a new file)")
 
     from experiments.process.compilation_cache import keep_compiled
+    from vggt_jax.atomic import check_absent, check_writable
 
+    if given["output"] is not None and action not in ("mine", "add"):  # those find their own results there
+        check_absent(given["output"])
+        check_writable(given["output"])
     keep_compiled()
     actions: dict[str, Callable[[tuple[str, ...], dict[str, Any]], None]] = {
         "info": _info, "compare": _compare, "mine": _mine, "add": _add, "merge": _merge, "convert": _convert, "start": _start,

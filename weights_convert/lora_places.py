@@ -42,7 +42,7 @@ def find_loras(places: Sequence[str], argument: str = "adapters") -> dict[str, P
     for _, path in found:
         if (same := resolved.setdefault(path.resolve(), path)) is not path:
             again = "" if same == path else f", the second time as {path}"
-            raise InputError(f"{argument}: {same} is named twice{again}", argument=argument)
+            raise InputError(f"{same} is named twice{again}", argument=argument)
     counts = Counter(name for name, _ in found)
     return {name if counts[name] == 1 else str(path): path for name, path in found}
 
@@ -71,7 +71,7 @@ def _found(place: str, argument: str) -> list[tuple[str, Path]]:
     if glob.has_magic(place):
         matches = [match for match in sorted(glob.glob(place, recursive=True)) if _may_hold(Path(match))]
         if not matches:
-            raise InputError(f"{argument}: nothing that is called {place} holds a LoRA", argument=argument)
+            raise InputError(f"nothing that is called {place} holds a LoRA", argument=argument)
         return [one for match in matches for one in _found(match, argument)]
     raise FileNotFoundError(errno.ENOENT, "no such file or folder", place)
 

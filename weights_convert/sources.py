@@ -162,7 +162,7 @@ def fetch(repository: str, suffixes_by_preference: Sequence[Sequence[str]], besi
         try:
             folder = huggingface_hub.snapshot_download(name, revision=revision or None, allow_patterns=patterns)
         except Exception as error:  # the errors of the hub and of the network below it have no common base
-            raise OSError(errno.EIO, _not_fetched(error, revision), f"{HUB}{repository}") from error
+            raise OSError(errno.EHOSTUNREACH, _not_fetched(error, revision), f"{HUB}{repository}") from error
         if any(file for suffix in suffixes for file in Path(folder).rglob(f"*{suffix}")):
             return Path(folder)
     without = f"holds no file that ends in .safetensors, {', '.join(suffixes_by_preference[-1])}"

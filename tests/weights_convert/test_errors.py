@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from subspace.errors import InputError
 from tests.weights_convert.conftest import SMALL
+from vggt_jax.disk_space import ADVICE
 from weights_convert import load_vggt
 from weights_convert.checkpoint import open_checkpoint
 from weights_convert.convert import convert
@@ -254,6 +255,7 @@ def test_hub_that_does_not_answer(monkeypatch, kind, reason):
     with pytest.raises(OSError) as error:
         open_checkpoint("hf:facebook/VGGT-2B@v9")
     assert error.value.filename == "hf:facebook/VGGT-2B@v9" and str(error.value.strerror).startswith(reason)
+    assert error.value.errno not in ADVICE  # commands would speak of a failing disk
 
 
 @pytest.mark.parametrize("name", ["", "VGGT-1B", "facebook/VGGT/1B", "https://hub/facebook/VGGT-1B"])

@@ -131,6 +131,7 @@ def test_convert(folder, tmp_path):
         (("merge", "{all}"), "merge needs --output"),
         (("info", "{all}", "--rank=2"), "--rank has no effect on info"),
         (("mine", "{all}", "--dim=99"), "dim=99"),
+        (("compare", "{all}", "--output={all}"), "exists already"),
         (("merge", "{all}", "--output=x", "--weigh=lora_0"), "NAME=NUMBER"),
         (("merge", "{all}", "--output=x", "--weigh=lora_9=2"), "weights name lora_9"),
         (("project", "{all}/lora_0", "--output=x"), "needs --basis"),
