@@ -157,10 +157,15 @@ def _add(places: tuple[str, ...], given: dict[str, Any]) -> None:
 
 
 def _merge(places: tuple[str, ...], given: dict[str, Any]) -> None:
-    from experiments.loras.merging import Merge, merge
+    from experiments.loras.merging import OF_DENSITY, Merge, merge
     from experiments.loras.writing import write_made
     from experiments.process.reporting import console
 
+    refuse(
+        [*([] if given["method"] in OF_DENSITY else ["density"]), *([] if given["method"] == "dare" else ["seed"])],
+        f"with --method={given['method']}",
+    )
+    to = _layout(given)
     how = Merge(
         weights=_weights(given["weigh"]), **{name: given[name] for name in ("method", "rank", "density", "seed")}
     )
@@ -172,7 +177,7 @@ def _merge(places: tuple[str, ...], given: dict[str, Any]) -> None:
         "energy kept by the rank": f"{found.kept:.2%}",
     }
     write_made(
-        given["output"], found.updates, collection.modules, to=_layout(given), base=collection.base,
+        given["output"], found.updates, collection.modules, to=to, base=collection.base,
         title=f"{len(collection.loras)} LoRAs, merged", sources=list(collection.loras), facts=facts,
     )  # fmt: skip
     print(f"wrote {given['output']}: {len(found.updates)} matrices; the rank keeps {found.kept:.2%} of the energy")
@@ -185,11 +190,12 @@ def _part(action: str, places: tuple[str, ...], given: dict[str, Any]) -> None:
 
     if given["basis"] is None:
         raise InputError(f"{action} needs --basis, a folder of `adapters mine` or `extract`")
+    to = _layout(given)
     name, lora = _one(action, places, given)
     subspace = read_folder(given["basis"])
     updates, share = part_of(lora, subspace, next(part for part in PARTS if part == action))
     write_made(
-        given["output"], updates, lora.modules, to=_layout(given), base=lora.base, title=f"{name}: {action}",
+        given["output"], updates, lora.modules, to=to, base=lora.base, title=f"{name}: {action}",
         sources=[name], facts={"subspace": subspace.attribute, "share of the energy": f"{share:.2%}"},
     )  # fmt: skip
     print(f"wrote {given['output']}: {share:.2%} of the energy of {name}")

@@ -130,7 +130,7 @@ def collect(
     untrained = [name for name, own in norms.items() if not any(own.values())]
     trained = {name: lora for name, lora in loras.items() if name not in untrained}
     if len(trained) < 2:
-        without = f" ({', '.join(untrained)} are untrained: zero)" if untrained else ""
+        without = f" (zero, so untrained: {listed(untrained)})" if untrained else ""
         raise InputError(f"at least two trained LoRAs are needed, got {len(trained)}{without}", argument="adapters")
     owners, left = _owners(trained, norms, modules)
     if not owners:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Literal, get_args
 
 import numpy as np
@@ -21,7 +22,8 @@ Method = Literal["mean", "robust", "sum", "ties", "dare", "knots", "tsv", "iso"]
 """The mean of dW; Eq. 1 with exponent 1; the sum; TIES-Merging (2306.01708) and DARE (2311.03099) on dW; KnOTS-TIES
 (2410.19735); Task Singular Vectors (2412.00081); isotropic merging (2502.04959)."""
 METHODS: tuple[Method, ...] = get_args(Method)
-_OF_DENSITY = ("ties", "dare", "knots")
+OF_DENSITY: tuple[Method, ...] = ("ties", "dare", "knots")
+"""Rules that keep a share of the entries."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,8 @@ class Merge:
             raise InputError(f"rank must be at least 1, got {self.rank}", argument="rank")
         if not 0 < self.density <= 1:
             raise InputError(f"density must lie in (0, 1], got {self.density:g}", argument="density")
+        if unusable := [name for name, weight in self.weights.items() if not isfinite(weight)]:
+            raise InputError(f"the weight of {unusable[0]} must be a finite number", argument="weights")
         if self.method == "robust" and self.weights:
             raise InputError("the robust mean finds its weights by itself", argument="weights")
 
@@ -66,6 +70,10 @@ def merge(collection: Collection, how: Merge, reporter: Reporter = SILENT) -> Me
     if unknown := sorted(set(how.weights) - set(collection.loras)):
         raise InputError(f"weights name {unknown[0]}, which is none of the LoRAs", argument="weights")
     updates, left, whole = {}, 0.0, 0.0
+    if how.method == "mean" and any(
+        sum(how.weights.get(name, 1.0) for name in names) == 0 for names in collection.owners.values()
+    ):
+        raise InputError("weights add up to zero, so that there is no mean", argument="weights")
     with reporter.progress(len(collection.owners), "matrix", "merge") as bar:
         for path, names in collection.owners.items():
             parts = list(collection.read(path).values())
