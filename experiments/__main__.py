@@ -23,6 +23,7 @@ COMMANDS = {
     "prepare": "the data of the downstream tasks",
     "pack": "data sets in few large files, which all commands read",
     "pretrain": "a small VGGT from scratch",
+    "status": "what there is in a store: done, running, failed and why",
     "plan": "what fits an accelerator, and what an experiment takes there",
     "benchmark": "time and memory, beside what users would otherwise take",
 }

@@ -38,6 +38,11 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     renewed: str
     """When it was last heard of, in ISO 8601."""
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing was heard of the owner for so long that others take its place, by the clocks of both machines."""
+        return (datetime.now(UTC) - datetime.fromisoformat(self.renewed)).total_seconds() > OVER_S
+
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} (since {self.since})"
 

@@ -85,6 +85,23 @@ def sweep(place: Path) -> None:
         release()
 
 
+def owner_of(place: Path) -> str | None:
+    """Who works at a folder, in words; None if nobody does. Nothing is waited for, and nothing changed."""
+    folder = Path(os.path.realpath(place))
+    for file in (folder / NAME, folder.with_name(f".{folder.name}{NAME}")):
+        try:
+            descriptor = os.open(file, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:  # somebody has it, or the disk knows no flock
+            return _owner(file)
+        finally:
+            os.close(descriptor)
+    return None
+
+
 def _take(file: Path) -> _Release | None:
     """What gives the lock back, once this process has it; None while another one has it."""
     while True:
