@@ -17,6 +17,8 @@ from experiments.storage.results import INDEX
 State = Literal["done", "running", "lost", "failed", "unfinished"]
 """``lost``: whoever works at it was not heard of for minutes. ``unfinished``: nobody works at what was begun."""
 _AT_ONCE = 16
+_CACHES = frozenset({"tokens"})
+"""Folders of what is made again at any time, which is never finished."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def _of_machines(store: shared.SharedStore) -> Iterator[Entry]:
 
 
 def _of_folder(store: Path, completed_by: Collection[str]) -> Iterator[Entry]:
-    for stage in sorted(path for path in store.iterdir() if path.is_dir() and not path.name.startswith(".")):
+    for stage in sorted(path for path in store.iterdir() if path.is_dir() and path.name not in _CACHES):
         for folder in sorted(path for path in stage.iterdir() if path.is_dir() and not path.is_symlink()):
             if not folder.name.startswith("."):
                 yield from _below(folder, f"{stage.name}/{folder.name}", completed_by)
