@@ -13,9 +13,16 @@ from experiments.finetuning.data import TuningData
 from experiments.finetuning.method import ADAPTER, MODEL
 from experiments.finetuning.run import METRICS, FineTuned
 from experiments.finetuning.settings import Settings
+from experiments.training.held_out_errors import ABS_REL, DIRECTION, ROTATION
 from vggt_jax.disk_space import named_if_full
 
 SUMMARY = "summary.json"
+_ERRORS = {
+    ABS_REL: ("AbsRel of depth", ".3f"),
+    ROTATION: ("rotation (degrees)", ".1f"),
+    DIRECTION: ("direction of translation (degrees)", ".1f"),
+}
+"""Name → in words, with its format."""
 OUTPUTS = frozenset({ADAPTER, MODEL, METRICS, SUMMARY})
 """What may lie in a folder of results."""
 
@@ -48,13 +55,16 @@ def write_results(folder: Path, settings: Settings, identity: Any, tuned: FineTu
 
 
 def verdict(tuned: FineTuned) -> str:
-    """By how much the loss on validation scenes changed, as a sentence."""
+    """What errors on validation scenes were and became, as a sentence; what the loss is a share of means nothing."""
     if not tuned.before:
         return "No scene was held out to validate on."
-    before, after = tuned.before["loss"], tuned.after["loss"]
-    change = float((after.mean() - before.mean()) / abs(before.mean()))
-    better = int(np.sum(after < before))
+    before, after = tuned.before, tuned.after
+    errors = [
+        f"{words} {before[name].mean():{form}} → {after[name].mean():{form}}"
+        for name, (words, form) in _ERRORS.items()
+        if name in before and name in after
+    ]
+    lower = int(np.sum(after["loss"] < before["loss"]))
     return (
-        f"Loss on validation scenes: {before.mean():.4f} before, {after.mean():.4f} after ({change:+.1%}); "
-        f"{better} of {len(after)} scenes improved."
+        f"On {len(after['loss'])} validation scenes: {', '.join([*errors, f'the training loss is lower on {lower}'])}."
     )

@@ -24,6 +24,7 @@ from experiments.storage.shared import settle
 from experiments.training.division import Division
 from experiments.training.feature_cache import token_cache
 from experiments.training.held_out import HeldOutLoss, evenly_spaced
+from experiments.training.held_out_errors import with_errors
 from experiments.training.loop import LoopSettings, train
 from experiments.training.sampling import BatchSampler, Encode, view_counts
 from experiments.training.sharding import Placement, choose_mesh
@@ -54,9 +55,10 @@ class FineTuned:
     parameters: ParameterCount
     """Numbers that were trained, by part of the model."""
     before: dict[str, np.ndarray]
-    """Loss and its terms of the base model on the validation scenes, (scenes,); empty without any."""
+    """Loss, its terms and errors (:mod:`experiments.training.held_out_errors`) of the base model on the validation scenes,
+    (scenes,); empty without any."""
     after: dict[str, np.ndarray]
-    """Loss and its terms on the validation scenes after fine-tuning, (scenes,); empty without any."""
+    """The same after fine-tuning; empty without any."""
     seconds: float
     """Duration of training, with compilation and validation; of a run that was interrupted, since it went on."""
     statistics: dict[str, float]
@@ -164,7 +166,7 @@ def _train(
         encode = token_cache(settings.store, base.graphdef, base.config, base.parameters)
     sampler = BatchSampler({0: data.training}, settings.images, counts, settings.seed, encode=encode)
     frozen = placement.frozen(trainable.frozen)
-    measured = HeldOutLoss(trainable.measured, frozen, placement)
+    measured = HeldOutLoss(with_errors(trainable.measured), frozen, placement)
     held_out = _HeldOut(measured, data, settings.held_out_views, encode)
     first = start(trainable.params, trainable.optimizer)
     before = held_out(first)
@@ -197,7 +199,7 @@ def _train(
 
 
 class _HeldOut:
-    """State of training → loss and terms on each validation scene, (scenes,); nothing without any."""
+    """State of training → loss, terms and errors on each validation scene, (scenes,); nothing without any."""
 
     def __init__(self, loss: HeldOutLoss, data: TuningData, views: int, encode: Encode | None):
         self._batches = [evenly_spaced([scene], min(views, scene.num_views), encode) for scene in data.validation]

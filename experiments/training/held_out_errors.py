@@ -1,0 +1,70 @@
+"""Errors of depth and cameras on held-out scenes, which mean something by themselves; the loss has −log of a confidence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from experiments.training.batch import TrainingBatch
+from experiments.training.loss_function import LossFunction, Params
+from experiments.training.losses import Losses
+from experiments.training.normalization import normalize
+from vggt_jax import Predictions
+from vggt_jax.pose_encoding import decode_pose
+
+ABS_REL, ROTATION, DIRECTION = "abs_rel", "rotation_degrees", "direction_degrees"
+"""Names of the errors, beside those of a loss's terms."""
+
+
+def with_errors(loss: LossFunction) -> LossFunction:
+    """``loss`` with the errors of what was predicted among its terms; what it minimises stays the same."""
+
+    def judge(predicted: Any, batch: TrainingBatch, params: Params) -> tuple[Array, Losses]:
+        value, terms = loss.judge(predicted, batch, params)
+        return value, {**terms, **errors(predicted, normalize(batch))}
+
+    return replace(loss, judge=judge)
+
+
+def errors(predicted: Predictions, batch: TrainingBatch) -> Losses:
+    """Of a normalised batch; only of heads that the model has.
+
+    AbsRel is that of depth after one scale for each sequence, the median ratio over all its pixels. Rotation is the mean angle
+    between a view's turn from the first view and the true one, direction that between the translations.
+    """
+    found = {}
+    if predicted.depth is not None:
+        found[ABS_REL] = _abs_rel(predicted.depth[..., 0], batch.depths, batch.point_masks)
+    if predicted.pose_enc is not None:
+        extrinsics, _ = decode_pose(predicted.pose_enc, batch.image_size)
+        ours, true = _from_first(extrinsics), _from_first(batch.extrinsics)
+        trace = jnp.einsum("bsij,bsij->bs", ours[..., :3], true[..., :3], precision="highest")
+        found[ROTATION] = jnp.degrees(jnp.arccos(jnp.clip((trace - 1) / 2, -1, 1))).mean()
+        found[DIRECTION] = _angle(ours[..., 3], true[..., 3]).mean()
+    return found
+
+
+def _abs_rel(
+    found: Float[Array, "b s h w"], true: Float[Array, "b s h w"], valid: Bool[Array, "b s h w"]
+) -> Float[Array, ""]:
+    ratio = jnp.where(valid, true / jnp.maximum(found, 1e-6), jnp.nan)
+    scale = jnp.nanmedian(ratio, axis=(1, 2, 3), keepdims=True)
+    error = jnp.abs(scale * found - true) / jnp.maximum(true, 1e-6)
+    return jnp.nan_to_num(jnp.nanmean(jnp.where(valid, error, jnp.nan)))
+
+
+def _from_first(extrinsics: Float[Array, "b s 3 4"]) -> Float[Array, "b others 3 4"]:
+    """The other cameras, seen from the first."""
+    rotation = jnp.einsum("bsij,bkj->bsik", extrinsics[:, 1:, :, :3], extrinsics[:, 0, :, :3], precision="highest")
+    translation = extrinsics[:, 1:, :, 3] - jnp.einsum(
+        "bsij,bj->bsi", rotation, extrinsics[:, 0, :, 3], precision="highest"
+    )
+    return jnp.concatenate([rotation, translation[..., None]], axis=-1)
+
+
+def _angle(a: Float[Array, "*n 3"], b: Float[Array, "*n 3"]) -> Float[Array, "*n"]:
+    """Degrees."""
+    return jnp.degrees(jnp.arctan2(jnp.linalg.norm(jnp.cross(a, b), axis=-1), jnp.sum(a * b, axis=-1)))
