@@ -60,6 +60,7 @@ def main(_: Sequence[str]) -> None:
         tuple(map(Path, given.subspaces)),
         tuple(map(Path, given.controls)),
         seed=given.seed,
+        curves=given.curves,
         store=Path(os.path.abspath(given.store)),
         output=given.output and Path(os.path.abspath(given.output)),
         overwrite=given.overwrite,
@@ -100,6 +101,11 @@ if __name__ == "__main__":
     DEFINE_path("output", None, "folder of the results; by default STORE/analyze/ATTRIBUTES-HASH")
     flags.DEFINE_boolean(
         "overwrite", False, "make the results again, also in place of results of other folders or settings at --output"
+    )
+    flags.DEFINE_boolean(
+        "curves",
+        False,
+        "also held-out energy by part and side over the number of adapters, and over steps where extract kept --snapshots",
     )
     flags.DEFINE_integer("seed", 0, "of the random subspaces, halves and labels", lower_bound=0)
     run(main)

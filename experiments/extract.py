@@ -38,10 +38,11 @@ from experiments.training.plan_flags import OF_STEPS, DEFINE_adapters_at_once, D
 
 _SETTINGS = (
     "attribute", "setting", "weights", "k", "rank", "dim", "steps", "images", "exponent", "init", "targets", "seed", "store",
-    "workers", "blender", "head_dtype",
+    "snapshots", "workers", "blender", "head_dtype",
 )  # fmt: skip
 _OF_TRAINING = (
-    "setting", "k", "rank", "steps", "init", "targets", "seed", "workers", "blender", "log", "adapters_at_once", "head_dtype",
+    "setting", "k", "rank", "steps", "init", "targets", "seed", "snapshots", "workers", "blender", "log",
+    "adapters_at_once", "head_dtype",
     *OF_STEPS,
 )  # fmt: skip
 
@@ -110,6 +111,9 @@ if __name__ == "__main__":
         "(.txt), hf:owner/name; different collections need `adapters mine`",
     )
     flags.DEFINE_integer("seed", 0, "of data, factors and batches", lower_bound=0)
+    flags.DEFINE_boolean(
+        "snapshots", False, "keep the adapters of ten steps in the course of training, for the curves of analyze"
+    )
     DEFINE_path(
         "output", None, "folder of the results; by default STORE/extract/LABEL-HASH, another for other settings"
     )

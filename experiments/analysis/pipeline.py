@@ -15,9 +15,14 @@ from experiments.analysis.basis_section import basis_section
 from experiments.analysis.conditions import Controls, read_controls
 from experiments.analysis.controls import ControlNumbers, measure_controls
 from experiments.analysis.controls_section import controls_section
+from experiments.analysis.curves import CurvePoint, measure_curves
+from experiments.analysis.curves_section import curves_section
 from experiments.analysis.empirical import Resampled, compare_empirically
 from experiments.analysis.empirical_section import empirical_section
+from experiments.analysis.first_factors import FirstFactorRow, first_factor_rows
+from experiments.analysis.first_factors_section import first_factors_section
 from experiments.analysis.magnitudes import Magnitudes, magnitudes_section, measure_magnitudes
+from experiments.analysis.resampling import adapter_counts
 from experiments.analysis.section import OUTPUTS, Section, write_report
 from experiments.analysis.specificity import Specificity, measure_specificity
 from experiments.analysis.specificity_section import specificity_section
@@ -28,8 +33,9 @@ from experiments.mining.folder import SUBSPACE, Inputs, MinedAttribute, read_inp
 from experiments.process.reporting import SILENT, Reporter
 from experiments.reports.drawings import Drawings
 from experiments.storage.files import sha256
-from experiments.storage.identity import NO_EFFECT
+from experiments.storage.identity import NO_EFFECT, NO_EFFECT_BY_DEFAULT
 from experiments.storage.results import Ready, ResultsFolder, check_output
+from subspace.errors import InputError
 
 _RECIPE = 2
 """To be raised where an analysis of the same folders comes to mean something else."""
@@ -45,6 +51,8 @@ class Settings:
     """Folders of the same attributes, mined under other conditions: other initialisation, shuffled targets, another seed."""
     seed: int = 0
     """Of the random subspaces, of the divisions into halves and of the shuffled labels."""
+    curves: bool = field(default=False, metadata=NO_EFFECT_BY_DEFAULT)
+    """Also held-out energy over the number of adapters, and over steps where the folders hold snapshots of adapters."""
     store: Path = field(default=Path("runs"), metadata=NO_EFFECT)
     """Folder of the results of all commands."""
     output: Path | None = field(default=None, metadata=NO_EFFECT)
@@ -71,6 +79,10 @@ class Analysis:
     """Halves of the adapters and shuffled labels; None where a folder holds no adapters."""
     specificity: Specificity | None
     """Where held-out adapters lie; None where a folder holds no adapters."""
+    first_factors: list[FirstFactorRow]
+    """What adapters keep of their first input factors; empty where it is not known how these were drawn."""
+    curves: list[CurvePoint]
+    """Held-out energy over adapters and steps; empty where that was not asked for."""
     controls: ControlNumbers | None
     """What remains under other conditions; None without controls."""
     basis: BasisNumbers
@@ -100,17 +112,21 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Analysis]:
     start = time.perf_counter()
     check_output(settings, {"seed": settings.seed}, OUTPUTS)
     inputs = read_inputs(settings.subspaces)
+    if settings.curves and (not inputs.has_adapters or min(adapter_counts(inputs).values()) < 3):
+        raise InputError("curves need folders that hold three adapters or more each", argument="curves")
     controls = read_controls(settings.controls, inputs)
-    identity = _identity(inputs, controls, settings.seed)
+    identity = _identity(inputs, controls, settings.seed) | ({"curves": True} if settings.curves else {})
     results = ResultsFolder.of(settings, "analyze", "_".join(inputs.names), identity, OUTPUTS)
     results.check()
-    return Ready(results, lambda: _analyze(inputs, controls, settings.seed, results, start, reporter), reporter)
+    return Ready(results, lambda: _analyze(inputs, controls, settings, results, start, reporter), reporter)
 
 
 def _analyze(
-    inputs: Inputs, controls: Controls, seed: int, results: ResultsFolder, start: float, reporter: Reporter
+    inputs: Inputs, controls: Controls, settings: Settings, results: ResultsFolder, start: float, reporter: Reporter
 ) -> Analysis:
+    seed = settings.seed
     sections: list[Section] = []
+    curves: list[CurvePoint] = []
     resampled = specificity = control_numbers = None
     with Drawings() as drawings:
 
@@ -126,6 +142,10 @@ def _analyze(
         if inputs.has_adapters:
             add(empirical_section(resampled := compare_empirically(inputs, angles, seed, reporter)))
             add(specificity_section(specificity := measure_specificity(inputs, reporter)))
+        if first_factors := first_factor_rows(inputs):
+            add(first_factors_section(first_factors))
+        if settings.curves:
+            add(curves_section(curves := measure_curves(inputs, reporter)))
         if controls:
             reporter.info(f"{sum(map(len, controls.values()))} controls")
             add(controls_section(control_numbers := measure_controls(inputs, controls, angles)))
@@ -148,6 +168,8 @@ def _analyze(
         angles=angles,
         resampled=resampled,
         specificity=specificity,
+        first_factors=first_factors,
+        curves=curves,
         controls=control_numbers,
         basis=basis,
         seconds=time.perf_counter() - start,

@@ -67,15 +67,16 @@ class Shares:
     """(attributes,): share of the adapters' energy ‖dW‖² that is in these matrices, mean over the adapters."""
 
 
-def measure_specificity(inputs: Inputs, reporter: Reporter = SILENT) -> Specificity:
+def measure_specificity(inputs: Inputs, reporter: Reporter = SILENT, members: int | None = None) -> Specificity:
     """Leave every adapter out once, and one of every other attribute, and measure where it lies.
 
     Args:
       inputs: with adapters, at least two of each attribute.
       reporter: gets a line before each adapter.
+      members: number of adapters that subspaces are mined from; None for all but the one that is left out.
     """
     counts = adapter_counts(inputs)
-    members = min(counts.values()) - 1
+    members = min(counts.values()) - 1 if members is None else members
     dims = room(inputs, members)
     shares: dict[str, list[np.ndarray]] = {name: [] for name in inputs.names}
     energies: dict[str, list[np.ndarray]] = {name: [] for name in inputs.names}

@@ -31,6 +31,7 @@ from experiments.extraction.groups import (
 from experiments.extraction.prepared import Prepared, maker_of, prepare
 from experiments.extraction.recipe import Recipe
 from experiments.extraction.targets import shuffled
+from experiments.mining.folder import SNAPSHOTS, snapshot_folder
 from experiments.mining.origin import Targets
 from experiments.models import Base
 from experiments.process.hosts import is_first, on_host, only_first
@@ -204,6 +205,11 @@ def _train(
             measured[step] = own.held_out(state, scenes)
         return measured[step]
 
+    def look(state: TrainingState) -> dict[str, np.ndarray]:
+        if job.recipe.snapshots:
+            _save_adapters(job, results / SNAPSHOTS / snapshot_folder(int(state.step)), state.params)
+        return {name: value.mean(axis=1) for name, value in held_out(state).items()}
+
     before = held_out(first)
     last = train(
         own.step,
@@ -215,7 +221,7 @@ def _train(
         folder,
         job.identity if folder == results else {**job.identity, "adapters": job.names},
         compiled=compiled,
-        validate=lambda state: {name: value.mean(axis=1) for name, value in held_out(state).items()},
+        validate=look,
         reporter=reporter,
     )
     after = held_out(last)
@@ -287,6 +293,7 @@ def _save_adapters(job: AdapterRun, folder: Path, params: Any) -> None:
     hosted = on_host(params)  # NumPy's factors stay with NumPy, where JAX would compile for each matrix
     if not is_first():
         return
+    folder.mkdir(parents=True, exist_ok=True)
     for i, (name, number) in enumerate(zip(job.names, job.data.training, strict=True)):
         deltas = maker.deltas(jax.tree.map(lambda leaf, i=i: leaf[i], hosted))
         save_adapter(

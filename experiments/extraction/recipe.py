@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from experiments.extraction.settings import Settings
 from experiments.mining.origin import Init, Targets
 from experiments.presets import Training
+from experiments.storage.identity import NO_EFFECT_BY_DEFAULT
 from experiments.training.loop import LoopSettings
 from experiments.training.losses import Objective
 from experiments.training.optimizer import OptimizerSettings
@@ -40,6 +41,8 @@ class Recipe:
     """Seed of the factors, of the batches and of shuffled targets."""
     version: int = _VERSION
     """Version of the meaning of these fields."""
+    snapshots: bool = field(default=False, metadata=NO_EFFECT_BY_DEFAULT)
+    """Keep the adapters at every validation."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -54,6 +57,7 @@ class Recipe:
             init=settings.init,
             targets=settings.targets,
             seed=settings.seed,
+            snapshots=settings.snapshots,
         )
 
     @property

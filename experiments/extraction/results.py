@@ -15,7 +15,7 @@ from experiments.extraction.report import facts, sections, title, training_verdi
 from experiments.extraction.schedule import REPORT as REPORT_STAGE
 from experiments.extraction.settings import Settings
 from experiments.extraction.source import Source
-from experiments.mining.folder import ADAPTERS, SUBSPACE, SUMMARY, write_folder
+from experiments.mining.folder import ADAPTERS, SNAPSHOTS, SUBSPACE, SUMMARY, write_folder
 from experiments.mining.mine import Mined
 from experiments.mining.origin import Origin
 from experiments.mining.report import compose, draw_figures, verdict
@@ -29,7 +29,7 @@ from vggt_jax import VGGTConfig
 REPORT = "report.html"
 STAGES = "stages"
 """The entry of the summary with the fields of :class:`experiments.process.stages.StageTime` of every stage."""
-OUTPUTS = frozenset({SUBSPACE, ADAPTERS, METRICS, SUMMARY, "figures", REPORT})
+OUTPUTS = frozenset({SUBSPACE, ADAPTERS, SNAPSHOTS, METRICS, SUMMARY, "figures", REPORT})
 """What the folder may hold."""
 _VERSION = 1
 """To be raised when the same settings come to mean other results."""
@@ -112,3 +112,5 @@ def write_results(
         (folder / REPORT).write_text(html, encoding="utf-8")
     about[STAGES] = [asdict(stage) for stage in reporter.times]
     write_folder(folder, mined.subspaces, origin, [asdict(row) for row in matrices], source.files, about)
+    if settings.snapshots and source.trained is not None:
+        shutil.copytree(source.trained.folder / SNAPSHOTS, folder / SNAPSHOTS)

@@ -11,7 +11,7 @@ from experiments.mining.origin import Init, Targets
 from experiments.presets import PRESETS, PresetName, Training
 from experiments.scenes.schema import Attribute, Setting
 from experiments.storage.files import check_named_once
-from experiments.storage.identity import NO_EFFECT
+from experiments.storage.identity import NO_EFFECT, NO_EFFECT_BY_DEFAULT
 from experiments.training.step_plan import StepPlan
 from experiments.training.trackers import TrackerName, check_installed
 from subspace.errors import InputError
@@ -58,6 +58,8 @@ class Settings:
     """What the adapters are trained towards; "shuffled" makes a control."""
     seed: int = 0
     """Seed of data, factors and batches."""
+    snapshots: bool = field(default=False, metadata=NO_EFFECT_BY_DEFAULT)
+    """Keep the adapters as they are at each of ten steps in the course of training, for curves over steps."""
     adapters: tuple[Path, ...] = ()
     """Finished adapters, files or PEFT's folders, that are mined in place of new ones."""
     store: Path = field(default=Path("runs"), metadata=NO_EFFECT)

@@ -21,6 +21,13 @@ from vggt_jax.missing import no_folder
 from vggt_jax.reading.safetensors_file import SafetensorsFile
 
 SUBSPACE, SUMMARY, ADAPTERS = "subspace.safetensors", "summary.json", "adapters"
+SNAPSHOTS = "snapshots"
+"""Folder of adapters in the course of their training, as :func:`snapshot_folder` names them."""
+
+
+def snapshot_folder(step: int) -> str:
+    """Where the adapters of a step lie below :data:`SNAPSHOTS`."""
+    return f"step_{step:06d}"
 
 
 def write_folder(
@@ -86,6 +93,16 @@ class MinedAttribute:
     def attribute(self) -> str:
         """The attribute's name."""
         return self.origin.attribute
+
+    @property
+    def snapshots(self) -> dict[int, tuple[Path, ...]]:
+        """Step → the files of the k adapters as they were then; of steps that have all of them."""
+        found = {}
+        for folder in sorted((self.folder / SNAPSHOTS).glob(snapshot_folder(0)[:5] + "*")):
+            files = tuple(folder / f"{name}.safetensors" for name in self.origin.adapters)
+            if folder.name[5:].isdecimal() and all(file.is_file() for file in files):
+                found[int(folder.name[5:])] = files
+        return found
 
     def read_adapter(self, number: int) -> dict[str, LowRank]:
         """One adapter, path → A (*layers, n, r), B (*layers, m, r): read when it is needed.
