@@ -38,12 +38,11 @@ from experiments.training.plan_flags import OF_STEPS, DEFINE_adapters_at_once, D
 
 _SETTINGS = (
     "attribute", "setting", "weights", "k", "rank", "dim", "steps", "images", "exponent", "init", "targets", "seed", "store",
-    "snapshots", "workers", "blender", "head_dtype",
+    "camera_weight", "input_rate", "snapshots", "workers", "blender", "head_dtype",
 )  # fmt: skip
 _OF_TRAINING = (
-    "setting", "k", "rank", "steps", "init", "targets", "seed", "snapshots", "workers", "blender", "log",
-    "adapters_at_once", "head_dtype",
-    *OF_STEPS,
+    "setting", "k", "rank", "steps", "init", "targets", "seed", "camera_weight", "input_rate", "snapshots", "workers",
+    "blender", "log", "adapters_at_once", "head_dtype", *OF_STEPS,
 )  # fmt: skip
 
 
@@ -111,6 +110,12 @@ if __name__ == "__main__":
         "(.txt), hf:owner/name; different collections need `adapters mine`",
     )
     flags.DEFINE_integer("seed", 0, "of data, factors and batches", lower_bound=0)
+    flags.DEFINE_float("camera_weight", None, "weight of the camera loss beside depth (5); 0 for depth alone")
+    flags.DEFINE_float(
+        "input_rate",
+        None,
+        "learning rate of the input factors as a multiple of the others' (1): with more they leave their random draw sooner",
+    )
     flags.DEFINE_boolean(
         "snapshots", False, "keep the adapters of ten steps in the course of training, for the curves of analyze"
     )

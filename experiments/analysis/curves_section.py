@@ -52,7 +52,7 @@ def _draw(points: Sequence[CurvePoint]) -> Figure:
     panels = figure.subplots(len(shown), len(_SIDES), squeeze=False)
     for over, line in zip(shown, panels, strict=True):
         for (inside, side), panel in zip(_SIDES.items(), line, strict=True):
-            _panel(panel, [point for point in points if (point.over, point.row.inside) == (over, inside)])
+            _panel(panel, [point for point in points if point.over == over and point.row.inside == inside])
             panel.set_xlabel(_AXES[over])
             panel.set_title(f"{side} side" if side != "both" else "both sides", fontsize=9)
     panels[0, 0].legend(fontsize=7, frameon=False)

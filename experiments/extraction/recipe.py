@@ -10,7 +10,7 @@ from experiments.mining.origin import Init, Targets
 from experiments.presets import Training
 from experiments.storage.identity import NO_EFFECT_BY_DEFAULT
 from experiments.training.loop import LoopSettings
-from experiments.training.losses import Objective
+from experiments.training.losses import CameraLoss, Objective
 from experiments.training.optimizer import OptimizerSettings
 from experiments.training.sampling import view_counts
 
@@ -51,8 +51,8 @@ class Recipe:
         every = max(1, training.steps // _CHECKPOINTS)
         return cls(
             training=training,
-            optimizer=OptimizerSettings(training.steps, training.peak_rate),
-            objective=Objective(),
+            optimizer=OptimizerSettings(training.steps, training.peak_rate, input_rate=settings.input_rate),
+            objective=Objective(CameraLoss(settings.camera_weight) if settings.camera_weight else None),
             loop=LoopSettings(training.steps, checkpoint_every=every, validate_every=every, log=settings.log),
             init=settings.init,
             targets=settings.targets,

@@ -58,6 +58,10 @@ class Settings:
     """What the adapters are trained towards; "shuffled" makes a control."""
     seed: int = 0
     """Seed of data, factors and batches."""
+    camera_weight: float = field(default=5.0, metadata=NO_EFFECT_BY_DEFAULT)
+    """Weight of the camera loss beside depth; 0 for depth alone."""
+    input_rate: float = field(default=1.0, metadata=NO_EFFECT_BY_DEFAULT)
+    """Learning rate of the input factors B as a multiple of the others': they leave their random draw sooner."""
     snapshots: bool = field(default=False, metadata=NO_EFFECT_BY_DEFAULT)
     """Keep the adapters as they are at each of ten steps in the course of training, for curves over steps."""
     adapters: tuple[Path, ...] = ()
@@ -88,6 +92,10 @@ class Settings:
             return  # k and r are the adapters' own
         if self.k < 2:
             raise InputError(f"k must be at least 2, got {self.k}", argument="k")
+        if not self.camera_weight >= 0:
+            raise InputError(f"camera_weight must be at least 0, got {self.camera_weight}", argument="camera_weight")
+        if not self.input_rate > 0:
+            raise InputError(f"input_rate must be positive, got {self.input_rate}", argument="input_rate")
         held_out = self.training.held_out
         if not 0 < held_out:
             raise InputError(f"held_out must be at least 1, got {held_out}", argument="held_out")

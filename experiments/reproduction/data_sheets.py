@@ -42,6 +42,13 @@ class DataSheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     scenes: dict[str, FirstView]
     """Of the first rendering."""
 
+    @property
+    def recorded(self) -> str | None:
+        """What the user's own recordings are, in words; None for scenes that this project renders."""
+        if self.settings.get("kind") != "recorded":
+            return None
+        return f"{len(self.scenes)} scenes of {self.settings['source']} ({self.settings['layout']})"
+
     def joined(self, other: DataSheet) -> DataSheet:
         """This one with the other's hashes.
 

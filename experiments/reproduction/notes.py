@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
+from experiments.data.manifest import Task
 from experiments.finetuning.methods import METHODS
+from experiments.reproduction.labels import SPLIT_NAMES
 from experiments.reproduction.scale import scaled
 from experiments.reproduction.tables import MeasuredTable
 
@@ -12,12 +15,27 @@ _PAPERS_MINED_RANK = 16
 """r of the adapters that the paper's main tables are mined from."""
 
 
-def notes(measured: MeasuredTable) -> list[str]:
+Recorded = Mapping[tuple[Task, str], str]
+"""Task and split of each data set that is the user's own recordings → what they are."""
+
+
+def notes(measured: MeasuredTable, recorded: Recorded = MappingProxyType({})) -> list[str]:
     """Sentences about a table, in the order in which they are read."""
-    return [*_of_task(measured), *_of_mining(measured)]
+    return [*_of_user(measured, recorded), *_of_task(measured, recorded), *_of_mining(measured)]
 
 
-def _of_task(measured: MeasuredTable) -> Iterator[str]:
+def _of_user(measured: MeasuredTable, recorded: Recorded) -> Iterator[str]:
+    for split in ("train", *(split for split, _ in measured.table.tests)):
+        if found := recorded.get((measured.table.task, split)):
+            yield (
+                f"**The {SPLIT_NAMES[split]} scenes are the user's own recordings**: {found}. The paper's figures are of other "
+                "scenes, and so are this project's own."
+            )
+
+
+def _of_task(measured: MeasuredTable, recorded: Recorded) -> Iterator[str]:
+    if all((measured.table.task, split) in recorded for split, _ in measured.table.tests):
+        return
     match measured.table.task:
         case "faces":
             yield (

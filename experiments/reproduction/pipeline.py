@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from experiments.models import load_base
@@ -95,7 +95,14 @@ def _reproduce(settings: Settings, reporter: Reporter, command: str) -> Reproduc
     shown, done = records.collected()
 
     def write() -> None:
-        write_results(settings.folder, shown, done, read_searches(settings.records), command)
+        write_results(
+            settings.folder,
+            shown,
+            done,
+            read_searches(settings.records),
+            command,
+            replace(records, plan=shown).recorded(),
+        )
 
     finished = sum(run in done for run in plan.runs)
     with (

@@ -71,6 +71,14 @@ class RecordFolder:
         found = records.read(search_file(self.folder, search), RateSearch)
         return found.chosen if found is not None and found.is_among(rates) else None
 
+    def recorded(self) -> dict[tuple[Task, str], str]:
+        """The plan's data sets that are the user's own recordings → what they are; raises as :meth:`found` does."""
+        splits = [*dict.fromkeys((table.task, "train") for table in self.plan.tables), *self.plan.tests]
+        sheets = {key: self._sheet(*key) for key in splits}
+        return {
+            key: sheet.recorded for key, sheet in sheets.items() if sheet is not None and sheet.recorded is not None
+        }
+
     def tried_on(self, run: Run) -> str | msgspec.UnsetType:
         """Name of the run on which the rate of ``run`` was found the best; unset where there was no search."""
         search = self.plan.search_of(run)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from experiments.data.manifest import Split
 from experiments.finetuning.methods import METHODS
@@ -14,7 +15,7 @@ from experiments.reports.markdown import render_markdown
 from experiments.reproduction.claims import SIMILAR, Claim, Finding, Reading, examine
 from experiments.reproduction.crossed import LEVEL
 from experiments.reproduction.labels import METRIC_NAMES, SPLIT_NAMES, row_label
-from experiments.reproduction.notes import notes
+from experiments.reproduction.notes import Recorded, notes
 from experiments.reproduction.plan import Plan
 from experiments.reproduction.records import RateSearch, run_files
 from experiments.reproduction.rows import CONTROLS, EVERY_TABLE, TableName
@@ -27,7 +28,7 @@ from subspace.errors import InputError
 PAGE = "README.md"
 _TEMPLATE = "page.md.jinja"
 _FORMATS: Mapping[str, Callable[[MeasuredTable], str]] = {"md": markdown, "tex": latex, "csv": csv_of}
-_WORDS: Mapping[Reading, str] = {
+WORDS: Mapping[Reading, str] = {
     "holds": "yes",
     "opposite": "no, the opposite",
     "undecided": "cannot be told",
@@ -61,7 +62,7 @@ class TableReadings:
     table: str
     """The table."""
     counts: Mapping[str, int]
-    """Reading in words → number of comparisons, in the order of :data:`_WORDS`."""
+    """Reading in words → number of comparisons, in the order of :data:`WORDS`."""
     compared: int
     """Comparisons with several seeds, which are corrected for."""
 
@@ -98,8 +99,23 @@ def check_folder(folder: Path, records: Path, overwrite: bool) -> None:
         )
 
 
-def write_results(folder: Path, plan: Plan, records: Records, searches: Sequence[RateSearch], command: str) -> None:
+def write_results(
+    folder: Path,
+    plan: Plan,
+    records: Records,
+    searches: Sequence[RateSearch],
+    command: str,
+    recorded: Recorded = MappingProxyType({}),
+) -> None:
     """``table_N.md``, ``.tex`` and ``.csv`` of every table, and the page; complete or not.
+
+    Args:
+        folder: that is written.
+        plan: tables and seeds.
+        records: what was measured.
+        searches: of learning rates.
+        command: that it was made by.
+        recorded: which data are the user's own recordings.
 
     Raises OSError if the folder cannot be written.
     """
@@ -108,7 +124,7 @@ def write_results(folder: Path, plan: Plan, records: Records, searches: Sequence
         for suffix, make in _FORMATS.items():
             write_bytes(folder / _table_file(each.table.name, suffix), make(each).encode())
     findings = examine(plan.scale, plan.seeds, records, [table.name for table in plan.tables], plan.minings)
-    write_bytes(folder / PAGE, _page(plan, measured, findings, records, searches, command).encode())
+    write_bytes(folder / PAGE, _page(plan, measured, findings, records, searches, command, recorded).encode())
 
 
 def _table_file(name: TableName, suffix: str) -> str:
@@ -122,15 +138,17 @@ def _page(
     records: Records,
     searches: Sequence[RateSearch],
     command: str,
+    recorded: Recorded,
 ) -> str:
     return render_markdown(
         Path(__file__).with_name(_TEMPLATE),
         plan=plan,
         command=command,
-        tables=[(each, markdown(each), notes(each)) for each in measured],
+        tables=[(each, markdown(each), notes(each, recorded)) for each in measured],
+        recorded=recorded,
         claims=_claim_lines(findings, plan.scale),
         readings=_table_readings(findings),
-        words=_WORDS,
+        words=WORDS,
         seed_effects=[
             (each.table.name.upper(), SPLIT_NAMES[effect.column.split], METRIC_NAMES[effect.column.metric], effect)
             for each in measured
@@ -200,7 +218,7 @@ def _table_readings(findings: Sequence[Finding]) -> list[TableReadings]:
     return [
         TableReadings(
             name.upper(),
-            {words: sum(finding.reading == reading for finding in found) for reading, words in _WORDS.items()},
+            {words: sum(finding.reading == reading for finding in found) for reading, words in WORDS.items()},
             max(finding.compared for finding in found),
         )
         for name, found in sorted(groups.items())
@@ -221,8 +239,8 @@ def _reading(finding: Finding) -> str:
     if len(finding.by_seed) > 1:
         about.append(f"seeds {min(finding.by_seed) / unit:+.1%} to {max(finding.by_seed) / unit:+.1%}")
     if finding.printed:
-        about.append(f"paper: {_WORDS[finding.printed]}")
-    return f"{METRIC_NAMES[finding.metric]}: {_WORDS[finding.reading]} ({'; '.join(about)})"
+        about.append(f"paper: {WORDS[finding.printed]}")
+    return f"{METRIC_NAMES[finding.metric]}: {WORDS[finding.reading]} ({'; '.join(about)})"
 
 
 def p_value(p: float | None) -> str:

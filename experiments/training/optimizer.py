@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from experiments.storage.identity import NO_EFFECT_BY_DEFAULT
 from subspace.errors import InputError
 from vggt_jax.deltas import dotted
 
@@ -37,6 +38,8 @@ class OptimizerSettings:
     """Largest norm of one adapter's gradient; longer ones are shortened to it."""
     weight_decay: float = 0.05
     """Weight decay of AdamW, which is multiplied by the learning rate."""
+    input_rate: float = field(default=1.0, metadata=NO_EFFECT_BY_DEFAULT)
+    """Learning rate of LoRAs' input factors B as a multiple of that of everything else."""
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -45,6 +48,8 @@ class OptimizerSettings:
             raise InputError(f"learning rates: needs 0 < end_rate <= peak_rate, got {self.end_rate}, {self.peak_rate}")
         if not 0 <= self.warmup < 1:
             raise InputError(f"warmup is a fraction of the steps in [0, 1), got {self.warmup}")
+        if not self.input_rate > 0:
+            raise InputError(f"input_rate must be positive, got {self.input_rate}", argument="input_rate")
         if not (self.clip > 0 and self.weight_decay >= 0):
             raise InputError(f"needs clip > 0 and weight_decay >= 0, got {self.clip}, {self.weight_decay}")
 
@@ -60,14 +65,25 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
 
     The two rates are part of its state, so that one compiled step serves all that are compared.
     """
+    last = [] if settings.input_rate == 1 else [_inputs_at(settings.input_rate)]
     return _on_leaves(
         optax.chain(
             optax.clip_by_global_norm(settings.clip),
             optax.scale_by_adam(),
             optax.add_decayed_weights(settings.weight_decay),
             _scheduled(settings),
+            *last,
         )
     )
+
+
+def _inputs_at(multiple: float) -> optax.GradientTransformation:
+    """Multiplies the updates of input factors, whose paths end in B; LoRA+ (Hayou et al. 2024) does so with output factors."""
+
+    def update(updates: dict[str, jax.Array], params: Any) -> dict[str, jax.Array]:
+        return {name: multiple * change if name.endswith(".B") else change for name, change in updates.items()}
+
+    return optax.stateless(update)
 
 
 class _Rates(NamedTuple):

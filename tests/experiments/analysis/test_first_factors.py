@@ -56,6 +56,7 @@ def test_first_factors_are_drawn_again_and_shares_are_those_of_dense_matrices(tm
     rows = first_factor_rows(SimpleNamespace(attributes={"camera": mined}))  # pyright: ignore[reportArgumentType]
     assert [(row.attribute, row.part) for row in rows] == [("camera", "aggregator"), ("camera", "camera head")]
     for row, path in zip(rows, PATHS, strict=True):
+        inputs = first[0, path].shape[-2]
         spaces, moved, inside, energy = [], [], 0.0, 0.0
         for number in range(2):
             own = mined.read_adapter(number)[path]
@@ -68,7 +69,7 @@ def test_first_factors_are_drawn_again_and_shares_are_those_of_dense_matrices(tm
                 dense = A.astype(float) @ B.astype(float).T
                 inside += np.linalg.norm(dense @ orth(B0.astype(float))) ** 2
                 energy += np.linalg.norm(dense) ** 2
-        assert row.matrices == len(spaces) and row.chance == pytest.approx(RANK / own.shape[-1])
+        assert row.matrices == len(spaces) and row.chance == pytest.approx(RANK / inputs)
         assert row.row_space == pytest.approx(np.mean(spaces), abs=1e-6)
         assert row.moved == pytest.approx(np.mean(moved), rel=1e-5)
         assert row.energy == pytest.approx(inside / energy, abs=1e-6)

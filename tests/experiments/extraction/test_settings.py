@@ -10,12 +10,14 @@ import pytest
 
 from experiments.extraction import ATTRIBUTES, Settings
 from experiments.extraction.data import rendering_of
+from experiments.extraction.recipe import Recipe
 from experiments.extraction.results import identity_of_trained
 from experiments.presets import PRESETS
 from experiments.rendering import Settings as RenderingSettings
 from experiments.scenes.schema import Setting
 from experiments.storage.identity import digest, identity
 from experiments.training import trackers
+from experiments.training.losses import CameraLoss, Objective
 from experiments.training.step_plan import StepPlan
 from subspace.errors import InputError
 
@@ -59,7 +61,7 @@ def test_a_rank_brings_its_scale_and_the_presets_own_changes_nothing():
 CHANGES = {
     "attribute": "texture", "setting": "wide_baseline", "k": 4, "scenes": 17, "views": 9, "resolution": 112, "samples": 5,
     "training": replace(PLAIN.training, steps=7), "dim": 4, "exponent": 2.0, "init": "shared", "targets": "shuffled", "seed": 1,
-    "adapters": (Path("a"), Path("b")),
+    "adapters": (Path("a"), Path("b")), "camera_weight": 0.0, "input_rate": 16.0, "snapshots": True,
 }  # fmt: skip
 NO_EFFECT = {
     "preset": "vggt_1b",
@@ -103,6 +105,12 @@ def test_names_of_results_change_only_with_a_version():
     assert digest(identity_of_trained(PLAIN, "0123456789abcdef")) == "0d028daaa1ea"
 
 
+def test_the_camera_loss_has_vggts_weight_or_another_or_is_left_out():
+    assert Recipe.of(PLAIN).objective == Objective()
+    assert Recipe.of(replace(PLAIN, camera_weight=1.0)).objective == Objective(CameraLoss(1.0))
+    assert Recipe.of(replace(PLAIN, camera_weight=0.0)).objective == Objective(camera=None)
+
+
 def test_the_whole_recipe_is_part_of_the_identity():
     content = identity_of_trained(PLAIN, "a")
     assert content["optimizer"]["clip"] == 0.5 and content["optimizer"]["weight_decay"] == 0.05
@@ -114,6 +122,8 @@ def test_the_whole_recipe_is_part_of_the_identity():
     ("changes", "argument"),
     [
         ({"exponent": 0.0}, "exponent"),
+        ({"camera_weight": -1.0}, "camera_weight"),
+        ({"input_rate": 0.0}, "input_rate"),
         ({"exponent": 3.0}, "exponent"),
         ({"dim": 41}, "dim"),
         ({"dim": 0}, "dim"),

@@ -31,3 +31,13 @@ def test_one_mining_for_all_seeds_is_said_where_there_are_several():
 
 def test_only_the_table_of_allocations_speaks_of_what_they_leave_out():
     assert set(said("s1", "vggt_1b")) > set(said("2", "vggt_1b")) and len(said("s1", "vggt_1b")) == 2
+
+
+def test_the_users_own_recordings_are_called_so_and_ours_no_longer():
+    scale, table = PRESETS["nano"].scale, TABLES["1"]
+    ours_said = notes(measure(table, scale, (0,), {}))
+    own = notes(measure(table, scale, (0,), {}), {("faces", "test"): "7 scenes of phone (captures)"})
+    assert "the user's own recordings" in own[0] and "7 scenes of phone (captures)" in own[0]
+    assert "rendered prints" in ours_said[0] and "rendered prints" not in " ".join(own)
+    other = notes(measure(table, scale, (0,), {}), {("glass", "test"): "7 scenes"})
+    assert other == ours_said

@@ -315,6 +315,19 @@ def test_controls_are_shown_where_there_are_records_of_them(tmp_path):
     assert "Mined directions beat those of one gradient" in (tmp_path / "README.md").read_text()
 
 
+def test_data_that_the_user_recorded_are_known_by_their_sheets(tmp_path):
+    wanted, inputs = plan("3"), RunInputs()
+    recorded = planted.sheet("ab", kind="recorded", source="table_tops", layout="captures")
+    inputs.sheet = lambda folder: recorded if folder == Path("glass/test") else planted.sheet("ab")
+    dict(make(tmp_path, wanted, inputs)(Done(wanted.scale), 1))
+    folder = records_in(tmp_path, wanted)
+    assert folder.recorded() == {("glass", "test"): "2 scenes of table_tops (captures)"}
+    write_results(tmp_path, wanted, folder.found(), [], "python -m experiments.reproduce", folder.recorded())
+    page = (tmp_path / "README.md").read_text()
+    assert "**The test scenes are the user's own recordings**: 2 scenes of table_tops (captures)" in page
+    assert "rendered stand-ins for ClearPose" not in page
+
+
 def test_an_interrupted_search_is_made_again(tmp_path):
     wanted = plan("3")
     first = next(iter(make(tmp_path, wanted)(Done(wanted.scale), 1)))

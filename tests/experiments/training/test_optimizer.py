@@ -8,6 +8,7 @@ import pytest
 
 from experiments.storage.identity import identity
 from experiments.training.optimizer import OptimizerSettings, make_optimizer
+from subspace import LowRank
 from tests.experiments.training.rates import learning_rate
 
 
@@ -81,5 +82,18 @@ def test_contradictions_are_named(wrong, message):
 
 @pytest.mark.parametrize("name", [field.name for field in fields(OptimizerSettings)])
 def test_every_setting_is_part_of_the_identity(name):
-    plain = OptimizerSettings(10, peak_rate=1e-3)
-    assert identity(plain)[name] == getattr(plain, name)
+    chosen = OptimizerSettings(10, peak_rate=1e-3, input_rate=2.0)  # at 1 it is no part, as it came later
+    assert identity(chosen)[name] == getattr(chosen, name)
+
+
+def test_input_factors_can_have_a_rate_of_their_own():
+    params = {"x": LowRank(jnp.ones((3, 2)), jnp.ones((4, 2)))}
+    gradients = {"x": LowRank(jnp.full((3, 2), 0.1), jnp.full((4, 2), -0.1))}
+    plain, faster = (
+        optimizer.update(gradients, optimizer.init(params), params)[0]["x"]
+        for optimizer in (make_optimizer(OptimizerSettings(10, 1e-2, 1e-3, input_rate=rate)) for rate in (1.0, 16.0))
+    )
+    np.testing.assert_allclose(faster.A, plain.A)
+    np.testing.assert_allclose(faster.B, 16 * plain.B, rtol=1e-6)
+    with pytest.raises(ValueError, match="input_rate must be positive, got 0"):
+        OptimizerSettings(10, input_rate=0.0)
