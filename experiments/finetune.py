@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -75,6 +76,12 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
         flag_values=values,
     )
     DEFINE_stored("data", [], "folders of data sets of experiments.generate, with commas", flag_values=values)
+    DEFINE_stored(
+        "validation",
+        [],
+        "data sets to validate on in place of the last scenes of --data, with commas",
+        flag_values=values,
+    )
     for name, by_method in _options().items():
         _define(name, by_method, values)
     flags.DEFINE_enum(
@@ -156,6 +163,7 @@ def main(_: Sequence[str]) -> None:
         given.preset,
         method,
         data=given.data,
+        validation=tuple(map(Path, given.validation or ())),
         weights=given.weights,
         steps=given.steps,
         peak_rate=given.peak_rate,

@@ -24,7 +24,7 @@ from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, I
 from experiments.process.cores import available_cores
 from experiments.process.reporting import console
 from experiments.reproduction import rows
-from experiments.reproduction.plan import Minings, RatesFor, describe
+from experiments.reproduction.plan import Minings, RatesFor, ValidateOn, describe
 from experiments.reproduction.records import record_file
 from experiments.reproduction.rows import TableName
 from experiments.reproduction.settings import Settings
@@ -55,6 +55,7 @@ def _settings() -> Settings:
         seeds=seeds,
         minings=given.minings,
         rates_for=given.rates_for,
+        validate_on=given.validate_on,
         preset=given.preset,
         weights=given.weights,
         data=given.data,
@@ -119,6 +120,12 @@ if __name__ == "__main__":
         "method",
         list(get_args(RatesFor)),
         "what learning rates are searched for: the smallest row of a method in any table, or each row",
+    )
+    flags.DEFINE_enum(
+        "validate_on",
+        "training",
+        list(get_args(ValidateOn)),
+        "what rates are compared on: the last scenes of the training data, or further scenes of the test data's kind",
     )
     flags.DEFINE_enum("preset", "nano", list(PRESETS), "nano: hours on a CPU; vggt_1b: the paper's experiment")
     flags.DEFINE_list("seeds", ["0"], "of fine-tuning (what is drawn, order of the data), with commas")

@@ -47,7 +47,7 @@ def curves_section(points: Sequence[CurvePoint]) -> Section:
 
 
 def _draw(points: Sequence[CurvePoint]) -> Figure:
-    shown = [over for over in _AXES if any(point.over == over for point in points)]
+    shown: list[Over] = [over for over in _AXES if any(point.over == over for point in points)]
     figure = Figure(figsize=(10, 3 * len(shown)), layout="constrained")
     panels = figure.subplots(len(shown), len(_SIDES), squeeze=False)
     for over, line in zip(shown, panels, strict=True):

@@ -41,7 +41,7 @@ def finetune(settings: Settings, reporter: Reporter = SILENT) -> FineTuned:
 
 def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[FineTuned]:
     """What :func:`finetune` is about to do. Arguments and errors are the same."""
-    data = read_data(settings.data, settings.held_out)
+    data = read_data(settings.data, settings.held_out, settings.validation)
     check_output(settings, known(settings, data), OUTPUTS)
     plan = settings.plan
     if settings.method.result != MODEL:

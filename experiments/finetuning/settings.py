@@ -35,6 +35,8 @@ class Settings:
     """What is trained, with the method's own settings."""
     data: tuple[Path, ...] = field(metadata=NO_EFFECT)  # their content counts, see depends_on
     """Folders of finished data sets to train on."""
+    validation: tuple[Path, ...] = field(default=(), metadata=NO_EFFECT)  # likewise
+    """Folders of data sets to validate on, in place of the held-out scenes of ``data``."""
     weights: str = field(default="nano", metadata=NO_EFFECT)  # likewise
     """The model that is fine-tuned, in a form that :func:`weights_convert.load_vggt` takes."""
     optimizer: OptimizerSettings
@@ -134,6 +136,7 @@ def known(settings: Settings, data: TuningData) -> dict[str, Any]:
         "recipe": RECIPE,
         "method": settings.method.name,
         "data": list(data.sha256.values()),
+        **({"validation": list(data.validation_sha256.values())} if data.validation_sha256 else {}),
         "settings": identity(settings),
     }
 

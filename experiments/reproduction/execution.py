@@ -56,6 +56,8 @@ class Job:
     """Folders of ``experiments.extract``, one for each attribute."""
     rate_from: str | msgspec.UnsetType = msgspec.UNSET
     """Name of the run that the rate was found the best on."""
+    validation: Path | None = None
+    """Data set to validate on; None for the last scenes of ``training``."""
 
 
 @dataclass
@@ -107,6 +109,7 @@ class Execution:
             rate=rate,
             given_up=given_up,
             rate_from=job.rate_from,
+            validated_on=msgspec.UNSET if job.validation is None else "test",
             steps=0 if tuned is None else self._finetuning(job).optimizer.steps,
             training_seconds=0.0 if tuned is None else tuned.seconds,
             evaluation_seconds=round(time.perf_counter() - start, 1),
@@ -162,6 +165,7 @@ class Execution:
             self.settings.preset,
             METHODS[run.method].of(PRESETS[self.settings.preset], matrices=run.matrices, **own),
             data=[job.training],
+            validation=() if job.validation is None else (job.validation,),
             weights=self.settings.base_weights,
             peak_rate=job.rate,
             held_out=self.settings.scale.held_out,
@@ -172,7 +176,8 @@ class Execution:
     def _training_data(self, job: Job) -> TuningData:
         assert job.training is not None
         if job.training not in self._data:
-            self._data[job.training] = read_data([job.training], self.settings.scale.held_out)
+            others = () if job.validation is None else (job.validation,)
+            self._data[job.training] = read_data([job.training], self.settings.scale.held_out, others)
         return self._data[job.training]
 
     def _hashes(self, job: Job) -> dict[str, str]:

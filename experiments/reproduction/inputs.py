@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -20,6 +20,11 @@ from experiments.reproduction.settings import Settings
 from experiments.tasks import Settings as TaskSettings
 from experiments.tasks import prepare
 from experiments.tasks.preparation import check_extra
+
+VALIDATION = "validation"
+"""Folder of the user's own validation data beside the splits."""
+_OTHER_SEED = 1000
+"""Of validation scenes; test scenes have 0."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,14 @@ class RunInputs:
         if made.written:
             self.reporter.info(f"rendered {made.written} scenes of {task} {split} to {made.folder}")
         return made.folder
+
+    def validation(self, task: Task) -> Path:
+        """Scenes of the test data's kind that are no test scenes: the user's, or the stand-in with another seed."""
+        given = self.settings.data_folder / task / VALIDATION / dataset_name(0)
+        if given.exists():
+            return given
+        wanted = replace(self._wanted(task, "test"), seed=_OTHER_SEED, scenes=self.settings.scale.held_out)
+        return prepare(wanted, self.reporter).folder
 
     def check(self, plan: Plan) -> None:
         """Raises InputError if data sets have to be rendered for which an optional package is missing."""

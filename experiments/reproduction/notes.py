@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from experiments.data.manifest import Task
+from experiments.data.manifest import Split, Task
 from experiments.finetuning.methods import METHODS
 from experiments.reproduction.labels import SPLIT_NAMES
 from experiments.reproduction.scale import scaled
@@ -25,7 +25,8 @@ def notes(measured: MeasuredTable, recorded: Recorded = MappingProxyType({})) ->
 
 
 def _of_user(measured: MeasuredTable, recorded: Recorded) -> Iterator[str]:
-    for split in ("train", *(split for split, _ in measured.table.tests)):
+    splits: list[Split] = ["train", *(split for split, _ in measured.table.tests)]
+    for split in splits:
         if found := recorded.get((measured.table.task, split)):
             yield (
                 f"**The {SPLIT_NAMES[split]} scenes are the user's own recordings**: {found}. The paper's figures are of other "

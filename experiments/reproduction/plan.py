@@ -22,6 +22,9 @@ Minings = Literal["one", "each"]
 RatesFor = Literal["method", "row"]
 """What a learning rate is searched for: the smallest row of a method on a task, or every row."""
 
+ValidateOn = Literal["training", "test"]
+"""What rates are compared on: the last scenes of the training data, or further scenes of the test data's kind."""
+
 _PARTS: Mapping[tuple[str, ...], ModelPart] = {patterns: part for part, patterns in PATTERNS.items()}
 
 
@@ -146,6 +149,7 @@ class Plan:
     scale: Scale
     minings: Minings = "one"
     rates_for: RatesFor = "method"
+    validate_on: ValidateOn = "training"
 
     @property
     def runs(self) -> list[Run]:
@@ -225,9 +229,11 @@ def make_plan(
     scale: Scale,
     minings: Minings = "one",
     rates_for: RatesFor = "method",
+    validate_on: ValidateOn = "training",
 ) -> Plan:
     """The plan for tables of these names."""
-    return Plan(tuple(EVERY_TABLE[name] for name in names), tuple(dict.fromkeys(seeds)), scale, minings, rates_for)
+    tables = tuple(EVERY_TABLE[name] for name in names)
+    return Plan(tables, tuple(dict.fromkeys(seeds)), scale, minings, rates_for, validate_on)
 
 
 def describe(plan: Plan) -> Iterator[str]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -49,15 +50,16 @@ class RecordFolder:
     def collected(self) -> tuple[Plan, dict[Run, RunRecord]]:
         """What the folder holds by now, other calls' tables and seeds beside this plan's; raises as :meth:`found` does."""
         seeds = sorted({*self.plan.seeds, *self._seeds()})
-        scale, minings, rates_for = self.plan.scale, self.plan.minings, self.plan.rates_for
-        found = replace(self, plan=make_plan(list(EVERY_TABLE), seeds, scale, minings, rates_for)).found()
+        scale, minings = self.plan.scale, self.plan.minings
+        how = (scale, minings, self.plan.rates_for, self.plan.validate_on)
+        found = replace(self, plan=make_plan(list(EVERY_TABLE), seeds, *how)).found()
         names: list[TableName] = [
             name
             for name, table in EVERY_TABLE.items()
             if table in self.plan.tables
             or any(run_of(row, table, scale, seed, minings) in found for row in _own_rows(name) for seed in seeds)
         ]
-        return make_plan(names, seeds, scale, minings, rates_for), found
+        return make_plan(names, seeds, *how), found
 
     def keep(self, run: Run, record: RunRecord) -> None:
         """Write a record."""
@@ -69,7 +71,9 @@ class RecordFolder:
         if len(rates) == 1:
             return rates[0]
         found = records.read(search_file(self.folder, search), RateSearch)
-        return found.chosen if found is not None and found.is_among(rates) else None
+        if found is None or not found.is_among(rates) or found.validated_on != self._validated_on:
+            return None
+        return found.chosen
 
     def recorded(self) -> dict[tuple[Task, str], str]:
         """The plan's data sets that are the user's own recordings → what they are; raises as :meth:`found` does."""
@@ -85,12 +89,17 @@ class RecordFolder:
         found = None if search is None else records.read(search_file(self.folder, search), RateSearch)
         return msgspec.UNSET if found is None or len(self.plan.scale.rates) == 1 else found.run.name
 
+    @property
+    def _validated_on(self) -> Literal["test"] | msgspec.UnsetType:
+        return "test" if self.plan.validate_on == "test" else msgspec.UNSET
+
     def keep_search(self, run: Run, losses: Mapping[float, float]) -> RateSearch:
         """Write the losses (infinite where training diverged) that ``run`` came to with several rates."""
         found = RateSearch(
             run=run,
             losses={f"{rate:g}": loss if math.isfinite(loss) else None for rate, loss in sorted(losses.items())},
             rates_for="row" if self.plan.rates_for == "row" else msgspec.UNSET,
+            validated_on=self._validated_on,
         )
         records.write(search_file(self.folder, found.search), found)
         return found
@@ -157,6 +166,10 @@ class RecordFolder:
             if self.overwrite:
                 return None
             raise _refused(f"{path} has a learning rate that was not searched for its row")
+        if run.method is not None and record.validated_on != self._validated_on:
+            if self.overwrite:
+                return None
+            raise _refused(f"{path} was validated on other scenes")
         missing = {split for task, split in self.plan.tests if task == run.task} - record.tests.keys()
         return None if missing else record
 

@@ -51,6 +51,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Mean loss on validation scenes "before" and "after"."""
     rate_from: str | msgspec.UnsetType = msgspec.UNSET
     """Name of the run on which its rate was found the best; records of version 0.2.0 and before do not say."""
+    validated_on: Literal["test"] | msgspec.UnsetType = msgspec.UNSET
+    """Whether validation scenes are of the test data's kind; without, they are the last ones of the training data."""
     tests: dict[str, dict[str, dict[str, float]]]
     """Test set → scene → metric → value."""
 
@@ -64,6 +66,8 @@ class RateSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Rate → mean loss on validation scenes after training; None where it diverged."""
     rates_for: Literal["row"] | msgspec.UnsetType = msgspec.UNSET
     """Whether the rate is for the run's row alone; without, for all rows of its method."""
+    validated_on: Literal["test"] | msgspec.UnsetType = msgspec.UNSET
+    """As in :class:`RunRecord`."""
 
     @property
     def search(self) -> Search:

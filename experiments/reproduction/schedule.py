@@ -31,6 +31,7 @@ class Schedule:
     """Maker of data sets and subspaces."""
     reporter: Reporter = SILENT
     """Gets a line when a learning rate is chosen."""
+    _validations: dict[Task, Path] = field(default_factory=dict, init=False)
     _folders: dict[tuple[Task, Split] | Subspaces, tuple[Path, ...]] = field(default_factory=dict, init=False)
 
     def __call__(self, workers: Workers, at_once: int) -> Iterator[tuple[Run, RunRecord]]:
@@ -103,6 +104,7 @@ class Schedule:
             training=None if run.method is None else self._dataset(run.task, "train"),
             tests={split: self._dataset(run.task, split) for split in self._test_splits(run.task)},
             subspaces=() if run.subspaces is None else self._subspaces(run.subspaces),
+            validation=self._validation(run.task) if run.method is not None else None,
             rate_from=msgspec.UNSET if run.method is None else self.records.tried_on(run),
         )
 
@@ -115,6 +117,13 @@ class Schedule:
             self.records.register(task, split, folder, self.inputs.sheet(folder))
             self._folders[task, split] = (folder,)
         return self._folders[task, split][0]
+
+    def _validation(self, task: Task) -> Path | None:
+        if self.records.plan.validate_on == "training":
+            return None
+        if task not in self._validations:
+            self._validations[task] = self.inputs.validation(task)
+        return self._validations[task]
 
     def _subspaces(self, wanted: Subspaces) -> tuple[Path, ...]:
         if wanted not in self._folders:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from experiments.data.production import dataset_name
 from experiments.presets import PRESETS, PresetName, Scale
-from experiments.reproduction.plan import Minings, Plan, RatesFor, make_plan
+from experiments.reproduction.plan import Minings, Plan, RatesFor, ValidateOn, make_plan
 from experiments.reproduction.rows import TableName
 from experiments.storage.identity import NO_EFFECT, NO_EFFECT_BY_DEFAULT
 from subspace.errors import InputError
@@ -29,6 +29,9 @@ class Settings:
     """Whether all seeds share one mining, that of seed 0, or each has its own: other data sets, adapters and subspaces."""
     rates_for: RatesFor = field(default="method", metadata=NO_EFFECT_BY_DEFAULT)
     """What a learning rate is searched for: the smallest row of a method in any table, or every row."""
+    validate_on: ValidateOn = field(default="training", metadata=NO_EFFECT_BY_DEFAULT)
+    """What rates are compared on: the last scenes of the training data, or further scenes of the test data's kind, which are
+    rendered with another seed (or ``TASK/validation/dataset_00`` in ``data``)."""
     preset: PresetName = "nano"
     """Size of data, subspaces and fine-tunings."""
     weights: str | None = None
@@ -72,7 +75,7 @@ class Settings:
     @property
     def plan(self) -> Plan:
         """The runs that the tables need."""
-        return make_plan(self.tables, self.seeds, self.scale, self.minings, self.rates_for)
+        return make_plan(self.tables, self.seeds, self.scale, self.minings, self.rates_for, self.validate_on)
 
     @property
     def base_weights(self) -> str:

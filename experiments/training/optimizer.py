@@ -80,7 +80,7 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
 def _inputs_at(multiple: float) -> optax.GradientTransformation:
     """Multiplies the updates of input factors, whose paths end in B; LoRA+ (Hayou et al. 2024) does so with output factors."""
 
-    def update(updates: dict[str, jax.Array], params: Any) -> dict[str, jax.Array]:
+    def update(updates: Any, params: Any) -> Any:
         return {name: multiple * change if name.endswith(".B") else change for name, change in updates.items()}
 
     return optax.stateless(update)

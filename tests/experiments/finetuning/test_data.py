@@ -54,3 +54,12 @@ def test_unusable_data_is_one_line(folders, tmp_path):
         with pytest.raises(ValueError, match=message) as raised:
             read_data(given, held_out)
         assert "\n" not in str(raised.value)
+
+
+def test_other_data_sets_can_be_validated_on(folders):
+    data = read_data(folders[:1], 1, folders[1:])
+    assert data.training == [Dataset(folders[0])[scene] for scene in (0, 1)]
+    assert data.validation_names == [f"dataset_01/scene_{scene:04d}" for scene in range(3)]
+    assert list(data.sha256) == [str(folders[0])] and list(data.validation_sha256) == [str(folders[1])]
+    with pytest.raises(ValueError, match="dataset_00 is trained on, or there twice"):
+        read_data(folders, 1, folders[:1])

@@ -155,7 +155,7 @@ def test_the_command_says_what_is_wrong_in_one_line_and_exits_with_2(tmp_path):
         ),
         (
             ["--method=pissa", "--data=d", "--dim=4"],
-            "--method=pissa does not have --dim .--dim is for mean, pooled, psv, random, shuffled, subspace",
+            "--method=pissa does not have --dim .--dim is for gradient, mean, pooled, psv, random, shuffled, subspace",
         ),
         (["--method=psv", "--data=d", "--allocation=exact"], "--method=psv does not have --allocation"),
         (["--method=full", "--data=d", "--rank=4"], "--method=full does not have --rank"),

@@ -58,7 +58,7 @@ def calls(monkeypatch):
     monkeypatch.setattr(
         execution,
         "read_data",
-        lambda folders, held_out: SimpleNamespace(sha256={str(folders[0]): "ab"}, held_out=held_out),
+        lambda folders, held_out, validation: SimpleNamespace(sha256={str(folders[0]): "ab"}, held_out=held_out),
     )
     return made
 

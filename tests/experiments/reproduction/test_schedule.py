@@ -34,6 +34,10 @@ class RunInputs:
         self.made.append((task, split))
         return Path(task, split)
 
+    def validation(self, task):
+        self.made.append((task, "validation"))
+        return Path(task, "validation")
+
     def sheet(self, folder):
         return planted.sheet("ab")
 
@@ -61,7 +65,10 @@ class Done:
     def make(self, job):
         found = planted.record(job.run, 1.0, splits=tuple(job.tests), parameters=7, seconds=90.0)
         used = sizes(self._scale, job.run.method, job.run.size)
-        return msgspec.structs.replace(found, sizes=used, rate=job.rate, rate_from=job.rate_from)
+        return msgspec.structs.replace(found, sizes=used, rate=job.rate, rate_from=job.rate_from, **self.validated(job))
+
+    def validated(self, job):
+        return {} if job.validation is None else {"validated_on": "test"}
 
 
 def finished(value):
@@ -326,6 +333,22 @@ def test_data_that_the_user_recorded_are_known_by_their_sheets(tmp_path):
     page = (tmp_path / "README.md").read_text()
     assert "**The test scenes are the user's own recordings**: 2 scenes of table_tops (captures)" in page
     assert "rendered stand-ins for ClearPose" not in page
+
+
+def test_rates_can_be_compared_on_scenes_of_the_tests_kind(tmp_path):
+    go(tmp_path, plan("3"))
+    on_test = replace(plan("3"), validate_on="test")
+    with pytest.raises(InputError, match=r"glass_full_seed0\.json was validated on other scenes"):
+        records_in(tmp_path, on_test).found()
+    found, workers = go(tmp_path / "other", on_test)
+    assert {job.validation for job in (*workers.compared, *workers.recorded) if job.run.method} == {
+        Path("glass/validation")
+    }
+    assert {search.validated_on for search in read_searches(tmp_path / "other" / "records")} == {"test"}
+    write_results(tmp_path / "other", on_test, found, read_searches(tmp_path / "other" / "records"), "reproduce")
+    assert "(of the test data's kind)" in (tmp_path / "other" / "README.md").read_text()
+    _, workers = go(tmp_path / "other", replace(on_test, seeds=(1,)))
+    assert not workers.compared
 
 
 def test_an_interrupted_search_is_made_again(tmp_path):

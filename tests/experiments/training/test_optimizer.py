@@ -1,4 +1,5 @@
 from dataclasses import fields
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -89,10 +90,11 @@ def test_every_setting_is_part_of_the_identity(name):
 def test_input_factors_can_have_a_rate_of_their_own():
     params = {"x": LowRank(jnp.ones((3, 2)), jnp.ones((4, 2)))}
     gradients = {"x": LowRank(jnp.full((3, 2), 0.1), jnp.full((4, 2), -0.1))}
-    plain, faster = (
-        optimizer.update(gradients, optimizer.init(params), params)[0]["x"]
-        for optimizer in (make_optimizer(OptimizerSettings(10, 1e-2, 1e-3, input_rate=rate)) for rate in (1.0, 16.0))
-    )
+    changes: list[Any] = []
+    for rate in (1.0, 16.0):
+        optimizer: Any = make_optimizer(OptimizerSettings(10, 1e-2, 1e-3, input_rate=rate))
+        changes.append(optimizer.update(gradients, optimizer.init(params), params)[0]["x"])
+    plain, faster = changes
     np.testing.assert_allclose(faster.A, plain.A)
     np.testing.assert_allclose(faster.B, 16 * plain.B, rtol=1e-6)
     with pytest.raises(ValueError, match="input_rate must be positive, got 0"):
