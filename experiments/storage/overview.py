@@ -71,7 +71,9 @@ def _of_machines(store: shared.SharedStore) -> Iterator[Entry]:
 
 
 def _of_folder(store: Path, completed_by: Collection[str]) -> Iterator[Entry]:
-    for stage in sorted(path for path in store.iterdir() if path.is_dir() and path.name not in _CACHES):
+    for stage in sorted(
+        path for path in store.iterdir() if path.is_dir() and path.name not in _CACHES and path.name[0] != "."
+    ):
         for folder in sorted(path for path in stage.iterdir() if path.is_dir() and not path.is_symlink()):
             if not folder.name.startswith("."):
                 yield from _below(folder, f"{stage.name}/{folder.name}", completed_by)
