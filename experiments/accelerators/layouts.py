@@ -28,7 +28,8 @@ LAYOUTS = (
 """Of steps of VGGT-1B, one adapter at a time. Each next one needs less memory, and more time."""
 USUAL = 1
 """Place of the one that keeps attention and makes the rest again: a step of 32 pictures in 30 GB."""
-_CONFIGS = {"nano": VGGTConfig.nano, "vggt_1b": VGGTConfig.vggt_1b}
+CONFIGS = {"nano": VGGTConfig.nano, "vggt_1b": VGGTConfig.vggt_1b}
+"""Preset → what makes its model's configuration."""
 TABLE = Path(__file__).with_name("table.json")
 """What compilers said, chip by chip; ``python -m experiments.benchmark memory --write`` makes it."""
 
@@ -81,7 +82,7 @@ def program_of(
     """
     training = PRESETS[preset].training
     config = replace(
-        _CONFIGS[preset](),
+        CONFIGS[preset](),
         heads=("camera", "depth"),
         dtype=training.dtype,
         head_dtype=training.head_dtype if head_dtype is None else head_dtype,
