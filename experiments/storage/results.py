@@ -25,7 +25,7 @@ from experiments.storage.identity import digest, stage_folder
 from experiments.storage.identity import identity as identity_of
 from subspace.errors import InputError
 from vggt_jax.atomic import check_writable, hidden_folder, new_path, remove_partial, sync
-from vggt_jax.disk_space import named_if_full
+from vggt_jax.disk_space import DiskFullError, named_if_full
 
 T = TypeVar("T")
 
@@ -356,21 +356,18 @@ def _short(value: Any) -> str:
 
 
 def _update_index(new: Path) -> None:
-    """List what lies beside ``new``, and let the links point to it. A store that cannot take links has the list alone."""
-    store = new.parent
+    """Link to ``new``, where the disk takes links, and then list what lies beside it: what is listed was linked."""
+    store, label = new.parent, new.name.rpartition("-")[0]
     with _one_at_a_time(store):
-        records = []
-        for folder in store.iterdir():
-            if folder.is_symlink() or not (folder / RECORD).is_file():
-                continue
-            with suppress(InputError, OSError):  # it may be damaged, or deleted meanwhile
-                record = _read_record(folder)
-                records.append({"folder": folder.name, **{key: record[key] for key in _LISTED}})
-        records.sort(key=lambda record: record["date"], reverse=True)
-        write_json(store / INDEX, records)
-        label = new.name.rpartition("-")[0]
         for link in (store / LATEST, store / f"{label}-{LATEST}"):
             _point(link, new.name)
+        records = []
+        for folder in store.iterdir():
+            if not folder.is_symlink() and (folder / RECORD).is_file():
+                with suppress(InputError, OSError):  # it may be damaged, or deleted meanwhile
+                    record = _read_record(folder)
+                    records.append({"folder": folder.name, **{key: record[key] for key in _LISTED}})
+        write_json(store / INDEX, sorted(records, key=lambda record: record["date"], reverse=True))
 
 
 def _is_listed(folder: Path) -> bool:
@@ -384,8 +381,12 @@ def _point(link: Path, name: str) -> None:
     """Make ``link`` a relative symbolic link, in place of an older one; anything else of that name is left alone."""
     if os.path.lexists(link) and not link.is_symlink():
         return
-    with suppress(OSError), new_path(link, follow=False) as new:
-        new.symlink_to(name)
+    try:
+        with new_path(link, follow=False) as new:
+            new.symlink_to(name)
+    except OSError as error:
+        if isinstance(error, DiskFullError):  # others are of disks without links
+            raise
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,14 +89,25 @@ class Checkpoints:
 
 @contextmanager
 def _full_disk_unlogged() -> Iterator[None]:
-    """Every thread of orbax logs with a traceback that the disk is full, besides raising it."""
+    """Every thread of orbax logs with a traceback that the disk is full, besides raising it.
+
+    Parts that tensorstore still writes then find the loop closed that waited for them, and print a traceback each: those go
+    unprinted from then on.
+    """
+    print_error = sys.excepthook
+
+    def print_others(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+            print_error(kind, error, trace)
 
     def keep(record: logging.LogRecord) -> bool:
         return not tells_of_full_disk(record.getMessage())
 
     log = logging.getLogger("absl")
     log.addFilter(keep)
+    sys.excepthook = print_others
     try:
         yield
+        sys.excepthook = print_error
     finally:
         log.removeFilter(keep)

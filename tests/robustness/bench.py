@@ -231,6 +231,7 @@ _SUMMED = {
     "tried": ("tried",),
     "hit before the end": ("hit before the end", "really hit"),
     "one line": ("one line", "as promised"),
+    "to its end": ("goes on without it", "all made", "ended before", "both well"),
     "tracebacks": ("tracebacks",),
     "accepted though wrong": ("accepted though wrong",),
     "hangs": ("hangs",),

@@ -16,8 +16,8 @@ _TIMES = re.compile(
     r"(results|summary|index|record|manifest|done|held_out|group|run|analysis)\.json|report\.html|README\.md"
 )
 """Files that say when and how long; their content differs from run to run."""
-_OF_LIBRARIES = ("checkpoints", "latest")
-"""Checkpoints, whose files have names and times of the library's; links."""
+_OF_LIBRARIES = ("checkpoints",)
+"""Checkpoints, whose files have names and times of the library's."""
 REFUSES_AGAIN = ("merge", "convert")
 """Commands that write one new folder or file, and refuse one that is there."""
 MAY_LOSE = re.compile(r"/raw/\d{6}\.exr$")
@@ -204,10 +204,11 @@ _PREPARED: list[str] = []
 
 
 def content(folder: Path) -> dict[str, str]:
-    """Path → hash of every file that must not depend on how the command went; "" where its content says times."""
+    """Path → hash of every file that must not depend on how the command went, "" where it says times; link → target."""
     from experiments.storage.files import sha256
 
-    return {
+    links = {path: os.readlink(path) for path in folder.rglob("*latest") if path.is_symlink()}
+    return {str(path.relative_to(folder)): name for path, name in links.items()} | {
         str(path.relative_to(folder)): "" if _TIMES.fullmatch(path.name) else sha256(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.is_symlink() and not set(path.relative_to(folder).parts) & set(_OF_LIBRARIES)

@@ -278,6 +278,26 @@ def test_without_links_there_is_the_list(tmp_path, monkeypatch):
     assert names(tmp_path / "extract") == [default(tmp_path, Settings()).name, "index.json"]
 
 
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+def test_links_that_were_not_made_are_made_when_the_results_are_found_again(tmp_path, monkeypatch, error):
+    old, new = Settings(), Settings(seed=1)
+    write(default(tmp_path, old), old)
+
+    def refuse(*_, **__):
+        raise error
+
+    with monkeypatch.context() as patch, pytest.raises((DiskFullError, KeyboardInterrupt)):
+        patch.setattr(Path, "symlink_to", refuse)
+        write(default(tmp_path, new), new)
+    assert os.readlink(tmp_path / "extract" / "latest") == default(tmp_path, old).name
+    found = at(None, new, new.attribute, store=tmp_path)
+    assert found.kept
+    found.settle()
+    for link in ("latest", "geometry-latest"):
+        assert os.readlink(tmp_path / "extract" / link) == default(tmp_path, new).name
+    assert len(json.loads((tmp_path / "extract" / "index.json").read_text())) == 2
+
+
 def test_a_folder_called_latest_is_left_alone(tmp_path):
     (tmp_path / "extract" / "latest").mkdir(parents=True)
     write(default(tmp_path, Settings()), Settings())

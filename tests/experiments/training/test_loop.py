@@ -134,6 +134,20 @@ def test_full_disk_is_named_and_the_run_goes_on(tmp_path, whole, monkeypatch):
     assert_same_end(tmp_path, short_run.run(tmp_path), whole)
 
 
+def test_parts_that_are_still_being_written_print_nothing_after_a_full_disk(tmp_path, monkeypatch, capsys):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    monkeypatch.setattr(CheckpointManager, "save", full)
+    with pytest.raises(DiskFullError):
+        short_run.run(tmp_path)
+    for words in ("Event loop is closed", "another"):  # the first is what tensorstore's threads call it with
+        sys.excepthook(RuntimeError, RuntimeError(words), None)
+    printed = capsys.readouterr().err
+    assert printed.strip().endswith("RuntimeError: another") and "Event loop" not in printed
+
+
 def test_a_checkpoint_that_cannot_fit_is_not_begun(tmp_path, monkeypatch):
     usage = SimpleNamespace(free=100)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
