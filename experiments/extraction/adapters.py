@@ -36,7 +36,7 @@ from experiments.mining.origin import Targets
 from experiments.models import Base
 from experiments.process.hosts import is_first, on_host, only_first
 from experiments.process.reporting import SILENT, Reporter
-from experiments.storage.files import check_as_written, hashes_of, read_json, sync, write_json
+from experiments.storage.files import check_as_written, everything_below, hashes_of, read_json, sync, write_json
 from experiments.storage.identity import identity, stage_folder
 from experiments.storage.shared import settle
 from experiments.training.batch import TrainingBatch
@@ -161,7 +161,9 @@ def _write_record(folder: Path, record: dict[str, Any]) -> None:
 
 def share(folder: Path, adapters: Sequence[str]) -> None:
     """Publish finished adapters in a store that machines share, without their checkpoints."""
-    settle(folder, DONE, [*(f"{name}.safetensors" for name in adapters), METRICS, DONE])
+    names = [f"{name}.safetensors" for name in adapters]
+    snapshots = [f"{SNAPSHOTS}/{path}" for path in everything_below(folder / SNAPSHOTS)]
+    settle(folder, DONE, [*names, *snapshots, METRICS, DONE])
 
 
 def _train_groups(job: AdapterRun, own: Prepared, folder: Path, encode: Encode | None, reporter: Reporter) -> Losses:

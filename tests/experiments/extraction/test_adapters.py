@@ -10,7 +10,16 @@ import pytest
 
 from experiments.data.manifest import AttributeSettings
 from experiments.extraction import Settings
-from experiments.extraction.adapters import DONE, AdapterRun, held_out_batches, is_done, load, run, training_batches
+from experiments.extraction.adapters import (
+    DONE,
+    AdapterRun,
+    held_out_batches,
+    is_done,
+    load,
+    run,
+    share,
+    training_batches,
+)
 from experiments.extraction.data import Data
 from experiments.extraction.groups import RECORD
 from experiments.extraction.prepared import compile_for, prepare
@@ -19,7 +28,10 @@ from experiments.mining.folder import SNAPSHOTS, snapshot_folder
 from experiments.models import Base
 from experiments.presets import PRESETS
 from experiments.process.compilation_cache import PROGRAMS, count_programs
+from experiments.storage import shared
+from experiments.storage.files import everything_below
 from experiments.storage.identity import NO_EFFECT_BY_DEFAULT, digest
+from experiments.storage.locks import alone
 from experiments.training.losses import CameraLoss, Objective
 from experiments.training.metrics_log import read_metrics
 from experiments.training.step_plan import StepPlan
@@ -58,6 +70,22 @@ def job(seed=0, recipe=RECIPE, settings=RENDERED, hashes=("aa", "bb"), first=0):
 
 def changed(part, **changes):
     return {"recipe": replace(RECIPE, **{part: replace(getattr(RECIPE, part), **changes)})}
+
+
+def test_finished_adapters_are_shared_without_checkpoints(tmp_path, monkeypatch):
+    address = f"file://{tmp_path}/shared"
+    names = ["a_00.safetensors", "snapshots/step_1/a_00.safetensors", "metrics.jsonl", DONE]
+    monkeypatch.setenv("ATTRIBUTE_SUBSPACES_CACHE", str(tmp_path / "here"))
+    folder = shared.opened(address) / "adapters" / "label-1"
+    for name in [*names, "checkpoints/2/state"]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    share(folder, ["a_00"])
+    monkeypatch.setenv("ATTRIBUTE_SUBSPACES_CACHE", str(tmp_path / "there"))
+    there = shared.opened(address) / "adapters" / "label-1"
+    with alone(there, inside=True):
+        assert is_done(there)
+    assert sorted(everything_below(there)) == sorted(names)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from experiments.extraction import Settings, extract, extract_missing, load_subspace
 from experiments.extraction.pipeline import ready
 from experiments.mining.folder import read_folder
+from experiments.storage import shared
 from experiments.storage.files import hashes
 from experiments.storage.results import RECORD
 from subspace.errors import InputError
@@ -69,6 +70,18 @@ def test_equal_settings_find_their_own_results(made, settings):
     assert not ready(replace(settings, overwrite=True)).results.kept
     for path, own in first.subspaces.items():
         np.testing.assert_array_equal(own.factors.A, again.subspaces[path].factors.A)
+
+
+def test_what_one_machine_has_extracted_the_other_finds(made, settings, tmp_path, monkeypatch):
+    address = f"file://{tmp_path}/shared"
+    monkeypatch.setenv("ATTRIBUTE_SUBSPACES_CACHE", str(tmp_path / "here"))
+    first = extract(replace(settings, store=shared.opened(address)))
+    monkeypatch.setenv("ATTRIBUTE_SUBSPACES_CACHE", str(tmp_path / "there"))
+    done = call("experiments.extract", "--k=2", "--rank=4", "--dim=2", f"--store={address}")
+    assert done.status == 0 and "nothing to do" in done.stdout and len(made) == 1
+    there = shared.opened(address) / "extract" / first.folder.name
+    assert there != first.folder and hashes(there) == hashes(first.folder)
+    read_folder(there)
 
 
 def test_a_named_folder_is_replaced_only_on_request(made, settings, tmp_path):
