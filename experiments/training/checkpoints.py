@@ -94,20 +94,27 @@ def _full_disk_unlogged() -> Iterator[None]:
     Parts that tensorstore still writes then find the loop closed that waited for them, and print a traceback each: those go
     unprinted from then on.
     """
-    print_error = sys.excepthook
+    print_error, print_unraisable = sys.excepthook, sys.unraisablehook
+
+    def is_late(error: BaseException | None) -> bool:
+        return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
 
     def print_others(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
+        if not is_late(error):
             print_error(kind, error, trace)
+
+    def print_other_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+        if not is_late(unraisable.exc_value):
+            print_unraisable(unraisable)
 
     def keep(record: logging.LogRecord) -> bool:
         return not tells_of_full_disk(record.getMessage())
 
     log = logging.getLogger("absl")
     log.addFilter(keep)
-    sys.excepthook = print_others
+    sys.excepthook, sys.unraisablehook = print_others, print_other_unraisable
     try:
         yield
-        sys.excepthook = print_error
+        sys.excepthook, sys.unraisablehook = print_error, print_unraisable
     finally:
         log.removeFilter(keep)

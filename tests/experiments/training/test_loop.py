@@ -139,13 +139,17 @@ def test_parts_that_are_still_being_written_print_nothing_after_a_full_disk(tmp_
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda raised: unraisable.append(str(raised.exc_value)))
     monkeypatch.setattr(CheckpointManager, "save", full)
     with pytest.raises(DiskFullError):
         short_run.run(tmp_path)
     for words in ("Event loop is closed", "another"):  # the first is what tensorstore's threads call it with
         sys.excepthook(RuntimeError, RuntimeError(words), None)
+        sys.unraisablehook(SimpleNamespace(exc_value=RuntimeError(words)))
     printed = capsys.readouterr().err
     assert printed.strip().endswith("RuntimeError: another") and "Event loop" not in printed
+    assert unraisable == ["another"]
 
 
 def test_a_checkpoint_that_cannot_fit_is_not_begun(tmp_path, monkeypatch):
