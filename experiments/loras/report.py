@@ -163,10 +163,9 @@ def comparison_page(found: Similarity, remarks: Sequence[str], figures: Mapping[
         "output_overlap": f"Overlap of the column spaces (by chance {found.output_chance:.1%}).",
         "input_overlap": f"Overlap of the row spaces (by chance {found.input_chance:.1%}).",
     }
-    parts = [*remarks, table, *(plot(svg, captions[name]) for name, svg in figures.items())]
-    return render(
-        "Which LoRAs are alike", similarity_lines(found)[0], [Section("Pairs", parts)], {"k": str(len(found.names))}
-    )
+    first, *others = similarity_lines(found)
+    parts = [*remarks, *others, table, *(plot(svg, captions[name]) for name, svg in figures.items())]
+    return render("Which LoRAs are alike", first, [Section("Pairs", parts)], {"k": str(len(found.names))})
 
 
 def _alike(found: Similarity, i: int) -> list[str]:
@@ -187,6 +186,9 @@ def draw_similarity(found: Similarity) -> dict[str, Drawing]:
         if len(found.names) <= SHOWN:
             panel.set_xticks(range(len(found.names)), found.names, rotation=90, fontsize=6)
             panel.set_yticks(range(len(found.names)), found.names, fontsize=6)
+        else:
+            panel.set_xticks([])
+            panel.set_yticks([])
         figure.colorbar(image, ax=panel)
         drawings[name] = figure
     return drawings

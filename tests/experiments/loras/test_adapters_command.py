@@ -44,7 +44,8 @@ def test_info_and_compare(folder, tmp_path):
     assert "cosine of dW" in told
     pairs = list(csv.DictReader((tmp_path / "pairs" / "similarity.csv").open()))
     assert len(pairs) == 6 and all(-1 <= float(pair["cosine"]) <= 1 for pair in pairs)
-    assert "<title>Which LoRAs are alike" in (tmp_path / "pairs" / "report.html").read_text()
+    page = (tmp_path / "pairs" / "report.html").read_text()
+    assert "<title>Which LoRAs are alike" in page and "<p>outputs overlap by" in page and "cluster of 4" in page
 
 
 @pytest.fixture(scope="module")
