@@ -19,8 +19,8 @@ from vggt_jax.patterns import ADAPTABLE_PARTS
 
 
 def abstract_model(config: VGGTConfig) -> VGGT:
-    """``VGGT(config)`` with shapes and types in the place of arrays; nothing is allocated."""
-    return nnx.eval_shape(lambda: VGGT(config, rngs=nnx.Rngs(0)))
+    """``VGGT(config)`` with shapes and types in the place of arrays; nothing is allocated. Each call gives its own."""
+    return nnx.clone(_abstract(config))
 
 
 def adaptable_matrices(config: VGGTConfig) -> dict[str, Matrix]:
@@ -47,6 +47,11 @@ def for_products(parameters: nnx.State, config: VGGTConfig) -> nnx.State:
         return leaf.astype(dtype) if name.endswith(".kernel") and leaf.dtype == jnp.float32 else leaf
 
     return jax.tree.map_with_path(rounded, parameters)
+
+
+@cache
+def _abstract(config: VGGTConfig) -> VGGT:
+    return nnx.eval_shape(lambda: VGGT(config, rngs=nnx.Rngs(0)))
 
 
 @cache

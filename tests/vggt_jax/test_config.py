@@ -3,11 +3,13 @@ from dataclasses import replace
 from math import prod
 from pathlib import Path
 
+import jax
 import pytest
+from flax import nnx
 
 from vggt_jax import DenseHeadConfig, VGGTConfig
 from vggt_jax.adaptable import ConvGeometry
-from vggt_jax.parameters import adaptable_matrices, parameter_shapes
+from vggt_jax.parameters import abstract_model, adaptable_matrices, parameter_shapes
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -102,6 +104,17 @@ def test_contradictions_are_named(changes, message):
 def test_unknown_entries_are_named():
     with pytest.raises(ValueError, match="EncoderConfig has no colour"):
         VGGTConfig.from_json({"encoder": {"colour": 1}})
+
+
+def test_every_abstract_model_is_its_own():
+    config = VGGTConfig.nano()
+    changed, other = abstract_model(config), abstract_model(config)
+    changed.aggregator.camera_token.set_value(1)
+    del changed.depth_head
+    for model in (other, abstract_model(config)):
+        leaves = jax.tree.leaves(nnx.state(model))
+        assert len(leaves) > 100 and all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
+        assert model.depth_head
 
 
 def test_adaptable_matrices_of_the_full_model():
