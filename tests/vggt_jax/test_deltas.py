@@ -140,6 +140,7 @@ def test_adapters_together_on_one_base_equal_adapters_in_turn(setup, loss, gradi
             assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradients[path])), path
 
 
+@pytest.mark.slow
 def test_gradients_of_factors_are_those_of_the_weights(setup, gradients_of, tiny_images):
     """dA = G B and dB = Gᵀ A, where G is the gradient by the merged weight."""
     _, params, matrices = setup

@@ -15,6 +15,8 @@ from vggt_jax.pose_encoding import decode_pose
 from vggt_jax.rope import rotation
 
 CASES = ("case_a", "case_b", "case_c")
+COMPILED_ANEW = CASES[1:]
+"""Of other shapes than the first."""
 INPUTS = ("images", "query_points")
 
 
@@ -121,7 +123,14 @@ def computed(small, reference):
     return compute
 
 
-@pytest.mark.parametrize(("case", "name"), [(case, name) for case in CASES for name in stored_names(case)])
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [
+        pytest.param(case, name, marks=pytest.mark.slow if case in COMPILED_ANEW else ())
+        for case in CASES
+        for name in stored_names(case)
+    ],
+)
 def test_equals_the_official_model(computed, reference, error_of, case, name):
     assert_official(computed(case), reference(case), error_of, name)
 

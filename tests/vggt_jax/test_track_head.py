@@ -110,6 +110,7 @@ def test_official_gradients_show_every_stop_gradient(loss_and_gradients, inputs,
         assert error_of(actual, official_loss[f"grad_track/{PREFIX}{name}"]) <= 2e-4
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_for_points_on_and_beyond_the_border(loss_and_gradients, inputs, official_loss, error_of):
     maps, _ = inputs
     points = jnp.asarray([[[0, 0], [69, 69], [68, 1.5], [-50, 4], [1e9, -1e9], [70, 69.5]]], jnp.float32)

@@ -52,6 +52,7 @@ def peak_memory(*arguments):
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 def test_vggt_1b_converts_loads_and_runs(tmp_path):
     original = tmp_path / "official.safetensors"
     write_random(original, vggt_1b_shapes())

@@ -92,6 +92,7 @@ def result(folders, tmp_path_factory):
     return found, cwd / "out"
 
 
+@pytest.mark.slow  # the pictures take twenty seconds
 def test_writes_report_figures_tables_and_numbers(result):
     found, output = result
     assert found.returncode == 0, found.stderr
@@ -135,6 +136,7 @@ def test_writes_report_figures_tables_and_numbers(result):
         assert len(list(csv.DictReader(file))) == 2 * 4 * 3
 
 
+@pytest.mark.slow
 def test_the_verdict_says_what_was_planted(result):
     found, output = result
     numbers = json.loads((output / "analysis.json").read_text())

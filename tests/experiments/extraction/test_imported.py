@@ -20,7 +20,7 @@ from experiments.process.reporting import Reporter
 from experiments.storage.identity import digest
 from subspace import LowRank, project
 from tests.experiments.commands import call
-from tests.experiments.extraction.command import ROOT, run
+from tests.experiments.extraction.command import ROOT
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import Adapter, BaseModel, save_adapter
 from vggt_jax.parameters import adaptable_matrices
@@ -56,13 +56,14 @@ def three(tmp_path_factory):
 @pytest.fixture(scope="module")
 def result(three, tmp_path_factory):
     folder = tmp_path_factory.mktemp("result")
-    found = run(f"--adapters={','.join(map(str, three))}", "--dim=2", "--output=out", cwd=folder)
+    places = ",".join(map(str, three))
+    found = call("experiments.extract", f"--adapters={places}", "--dim=2", f"--output={folder / 'out'}")
     return found, folder / "out"
 
 
 def test_writes_subspace_summary_and_report(result):
     found, output = result
-    assert found.returncode == 0, found.stderr
+    assert found.status == 0, found.stderr
     assert {entry.name for entry in output.iterdir()} == {
         "subspace.safetensors",
         "summary.json",

@@ -80,6 +80,7 @@ def test_a_repeated_command_does_nothing_and_starts_no_blender(undisturbed):
     assert content(output) == before
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_files(undisturbed, tmp_path):
     log, output = tmp_path / "log", tmp_path / "out"
     arguments = (*SMALL, f"--blender={STAND_IN}", f"--output={output}", "--workers=3")

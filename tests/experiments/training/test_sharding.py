@@ -40,6 +40,7 @@ def on_eight_devices(sizes):
     return on_devices(8, "sharded_step", json.dumps(sizes))
 
 
+@pytest.mark.slow
 def test_every_mesh_of_two_devices_and_parts_of_a_batch_equal_one_device():
     errors = on_devices(2, "two_devices")
     assert len(errors) == 6

@@ -77,7 +77,11 @@ def expected(folder, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "package", "read"), [("tensorboard", "tensorboardX", on_tensorboard), ("wandb", "wandb", on_wandb)]
+    ("name", "package", "read"),
+    [
+        ("tensorboard", "tensorboardX", on_tensorboard),
+        pytest.param("wandb", "wandb", on_wandb, marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_that_was_interrupted_shows_every_step_once(tmp_path, monkeypatch, name, package, read):
     pytest.importorskip(package)
