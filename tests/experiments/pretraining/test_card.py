@@ -3,6 +3,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import jinja2
 import numpy as np
@@ -11,7 +12,8 @@ from flax import nnx
 
 import vggt_jax
 from experiments.pretraining import card
-from experiments.pretraining.initial import initial_model
+from experiments.pretraining.initial import initial_model, read_start
+from subspace.errors import InputError
 from tests.experiments.pretraining import small
 from vggt_jax.matching import Matcher
 from weights_convert import load_vggt
@@ -61,6 +63,19 @@ def test_the_folder_is_a_model_that_loads(written):
     assert {path.name for path in folder.iterdir()} == card.OUTPUTS
     assert {"weights.safetensors", "matcher.safetensors", "config.json", "README.md", "evaluation.json"} == card.OUTPUTS
     np.testing.assert_array_equal(load_matcher(folder).kernel, MATCHER.kernel)
+
+
+def test_training_can_go_on_from_what_was_written_and_from_nothing_of_another_size(written):
+    folder, model, _ = written
+    begun = read_start(str(folder), small.recipe().config)
+    for mine, theirs in zip(jax.tree.leaves(nnx.state(model)), jax.tree.leaves(nnx.state(begun.model)), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    np.testing.assert_array_equal(begun.matcher.kernel, MATCHER.kernel)
+    assert begun.digest == read_start(str(folder), small.recipe().config).digest
+    other = replace(small.recipe().config, width=2 * small.recipe().config.width)
+    with pytest.raises(InputError, match="has another width than the recipe's model") as error:
+        read_start(str(folder), other)
+    assert error.value.argument == "start"
 
 
 def test_the_card_has_the_runs_numbers(written):
