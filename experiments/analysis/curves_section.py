@@ -65,6 +65,7 @@ def _panel(panel: Axes, points: Sequence[CurvePoint]) -> None:
         at = [point.at for point in own]
         (drawn,) = panel.plot(at, [point.row.own for point in own], "o-", ms=3, lw=1.2, label=part)
         for style, values in (("--", [p.row.others for p in own]), (":", [p.row.chance for p in own])):
-            panel.plot(at, values, style, lw=1, color=drawn.get_color())
+            panel.plot(at, values, style, marker=".", ms=3, lw=1, color=drawn.get_color())
+        panel.set_xticks(at)
     panel.set_ylim(0, None)
     panel.spines[["top", "right"]].set_visible(False)
