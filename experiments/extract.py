@@ -38,11 +38,11 @@ from experiments.training.plan_flags import OF_STEPS, DEFINE_adapters_at_once, D
 
 _SETTINGS = (
     "attribute", "setting", "weights", "k", "rank", "dim", "steps", "images", "exponent", "init", "targets", "seed", "store",
-    "camera_weight", "input_rate", "snapshots", "workers", "blender", "head_dtype",
+    "camera_weight", "input_rate", "outputs", "snapshots", "workers", "blender", "head_dtype",
 )  # fmt: skip
 _OF_TRAINING = (
-    "setting", "k", "rank", "steps", "init", "targets", "seed", "camera_weight", "input_rate", "snapshots", "workers",
-    "blender", "log", "adapters_at_once", "head_dtype", *OF_STEPS,
+    "setting", "k", "rank", "steps", "init", "targets", "seed", "camera_weight", "input_rate", "outputs", "snapshots",
+    "workers", "blender", "log", "adapters_at_once", "head_dtype", *OF_STEPS,
 )  # fmt: skip
 
 
@@ -115,6 +115,12 @@ if __name__ == "__main__":
         "input_rate",
         None,
         "learning rate of the input factors as a multiple of the others' (1): with more they leave their random draw sooner",
+    )
+    DEFINE_path(
+        "outputs",
+        None,
+        "second of two passes: folder of a first extraction, whose mined outputs are given while the inputs are trained from "
+        "zero, so that nothing is drawn",
     )
     flags.DEFINE_boolean(
         "snapshots", False, "keep the adapters of ten steps in the course of training, for the curves of analyze"

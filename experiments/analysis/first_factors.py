@@ -78,7 +78,7 @@ def drawn_again(mined: MinedAttribute) -> list[dict[str, np.ndarray]] | None:
         return None
     adapter = load_adapter(mined.adapter_files[0])
     about = adapter.about
-    if not {"attribute", "setting", "init", "targets", "seed"} <= about.keys():
+    if not {"attribute", "setting", "init", "targets", "seed"} <= about.keys() or "outputs" in about:
         return None
     settings = AttributeSettings(
         attribute=about["attribute"], setting=about["setting"], seed=0, views=1, resolution=1, samples=1

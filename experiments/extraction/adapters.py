@@ -47,7 +47,7 @@ from experiments.training.sampling import BatchSampler, Encode
 from experiments.training.step import Step, TrainingState
 from experiments.training.step_plan import StepPlan
 from subspace.errors import InputError
-from vggt_jax.adapters import Adapter, BaseModel, LoRA, load_adapter, save_adapter
+from vggt_jax.adapters import Adapter, BaseModel, FixedOutputs, LoRA, load_adapter, save_adapter
 
 METRICS = "metrics.jsonl"
 """Losses of all adapters in the course of training."""
@@ -74,7 +74,7 @@ class AdapterRun:
         return [f"{self.data.settings.attribute}_{number:02d}" for number in self.data.training]
 
     @property
-    def maker(self) -> LoRA:
+    def maker(self) -> LoRA | FixedOutputs:
         """What makes updates of the base model's matrices from the numbers that are trained."""
         return maker_of(self.base, self.recipe)
 
@@ -291,6 +291,7 @@ def _save_adapters(job: AdapterRun, folder: Path, params: Any) -> None:
         "init": recipe.init,
         "targets": recipe.targets,
         "seed": recipe.seed,
+        **({} if recipe.outputs_sha256 is None else {"outputs": recipe.outputs_sha256}),
     }
     hosted = on_host(params)  # NumPy's factors stay with NumPy, where JAX would compile for each matrix
     if not is_first():

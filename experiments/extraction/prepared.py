@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import get_args
 
 import jax
+import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Key
@@ -18,6 +19,7 @@ from experiments.extraction.groups import (
     groups_of,
 )
 from experiments.extraction.recipe import Recipe
+from experiments.mining.folder import read_folder
 from experiments.mining.origin import Init, Targets
 from experiments.models import Base
 from experiments.scenes.schema import Attribute, Setting
@@ -30,8 +32,10 @@ from experiments.training.optimizer import OptimizerSettings, make_optimizer
 from experiments.training.sharding import Placement, choose_mesh
 from experiments.training.step import AdaptedBase, Step, TrainingState, TrainingStep, adapter_loss, start
 from experiments.training.step_plan import StepPlan
+from subspace import Basis
+from subspace.errors import InputError
 from vggt_jax.adaptable import adaptable
-from vggt_jax.adapters import LoRA, initialize
+from vggt_jax.adapters import FixedOutputs, LoRA, initialize
 from vggt_jax.parameters import abstract_model
 
 
@@ -138,5 +142,19 @@ def _functions(
     return loss, TrainingStep(loss, make_optimizer(optimizer), Division(accumulate))
 
 
-def maker_of(base: Base, recipe: Recipe) -> LoRA:
-    return LoRA(adaptable(abstract_model(base.config)), recipe.training.rank, recipe.training.alpha)
+def maker_of(base: Base, recipe: Recipe) -> LoRA | FixedOutputs:
+    """What makes updates of the base model's matrices; raises InputError for outputs of another model."""
+    matrices = adaptable(abstract_model(base.config))
+    if recipe.outputs is None:
+        return LoRA(matrices, recipe.training.rank, recipe.training.alpha)
+    mined = read_folder(recipe.outputs)
+    if mined.origin.fingerprint != base.identity.fingerprint:
+        raise InputError(
+            f"outputs: {recipe.outputs} was mined from adapters of the base model {mined.origin.base_label}, this one is "
+            f"{base.label}",
+            argument="outputs",
+        )
+    directions = {
+        path: np.asarray(Basis.of_canonical(factors).A, np.float32) for path, factors in mined.factors.items()
+    }
+    return FixedOutputs(directions, {path: matrices[path].m for path in directions})

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 from experiments.extraction.settings import Settings
+from experiments.mining.folder import SUBSPACE
 from experiments.mining.origin import Init, Targets
 from experiments.presets import Training
-from experiments.storage.identity import NO_EFFECT_BY_DEFAULT
+from experiments.storage.files import sha256
+from experiments.storage.identity import NO_EFFECT, NO_EFFECT_BY_DEFAULT
 from experiments.training.loop import LoopSettings
 from experiments.training.losses import CameraLoss, Objective
 from experiments.training.optimizer import OptimizerSettings
 from experiments.training.sampling import view_counts
+from subspace.errors import InputError
 
 _CHECKPOINTS = 10
 """Number of checkpoints in the course of a run."""
@@ -43,6 +47,10 @@ class Recipe:
     """Version of the meaning of these fields."""
     snapshots: bool = field(default=False, metadata=NO_EFFECT_BY_DEFAULT)
     """Keep the adapters at every validation."""
+    outputs: Path | None = field(default=None, metadata=NO_EFFECT)  # its content counts
+    """Folder whose mined outputs are given to the adapters; None for LoRAs."""
+    outputs_sha256: str | None = field(default=None, metadata=NO_EFFECT_BY_DEFAULT)
+    """Of the subspace in ``outputs``."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -58,6 +66,8 @@ class Recipe:
             targets=settings.targets,
             seed=settings.seed,
             snapshots=settings.snapshots,
+            outputs=settings.outputs,
+            outputs_sha256=None if settings.outputs is None else _sha256_of(settings.outputs),
         )
 
     @property
@@ -65,3 +75,9 @@ class Recipe:
         """Numbers of views that a sequence may have."""
         training = self.training
         return view_counts(training.images, fewest=training.fewest_views, most=training.most_views)
+
+
+def _sha256_of(folder: Path) -> str:
+    if not (folder / SUBSPACE).is_file():
+        raise InputError(f"outputs: {folder} has no {SUBSPACE} of experiments.extract", argument="outputs")
+    return sha256(folder / SUBSPACE)

@@ -46,7 +46,7 @@ def identity_of_trained(settings: Settings, fingerprint: str) -> dict[str, Any]:
     return {
         **identity(settings),
         "base": fingerprint,
-        **{name: recipe[name] for name in ("optimizer", "objective", "loop")},
+        **{name: recipe[name] for name in ("optimizer", "objective", "loop", "outputs_sha256") if name in recipe},
         "versions": {"results": _VERSION, "recipe": recipe["version"]},
     }
 

@@ -62,6 +62,9 @@ class Settings:
     """Weight of the camera loss beside depth; 0 for depth alone."""
     input_rate: float = field(default=1.0, metadata=NO_EFFECT_BY_DEFAULT)
     """Learning rate of the input factors B as a multiple of the others': they leave their random draw sooner."""
+    outputs: Path | None = field(default=None, metadata=NO_EFFECT)  # its content counts, see Recipe
+    """Folder of a first extraction whose mined outputs are given to the adapters, which train their inputs from zero: the
+    second of two passes, in which nothing is drawn. None for LoRAs."""
     snapshots: bool = field(default=False, metadata=NO_EFFECT_BY_DEFAULT)
     """Keep the adapters as they are at each of ten steps in the course of training, for curves over steps."""
     adapters: tuple[Path, ...] = ()
@@ -141,4 +144,5 @@ class Settings:
         parts = [self.attribute, self.setting, self.preset]
         parts += [f"r{self.training.rank}"] * (self.training.rank != PRESETS[self.preset].training.rank)
         parts += ["shared_init"] * (self.init == "shared") + ["shuffled_targets"] * (self.targets == "shuffled")
+        parts += ["second_pass"] * (self.outputs is not None)
         return "_".join(parts)

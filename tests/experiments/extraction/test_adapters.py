@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -22,23 +23,23 @@ from experiments.extraction.adapters import (
 )
 from experiments.extraction.data import Data
 from experiments.extraction.groups import RECORD
-from experiments.extraction.prepared import compile_for, prepare
+from experiments.extraction.prepared import compile_for, maker_of, prepare
 from experiments.extraction.recipe import Recipe
-from experiments.mining.folder import SNAPSHOTS, snapshot_folder
+from experiments.mining.folder import SNAPSHOTS, read_folder, snapshot_folder
 from experiments.models import Base
 from experiments.presets import PRESETS
 from experiments.process.compilation_cache import PROGRAMS, count_programs
 from experiments.storage import shared
 from experiments.storage.files import everything_below
-from experiments.storage.identity import NO_EFFECT_BY_DEFAULT, digest
+from experiments.storage.identity import NO_EFFECT, NO_EFFECT_BY_DEFAULT, digest
 from experiments.storage.locks import alone
 from experiments.training.losses import CameraLoss, Objective
 from experiments.training.metrics_log import read_metrics
 from experiments.training.step_plan import StepPlan
 from subspace.errors import InputError
-from tests.experiments.finetuning.small import BoxScene
+from tests.experiments.finetuning.small import BoxScene, subspace_folder
 from tests.experiments.training import tiny
-from vggt_jax.adapters import BaseModel, load_adapter
+from vggt_jax.adapters import BaseModel, initialize, load_adapter
 from vggt_jax.deltas import low_rank_only
 
 RENDERED = AttributeSettings(attribute="lighting", setting="object_centric", seed=0, views=4, resolution=16, samples=1)
@@ -128,7 +129,7 @@ def test_everything_that_adapters_depend_on_names_their_folder(change):
 def test_a_new_number_of_the_recipe_counts_from_its_first_day():
     content = job().identity["recipe"]
     for of, part in ((RECIPE.training, "training"), (RECIPE.optimizer, "optimizer"), (RECIPE, None)):
-        first = {each.name for each in fields(of) if each.metadata != NO_EFFECT_BY_DEFAULT}
+        first = {each.name for each in fields(of) if each.metadata not in (NO_EFFECT, NO_EFFECT_BY_DEFAULT)}
         assert set(content if part is None else content[part]) == first
 
 
@@ -153,6 +154,22 @@ def test_a_folder_that_is_not_finished_is_refused(tmp_path):
     (tmp_path / DONE).write_text(json.dumps({"adapters": ["a"]}))
     with pytest.raises(InputError, match=f"{DONE} is damaged"):
         load(tmp_path)
+
+
+def test_in_the_second_pass_outputs_are_given_and_inputs_begin_at_zero(tmp_path):
+    own = base(0)
+    folder = subspace_folder(tmp_path / "first", "lighting", 3, base=own)
+    maker = maker_of(own, replace(RECIPE, outputs=folder))
+    mined = read_folder(folder)
+    params = initialize(maker, jax.random.key(0), 2, "independent")
+    for path, factors in mined.factors.items():
+        given = maker.deltas(jax.tree.map(lambda leaf: leaf[0], params))[path]
+        assert not given.B.any() and given.shape == factors.shape
+        unit = factors.A / np.linalg.norm(factors.A, axis=-2, keepdims=True)
+        np.testing.assert_allclose(given.A, unit, atol=1e-5)
+    with pytest.raises(InputError, match="was mined from adapters of the base model tiny") as error:
+        maker_of(base(1), replace(RECIPE, outputs=folder))
+    assert error.value.argument == "outputs"
 
 
 @pytest.mark.slow  # a training of the tiny model: a minute, nearly all compilation
@@ -180,6 +197,27 @@ def test_a_run_leaves_what_is_read_back(tmp_path):
         np.testing.assert_array_equal(delta.A, low_rank_only(found.adapters["lighting_01"].deltas, "last")[path].A)
     with pytest.raises(InputError, match="belongs to the model tiny"):
         load(folder, job(seed=1).base.identity)
+
+
+@pytest.mark.slow  # the tiny model's step is compiled for another maker
+def test_a_second_pass_trains_inputs_and_leaves_outputs_alone(tmp_path):
+    folder = subspace_folder(tmp_path / "first", "lighting", 3, base=base(0))
+    wanted = job(recipe=replace(RECIPE, outputs=folder, outputs_sha256="ab"))
+    assert wanted.folder(tmp_path) != job().folder(tmp_path)
+    run(wanted, tmp_path / "second", tmp_path)
+    given = {path: np.asarray(delta.A) for path, delta in wanted.maker.deltas(initialize_one(wanted.maker)).items()}
+    found = load(tmp_path / "second", wanted.base.identity)
+    moved = 0
+    for name, adapter in found.adapters.items():
+        assert adapter.about["outputs"] == "ab"
+        for path, delta in low_rank_only(adapter.deltas, name).items():
+            np.testing.assert_array_equal(delta.A, given[path])
+            moved += bool(np.any(np.asarray(delta.B)))
+    assert moved > len(given)
+
+
+def initialize_one(maker):
+    return jax.tree.map(lambda leaf: leaf[0], initialize(maker, jax.random.key(0), 1, "independent"))
 
 
 @pytest.mark.slow  # the tiny model's step and held-out loss are compiled for two numbers of adapters

@@ -77,7 +77,7 @@ NO_EFFECT = {
 
 
 def test_every_field_is_said_to_matter_or_not():
-    assert {each.name for each in fields(Settings)} == {*CHANGES, *NO_EFFECT}
+    assert {each.name for each in fields(Settings)} == {*CHANGES, *NO_EFFECT, "outputs"}
 
 
 @pytest.mark.parametrize("field", CHANGES)
@@ -103,6 +103,20 @@ def test_what_generate_renders_is_what_extract_needs(preset, setting):
 def test_names_of_results_change_only_with_a_version():
     """If this fails, results that people have are made again: raise the version and say so in the changelog."""
     assert digest(identity_of_trained(PLAIN, "0123456789abcdef")) == "0d028daaa1ea"
+
+
+def test_the_content_of_given_outputs_counts(tmp_path):
+    digests = set()
+    for name, content in (("a", b"one"), ("b", b"one"), ("c", b"two")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "subspace.safetensors").write_bytes(content)
+        wanted = replace(PLAIN, outputs=tmp_path / name)
+        assert wanted.label.endswith("second_pass")
+        digests.add(digest(identity_of_trained(wanted, "a")))
+    assert len(digests) == 2 and digest(identity_of_trained(PLAIN, "a")) not in digests
+    with pytest.raises(InputError, match=r"has no subspace\.safetensors") as error:
+        Recipe.of(replace(PLAIN, outputs=tmp_path))
+    assert error.value.argument == "outputs"
 
 
 def test_the_camera_loss_has_vggts_weight_or_another_or_is_left_out():
