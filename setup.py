@@ -69,8 +69,10 @@ setup(
         "tasks": ["anny==0.6.2", "scikit-image>=0.26,<0.27", "torch==2.13.0"],
         "test": [
             "beartype>=0.20",
+            "flask>=3",
+            "flask-cors>=5",
             "hypothesis>=6.130",
-            "moto[s3,server]>=5.1",
+            "moto[s3]>=5.1",
             "pillow-heif>=0.21",
             "pycolmap>=3.11",
             "pytest>=8.3",
