@@ -142,7 +142,6 @@ class ResultsFolder:
                 at the end.
             OSError: the folder cannot be written; :class:`~vggt_jax.disk_space.DiskFullError` if it is full.
         """
-
         if self.kept:
             with hidden_folder(self.path.resolve()) as folder:
                 yield folder
