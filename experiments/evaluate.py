@@ -23,6 +23,7 @@ from typing import get_args
 
 from absl import flags
 
+from experiments.cluster.flags import DEFINE_executor, executor_of
 from experiments.evaluation.settings import Mask, Settings
 from experiments.process.command_line import (
     DEFINE_path,
@@ -39,7 +40,7 @@ from experiments.storage.store_flags import DEFINE_store, DEFINE_stored
 
 _OF_EVALUATION = (
     "data", "weights", "adapter", "predictions", "views", "held_out", "mask", "exact", "save_predictions", "output", "store",
-    "overwrite", "mesh",
+    "overwrite", "mesh", "executor", "retries",
 )  # fmt: skip
 
 
@@ -77,16 +78,17 @@ def main(_: Sequence[str]) -> None:
         store=given.store,
         output=given.output,
         overwrite=given.overwrite,
+        executor=executor_of(),
     )
 
     join_processes()
     from experiments.process.compilation_cache import keep_compiled
 
     keep_compiled()
-    from experiments.evaluation.pipeline import ready
+    from experiments.evaluation.pipeline import work_of
     from experiments.evaluation.report import table
 
-    found = run_if_new(ready(settings, first_console()))
+    found = run_if_new(work_of(settings, first_console()))
     left_out = f", {len(found.results.skipped)} left out" if found.results.skipped else ""
     print(
         f"{table(found.results)}\nwrote {found.folder}: {len(found.results.scenes)} scene(s){left_out}, "
@@ -137,5 +139,6 @@ if __name__ == "__main__":
         "overwrite", False, "make the results again, also in place of results of other settings in the output folder"
     )
     DEFINE_mesh_and_hosts("(adapter is 1 here), scenes, the model's large matrices; by default all devices take scenes")
+    DEFINE_executor()
     DEFINE_paths("compare", None, "two results (folders or scenes.csv) with a comma: print which is better, and stop")
     run(main)

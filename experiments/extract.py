@@ -20,6 +20,7 @@ from typing import get_args
 
 from absl import flags
 
+from experiments.cluster.flags import DEFINE_executor, executor_of
 from experiments.extraction.flags import define_flags
 from experiments.extraction.settings import ATTRIBUTES, Settings
 from experiments.mining.origin import Init, Targets
@@ -42,7 +43,7 @@ _SETTINGS = (
 )  # fmt: skip
 _OF_TRAINING = (
     "setting", "k", "rank", "steps", "init", "targets", "seed", "camera_weight", "input_rate", "outputs", "snapshots",
-    "workers", "blender", "log", "adapters_at_once", "head_dtype", *OF_STEPS,
+    "workers", "blender", "log", "adapters_at_once", "head_dtype", "executor", "retries", *OF_STEPS,
 )  # fmt: skip
 
 
@@ -60,6 +61,7 @@ def main(_: Sequence[str]) -> None:
         adapters=adapters,
         log=trackers_of(),
         plan=plan_of(),
+        executor=executor_of(),
         output=output,
         overwrite=given["overwrite"],
         **{name: given[name] for name in _SETTINGS},
@@ -135,6 +137,7 @@ if __name__ == "__main__":
     DEFINE_step("adapters, the sequences of a step, the base model's large matrices")
     DEFINE_head_dtype()
     DEFINE_log()
+    DEFINE_executor()
     flags.DEFINE_integer("workers", None, "Blender processes; by default one for each core", lower_bound=1)
     DEFINE_path_or_name("blender", None, "an installed Blender, or a Python with bpy; by default uv makes one")
     run(main)

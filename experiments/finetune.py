@@ -18,6 +18,7 @@ from typing import Any
 
 from absl import flags
 
+from experiments.cluster.flags import DEFINE_executor, executor_of
 from experiments.finetuning.method import Method, Option
 from experiments.finetuning.methods import METHODS
 from experiments.process.command_line import (
@@ -112,6 +113,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     DEFINE_step("(adapter is 1 here), the sequences of a step, the base model's large matrices", values)
     DEFINE_head_dtype(values)
     DEFINE_log(values)
+    DEFINE_executor(values)
     DEFINE_store("folder of finished and interrupted work, and of results, shared by commands", values)
     DEFINE_path("output", None, "folder of the results; by default STORE/finetune/METHOD-HASH", flag_values=values)
     flags.DEFINE_boolean(
@@ -153,7 +155,7 @@ def main(_: Sequence[str]) -> None:
 
     keep_compiled()
     from experiments.finetuning import Settings
-    from experiments.finetuning.pipeline import ready
+    from experiments.finetuning.pipeline import work_of
     from experiments.finetuning.results import SUMMARY, verdict
     from experiments.finetuning.run import describe
 
@@ -173,9 +175,10 @@ def main(_: Sequence[str]) -> None:
         store=given.store,
         output=None if given.output is None else given.output.absolute(),
         overwrite=given.overwrite,
+        executor=executor_of(),
         **changes,
     )
-    tuned = run_if_new(ready(settings, first_console()))
+    tuned = run_if_new(work_of(settings, first_console()))
     assert tuned.output is not None
     print(describe(method.label, tuned.parameters))
     print(verdict(tuned))

@@ -19,6 +19,7 @@ from typing import get_args
 
 from absl import flags
 
+from experiments.cluster.flags import DEFINE_executor, executor_of
 from experiments.presets import PRESETS
 from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, InputError, run
 from experiments.process.cores import available_cores
@@ -45,7 +46,7 @@ def _usual_at_once() -> int:
 
 
 def _settings() -> Settings:
-    given = flags.FLAGS
+    given, executor = flags.FLAGS, executor_of()
     try:
         seeds = tuple(int(seed) for seed in given.seeds)
     except ValueError:
@@ -62,9 +63,10 @@ def _settings() -> Settings:
         store=given.store,
         output=given.output,
         overwrite=given.overwrite,
-        at_once=given.at_once or (1 if given.dry_run else _usual_at_once()),
+        at_once=given.at_once or (1 if given.dry_run or executor is not None else _usual_at_once()),
         workers=given.workers,
         blender=given.blender,
+        executor=executor,
     )
 
 
@@ -154,6 +156,7 @@ if __name__ == "__main__":
         "fine-tunings at a time, 2 to 3 GB each for nano; by default one for each core of a CPU, or 1",
         lower_bound=1,
     )
+    DEFINE_executor()
     flags.DEFINE_integer("workers", None, "Blender processes; by default one for each core", lower_bound=1)
     DEFINE_path_or_name(
         "blender", None, "an installed Blender 4.5 or 5.0, or a Python with bpy; by default uv makes an environment"

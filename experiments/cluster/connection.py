@@ -22,6 +22,7 @@ _NODE_PATIENCE_S = 120.0
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 """What a client of gRPC begins with: the preface of HTTP/2 and empty settings."""
 _SETTINGS_FRAME = 4
+_TOKEN = "a cluster that asks for a token needs its RAY_AUTH_MODE and RAY_AUTH_TOKEN here, too"
 _ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 """Nothing is sent to Ray's makers, and Ray warns of nothing that concerns its makers alone."""
 
@@ -57,7 +58,7 @@ def connect(cluster: Ray, reporter: Reporter = SILENT) -> None:
             f"Ray at {address or 'this machine'}: {' '.join(str(error).split())}", argument="executor"
         ) from None
     except SystemExit:  # with which Ray's library ends a process that waits in vain
-        raise InputError(f"Ray at {address} did not answer", argument="executor") from None
+        raise InputError(f"Ray at {address} did not answer; {_TOKEN}", argument="executor") from None
     finally:
         with suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGTERM, before)  # Ray has put its own in its place

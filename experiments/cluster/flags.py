@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from experiments.cluster.settings import DEFAULT_RETRIES, Ray
+from experiments.storage import shared
 from subspace.errors import InputError
 
 flags.disclaim_key_flags()  # they belong to the command that asks for them, whose --help shows them
@@ -41,4 +43,9 @@ def executor_of(flag_values: flags.FlagValues = flags.FLAGS) -> Ray | None:
         return None
     if kind != _RAY or (text != _RAY and not address):
         raise InputError(f"executor must be local, ray or ray:HOST:PORT, got {text!r}", argument="executor")
+    if "store" in flag_values and shared.is_shared(Path(flag_values["store"].value)):
+        raise InputError(
+            "a cluster's nodes work in one folder that all of them see: name such a folder as the store, not an address",
+            argument="store",
+        )
     return Ray(address or None, retries)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from experiments.cluster.connection import alive_nodes
 from experiments.cluster.settings import Ray
 from experiments.process.reporting import SILENT, Reporter
+from subspace.errors import InputError
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -41,6 +44,10 @@ class Demand:
         return {"num_cpus": self.cpus, "num_gpus": self.gpus, "resources": dict(self.others), **memory}
 
 
+class LostError(InputError):
+    """A task whose node or process was lost as often as it may be."""
+
+
 @dataclass(frozen=True)
 class Lost:
     """A task whose node or process was lost as often as it may be."""
@@ -67,6 +74,7 @@ class Tasks:
         self._nodes = {str(node["NodeID"]): str(node["NodeManagerHostname"]) for node in alive_nodes()}
         self._looked = time.monotonic()
         self._running: dict[Any, Any] = {}
+        self._futures: dict[Any, Future[Any]] = {}
 
     def __enter__(self) -> Tasks:
         return self
@@ -74,7 +82,7 @@ class Tasks:
     def __exit__(self, *_: object) -> None:
         import ray
 
-        for reference in self._running:
+        for reference in [*self._running, *self._futures]:
             ray.cancel(reference, force=True)
         self._running.clear()
         self._look(now=True)
@@ -86,6 +94,27 @@ class Tasks:
     def begin(self, job: object, *arguments: object) -> None:
         """Have ``function(*arguments)`` called; what comes back is told apart by ``job``."""
         self._running[self._remote.remote(*arguments)] = job
+
+    def submit(self, *arguments: object) -> Future[Any]:
+        """The same, as a future, whose result or exception is the function's, or :class:`LostError`."""
+        made: Future[Any] = Future()
+        reference = self._remote.remote(*arguments)
+        self._futures[reference] = made
+
+        def settle(done: Future[Any]) -> None:
+            self._futures.pop(reference, None)
+            try:
+                found = self._outcome(done.result)
+            except BaseException as error:
+                made.set_exception(error)
+            else:
+                if isinstance(found, Lost):
+                    made.set_exception(LostError(found.reason, argument="executor"))
+                else:
+                    made.set_result(found)
+
+        reference.future().add_done_callback(settle)
+        return made
 
     def next(self, seconds: float | None = None) -> list[tuple[Any, Any]]:
         """(job, its result or :class:`Lost`) of the tasks that have come back, at least one unless ``seconds`` have passed.
@@ -101,7 +130,7 @@ class Tasks:
         done, _ = ray.wait(references, num_returns=1, timeout=seconds, fetch_local=True)
         if done:  # others may have come back with it
             done, _ = ray.wait(references, num_returns=len(references), timeout=0)
-        return [(self._running.pop(reference), self._result(reference)) for reference in done]
+        return [(self._running.pop(each), self._outcome(partial(ray.get, each))) for each in done]
 
     def _look(self, now: bool = False) -> None:
         """Tell of nodes that are no more."""
@@ -113,12 +142,12 @@ class Tasks:
             self._reporter.warning(f"node {self._nodes[lost]} is lost; what it was at begins again elsewhere")
         self._nodes = nodes
 
-    def _result(self, reference: Any) -> Any:
-        import ray
+    def _outcome(self, get: Callable[[], Any]) -> Any:
+        """The result, or :class:`Lost`; raises what the function raised."""
         from ray.exceptions import RayError, RayTaskError
 
         try:
-            return ray.get(reference)
+            return get()
         except RayTaskError as error:
             if isinstance(error.cause, BaseException):
                 raise error.cause from None

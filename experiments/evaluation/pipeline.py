@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
+from experiments.cluster.elsewhere import Elsewhere
 from experiments.data.dataset import Dataset, StoredScene
 from experiments.evaluation.bootstrap import Difference, compare_results
 from experiments.evaluation.pictures import draw
@@ -68,11 +69,18 @@ def evaluate(settings: Settings, reporter: Reporter = SILENT) -> Evaluation:
             other results where these should go.
         OSError: a file that cannot be read or written.
     """
-    return ready(settings, reporter).run()
+    return work_of(settings, reporter).run()
+
+
+def work_of(settings: Settings, reporter: Reporter = SILENT) -> Ready[Evaluation] | Elsewhere[Evaluation]:
+    """What :func:`evaluate` is about to do, here or on the cluster that is asked for. Arguments and errors are the same."""
+    if settings.executor is not None:
+        return Elsewhere(settings.executor, ready, replace(settings, executor=None), "evaluation", reporter)
+    return ready(settings, reporter)
 
 
 def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Evaluation]:
-    """What :func:`evaluate` is about to do. Arguments and errors are the same."""
+    """What :func:`evaluate` is about to do on this machine. Arguments and errors are the same."""
     start = time.perf_counter()
     check_output(settings, {}, OUTPUTS)
     plan = _Plan.of(settings)

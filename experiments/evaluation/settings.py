@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from experiments.cluster.settings import Ray
 from experiments.evaluation.adapter_path import check_adapter
 from experiments.process.mesh_sizes import MeshSizes, check_one_adapter
 from experiments.storage.files import check_named_once
@@ -50,6 +51,8 @@ class Settings:
     """Folder that holds the results of all commands."""
     overwrite: bool = field(default=False, metadata=NO_EFFECT)
     """Replace results in ``output`` that were made from other settings."""
+    executor: Ray | None = field(default=None, metadata=NO_EFFECT)
+    """The cluster of which one node does it, with all its accelerators; None for this machine."""
 
     def __post_init__(self) -> None:
         if not self.data:

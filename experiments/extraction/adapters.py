@@ -67,6 +67,8 @@ class AdapterRun:
     """How they are trained."""
     plan: StepPlan = field(default_factory=StepPlan)
     """How the work is laid out over devices and in time, on which no result depends."""
+    among: Data | None = None
+    """The data sets of all adapters, where these are some of several; shuffled targets are drawn among all."""
 
     @property
     def names(self) -> list[str]:
@@ -100,7 +102,8 @@ class AdapterRun:
         training, held_out = (
             {number: scenes[number] for number in chosen} for scenes in (self.data.training, self.data.held_out)
         )
-        return replace(self, data=replace(self.data, training=training, held_out=held_out))
+        data = replace(self.data, training=training, held_out=held_out)
+        return replace(self, data=data, among=self.among or self.data)
 
     def folder(self, store: Path) -> Path:
         """Where the adapters lie below the folder that commands share."""
@@ -148,12 +151,13 @@ def run(
         losses = _train(job, own, own.first, own.compiled, folder, folder, encode, reporter)
     else:
         losses = _train_groups(job, own, folder, encode, reporter)
-    record = {"adapters": job.names, "targets": recipe.targets, **losses}
-    only_first("adapters", lambda: _write_record(folder, record))
+    only_first("adapters", lambda: write_done(job, folder, losses))
 
 
-def _write_record(folder: Path, record: dict[str, Any]) -> None:
-    names = [f"{name}.safetensors" for name in record["adapters"]]
+def write_done(job: AdapterRun, folder: Path, losses: Losses) -> None:
+    """Say that the adapters, which lie in ``folder``, are trained, and with which losses on held-out scenes."""
+    record = {"adapters": job.names, "targets": job.recipe.targets, **losses}
+    names = [f"{name}.safetensors" for name in job.names]
     sync(folder, [*names, METRICS])
     write_json(folder / DONE, {**record, "files": hashes_of(folder, names)}, durable=True)
     share(folder, record["adapters"])
@@ -273,7 +277,10 @@ def training_batches(job: AdapterRun, encode: Encode | None) -> BatchSampler:
         encode: adds the frozen encoder's tokens.
     """
     recipe = job.recipe
-    scenes = shuffled(job.data.training, recipe.seed) if recipe.targets == "shuffled" else job.data.training
+    scenes = job.data.training
+    if recipe.targets == "shuffled":
+        every = shuffled((job.among or job.data).training, recipe.seed)
+        scenes = {number: every[number] for number in scenes}
     return BatchSampler(scenes, recipe.training.images, recipe.view_counts, recipe.seed, encode=encode)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,17 +36,28 @@ class Data:
         return self.folder / dataset_name(dataset) / "contact_sheet.png"
 
 
-def make_data(settings: Settings, reporter: Reporter = SILENT, meanwhile: Callable[[], object] = lambda: None) -> Data:
+def make_data(
+    settings: Settings,
+    reporter: Reporter = SILENT,
+    meanwhile: Callable[[], object] = lambda: None,
+    finished: Callable[[int], object] = lambda _: None,
+) -> Data:
     """Render what is missing of the k data sets, and open them.
 
-    ``meanwhile`` is called as in :func:`experiments.rendering.generate`.
+    ``meanwhile`` and ``finished`` are called as in :func:`experiments.rendering.generate`.
 
     The last ``settings.training.held_out`` scenes of each are held out. Raises what
     :func:`experiments.rendering.generate` raises, and InputError if so many scenes failed that a data set is too small.
     """
     rendering = rendering_of(settings)
-    made = generate(rendering, reporter, meanwhile)
-    sets = {number: Dataset(folder) for number, folder in enumerate(made.datasets)}
+    generate(rendering, reporter, meanwhile, finished)
+    return open_data(settings, range(settings.k))
+
+
+def open_data(settings: Settings, numbers: Iterable[int]) -> Data:
+    """Open some of the data sets, which are finished. Raises InputError if so many scenes failed that one is too small."""
+    rendering = rendering_of(settings)
+    sets = {number: Dataset(rendering.folder / dataset_name(number)) for number in numbers}
     held_out = settings.training.held_out
     for dataset in sets.values():
         if len(dataset) < 2 * held_out:
@@ -54,7 +65,7 @@ def make_data(settings: Settings, reporter: Reporter = SILENT, meanwhile: Callab
                 f"{dataset.folder}: only {len(dataset)} of {settings.scenes} scenes could be rendered, too few to train"
             )
     return Data(
-        folder=made.folder,
+        folder=rendering.folder,
         settings=rendering.stored,
         training={number: dataset.scenes[:-held_out] for number, dataset in sets.items()},
         held_out={number: dataset.scenes[-held_out:] for number, dataset in sets.items()},
@@ -76,4 +87,5 @@ def rendering_of(settings: Settings) -> RenderingSettings:
         store=settings.store,
         workers=settings.workers,
         blender=settings.blender,
+        executor=settings.executor,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from experiments.accelerators.present import laid_out_for
-from experiments.accelerators.wording import laid_out
+from experiments.extraction.base import weights_of, with_base
 from experiments.extraction.groups import group_size
 from experiments.extraction.imported import import_adapters
 from experiments.extraction.prepared import mesh_for
@@ -36,7 +35,6 @@ from experiments.process.stages import StageTime
 from experiments.storage.identity import identity
 from experiments.storage.results import Ready, ResultsFolder, check_output
 from subspace import SharedSubspace
-from subspace.errors import InputError
 from vggt_jax import VGGTConfig
 from vggt_jax.adaptable import check_room
 from vggt_jax.parameters import adaptable_matrices
@@ -142,7 +140,7 @@ def extract_missing(wanted: Sequence[Settings], reporter: Reporter = SILENT) -> 
     fingerprints: dict[tuple[str, int], str] = {}
     found = []
     for settings in wanted:
-        weights = _weights(settings)
+        weights = weights_of(settings)
         if (weights, settings.resolution) not in fingerprints:
             base = load_base(weights, settings.resolution, settings.training)
             fingerprints[weights, settings.resolution] = base.identity.fingerprint
@@ -167,24 +165,15 @@ def _prepare(settings: Settings, reporter: Reporter) -> tuple[dict[str, Any], Ca
         source = import_adapters(settings, reporter)
         config = None if settings.weights is None else read_config(settings.weights)
         return identity_of_imported(settings, config, source.fingerprint), lambda: source
-    weights = _weights(settings)
-    plan = laid_out_for(
-        jax.local_devices()[0],
-        settings.plan,
-        width=read_config(weights).width,
-        pixels=settings.training.images * settings.resolution**2,
-        views=settings.training.most_views,
-    )
-    if plan != settings.plan:
-        reporter.info(f"laid out for the memory that is there: {laid_out(plan)}")
-    settings = replace(settings, plan=plan)
-    training = settings.training if plan.remat is None else replace(settings.training, remat=plan.remat)
-    layout = plan.of_model
-    base = load_base(weights, settings.resolution, training, for_products=True, **layout)
-    _check_sizes(settings, base.identity.config)
-    mesh_for(Recipe.of(settings), settings.k, settings.plan)  # before anything is rendered
-    content = identity_of_trained(settings, base.identity.fingerprint)
-    return content, lambda: train_adapters(settings, base, reporter)
+    planned, base = with_base(settings, SILENT if settings.executor else reporter)
+    if settings.executor is not None:
+        check_room(adaptable_matrices(base.identity.config), rank=settings.training.rank, dim=settings.dim)
+        content = identity_of_trained(settings, base.identity.fingerprint)
+        return content, lambda: train_adapters(settings, base, reporter)
+    _check_sizes(planned, base.identity.config)
+    mesh_for(Recipe.of(planned), planned.k, planned.plan)  # before anything is rendered
+    content = identity_of_trained(planned, base.identity.fingerprint)
+    return content, lambda: train_adapters(planned, base, reporter)
 
 
 def _check_sizes(settings: Settings, config: VGGTConfig) -> None:
@@ -201,12 +190,6 @@ def _check_sizes(settings: Settings, config: VGGTConfig) -> None:
 
 def _results(settings: Settings, content: dict[str, Any]) -> ResultsFolder:
     return ResultsFolder.of(settings, "extract", settings.label, content, OUTPUTS)
-
-
-def _weights(settings: Settings) -> str:
-    if settings.weights is None:
-        raise InputError("weights of the base model are needed to train adapters", argument="weights")
-    return settings.weights
 
 
 def _origin(settings: Settings, source: Source) -> Origin:

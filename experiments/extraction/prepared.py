@@ -67,6 +67,7 @@ def prepare(
     settings: AttributeSettings,
     k: int,
     plan: StepPlan = StepPlan(),  # noqa: B008
+    places: Sequence[int] | None = None,
 ) -> Prepared:
     """The start of k adapters and their programs, which are not compiled yet.
 
@@ -76,6 +77,7 @@ def prepare(
         settings: what is rendered.
         k: number of adapters.
         plan: how the work is laid out.
+        places: of the adapters among the k that are trained; by default all are.
 
     Raises InputError for a plan that the adapters, batches or devices do not allow.
     """
@@ -83,12 +85,17 @@ def prepare(
     loss, step = _functions(base.graphdef, recipe.objective, recipe.optimizer, plan.accumulate)
     optimizer = make_optimizer(recipe.optimizer)
     maker = maker_of(base, recipe)
-    placement = Placement(mesh_for(recipe, k, plan))
+    wanted = tuple(range(k)) if places is None else tuple(places)
+    placement = Placement(mesh_for(recipe, len(wanted), plan))
     devices = placement.mesh.shape["adapter"]
     size = group_size(
-        plan.adapters_at_once, k, devices, training.images * settings.resolution**2, on_cpu=placement.is_of_cpus
+        plan.adapters_at_once,
+        len(wanted),
+        devices,
+        training.images * settings.resolution**2,
+        on_cpu=placement.is_of_cpus,
     )
-    groups = groups_of(k, size, devices)
+    groups = [tuple(wanted[i] for i in group) for group in groups_of(len(wanted), size, devices)]
     draw = first_draw(recipe.seed, recipe.init, settings, recipe.targets)
 
     def begin(places: Sequence[int]) -> TrainingState:

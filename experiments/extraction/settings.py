@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
+from experiments.cluster.settings import Ray
 from experiments.mining.dimensions import check_dim
 from experiments.mining.origin import Init, Targets
 from experiments.presets import PRESETS, PresetName, Training
@@ -79,6 +80,9 @@ class Settings:
     """Number of Blender processes; by default one for each core."""
     blender: str | None = field(default=None, metadata=NO_EFFECT)
     """An installed Blender or a Python with bpy; see :func:`experiments.rendering.blender_command.worker_command`."""
+    executor: Ray | None = field(default=None, metadata=NO_EFFECT)
+    """The cluster whose nodes render and train, of which ``workers``, ``blender`` and ``plan`` speak then; None for this
+    machine."""
     plan: StepPlan = field(default_factory=StepPlan, metadata=NO_EFFECT)
     """How the adapters' steps are laid out over memory, devices and time."""
     log: tuple[TrackerName, ...] = field(default=(), metadata=NO_EFFECT)

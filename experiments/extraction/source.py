@@ -8,6 +8,7 @@ from pathlib import Path
 
 from experiments.extraction.adapters import METRICS, AdapterRun, Adapters, is_done, load, run, share
 from experiments.extraction.data import Data, make_data
+from experiments.extraction.on_ray import train_there
 from experiments.extraction.preparation import Preparation
 from experiments.extraction.prepared import Prepared
 from experiments.extraction.recipe import Recipe
@@ -59,6 +60,8 @@ def train_adapters(settings: Settings, base: Base, reporter: Reporter = SILENT) 
     """
     reporter.info(f"base model: {settings.weights}")
     reporter.info(f"data: {settings.k} data sets in which the {settings.attribute} varies")
+    if settings.executor is not None:
+        return _source(*train_there(settings, settings.executor, base, reporter), base)
     preparation = Preparation(settings, base)
     try:
         with reporter.stage(RENDERING):
@@ -83,6 +86,10 @@ def train_adapters(settings: Settings, base: Base, reporter: Reporter = SILENT) 
                 _train(job, folder, settings, preparation, reporter)
     if is_first():
         share(folder, job.names)
+    return _source(data, folder, base)
+
+
+def _source(data: Data, folder: Path, base: Base) -> Source:
     trained = load(folder, base.identity)
     return Source(
         deltas={name: low_rank_only(adapter.deltas, name) for name, adapter in trained.adapters.items()},

@@ -8,6 +8,7 @@ import jax
 
 from experiments.accelerators.present import laid_out_for
 from experiments.accelerators.wording import laid_out
+from experiments.cluster.elsewhere import Elsewhere
 from experiments.finetuning.data import read_data
 from experiments.finetuning.method import MODEL
 from experiments.finetuning.results import OUTPUTS, write_results
@@ -36,11 +37,19 @@ def finetune(settings: Settings, reporter: Reporter = SILENT) -> FineTuned:
             folder of other results where these should go.
         OSError: a file that cannot be read or written.
     """
-    return ready(settings, reporter).run()
+    return work_of(settings, reporter).run()
+
+
+def work_of(settings: Settings, reporter: Reporter = SILENT) -> Ready[FineTuned] | Elsewhere[FineTuned]:
+    """What :func:`finetune` is about to do, here or on the cluster that is asked for. Arguments and errors are the same."""
+    if settings.executor is not None:
+        there = replace(settings, executor=None)
+        return Elsewhere(settings.executor, ready, there, f"fine-tuning ({settings.method.name})", reporter)
+    return ready(settings, reporter)
 
 
 def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[FineTuned]:
-    """What :func:`finetune` is about to do. Arguments and errors are the same."""
+    """What :func:`finetune` is about to do on this machine. Arguments and errors are the same."""
     data = read_data(settings.data, settings.held_out, settings.validation)
     check_output(settings, known(settings, data), OUTPUTS)
     plan = settings.plan

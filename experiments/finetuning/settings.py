@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiments.cluster.settings import Ray
 from experiments.finetuning.data import TuningData
 from experiments.finetuning.method import Method
 from experiments.finetuning.methods import METHODS
@@ -73,6 +74,8 @@ class Settings:
     """Folder of the results; by default below the store, named by everything that they depend on."""
     overwrite: bool = field(default=False, metadata=NO_EFFECT)
     """Replace results in ``output`` that were made from other settings."""
+    executor: Ray | None = field(default=None, metadata=NO_EFFECT)
+    """The cluster of which one node does it, with all its accelerators; None for this machine."""
 
     def __post_init__(self) -> None:
         if not self.data:

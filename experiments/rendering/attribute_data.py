@@ -130,7 +130,10 @@ class Generated:
 
 
 def generate(
-    settings: Settings, reporter: Reporter = SILENT, meanwhile: Callable[[], object] = lambda: None
+    settings: Settings,
+    reporter: Reporter = SILENT,
+    meanwhile: Callable[[], object] = lambda: None,
+    finished: Callable[[int], object] = lambda _: None,
 ) -> Generated:
     """Make data sets, or what is missing of them.
 
@@ -143,6 +146,7 @@ def generate(
         reporter: is told of scenes that fail and of progress.
         meanwhile: begins what can be done beside: called once or twice where there is something to render and Blender, or
             what makes its environment, was found.
+        finished: is called with the number of each data set that is finished while others are rendered.
 
     Raises:
         InputError: textures that cannot be used, a folder with something else, or a data set of which no scene can be
@@ -201,6 +205,7 @@ def generate(
         verify=settings.verify,
         overwrite=settings.overwrite,
         assets=assets,
+        finished=finished,
         reporter=reporter,
     )
     return Generated(

@@ -69,6 +69,7 @@ def generate(
     overwrite: bool = False,
     sources: Sources | None = None,
     assets: Assets | None = None,
+    finished: Callable[[int], object] = lambda _: None,
     reporter: Reporter = SILENT,
 ) -> Outcome:
     """Make all data sets, or what is missing of them.
@@ -87,6 +88,7 @@ def generate(
         overwrite: replace data sets of other settings, and data sets of more scenes by some of fewer.
         sources: the user's files that each scene is made from, if it is.
         assets: the user's files that all scenes choose from, if they do.
+        finished: is called with the number of each data set that is finished while others are rendered.
         reporter: is told of scenes that fail, are damaged or have changed, and of progress.
 
     Raises:
@@ -130,8 +132,11 @@ def generate(
                     begin(output, settings, sets)
                     if assets is not None:
                         assets.show()
+                    for dataset in sets:
+                        if dataset.finished:
+                            finished(dataset.number)
                     with reporter.progress(missing * settings.views, " images") as bar:
-                        run = _Rendering(sets, settings, scenes, make_scene, pool, sources, reporter, bar)
+                        run = _Rendering(sets, settings, scenes, make_scene, pool, sources, finished, reporter, bar)
                         rendered = run.run()
         for dataset in sets:
             if dataset.scenes and not dataset.finished:
@@ -166,6 +171,7 @@ class _Rendering:
     make_scene: SceneMaker
     pool: Executor
     sources: Sources | None
+    finished: Callable[[int], object]
     reporter: Reporter
     bar: tqdm
     inputs: dict[_Place, _Inputs] = field(default_factory=dict)
@@ -220,6 +226,7 @@ class _Rendering:
         self.bar.update(self.settings.views)
         if not dataset.missing(self.scenes):
             dataset.finish(self.settings)
+            self.finished(dataset.number)
             if not self.seen:
                 self.seen.append(dataset.folder / CONTACT_SHEET)
                 self.reporter.info(f"pictures of the first data set: {self.seen[0]}")

@@ -66,7 +66,13 @@ class RunInputs:
     def _wanted(self, task: Task, split: Split) -> TaskSettings:
         settings = self.settings
         return TaskSettings.of(
-            settings.preset, task, split, store=settings.store, workers=settings.workers, blender=settings.blender
+            settings.preset,
+            task,
+            split,
+            store=settings.store,
+            workers=settings.workers,
+            blender=settings.blender,
+            executor=settings.executor,
         )
 
     def sheet(self, folder: Path) -> DataSheet:
@@ -88,6 +94,7 @@ class RunInputs:
                 seed=None if wanted.mining is msgspec.UNSET else wanted.mining,
                 workers=settings.workers,
                 blender=settings.blender,
+                executor=settings.executor,
             )
             for attribute in wanted.attributes
         ]

@@ -109,7 +109,7 @@ def _reproduce(settings: Settings, reporter: Reporter, command: str) -> Reproduc
         reporter.progress(len(plan.runs), "run", "runs", initial=finished) as bar,
         Workers(settings, base, reporter) as workers,
     ):
-        for run, record in schedule(workers, settings.at_once):
+        for run, record in schedule(workers, workers.at_once):
             done[run] = record
             bar.update()
             write()

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from experiments.cluster.tasks import LostError
 from experiments.data.manifest import Split, Task
 from experiments.process.reporting import SILENT, Reporter
 from experiments.reproduction.actions import Action, MakeRecord, PlanState, TryRate
@@ -19,6 +20,7 @@ from experiments.reproduction.plan import Run, Subspaces
 from experiments.reproduction.record_folder import RecordFolder
 from experiments.reproduction.records import RunRecord
 from experiments.reproduction.workers import Workers
+from subspace.errors import InputError
 
 
 @dataclass
@@ -44,20 +46,26 @@ class Schedule:
             at_once: number of jobs at a time.
 
         Raises:
-            InputError, OSError: what a job raises, or the making of what it needs; data that are not those of the records.
+            InputError, OSError: what a job raises, or the making of what it needs; data that are not those of the records; at
+                the end, jobs that were lost with their nodes.
         """
         found = self.records.found()
         state = self._first_state(found)
         busy: dict[Future[Any], Action] = {}
+        lost: list[Run] = []
         while True:
             while len(busy) < at_once and (action := state.next_action) is not None:
                 busy[self._begin(workers, action)] = action
                 state = state.begun(action)
             if not busy:
-                return
+                break
             done = wait(busy, return_when=FIRST_COMPLETED).done
             for future in [future for future in busy if future in done]:
                 action = busy.pop(future)
+                if isinstance(error := future.exception(), LostError):  # the others go on
+                    self.reporter.warning(f"{action.run.name}: {error}")
+                    lost.append(action.run)
+                    continue
                 if isinstance(action, TryRate):
                     state = self._tried(state, action, future.result())
                     continue
@@ -65,6 +73,12 @@ class Schedule:
                 self.records.check_data(found)
                 self.records.keep(action.run, found[action.run])
                 yield action.run, found[action.run]
+        if lost:
+            raise InputError(
+                f"{len(lost)} jobs were lost with their nodes, such as {lost[0].name}; what was made is kept, and the same "
+                "command goes on with the rest",
+                argument="executor",
+            )
 
     def register_data(self) -> None:
         """Make the data of the plan's tasks now, and not when they are first needed."""

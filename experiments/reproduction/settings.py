@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from experiments.cluster.settings import Ray
 from experiments.data.production import dataset_name
 from experiments.presets import PRESETS, PresetName, Scale
 from experiments.reproduction.plan import Minings, Plan, RatesFor, ValidateOn, make_plan
@@ -51,6 +52,9 @@ class Settings:
     """Number of Blender processes; None for one on each core."""
     blender: str | None = field(default=None, metadata=NO_EFFECT)
     """An installed Blender or a Python with bpy; see :func:`experiments.rendering.blender_command.worker_command`."""
+
+    executor: Ray | None = field(default=None, metadata=NO_EFFECT)
+    """The cluster whose nodes render, train and evaluate; None for this machine."""
 
     def __post_init__(self) -> None:
         if not self.tables:

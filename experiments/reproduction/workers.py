@@ -1,4 +1,4 @@
-"""Where jobs are done: in this process one after the other, or several at a time in processes of their own."""
+"""Where jobs are done: in this process one after the other, in several of their own, or on the nodes of a cluster."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from experiments.presets import PRESETS
 from experiments.process.compilation_cache import keep_compiled
 from experiments.process.reporting import SILENT, Reporter
 from experiments.reproduction.execution import Execution, Job
+from experiments.reproduction.on_ray import Nodes
 from experiments.reproduction.processes import Processes
 from experiments.reproduction.records import RunRecord
 from experiments.reproduction.settings import Settings
@@ -20,7 +21,7 @@ R = TypeVar("R")
 
 
 class Workers:
-    """Does jobs, ``settings.at_once`` at a time; a context manager, after which nothing runs any more.
+    """Does jobs, :attr:`at_once` at a time; a context manager, after which nothing runs any more.
 
     Args:
         settings: what :class:`experiments.reproduction.execution.Execution` takes.
@@ -31,7 +32,14 @@ class Workers:
     def __init__(self, settings: Settings, base: Base, reporter: Reporter = SILENT):
         self._reporter = reporter
         self._here = Execution(settings, base, reporter)
-        self._processes = Processes(settings.at_once, _begin, settings) if settings.at_once > 1 else None
+        self.at_once = settings.at_once
+        """Number of jobs at a time."""
+        self._processes, self._nodes = None, None
+        if settings.executor is not None:
+            self._nodes = Nodes(settings, settings.executor, reporter)
+            self.at_once = self._nodes.at_once
+        elif settings.at_once > 1:
+            self._processes = Processes(settings.at_once, _begin, settings)
 
     def validation_loss(self, job: Job) -> Future[float]:
         """See :meth:`experiments.reproduction.execution.Execution.validation_loss`."""
@@ -51,8 +59,13 @@ class Workers:
     ) -> None:
         if self._processes is not None:
             self._processes.__exit__(kind, error, traceback)
+        if self._nodes is not None:
+            self._nodes.close()
 
     def _submit(self, method: Callable[[Execution, Job], R], job: Job, line: str) -> Future[R]:
+        if self._nodes is not None:
+            self._reporter.info(line)
+            return self._nodes.submit(method, job)
         if self._processes is not None:
             self._reporter.info(line)
             return self._processes.submit(_do, method, job)

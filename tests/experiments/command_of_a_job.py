@@ -1,4 +1,7 @@
-"""A command at a tiny preset on data that are there: ``python -m tests.experiments.command_of_a_job FOLDER MODULE …``."""
+"""A command at a tiny preset: ``python -m tests.experiments.command_of_a_job FOLDER MODULE …``.
+
+Extractions find their data in the folder; with ``-`` in its place they render them.
+"""
 
 import runpy
 import sys
@@ -47,7 +50,7 @@ def use_data(folder):
 if __name__ == "__main__":
     folder, module, *arguments = sys.argv[1:]
     shrink()
-    if module == "experiments.extract":
+    if module == "experiments.extract" and folder != "-":
         use_data(Path(folder))
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__")

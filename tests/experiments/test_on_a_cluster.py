@@ -9,11 +9,18 @@ from collections import Counter
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
+import experiments.training.loop  # noqa: F401  whose library defines flags that must outlive a call
 from experiments.cluster import versions
+from experiments.presets import PRESETS
+from experiments.training.metrics_log import read_metrics
+from tests.experiments.command_of_a_job import shrink
 from tests.experiments.commands import call
 from tests.experiments.rendering.small_scenes import STAND_IN, content, wait_until
+from tests.experiments.training import tiny
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
@@ -139,6 +146,88 @@ def test_a_driver_that_is_killed_goes_on_from_what_is_there(nodes, undisturbed, 
         if n == 1
     }
     assert done <= once
+
+
+def here(command, *arguments):
+    """What a command says; raises for another status than 0."""
+    done = call(f"experiments.{command}", *arguments)
+    assert done.status == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def arrays(folder):
+    """Of all adapters in a folder."""
+    found = {
+        path.name: load_file(path) for path in folder.rglob("*.safetensors") if path.name != "subspace.safetensors"
+    }
+    return {f"{name} {key}": value for name, file in found.items() for key, value in file.items()}
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys() and found
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+STEPS = 60
+EXTRACT = ("--attribute=lighting", "--k=2", "--rank=1", "--dim=1", f"--steps={STEPS}", f"--blender={STAND_IN}")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A folder with a tiny model, and an extraction by this machine alone."""
+    folder = tmp_path_factory.mktemp("work")
+    tiny.write(folder / "tiny")
+    with mock.patch.dict(PRESETS):
+        shrink()
+        here(
+            "extract",
+            *EXTRACT,
+            f"--weights={folder / 'tiny'}",
+            f"--store={folder / 'one'}",
+            f"--output={folder / 'one' / 'out'}",
+        )
+        yield folder
+
+
+def test_a_node_that_is_lost_while_training_changes_no_adapter(nodes, work):
+    store = work / "many"
+    arguments = (*EXTRACT, "--weights=tiny", "--store=many", "--output=many/out", nodes.flag)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.experiments.command_of_a_job", "-", "experiments.extract", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=work,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    with process:
+        parts = store / "adapter_parts"
+        wait_until(lambda: list(parts.glob("*/checkpoints/[0-9]*")) or process.poll() is not None, 240)
+        first = next(parts.glob("*/checkpoints/[0-9]*")).parents[1]
+        assert not (first / "held_out.json").exists()
+        nodes.lose(nodes.node_of(json.loads((first / ".lock").read_text())["pid"]))
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors[-3000:]
+    assert "is lost" in errors
+    assert_same(arrays(store / "out" / "adapters"), arrays(work / "one" / "out" / "adapters"))
+    adapters, expected = (next((work / name / "adapters").iterdir()) for name in ("many", "one"))
+    assert adapters.name == expected.name  # either finds what the other made
+    steps = [event["step"] for event in read_metrics(adapters / "metrics.jsonl") if event["kind"] == "training"]
+    assert steps == list(range(1, STEPS + 1))
+
+
+def test_one_node_fine_tunes_and_evaluates(nodes, work):
+    common = (f"--weights={work / 'tiny'}", f"--data={next((work / 'one' / 'data').iterdir()) / 'dataset_00'}")
+    tune = (*common, "--method=lora", "--rank=1", "--steps=3")
+    adapter = f"--adapter={work / 'one' / 'tuned' / 'adapter.safetensors'}"
+    for store, where in ((work / "one", []), (work / "many", [nodes.flag])):
+        here("finetune", *tune, f"--store={store}", f"--output={store / 'tuned'}", *where)
+        here("evaluate", *common, adapter, "--views=0,1", f"--store={store}", f"--output={store / 'good'}", *where)
+    assert_same(arrays(work / "many" / "tuned"), arrays(work / "one" / "tuned"))
+    assert (work / "many" / "good" / "scenes.csv").read_text() == (work / "one" / "good" / "scenes.csv").read_text()
+    again = here("finetune", *tune, f"--store={work / 'many'}", f"--output={work / 'many' / 'tuned'}", nodes.flag)
+    assert again.startswith("nothing to do")
 
 
 def test_nodes_with_other_versions_are_refused(nodes, tmp_path):

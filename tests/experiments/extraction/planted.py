@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
-from experiments.extraction import pipeline
+from experiments.extraction import base, pipeline
 from experiments.extraction.source import Source
 from experiments.mining.folder import write_folder
 from experiments.storage.identity import digest, identity
@@ -43,7 +43,8 @@ def plant(monkeypatch, folder: Path, *, drawn=False):
 
     if not drawn:
         monkeypatch.setattr(pipeline, "write_results", write_results)
-    monkeypatch.setattr(pipeline, "read_config", lambda weights: VGGTConfig.nano())
-    monkeypatch.setattr(pipeline, "load_base", load_base)
+    for module in (pipeline, base):
+        monkeypatch.setattr(module, "read_config", lambda weights: VGGTConfig.nano())
+        monkeypatch.setattr(module, "load_base", load_base)
     monkeypatch.setattr(pipeline, "train_adapters", train_adapters)
     return made

@@ -8,6 +8,7 @@ from typing import get_args
 
 import pytest
 
+from experiments.cluster.settings import Ray
 from experiments.extraction import ATTRIBUTES, Settings
 from experiments.extraction.data import rendering_of
 from experiments.extraction.recipe import Recipe
@@ -69,6 +70,7 @@ NO_EFFECT = {
     "store": Path("other"),
     "workers": 3,
     "plan": StepPlan(accumulate=1),
+    "executor": Ray(),
     "blender": "b",
     "log": ("wandb",),
     "output": Path("elsewhere"),

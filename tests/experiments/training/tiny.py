@@ -1,9 +1,12 @@
 """A model, adapters and batches that compile in seconds; also for scripts that tests run in other processes."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from safetensors.numpy import save_file
 
 from experiments.training.batch import TrainingBatch
 from experiments.training.losses import Objective
@@ -12,6 +15,7 @@ from experiments.training.step import AdaptedBase, TrainingStep, adapter_loss, s
 from vggt_jax import VGGTConfig
 from vggt_jax.adaptable import adaptable
 from vggt_jax.adapters import LoRA
+from vggt_jax.deltas import dotted
 from vggt_jax.parameters import abstract_model
 
 CONFIG = VGGTConfig.from_json(
@@ -46,6 +50,16 @@ def draw_base(seed=0):
         return jnp.asarray(rng.normal(size=leaf.shape) / (2 * size), jnp.float32)
 
     return graphdef, jax.tree.map(draw, params)
+
+
+def write(folder):
+    """A random model, whose fields of view are those of cameras, as commands read it."""
+    folder.mkdir()
+    tensors = {dotted(keys): np.asarray(leaf[...]) for keys, leaf in nnx.to_flat_state(draw_base()[1])}
+    (bias,) = (name for name, value in tensors.items() if name.startswith("camera_head") and value.shape == (9,))
+    tensors[bias] = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1], np.float32)
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(CONFIG.to_dict()))
 
 
 def make_lora(graphdef, base, rank=2):

@@ -1,0 +1,146 @@
+"""The work of a whole pipeline, done by one node of a cluster."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from experiments.cluster import versions
+from experiments.cluster.connection import alive_nodes, connect
+from experiments.cluster.messages import Relay, Shown
+from experiments.cluster.settings import Ray
+from experiments.cluster.tasks import Demand, Lost, Tasks
+from experiments.process.reporting import SILENT, Reporter
+from subspace.errors import InputError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Results:
+    """Where results lie."""
+
+    path: Path
+    """Their folder."""
+
+
+class _Ready(Protocol):
+    @property
+    def results(self) -> Any: ...
+
+    def run(self) -> Any: ...
+
+    def run_if_new(self) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Where:
+    """What a task needs to know of the process that began it."""
+
+    folder: Path
+    """That relative paths begin in."""
+    versions: Mapping[str, str]
+    """What every node must run."""
+
+    @classmethod
+    def here(cls) -> Where:
+        """This process."""
+        return cls(Path.cwd(), versions.here())
+
+    def enter(self) -> None:
+        """Go there in a task's process, and get JAX ready. Raises InputError for other versions or another file system."""
+        versions.check(self.versions)
+        if not self.folder.is_dir():
+            raise InputError(
+                f"{socket.gethostname()} does not see {self.folder}: it must lie on a file system that all nodes share",
+                argument="executor",
+            )
+        os.chdir(self.folder)
+        from experiments.process.compilation_cache import keep_compiled
+
+        keep_compiled()
+
+
+def of_one_node() -> Demand:
+    """All accelerators of a node that trains; without any in the cluster, all cores of a node."""
+    nodes = [node["Resources"] for node in alive_nodes()]
+    for kind in ("GPU", "TPU"):
+        if each := [node[kind] for node in nodes if node.get(kind)]:
+            return Demand(1, gpus=min(each)) if kind == "GPU" else Demand(1, others={kind: min(each)})
+    return Demand(min((node["CPU"] for node in nodes if node.get("CPU")), default=1))
+
+
+def slots(demand: Demand) -> int:
+    """Tasks that the nodes can do at a time, at least 1."""
+    wanted = {"CPU": demand.cpus, "GPU": demand.gpus, **demand.others}
+    resources = [node["Resources"] for node in alive_nodes()]
+    return max(1, sum(min(int(own.get(kind, 0) / n) for kind, n in wanted.items() if n) for own in resources))
+
+
+class Elsewhere(Generic[T]):
+    """What a pipeline is about to do on a node, with all accelerators there; used as a pipeline's ``Ready``.
+
+    Args:
+        cluster: where.
+        ready: of the pipeline, a function of a module.
+        settings: of the pipeline, which can be pickled.
+        name: what is told of it begins with this.
+        reporter: is told of progress.
+    """
+
+    def __init__(
+        self,
+        cluster: Ray,
+        ready: Callable[[Any, Reporter], _Ready],
+        settings: Any,
+        name: str,
+        reporter: Reporter = SILENT,
+    ):
+        self._cluster, self._ready, self._settings = cluster, ready, settings
+        self._name, self._reporter = name, reporter
+        self._results: Results | None = None
+
+    @property
+    def results(self) -> Results:
+        """Where they are, once they are there."""
+        assert self._results is not None
+        return self._results
+
+    def run(self) -> T:
+        """What the pipeline makes; raises what it raises, and InputError if its node was lost too often."""
+        return self._done(only_if_new=False)
+
+    def run_if_new(self) -> T | None:
+        """The same, or None where the results are there and stay."""
+        return self._done(only_if_new=True)
+
+    def _done(self, only_if_new: bool) -> Any:
+        connect(self._cluster, self._reporter)
+        with Shown(self._reporter) as shown, Tasks(self._cluster, _do, of_one_node(), self._reporter) as tasks:
+            call = (Where.here(), self._ready, self._settings, shown.board, self._name, only_if_new)
+            tasks.begin(self._name, *call)
+            while not (done := tasks.next(1.0)):
+                pass
+        ((_, found),) = done
+        if isinstance(found, Lost):
+            raise InputError(f"{self._name}: {found.reason}", argument="executor")
+        made, self._results = found
+        return made
+
+
+def _do(
+    where: Where,
+    ready: Callable[[Any, Reporter], _Ready],
+    settings: Any,
+    board: Any,
+    name: str,
+    only_if_new: bool,
+) -> tuple[Any, Results]:
+    where.enter()
+    work = ready(settings, Relay(board, name))
+    made = work.run_if_new() if only_if_new else work.run()
+    return made, Results(Path(work.results.path))
