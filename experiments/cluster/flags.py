@@ -43,7 +43,8 @@ def executor_of(flag_values: flags.FlagValues = flags.FLAGS) -> Ray | None:
         return None
     if kind != _RAY or (text != _RAY and not address):
         raise InputError(f"executor must be local, ray or ray:HOST:PORT, got {text!r}", argument="executor")
-    if "store" in flag_values and shared.is_shared(Path(flag_values["store"].value)):
+    store: Any = flag_values["store"].value if "store" in flag_values else None
+    if store is not None and shared.is_shared(Path(store)):
         raise InputError(
             "a cluster's nodes work in one folder that all of them see: name such a folder as the store, not an address",
             argument="store",
