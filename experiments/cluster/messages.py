@@ -157,7 +157,7 @@ class Shown:
         from ray.exceptions import RayError
 
         self._over.set()
-        self._thread.join()
+        self._thread.join(10 * _EVERY_S)
         with suppress(RayError):  # the cluster is gone
             self._show(ray.get(self.board.take.remote(), timeout=_EVERY_S * 10))
         self._stack.close()
