@@ -203,7 +203,7 @@ def found(place: str | Path) -> Path:
                 path = store.copies.folder.joinpath(*parts[end:])
                 if path.exists():
                     return path
-    raise InputError(f"{text} is not published there; `attribute-subspaces status --store=…` lists what is")
+    raise InputError(f"{text} is not published there (what is can be seen with `attribute-subspaces status`)")
 
 
 def address_of(folder: Path) -> str | None:
