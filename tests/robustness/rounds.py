@@ -309,8 +309,9 @@ def pairs(bench: Bench, names: Sequence[str], count: int, seed: int) -> Iterator
 LONG = {
     "generate": ("--datasets=1", "--scenes={count}"),
     "finetune": ("--steps={count}",),
+    "finetune nano": ("--steps={count}",),
 }
-"""Command → flags after its usual ones: scenes of stand-in rendering, steps of the tiny model."""
+"""Workload → flags after its usual ones: scenes of stand-in rendering, steps of the tiny model and of the shipped one."""
 
 
 def long(bench: Bench, names: Sequence[str], count: int, seed: int) -> Iterator[None]:
@@ -363,11 +364,11 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("round", choices=[*ROUNDS, "page"])
     parser.add_argument("--count", type=int, default=None, help="kill: of all commands; else of each")
-    parser.add_argument("--only", default=",".join(WORKLOADS))
+    parser.add_argument("--only", default=None, help="names of workloads, with commas; all of the round if not given")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=None)
     given = parser.parse_args(arguments)
-    names = given.only.split(",")
+    names = given.only.split(",") if given.only else list(LONG if given.round == "long" else WORKLOADS)
     if given.round == "page":
         print(page(trials_in(given.folder)))
         return 0

@@ -20,8 +20,9 @@ _OF_LIBRARIES = ("checkpoints",)
 """Checkpoints, whose files have names and times of the library's."""
 REFUSES_AGAIN = ("merge", "convert")
 """Commands that write one new folder or file, and refuse one that is there."""
-MAY_LOSE = re.compile(r"/raw/\d{6}\.exr$")
-"""What a command goes on without, in paths that could not be written: a view of a scene, which is then rendered again."""
+MAY_LOSE = re.compile(r"/raw/\d{6}\.exr$|/\.([^/]+\.)?lock$")
+"""What a command goes on without, in paths that could not be written: a view of a scene, which is then rendered again; and who
+has a lock, which holds all the same (a lock whose file cannot be made ends a command)."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,27 @@ def _shrink(work: Path) -> None:
 
     shrink()
     use_data(work / "data")
+
+
+def _pairs_for_nano(work: Path) -> None:
+    """The shipped model, whose steps take two pictures of its own size."""
+    from typing import cast
+
+    from experiments.presets import PRESETS, Preset
+    from experiments.rendering import runs
+    from experiments.rendering.pool import LocalPool
+    from tests.experiments.rendering.small_scenes import COMMAND, SETTINGS, make_scene
+
+    usual = PRESETS["nano"]
+    training = replace(usual.training, held_out=1, held_out_views=2, images=2, fewest_views=2, most_views=2)
+    cast(dict[str, Preset], PRESETS)["nano"] = replace(usual, training=training)
+    size = usual.rendering.resolution
+    stored = {name: getattr(SETTINGS, name) for name in SETTINGS.__struct_fields__} | {
+        "views": VIEWS,
+        "resolution": size,
+    }
+    scene = partial(make_scene, views=VIEWS, size=size)
+    runs.generate(work / "nano", type(SETTINGS)(**stored), 1, 4, lambda: scene, lambda: LocalPool(COMMAND, 2))
 
 
 def _small_recipe(work: Path) -> None:
@@ -181,13 +203,21 @@ WORKLOADS = {
     "merge": Workload("experiments.adapters", ("merge", "{work}/loras", "--output={here}/merged")),
     "convert": Workload("weights_convert", ("--to=official", "--input={work}/tiny", "--output={here}/vggt.safetensors")),
 }  # fmt: skip
+FOR_LONG_RUNS = {
+    "finetune nano": Workload(
+        "experiments.finetune",
+        ("--method=lora", "--rank=1", "--data={work}/nano/dataset_00", "--store={here}/runs"),
+        _pairs_for_nano,
+    ),
+}
+"""Of a size that is worth nothing but a long run."""
 
 
 def run(name: str, work: Path, here: Path, more: Sequence[str] = ()) -> None:
     """The command with ``more`` flags, in this process; ends as the command does. Any number of times, but of one command."""
     from absl.testing import flagsaver
 
-    workload = WORKLOADS[name]
+    workload = (WORKLOADS | FOR_LONG_RUNS)[name]
     if name not in _PREPARED:
         workload.prepare(work)
         _PREPARED.append(name)
