@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
@@ -100,24 +101,31 @@ def undisturbed(tmp_path_factory):
     return content(output)
 
 
-def start(*arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "experiments.generate", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+@contextmanager
+def running(folder, *arguments, cwd=ROOT):
+    """A Python that runs, killed if it still does at the end. A pipe that nobody reads would stop it: it writes files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "stdout").open("w") as stdout, (folder / "stderr").open("w") as stderr:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen(
+            [sys.executable, "-m", *map(str, arguments)], stdout=stdout, stderr=stderr, cwd=cwd, env=environment
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
 
 def test_a_node_that_is_lost_while_rendering_costs_what_it_was_at(nodes, undisturbed, tmp_path):
-    with start(*SMALL, f"--output={tmp_path / 'out'}", nodes.flag) as process:
+    arguments = ("experiments.generate", *SMALL, f"--output={tmp_path / 'out'}", nodes.flag)
+    with running(tmp_path / "said", *arguments) as process:
         wait_until(lambda: len(nodes.scenes()) >= 4)
         *_, (scene, worker) = nodes.scenes()
         nodes.lose(nodes.node_of(worker))
-        output, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
+        status = process.wait(timeout=120)
+    output, errors = ((tmp_path / "said" / name).read_text() for name in ("stdout", "stderr"))
+    assert status == 0, errors
     assert content(tmp_path / "out") == undisturbed
     assert len(output.splitlines()) == 1 and "is lost" in errors
     assert Counter(name for name, _ in nodes.scenes()) - Counter({scene: 1}) == Counter(
@@ -128,11 +136,9 @@ def test_a_node_that_is_lost_while_rendering_costs_what_it_was_at(nodes, undistu
 def test_a_driver_that_is_killed_goes_on_from_what_is_there(nodes, undisturbed, tmp_path):
     nodes.log.unlink(missing_ok=True)
     arguments = (*SMALL, f"--output={tmp_path / 'out'}", nodes.flag)
-    with start(*arguments) as process:
+    with running(tmp_path / "said", "experiments.generate", *arguments):
         wait_until(lambda: len(nodes.scenes()) >= 4)
         done = {path.parent.name + "/" + path.name for path in (tmp_path / "out").glob("*/scene_*")}
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
     finished = call("experiments.generate", *arguments)
     assert finished.status == 0, finished.stderr
     assert content(tmp_path / "out") == undisturbed
@@ -196,22 +202,16 @@ def work(tmp_path_factory):
 def test_a_node_that_is_lost_while_training_changes_no_adapter(nodes, work):
     store = work / "many"
     arguments = (*EXTRACT, "--weights=tiny", "--store=many", "--output=many/out", nodes.flag)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.experiments.command_of_a_job", "-", "experiments.extract", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=work,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    with process:
+    command = ("tests.experiments.command_of_a_job", "-", "experiments.extract", *arguments)
+    with running(work / "said", *command, cwd=work) as process:
         parts = store / "adapter_parts"
         wait_until(lambda: list(parts.glob("*/checkpoints/[0-9]*")) or process.poll() is not None, 240)
         first = next(parts.glob("*/checkpoints/[0-9]*")).parents[1]
         assert not (first / "held_out.json").exists()
         nodes.lose(nodes.node_of(json.loads((first / ".lock").read_text())["pid"]))
-        _, errors = process.communicate(timeout=600)
-    assert process.returncode == 0, errors[-3000:]
+        status = process.wait(timeout=600)
+    errors = (work / "said" / "stderr").read_text()
+    assert status == 0, errors[-3000:]
     assert "is lost" in errors
     assert_same(arrays(store / "out" / "adapters"), arrays(work / "one" / "out" / "adapters"))
     adapters, expected = (next((work / name / "adapters").iterdir()) for name in ("many", "one"))
