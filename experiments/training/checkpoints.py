@@ -85,6 +85,8 @@ class Checkpoints:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
         self.close()
+        if error is not None:  # of a full disk, which late writers of orbax hear of later
+            self._remove_unfinished(ignore_errors=True)
 
 
 @contextmanager
