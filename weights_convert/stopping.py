@@ -1,9 +1,10 @@
 """How a command ends when it is asked to: by Ctrl-C, by SIGTERM (``timeout``, Slurm), by SIGHUP (its terminal was closed).
 
 All three end it in the same way: an exception unwinds what the command does, so that half-written files and workers go away,
-one line says how to go on, and the exit status is that of shells, 128 + the signal's number. Compiled code cannot be
-interrupted, and Python drops exceptions that are raised inside of callbacks; so a thread that the signal wakes at once ends the
-process two seconds later, whatever it does then.
+one line says how to go on, and the exit status is that of shells, 128 + the signal's number. Python drops exceptions that are
+raised inside of callbacks (of garbage collection, say): it is raised again then. Libraries turn it into others, which count as
+the same. Compiled code cannot be interrupted: a thread that the signal wakes at once ends the process two seconds later,
+whatever it does then.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +21,8 @@ from typing import NoReturn
 
 GRACE_S = 2.0
 """What a command has for its own end."""
+_AGAIN_S = 0.01
+"""Until a dropped exception is raised again, by when the callback that it was raised in is over."""
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -43,12 +47,24 @@ def listening(tell: Callable[[], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    stopping, over = threading.Event(), threading.Event()
+    stopping: list[int] = []
+    over = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if not stopping.is_set():  # a second signal must not end the cleaning up after the first
-            stopping.set()
+        if not stopping:  # a second signal must not end the cleaning up after the first
+            stopping.append(number)
             raise Stopped(number)
+
+    def dropped(unraisable: sys.UnraisableHookArgs) -> None:
+        if not isinstance(unraisable.exc_value, Stopped):
+            say_dropped(unraisable)
+            return
+        stopping.clear()
+        threading.Thread(target=send_again, args=(unraisable.exc_value.number,), daemon=True).start()
+
+    def send_again(number: int) -> None:
+        if not over.wait(_AGAIN_S):
+            os.kill(os.getpid(), number)
 
     def end_late() -> None:
         while (number := os.read(reader, 1)) and number[0] not in heard:
@@ -63,11 +79,17 @@ def listening(tell: Callable[[], None]) -> Iterator[None]:
     woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     before = {number: signal.signal(number, stop) for number in heard}
     watcher = threading.Thread(target=end_late, name="stopping", daemon=True)
+    say_dropped, sys.unraisablehook = sys.unraisablehook, dropped
     watcher.start()
     try:
         yield
+    except Exception as error:
+        if not stopping:
+            raise
+        raise Stopped(stopping[0]) from error
     finally:
         over.set()
+        sys.unraisablehook = say_dropped
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(woken)

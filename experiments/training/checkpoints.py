@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import cast
 
 import jax
 import orbax.checkpoint as ocp
 
 from experiments.storage.files import sync
+from experiments.training.state_file import read_state, write_state
 from experiments.training.step import TrainingState
 from subspace.errors import InputError
-from vggt_jax.disk_space import DiskFullError, named_if_full, tells_of_full_disk
+from vggt_jax.disk_space import DiskFullError, named_if_full
+
+_EARLIER = "default"
+"""Folder in checkpoints of runs that began before states were safetensors: one in a format of orbax's."""
+
+_UNFINISHED = ".orbax-checkpoint-tmp"
+"""In the names of checkpoints that orbax is writing, and of those that are being removed."""
 
 
 class Checkpoints:
-    """The checkpoints of one run, in ``folder/<step>``, in orbax's format.
+    """The checkpoints of one run, in ``folder/<step>``, made by orbax of :mod:`experiments.training.state_file`.
 
     A checkpoint gets its name when it is complete, so a killed process leaves none that is damaged; what it leaves
     half-written is removed when the folder is opened again. The newest ``keep`` stay.
@@ -30,11 +33,11 @@ class Checkpoints:
     def __init__(self, folder: Path, *, keep: int = 2):
         if keep < 1:
             raise InputError(f"keep must be at least 1, got {keep}")
-        self._folder = folder.absolute()
-        self._remove_unfinished()  # orbax's own clean-up removes nested folders side by side, and may trip over itself
-        # Saving in the background would read arrays whose memory the next step reuses.
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False)
-        self._manager = ocp.CheckpointManager(self._folder, options=options)
+        self._folder, self._keep = folder.absolute(), keep
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if jax.process_index() == 0:
+            self._remove_unfinished()
+        self._orbax = ocp.Checkpointer(_Handler())
 
     def save(self, state: TrainingState) -> None:
         """Writes ``state`` under its step, which must be a new one.
@@ -43,13 +46,18 @@ class Checkpoints:
         """
         if shutil.disk_usage(self._folder).free < sum(leaf.nbytes for leaf in jax.tree.leaves(state)):
             raise DiskFullError(self._folder)
+        step = int(state.step)
         try:
-            with named_if_full(self._folder), _full_disk_unlogged():
-                self._manager.save(int(state.step), args=ocp.args.StandardSave(state), force=True)
+            with named_if_full(self._folder):
+                self._orbax.save(self._folder / str(step), args=_State(state))
                 if jax.process_index() == 0:
-                    sync(self._folder / str(int(state.step)))
+                    sync(self._folder / str(step))
+                    for earlier in self.steps()[: -self._keep]:
+                        old = self._folder / str(earlier)
+                        old.rename(old.with_name(old.name + _UNFINISHED))
+                    self._remove_unfinished()
         except BaseException:
-            self._remove_unfinished(ignore_errors=True)  # a thread of orbax may still be at it
+            self._remove_unfinished()
             raise
 
     def restore(self, like: TrainingState) -> TrainingState | None:
@@ -57,66 +65,56 @@ class Checkpoints:
 
         Raises InputError if it cannot be read or is of another form.
         """
-        step = self._manager.latest_step()
-        if step is None:
+        if not (steps := self.steps()):
             return None
-        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+        folder = self._folder / str(steps[-1])
         try:
-            return cast(TrainingState, self._manager.restore(step, args=ocp.args.StandardRestore(abstract)))
+            if (folder / _EARLIER).exists():
+                return _restored_earlier(folder / _EARLIER, like)
+            return cast(TrainingState, self._orbax.restore(folder, args=_State(like)))
         except (ValueError, KeyError, FileNotFoundError) as error:  # what empty, cut, changed and missing files raise
             raise InputError(
-                f"{self._folder / str(step)}: not a checkpoint of this run, or damaged "
-                f"(remove it to go on from an earlier one): {error}"
+                f"{folder}: not a checkpoint of this run, or damaged (remove it to go on from an earlier one): {error}"
             ) from error
 
     def steps(self) -> list[int]:
         """The steps that are kept, ascending."""
-        return sorted(self._manager.all_steps())
+        return sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdecimal())
 
-    def _remove_unfinished(self, *, ignore_errors: bool = False) -> None:
-        for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
-            shutil.rmtree(unfinished, ignore_errors)
+    def _remove_unfinished(self) -> None:
+        for unfinished in self._folder.glob(f"*{_UNFINISHED}*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
 
     def close(self) -> None:
-        self._manager.close()
+        self._orbax.close()
 
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+    def __exit__(self, *_: object) -> None:
         self.close()
-        if error is not None:  # of a full disk, which late writers of orbax hear of later
-            self._remove_unfinished(ignore_errors=True)
 
 
-@contextmanager
-def _full_disk_unlogged() -> Iterator[None]:
-    """Every thread of orbax logs with a traceback that the disk is full, besides raising it.
+class _Handler(ocp.CheckpointHandler):
+    """Orbax's own handlers write in threads, which go on for a while after one of them has failed; this one does not."""
 
-    Parts that tensorstore still writes then find the loop closed that waited for them, and print a traceback each: those go
-    unprinted from then on.
-    """
-    print_error, print_unraisable = sys.excepthook, sys.unraisablehook
+    def save(self, directory: Path, args: _State) -> None:
+        write_state(Path(directory), args.state)
 
-    def is_late(error: BaseException | None) -> bool:
-        return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
+    def restore(self, directory: Path, args: _State) -> TrainingState:
+        return read_state(Path(directory), args.state)
 
-    def print_others(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not is_late(error):
-            print_error(kind, error, trace)
 
-    def print_other_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
-        if not is_late(unraisable.exc_value):
-            print_unraisable(unraisable)
+@ocp.args.register_with_handler(_Handler, for_save=True, for_restore=True)
+@dataclass
+class _State(ocp.args.CheckpointArgs):
+    """What is to be saved, or what one is to be like that is restored."""
 
-    def keep(record: logging.LogRecord) -> bool:
-        return not tells_of_full_disk(record.getMessage())
+    state: TrainingState
 
-    log = logging.getLogger("absl")
-    log.addFilter(keep)
-    sys.excepthook, sys.unraisablehook = print_others, print_other_unraisable
-    try:
-        yield
-        sys.excepthook, sys.unraisablehook = print_error, print_unraisable
-    finally:
-        log.removeFilter(keep)
+
+def _restored_earlier(folder: Path, like: TrainingState) -> TrainingState:
+    """What orbax's manager of checkpoints wrote."""
+    abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as orbax:
+        return cast(TrainingState, orbax.restore(folder, args=ocp.args.StandardRestore(abstract)))

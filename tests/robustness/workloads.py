@@ -14,10 +14,9 @@ from typing import Any, cast
 VIEWS = 4
 _TIMES = re.compile(
     r"(results|summary|index|record|manifest|done|held_out|group|run|analysis)\.json|report\.html|README\.md"
+    r"|_CHECKPOINT_METADATA|commit_success\.txt"
 )
 """Files that say when and how long; their content differs from run to run."""
-_OF_LIBRARIES = ("checkpoints",)
-"""Checkpoints, whose files have names and times of the library's."""
 REFUSES_AGAIN = ("merge", "convert")
 """Commands that write one new folder or file, and refuse one that is there."""
 MAY_LOSE = re.compile(r"/raw/\d{6}\.exr$|/\.([^/]+\.)?lock$")
@@ -241,7 +240,7 @@ def content(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): name for path, name in links.items()} | {
         str(path.relative_to(folder)): "" if _TIMES.fullmatch(path.name) else sha256(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.is_symlink() and not set(path.relative_to(folder).parts) & set(_OF_LIBRARIES)
+        if path.is_file() and not path.is_symlink()
     }
 
 

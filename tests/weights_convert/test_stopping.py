@@ -10,7 +10,7 @@ import time
 import pytest
 
 COMMAND = """
-    import hashlib, signal, sys, time
+    import gc, hashlib, signal, sys, time
     from weights_convert.command_line import run
 
     for number in (signal.SIGINT, signal.SIGHUP):  # which whoever runs the tests may ignore
@@ -18,8 +18,19 @@ COMMAND = """
 
     class Owner:
         def __del__(self):
-            print("working", flush=True)
-            time.sleep(60)  # Python drops what is raised in here
+            work()  # Python drops what is raised in here
+
+    class Key:
+        __hash__ = lambda self: 0
+        def __eq__(self, other):
+            try:
+                work()
+            except BaseException:
+                raise ValueError("cannot be compared")  # as JAX's compiled parts do
+
+    def work():
+        print("working", flush=True)
+        time.sleep(60)
 
     def unwinds():
         try:
@@ -37,8 +48,26 @@ COMMAND = """
             hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 
     def drops():
-        Owner()
-        time.sleep(60)
+        try:
+            Owner()
+            time.sleep(60)
+        finally:
+            print("cleaned up")
+
+    def collects():
+        gc.callbacks.append(lambda phase, _: work() if phase == "start" else None)
+        try:
+            gc.collect()
+            gc.callbacks.clear()
+            time.sleep(60)
+        finally:
+            print("cleaned up")
+
+    def changes():
+        try:
+            {Key(): 0, Key(): 1}
+        finally:
+            print("cleaned up")
 
     name = sys.argv.pop()
     run(lambda _: globals()[name]())
@@ -81,9 +110,15 @@ def test_a_second_signal_does_not_cut_the_cleaning_up():
     assert (ended, out) == (129, ["cleaned up"]) and len(errors) == 1
 
 
-@pytest.mark.parametrize("what", ["computes", "drops"])
-def test_what_cannot_be_interrupted_ends_all_the_same(what):
-    ended, _, errors, seconds = stopped(what, signal.SIGINT)
+@pytest.mark.parametrize("what", ["drops", "collects", "changes"])
+def test_what_swallows_the_interruption_is_interrupted_all_the_same(what):
+    ended, out, errors, _ = stopped(what, signal.SIGTERM)
+    assert (ended, out[-1]) == (143, "cleaned up")
+    assert len(errors) == 1 and ": interrupted" in errors[0]
+
+
+def test_what_cannot_be_interrupted_ends_all_the_same():
+    ended, _, errors, seconds = stopped("computes", signal.SIGINT)
     assert ended == 130 and ": interrupted" in errors[-1]
     assert 1.5 < seconds < 10  # two, and what a busy machine adds
 

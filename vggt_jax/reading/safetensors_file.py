@@ -31,7 +31,12 @@ TYPES: dict[str, np.dtype] = {
     "BF16": np.dtype(ml_dtypes.bfloat16),
 }
 """The types that weights may have, by the format's names for them."""
-_NAMES = {dtype: name for name, dtype in TYPES.items()}
+ALL_TYPES: dict[str, np.dtype] = TYPES | {
+    "BOOL": np.dtype(np.bool_),
+    **{f"{kind}{8 * size}": np.dtype(f"{kind.lower()}{size}") for kind in "IU" for size in (1, 2, 4, 8)},
+}
+"""Those that other arrays may have, too."""
+_NAMES = {dtype: name for name, dtype in ALL_TYPES.items()}
 _METADATA = "__metadata__"
 _HEADER_LIMIT = 100_000_000
 """Bytes; the reference implementation refuses longer headers as well."""
@@ -76,19 +81,19 @@ class SafetensorsFile:
         if self.repeated:
             raise InputError(f"{self.path}: its header gives {self.repeated[0]} twice")
 
-    def read(self, name: str, row: int | None = None) -> np.ndarray:
+    def read(self, name: str, row: int | None = None, types: Mapping[str, np.dtype] = TYPES) -> np.ndarray:
         """The tensor ``name`` in its stored type, or the slice ``row`` of its leading axis, which alone is read.
 
-        Raises InputError for a type that no weight has.
+        Raises InputError for a type that is not among ``types``.
         """
         tensor = self.tensors[name]
-        if tensor.type not in TYPES:
-            raise InputError(f"{self.path}: {name} has the type {tensor.type}; weights are {', '.join(TYPES)}")
+        if tensor.type not in types:
+            raise InputError(f"{self.path}: {name} has the type {tensor.type}; weights are {', '.join(types)}")
         start, shape = tensor.start, tensor.shape
         if row is not None:
             shape = tensor.shape[1:]
-            start += row * prod(shape) * TYPES[tensor.type].itemsize
-        array = np.empty(shape, TYPES[tensor.type])
+            start += row * prod(shape) * types[tensor.type].itemsize
+        array = np.empty(shape, types[tensor.type])
         target = _bytes(array)
         with self.path.open("rb", buffering=0) as file:
             file.seek(self._data + start)

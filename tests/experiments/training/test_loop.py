@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from orbax.checkpoint import CheckpointManager
+from orbax.checkpoint import Checkpointer
 
 from experiments.process.reporting import Reporter
 from experiments.storage.identity import identity
@@ -134,28 +134,10 @@ def test_full_disk_is_named_and_the_run_goes_on(tmp_path, whole, monkeypatch):
     assert_same_end(tmp_path, short_run.run(tmp_path), whole)
 
 
-def test_parts_that_are_still_being_written_print_nothing_after_a_full_disk(tmp_path, monkeypatch, capsys):
-    def full(*_, **__):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-    unraisable = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda raised: unraisable.append(str(raised.exc_value)))
-    monkeypatch.setattr(CheckpointManager, "save", full)
-    with pytest.raises(DiskFullError):
-        short_run.run(tmp_path)
-    for words in ("Event loop is closed", "another"):  # the first is what tensorstore's threads call it with
-        sys.excepthook(RuntimeError, RuntimeError(words), None)
-        sys.unraisablehook(SimpleNamespace(exc_value=RuntimeError(words)))
-    printed = capsys.readouterr().err
-    assert printed.strip().endswith("RuntimeError: another") and "Event loop" not in printed
-    assert unraisable == ["another"]
-
-
 def test_a_checkpoint_that_cannot_fit_is_not_begun(tmp_path, monkeypatch):
     usage = SimpleNamespace(free=100)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
-    monkeypatch.setattr(CheckpointManager, "save", lambda *_, **__: pytest.fail("begun"))
+    monkeypatch.setattr(Checkpointer, "save", lambda *_, **__: pytest.fail("begun"))
     with pytest.raises(DiskFullError, match="checkpoints: no space left on device"):
         short_run.run(tmp_path)
     assert not list((tmp_path / "checkpoints").iterdir())
@@ -248,7 +230,7 @@ def test_what_is_no_damage_of_a_checkpoint_is_not_called_so(tmp_path, monkeypatc
     def restore(*_, **__):
         raise error
 
-    monkeypatch.setattr("orbax.checkpoint.CheckpointManager.restore", restore)
+    monkeypatch.setattr("orbax.checkpoint.Checkpointer.restore", restore)
     with pytest.raises(type(error)) as raised:
         short_run.run(tmp_path)
     assert raised.value is error
