@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import CodeType, FrameType
 from typing import NoReturn
 
 GRACE_S = 2.0
@@ -51,19 +51,20 @@ def listening(tell: Callable[[], None]) -> Iterator[None]:
     over = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if not stopping:  # a second signal must not end the cleaning up after the first
-            stopping.append(number)
-            raise Stopped(number)
+        if stopping or is_in(dropped.__code__, frame):
+            return  # a second signal must not end the cleaning up after the first
+        stopping.append(number)
+        raise Stopped(number)
 
     def dropped(unraisable: sys.UnraisableHookArgs) -> None:
-        if not isinstance(unraisable.exc_value, Stopped):
+        if isinstance(unraisable.exc_value, Stopped):
+            stopping.clear()
+            threading.Thread(target=send_again, args=(unraisable.exc_value.number,), daemon=True).start()
+        else:
             say_dropped(unraisable)
-            return
-        stopping.clear()
-        threading.Thread(target=send_again, args=(unraisable.exc_value.number,), daemon=True).start()
 
     def send_again(number: int) -> None:
-        if not over.wait(_AGAIN_S):
+        while not over.wait(_AGAIN_S) and not stopping:
             os.kill(os.getpid(), number)
 
     def end_late() -> None:
@@ -96,6 +97,13 @@ def listening(tell: Callable[[], None]) -> Iterator[None]:
         os.close(writer)
         watcher.join()
         os.close(reader)
+
+
+def is_in(code: CodeType, frame: FrameType | None) -> bool:
+    """Whether ``frame`` is one of a function, or below one."""
+    while frame is not None and frame.f_code is not code:
+        frame = frame.f_back
+    return frame is not None
 
 
 def end(number: int) -> NoReturn:
