@@ -1,5 +1,6 @@
 """What all tests of a run and the programs they start have in common: how JAX compiles, and where it keeps what it compiled."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -43,6 +44,14 @@ def pytest_ignore_collect(collection_path, config):
 def pytest_collection_modifyitems(items):
     """What takes a minute or more begins first, so that no core waits for it at the end."""
     items.sort(key=lambda item: item.get_closest_marker("longest") is None)
+
+
+def pytest_collection_finish():
+    """By now JAX is imported, if a test needs it, with most of what stays until the end; garbage is sought among the rest."""
+    quick_compilation.share_contexts()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 @pytest.fixture(autouse=True)
