@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def on_devices(count, module, *arguments):
-    """What ``module`` prints, in a process with so many CPU devices."""
+    """The lines that ``module`` prints, in a process with so many CPU devices."""
     environment = os.environ | {
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}",
         "JAX_PLATFORMS": "cpu",
@@ -33,16 +33,23 @@ def on_devices(count, module, *arguments):
     command = [sys.executable, "-m", f"tests.experiments.training.{module}", *arguments]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def on_eight_devices(sizes):
-    return on_devices(8, "sharded_step", json.dumps(sizes))
+MESHES = [(2, 2, 2), (1, 1, 8), (2, 1, 4)]
+"""Devices along adapters, data and weights."""
+
+
+@pytest.fixture(scope="module")
+def on_eight_devices():
+    """By its sizes, what each mesh gives: one process, as all are compared with the same steps on one device."""
+    meshes = [dict(zip(("adapter", "data", "model"), sizes, strict=True)) for sizes in MESHES]
+    return dict(zip(MESHES, on_devices(8, "sharded_step", json.dumps(meshes)), strict=True))
 
 
 @pytest.mark.slow
 def test_every_mesh_of_two_devices_and_parts_of_a_batch_equal_one_device():
-    errors = on_devices(2, "two_devices")
+    (errors,) = on_devices(2, "two_devices")
     assert len(errors) == 6
     assert max(errors.values()) < 1e-5, errors
 
@@ -54,17 +61,17 @@ def assert_same_training(found):
 
 
 @pytest.mark.slow
-def test_eight_devices_along_all_axes_equal_one():
-    found = on_eight_devices({"adapter": 2, "data": 2, "model": 2})
+def test_eight_devices_along_all_axes_equal_one(on_eight_devices):
+    found = on_eight_devices[MESHES[0]]
     assert_same_training(found)
     assert found["base"] == [4, 8, 12]  # 3C = 24 columns on two devices
     assert found["adapters"] == [2, 4, 24, 2]  # four adapters on two
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sizes", [{"adapter": 1, "data": 1, "model": 8}, {"adapter": 2, "data": 1, "model": 4}])
-def test_other_meshes_equal_one_device(sizes):
-    assert_same_training(on_eight_devices(sizes))
+@pytest.mark.parametrize("sizes", MESHES[1:])
+def test_other_meshes_equal_one_device(sizes, on_eight_devices):
+    assert_same_training(on_eight_devices[sizes])
 
 
 def test_large_matrices_of_all_transformers_are_split():
