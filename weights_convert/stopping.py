@@ -51,7 +51,7 @@ def listening(tell: Callable[[], None]) -> Iterator[None]:
     over = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if stopping or is_in(dropped.__code__, frame):
+        if stopping or _is_in(dropped.__code__, frame):
             return  # a second signal must not end the cleaning up after the first
         stopping.append(number)
         raise Stopped(number)
@@ -99,7 +99,7 @@ def listening(tell: Callable[[], None]) -> Iterator[None]:
         os.close(reader)
 
 
-def is_in(code: CodeType, frame: FrameType | None) -> bool:
+def _is_in(code: CodeType, frame: FrameType | None) -> bool:
     """Whether ``frame`` is one of a function, or below one."""
     while frame is not None and frame.f_code is not code:
         frame = frame.f_back
