@@ -94,8 +94,9 @@ if __name__ == "__main__":
         "controls",
         [],
         "further folders of attributes under study, mined with another --init or with shuffled targets: how much of the drop "
-        "at r and of the overlap is there as well? With --all also the names shared (one draw of the input factors) and "
-        "shuffled (targets of other scenes), which are extracted for all attributes where they are missing",
+        "at r and of the overlap is there as well? With --all also the names shared (one draw of the input factors), shuffled "
+        "(targets of other scenes), full (full fine-tuning in place of LoRAs) and gradient (mean gradients of the base model), "
+        "which are extracted for all attributes where they are missing",
     )
     define_flags()
     DEFINE_path("output", None, "folder of the results; by default STORE/analyze/ATTRIBUTES-HASH")

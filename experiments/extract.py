@@ -4,7 +4,8 @@
 mines their shared subspace in every adapted matrix (IRLS, Eq. 1–3 of the paper) and writes ``subspace.safetensors``, the
 adapters, ``metrics.jsonl``, ``summary.json``, figures and ``report.html``. With ``--adapters=A,B,…`` it takes finished
 adapters instead, this project's or PEFT's, of any model. ``--init=shared`` and ``--targets=shuffled`` make controls for
-``experiments.analyze``: what remains under them is not the attribute's.
+``experiments.analyze``: what remains under them is not the attribute's. ``--updates=full`` and ``--updates=gradient`` mine what
+full fine-tuning changes, or one gradient, in which nothing is drawn at random.
 
 Results lie in ``STORE/extract/LABEL-HASH``: every setting that changes them gives another folder, and ``latest`` points to
 the newest one. Interrupted, the command goes on where it stopped; a changed setting redoes only what depends on it, and
@@ -22,7 +23,7 @@ from absl import flags
 
 from experiments.cluster.flags import DEFINE_executor, executor_of
 from experiments.extraction.flags import define_flags
-from experiments.extraction.settings import ATTRIBUTES, Settings
+from experiments.extraction.settings import ATTRIBUTES, Settings, TrainedUpdates
 from experiments.mining.origin import Init, Targets
 from experiments.process.command_line import (
     DEFINE_path,
@@ -39,11 +40,11 @@ from experiments.training.plan_flags import OF_STEPS, DEFINE_adapters_at_once, D
 
 _SETTINGS = (
     "attribute", "setting", "weights", "k", "rank", "dim", "steps", "images", "exponent", "init", "targets", "seed", "store",
-    "camera_weight", "input_rate", "outputs", "snapshots", "workers", "blender", "head_dtype",
+    "camera_weight", "input_rate", "updates", "outputs", "snapshots", "peak_rate", "workers", "blender", "head_dtype",
 )  # fmt: skip
 _OF_TRAINING = (
-    "setting", "k", "rank", "steps", "init", "targets", "seed", "camera_weight", "input_rate", "outputs", "snapshots",
-    "workers", "blender", "log", "adapters_at_once", "head_dtype", "executor", "retries", *OF_STEPS,
+    "setting", "k", "rank", "steps", "init", "targets", "seed", "camera_weight", "input_rate", "updates", "outputs",
+    "snapshots", "peak_rate", "workers", "blender", "log", "adapters_at_once", "head_dtype", "executor", "retries", *OF_STEPS,
 )  # fmt: skip
 
 
@@ -72,13 +73,12 @@ def main(_: Sequence[str]) -> None:
 
     keep_compiled()
     from experiments.extraction.pipeline import ready
-    from experiments.extraction.report import learned
     from experiments.mining.report import print_table, verdict
 
     found = run_if_new(ready(settings, first_console()))
     print(print_table(found.matrices))
     if found.before is not None and found.after is not None:
-        print(learned(found.before, found.after, settings.targets))
+        print(found.learned)
     print(verdict(found.matrices))
     print(f"wrote {found.folder} in {found.seconds:.0f} s; open {found.folder}/report.html")
 
@@ -89,7 +89,9 @@ if __name__ == "__main__":
     flags.DEFINE_integer("k", None, "data sets and adapters (nano 5, vggt_1b 5 or 10)", lower_bound=2)
     flags.DEFINE_integer("rank", None, "r of the adapters (nano 8, vggt_1b 16)", lower_bound=1)
     flags.DEFINE_integer("dim", None, "d' of the shared subspace, at most k·r (nano 8, vggt_1b 16)", lower_bound=1)
-    flags.DEFINE_integer("steps", None, "training steps of each adapter (nano 100, vggt_1b 24,000)", lower_bound=1)
+    flags.DEFINE_integer(
+        "steps", None, "training steps of each adapter (nano 100, vggt_1b 24,000; of gradients 100)", lower_bound=1
+    )
     flags.DEFINE_float("exponent", 1.0, "of Eq. 1, in (0, 2]: 1 is robust to outliers, 2 is the plain mean")
     flags.DEFINE_alias("alpha", "exponent")
     flags.DEFINE_enum(
@@ -113,6 +115,14 @@ if __name__ == "__main__":
     )
     flags.DEFINE_integer("seed", 0, "of data, factors and batches", lower_bound=0)
     flags.DEFINE_float("camera_weight", None, "weight of the camera loss beside depth (5); 0 for depth alone")
+    flags.DEFINE_enum(
+        "updates",
+        "lora",
+        list(get_args(TrainedUpdates)),
+        "what is mined: trained LoRAs; what full fine-tuning changed in the same matrices; or the mean gradient of the base "
+        "model over --steps batches, for which nothing is trained. Of the last two the best --rank is kept (4096: all)",
+    )
+    flags.DEFINE_float("peak_rate", None, "learning rate after the warm-up (nano 1e-3, vggt_1b 1e-5)", lower_bound=0)
     flags.DEFINE_float(
         "input_rate",
         None,

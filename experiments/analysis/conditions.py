@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from experiments.mining.folder import Inputs, MinedAttribute, check_comparable, read_folder
-from experiments.mining.origin import Init, Targets
+from experiments.mining.origin import Init, Targets, Updates
 from subspace.errors import InputError
 
 
@@ -21,10 +21,20 @@ class Condition:
     """What the adapters were trained towards."""
     again: bool = False
     """Another run under the condition of the run under study: another seed, say."""
+    updates: Updates = "lora"
+    """What made the updates."""
 
     def __str__(self) -> str:
         """For people."""
-        return f"{self.init or 'unknown'} initialisation, {self.targets} targets{', another run' * self.again}"
+        made = f"{self.init or 'unknown'} initialisation" if self.updates == "lora" else _MADE[self.updates]
+        return f"{made}, {self.targets} targets{', another run' * self.again}"
+
+
+_MADE: Mapping[Updates, str] = {
+    "second_pass": "second pass between mined outputs",
+    "full": "full fine-tuning",
+    "gradient": "mean gradients",
+}
 
 
 Controls = dict[Condition, dict[str, MinedAttribute]]
@@ -33,7 +43,7 @@ Controls = dict[Condition, dict[str, MinedAttribute]]
 
 def condition_of(mined: MinedAttribute) -> Condition:
     """How the input factors were drawn, and what the adapters were trained towards."""
-    return Condition(mined.origin.init, mined.origin.targets or "true")
+    return Condition(mined.origin.init, mined.origin.targets or "true", updates=mined.origin.updates)
 
 
 def read_controls(folders: Sequence[Path], inputs: Inputs) -> Controls:

@@ -9,12 +9,13 @@ from typing import Literal, get_args
 
 from experiments.extraction import ATTRIBUTES, extract_missing
 from experiments.extraction import Settings as Extraction
+from experiments.extraction.settings import GRADIENT_BATCHES
 from experiments.mining.folder import read_folder
 from experiments.process.reporting import SILENT, Reporter
 
-Control = Literal["shared", "shuffled"]
-"""How a control differs from the run under study: one draw of the input factors for all adapters, or targets of other
-scenes."""
+Control = Literal["shared", "shuffled", "full", "gradient"]
+"""How a control differs from the run under study: one draw of the input factors for all adapters, targets of other scenes, or
+updates of full fine-tuning or of one mean gradient in place of LoRAs."""
 CONTROLS: tuple[Control, ...] = get_args(Control)
 
 
@@ -47,3 +48,8 @@ def _under(extraction: Extraction, control: Control) -> Extraction:
             return replace(extraction, init="shared")
         case "shuffled":
             return replace(extraction, targets="shuffled")
+        case "full":
+            return replace(extraction, updates="full")
+        case "gradient":
+            steps = min(GRADIENT_BATCHES, extraction.training.steps)
+            return replace(extraction, updates="gradient", training=replace(extraction.training, steps=steps))

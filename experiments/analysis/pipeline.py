@@ -211,4 +211,5 @@ def _origin(mined: MinedAttribute) -> str:
     known = [f"k = {len(origin.adapters)}", f"d' = {origin.dim}", f"α = {origin.exponent:g}"]
     known += [f"input factors drawn: {origin.init}"] if origin.init else []
     known += [f"targets: {origin.targets}"] if origin.targets else []
+    known += [f"updates: {origin.updates}"] if origin.updates != "lora" else []
     return f"{mined.folder}: {', '.join(known)}"

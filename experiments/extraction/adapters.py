@@ -31,6 +31,7 @@ from experiments.extraction.groups import (
 from experiments.extraction.prepared import Prepared, maker_of, prepare
 from experiments.extraction.recipe import Recipe
 from experiments.extraction.targets import shuffled
+from experiments.extraction.updates import kept
 from experiments.mining.folder import SNAPSHOTS, snapshot_folder
 from experiments.mining.origin import Targets
 from experiments.models import Base
@@ -47,12 +48,15 @@ from experiments.training.sampling import BatchSampler, Encode
 from experiments.training.step import Step, TrainingState
 from experiments.training.step_plan import StepPlan
 from subspace.errors import InputError
-from vggt_jax.adapters import Adapter, BaseModel, FixedOutputs, LoRA, load_adapter, save_adapter
+from vggt_jax.adapters import Adapter, BaseModel, Dense, FixedOutputs, LoRA, load_adapter, save_adapter
 
 METRICS = "metrics.jsonl"
 """Losses of all adapters in the course of training."""
 DONE = "held_out.json"
 """Written last: the adapters' names and the losses on held-out scenes, before and after training."""
+
+KEPT = "energy_kept"
+"""What an adapter of updates that are no LoRAs says of itself: the share, 0 to 1, of their energy that its rank has kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +80,7 @@ class AdapterRun:
         return [f"{self.data.settings.attribute}_{number:02d}" for number in self.data.training]
 
     @property
-    def maker(self) -> LoRA | FixedOutputs:
+    def maker(self) -> LoRA | Dense | FixedOutputs:
         """What makes updates of the base model's matrices from the numbers that are trained."""
         return maker_of(self.base, self.recipe)
 
@@ -299,6 +303,7 @@ def _save_adapters(job: AdapterRun, folder: Path, params: Any) -> None:
         "targets": recipe.targets,
         "seed": recipe.seed,
         **({} if recipe.outputs_sha256 is None else {"outputs": recipe.outputs_sha256}),
+        **({} if recipe.updates == "lora" else {"updates": recipe.updates}),
     }
     hosted = on_host(params)  # NumPy's factors stay with NumPy, where JAX would compile for each matrix
     if not is_first():
@@ -306,7 +311,7 @@ def _save_adapters(job: AdapterRun, folder: Path, params: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for i, (name, number) in enumerate(zip(job.names, job.data.training, strict=True)):
         deltas = maker.deltas(jax.tree.map(lambda leaf, i=i: leaf[i], hosted))
-        save_adapter(
-            folder / f"{name}.safetensors",
-            Adapter(deltas, job.base.identity, maker.scale, {**about, "dataset": number}),
-        )
+        own = {**about, "dataset": number}
+        if recipe.updates != "lora":
+            deltas, own[KEPT] = kept(deltas, recipe.training.rank)
+        save_adapter(folder / f"{name}.safetensors", Adapter(deltas, job.base.identity, maker.scale, own))

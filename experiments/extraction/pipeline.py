@@ -18,6 +18,7 @@ from experiments.extraction.groups import group_size
 from experiments.extraction.imported import import_adapters
 from experiments.extraction.prepared import mesh_for
 from experiments.extraction.recipe import Recipe
+from experiments.extraction.report import training_verdict
 from experiments.extraction.results import OUTPUTS, identity_of_imported, identity_of_trained, write_results
 from experiments.extraction.schedule import MINING, expected_seconds, schedule
 from experiments.extraction.settings import Settings
@@ -59,6 +60,8 @@ class Extracted:
     """"loss" and its terms → values of the base model on each adapter's held-out scenes; None for imported adapters."""
     after: dict[str, Float[np.ndarray, "k scenes"]] | None
     """"loss" and its terms → values with the adapter; None for imported adapters."""
+    learned: str
+    """The same in words, and how much of updates that are no LoRAs is mined; empty for imported adapters."""
     data: Path | None
     """Folder of the data sets; None for imported adapters."""
     adapters: Path | None
@@ -120,6 +123,7 @@ def _extract(
         matrices=found,
         before=None if source.trained is None else source.trained.before,
         after=None if source.trained is None else source.trained.after,
+        learned="" if source.trained is None else training_verdict(source.trained),
         data=None if source.data is None else source.data.folder,
         adapters=None if source.trained is None else source.trained.folder,
         seconds=time.perf_counter() - start,
@@ -180,8 +184,12 @@ def _check_sizes(settings: Settings, config: VGGTConfig) -> None:
     """InputError for adapters that the model's matrices have no room for, or the memory."""
     matrices = adaptable_matrices(config)
     rank = settings.training.rank
-    check_room(matrices, rank=rank, dim=settings.dim)
-    numbers = sum(prod(matrix.stack) * (matrix.n + matrix.m) * rank for matrix in matrices.values())
+    if settings.updates == "lora":
+        check_room(matrices, rank=rank, dim=settings.dim)
+        numbers = sum(prod(matrix.stack) * (matrix.n + matrix.m) * rank for matrix in matrices.values())
+    else:
+        check_room(matrices, dim=settings.dim)
+        numbers = sum(prod(matrix.stack) * matrix.n * matrix.m for matrix in matrices.values())
     device = jax.local_devices()[0]
     pixels = settings.training.images * settings.resolution**2
     at_once = group_size(settings.plan.adapters_at_once, settings.k, 1, pixels, on_cpu=device.platform == "cpu")
@@ -201,6 +209,7 @@ def _origin(settings: Settings, source: Source) -> Origin:
         dim=settings.dim,
         exponent=settings.exponent,
         adapters=tuple(source.deltas),
-        init=None if imported else settings.init,
+        init=None if imported or settings.made != "lora" else settings.init,
         targets=None if imported else settings.targets,
+        updates="lora" if imported else settings.made,
     )

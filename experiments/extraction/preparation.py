@@ -18,6 +18,7 @@ from experiments.extraction.data import Data, rendering_of
 from experiments.extraction.prepared import Prepared, compile_for, prepare
 from experiments.extraction.recipe import Recipe
 from experiments.extraction.settings import Settings
+from experiments.extraction.updates import leading
 from experiments.mining.mine import mine
 from experiments.models import Base
 from experiments.training.sampling import Encode
@@ -87,7 +88,12 @@ def prepare_compiled(settings: Settings, base: Base, abandoned: Event) -> Prepar
         return prepared
     every = range(settings.k)
     all_of_them = prepared.first if len(prepared.groups) == 1 else prepared.start(every)
-    mine(job.maker.deltas(jax.device_get(all_of_them.params)), settings.dim, exponent=settings.exponent)
+    begun = job.maker.deltas(jax.device_get(all_of_them.params))
+    mine(
+        {path: leading(zero, recipe.training.rank) for path, zero in begun.items()},
+        settings.dim,
+        exponent=settings.exponent,
+    )
     return prepared
 
 

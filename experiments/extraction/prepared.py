@@ -35,7 +35,7 @@ from experiments.training.step_plan import StepPlan
 from subspace import Basis
 from subspace.errors import InputError
 from vggt_jax.adaptable import adaptable
-from vggt_jax.adapters import FixedOutputs, LoRA, initialize
+from vggt_jax.adapters import Dense, FixedOutputs, LoRA, initialize
 from vggt_jax.parameters import abstract_model
 
 
@@ -149,9 +149,11 @@ def _functions(
     return loss, TrainingStep(loss, make_optimizer(optimizer), Division(accumulate))
 
 
-def maker_of(base: Base, recipe: Recipe) -> LoRA | FixedOutputs:
+def maker_of(base: Base, recipe: Recipe) -> LoRA | Dense | FixedOutputs:
     """What makes updates of the base model's matrices; raises InputError for outputs of another model."""
     matrices = adaptable(abstract_model(base.config))
+    if recipe.updates != "lora":
+        return Dense(matrices)
     if recipe.outputs is None:
         return LoRA(matrices, recipe.training.rank, recipe.training.alpha)
     mined = read_folder(recipe.outputs)

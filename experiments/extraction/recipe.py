@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from experiments.extraction.settings import Settings
+from experiments.extraction.settings import Settings, TrainedUpdates
 from experiments.mining.folder import SUBSPACE
 from experiments.mining.origin import Init, Targets
 from experiments.presets import Training
@@ -51,23 +51,32 @@ class Recipe:
     """Folder whose mined outputs are given to the adapters; None for LoRAs."""
     outputs_sha256: str | None = field(default=None, metadata=NO_EFFECT_BY_DEFAULT)
     """Of the subspace in ``outputs``."""
+    updates: TrainedUpdates = field(default="lora", metadata=NO_EFFECT_BY_DEFAULT)
+    """What is trained: LoRAs, all entries of the matrices, or nothing but one step along the mean gradient."""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """The paper's recipe at the size of the settings."""
         training = settings.training
         every = max(1, training.steps // _CHECKPOINTS)
+        looked_at = training.steps if settings.updates == "gradient" else every
         return cls(
             training=training,
-            optimizer=OptimizerSettings(training.steps, training.peak_rate, input_rate=settings.input_rate),
+            optimizer=OptimizerSettings(
+                training.steps,
+                training.peak_rate,
+                input_rate=settings.input_rate,
+                rule="mean_gradient" if settings.updates == "gradient" else "adamw",
+            ),
             objective=Objective(CameraLoss(settings.camera_weight) if settings.camera_weight else None),
-            loop=LoopSettings(training.steps, checkpoint_every=every, validate_every=every, log=settings.log),
+            loop=LoopSettings(training.steps, checkpoint_every=every, validate_every=looked_at, log=settings.log),
             init=settings.init,
             targets=settings.targets,
             seed=settings.seed,
             snapshots=settings.snapshots,
             outputs=settings.outputs,
             outputs_sha256=None if settings.outputs is None else _sha256_of(settings.outputs),
+            updates=settings.updates,
         )
 
     @property

@@ -9,14 +9,22 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
-from experiments.extraction.adapters import METRICS, Adapters
+from experiments.extraction.adapters import KEPT, METRICS, Adapters
 from experiments.extraction.data import Data
 from experiments.extraction.settings import Settings
 from experiments.extraction.source import Source
-from experiments.mining.origin import Origin, Targets
+from experiments.mining.origin import Origin, Targets, Updates
 from experiments.reports.drawings import svg
 from experiments.reports.page import Section, Table, photograph, plot
 from experiments.training.metrics_log import read_metrics
+
+UPDATES: Mapping[Updates, str] = {
+    "lora": "trained LoRAs",
+    "second_pass": "LoRAs between outputs that were mined before, with inputs trained from zero",
+    "full": "what full fine-tuning changed",
+    "gradient": "one step along the mean gradient of the base model",
+}
+"""What updates are, for people."""
 
 
 def title(settings: Settings, origin: Origin) -> str:
@@ -43,7 +51,7 @@ def facts(settings: Settings, source: Source, origin: Origin, seconds: float) ->
     return {
         **mined,
         "setting": settings.setting,
-        "input factors drawn": settings.init,
+        **({"input factors drawn": settings.init} if settings.made == "lora" else {"updates": UPDATES[settings.made]}),
         "targets": settings.targets,
         "seed": str(settings.seed),
         "preset": settings.preset,
@@ -137,7 +145,22 @@ def training_section(adapters: Adapters) -> Section:
 
 def training_verdict(trained: Adapters) -> str:
     """What the adapters learned for scenes that they have not seen, and whether they are a control."""
-    return learned(trained.before, trained.after, trained.targets)
+    words = learned(trained.before, trained.after, trained.targets)
+    shares = [adapter.about[KEPT] for adapter in trained.adapters.values() if KEPT in adapter.about]
+    return f"{words} {energy_kept(shares)}" if shares else words
+
+
+def energy_kept(shares: Sequence[float]) -> str:
+    """How well updates of full rank are described by what is kept of them, which is what is mined.
+
+    Args:
+        shares: of each adapter's energy.
+    """
+    low, high = min(shares), max(shares)
+    return (
+        f"Mined are the updates' best approximations of the stated rank, which keep {low:.0%} to {high:.0%} of their energy; "
+        "the errors are of the whole updates."
+    )
 
 
 def learned(before: Losses, after: Losses, targets: Targets) -> str:

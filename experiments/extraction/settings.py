@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from experiments.cluster.settings import Ray
 from experiments.mining.dimensions import check_dim
-from experiments.mining.origin import Init, Targets
+from experiments.mining.origin import Init, Targets, Updates
 from experiments.presets import PRESETS, PresetName, Training
 from experiments.scenes.schema import Attribute, Setting
 from experiments.storage.files import check_named_once
@@ -19,6 +19,10 @@ from subspace.errors import InputError
 
 ATTRIBUTES: tuple[Attribute, ...] = ("texture", "geometry", "camera", "lighting")
 """The paper's four."""
+GRADIENT_BATCHES = 100
+"""Batches of a mean gradient where nothing else is said, or fewer if adapters are trained with fewer."""
+TrainedUpdates = Literal["lora", "full", "gradient"]
+"""What ``Settings.updates`` can be."""
 _TRAINING = frozenset(each.name for each in fields(Training))
 
 
@@ -63,6 +67,10 @@ class Settings:
     """Weight of the camera loss beside depth; 0 for depth alone."""
     input_rate: float = field(default=1.0, metadata=NO_EFFECT_BY_DEFAULT)
     """Learning rate of the input factors B as a multiple of the others': they leave their random draw sooner."""
+    updates: TrainedUpdates = field(default="lora", metadata=NO_EFFECT_BY_DEFAULT)
+    """What is mined: trained LoRAs, what full fine-tuning changed in the same matrices, or a step along the mean gradient of
+    the base model over ``training.steps`` batches, for which nothing is trained. Of the last two the best approximations of
+    rank ``training.rank`` are kept, of matrices that have no room for more all there is."""
     outputs: Path | None = field(default=None, metadata=NO_EFFECT)  # its content counts, see Recipe
     """Folder of a first extraction whose mined outputs are given to the adapters, which train their inputs from zero: the
     second of two passes, in which nothing is drawn. None for LoRAs."""
@@ -103,6 +111,7 @@ class Settings:
             raise InputError(f"camera_weight must be at least 0, got {self.camera_weight}", argument="camera_weight")
         if not self.input_rate > 0:
             raise InputError(f"input_rate must be positive, got {self.input_rate}", argument="input_rate")
+        self._check_updates()
         held_out = self.training.held_out
         if not 0 < held_out:
             raise InputError(f"held_out must be at least 1, got {held_out}", argument="held_out")
@@ -113,6 +122,24 @@ class Settings:
                 argument="scenes",
             )
         check_dim(self.dim, self.k, self.training.rank)
+
+    def _check_updates(self) -> None:
+        if self.updates == "lora":
+            return
+        drawn = {
+            "init": self.init != "independent",
+            "input_rate": self.input_rate != 1,
+            "outputs": self.outputs is not None,
+        }
+        for name in (name for name, given in drawn.items() if given):
+            raise InputError(f"{name} is about LoRAs, and updates={self.updates} trains none", argument=name)
+        if self.updates == "gradient" and self.snapshots:
+            raise InputError("snapshots: a mean gradient has no course of training", argument="snapshots")
+
+    @property
+    def made(self) -> Updates:
+        """What makes the updates that are mined."""
+        return self.updates if self.outputs is None else "second_pass"
 
     @classmethod
     def of(cls, preset: PresetName = "nano", **changes: Any) -> Self:
@@ -126,6 +153,8 @@ class Settings:
         plain = PRESETS[preset]
         given = {name: value for name, value in changes.items() if value is not None}
         trained = {name: given.pop(name) for name in _TRAINING & given.keys()}
+        if given.get("updates") == "gradient":
+            trained.setdefault("steps", min(GRADIENT_BATCHES, plain.training.steps))
         if "rank" in trained:
             trained.setdefault("alpha", float(trained["rank"]))
         usual: dict[str, Any] = {
@@ -148,5 +177,5 @@ class Settings:
         parts = [self.attribute, self.setting, self.preset]
         parts += [f"r{self.training.rank}"] * (self.training.rank != PRESETS[self.preset].training.rank)
         parts += ["shared_init"] * (self.init == "shared") + ["shuffled_targets"] * (self.targets == "shuffled")
-        parts += ["second_pass"] * (self.outputs is not None)
+        parts += [self.made] * (self.made != "lora")
         return "_".join(parts)

@@ -10,6 +10,10 @@ Init = Literal["independent", "shared"]
 Targets = Literal["true", "shuffled"]
 """What adapters are trained towards: the truth of the scene in the images, or, as a control, that of another scene."""
 
+Updates = Literal["lora", "second_pass", "full", "gradient"]
+"""What the k updates of each matrix are: trained LoRAs, their inputs trained between mined outputs, what full fine-tuning
+changed, or a step along the mean gradient of the base model."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -28,9 +32,11 @@ class Origin:
     adapters: tuple[str, ...]
     """Names of the k adapters, in the order of the weights."""
     init: Init | None = None
-    """How the adapters' input factors were drawn; None where that is not known."""
+    """How the adapters' input factors were drawn; None where that is not known, or nothing is drawn."""
     targets: Targets | None = None
     """What the adapters were trained towards; None where that is not known."""
+    updates: Updates = "lora"
+    """What made the adapters' updates."""
 
     @property
     def base_label(self) -> str:

@@ -81,7 +81,8 @@ class RunInputs:
 
     def subspaces(self, wanted: Subspaces) -> tuple[Path, ...]:
         """One folder of ``experiments.extract`` for each attribute; raises as :func:`experiments.extraction.extract`."""
-        settings = self.settings
+        settings, dim = self.settings, wanted.mined_dim
+        updates = "lora" if wanted.updates is msgspec.UNSET else wanted.updates
         each = [
             ExtractionSettings.of(
                 settings.preset,
@@ -90,12 +91,17 @@ class RunInputs:
                 store=settings.store,
                 weights=settings.base_weights,
                 rank=scaled(settings.scale, wanted.mined_rank),
-                dim=scaled(settings.scale, settings.scale.mined_dim),
+                dim=scaled(settings.scale, settings.scale.mined_dim if dim is msgspec.UNSET else dim),
                 seed=None if wanted.mining is msgspec.UNSET else wanted.mining,
+                updates="lora" if updates == "second_pass" else updates,
                 workers=settings.workers,
                 blender=settings.blender,
                 executor=settings.executor,
             )
             for attribute in wanted.attributes
         ]
-        return tuple(Path(os.path.abspath(path)) for path in extract_missing(each, self.reporter))
+        found = extract_missing(each, self.reporter)
+        if updates == "second_pass":
+            second = [replace(first, outputs=folder) for first, folder in zip(each, found, strict=True)]
+            found = extract_missing(second, self.reporter)
+        return tuple(Path(os.path.abspath(path)) for path in found)

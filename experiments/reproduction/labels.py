@@ -8,6 +8,7 @@ from typing import assert_never
 from experiments.data.manifest import Split
 from experiments.evaluation.results import METRICS
 from experiments.finetuning.methods import METHODS
+from experiments.mining.origin import Updates
 from experiments.presets import Scale
 from experiments.reproduction.rows import CHAMFER, PaperTable, Row
 from experiments.reproduction.scale import scaled
@@ -15,6 +16,12 @@ from experiments.reproduction.scale import scaled
 BASE_MODEL = "VGGT"
 _HEADS = "Heads alone"
 """The control: a method that changes nothing but the heads."""
+_OTHERWISE_MINED: Mapping[Updates, str] = {
+    "lora": "",
+    "second_pass": " of a second pass",
+    "full": " of full fine-tunings",
+    "gradient": " of gradients",
+}
 METRIC_NAMES = {
     "accuracy": "Acc",
     "completeness": "Comp",
@@ -43,6 +50,10 @@ def metric_title(metric: str) -> str:
     return f"{METRIC_NAMES[metric]} {'↑' if BETTER[metric] > 0 else '↓'}"
 
 
+def _among(row: Row, scale: Scale) -> str:
+    return "" if row.mined_dim is None else f" by effective rank among {scaled(scale, row.mined_dim)}"
+
+
 def _name(row: Row, method: str, table: PaperTable, scale: Scale) -> str:
     match table.named_by:
         case "mined_rank":
@@ -50,6 +61,10 @@ def _name(row: Row, method: str, table: PaperTable, scale: Scale) -> str:
         case "allocation":
             return row.allocation.capitalize()
         case "method":
-            return _HEADS if row.part == "heads" else METHODS[method].label
+            return (
+                _HEADS
+                if row.part == "heads"
+                else f"{METHODS[method].label}{_OTHERWISE_MINED[row.updates]}{_among(row, scale)}"
+            )
         case _:
             assert_never(table.named_by)

@@ -11,6 +11,7 @@ import msgspec
 from experiments.data.manifest import Split, Task
 from experiments.finetuning.methods import METHODS
 from experiments.mining.allocation import Allocation
+from experiments.mining.origin import Updates
 from experiments.presets import Scale
 from experiments.reproduction.rows import EVERY_TABLE, PATTERNS, ModelPart, PaperTable, Row, TableName
 from experiments.reproduction.search import first_rates
@@ -55,6 +56,10 @@ class Subspaces:
     """r of the adapters that they are mined from, in the paper's numbers."""
     mining: int | msgspec.UnsetType = msgspec.UNSET
     """Seed of the mining, where it is not the one that all seeds may share, that of seed 0."""
+    updates: Updates | msgspec.UnsetType = msgspec.UNSET
+    """What they are mined from, where that is no trained LoRAs."""
+    mined_dim: int | msgspec.UnsetType = msgspec.UNSET
+    """d', in the paper's numbers, where it is not that of the main tables."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,10 @@ class Run:
     def _sizes(self) -> list[str]:
         found = [f"{self.size}"] * bool(self.size)
         if self.subspaces is not None:
-            found += [f"r{self.subspaces.mined_rank}", *([self.allocation] * (self.allocation != "uniform"))]
+            own = self.subspaces
+            found += [f"r{own.mined_rank}", *([self.allocation] * (self.allocation != "uniform"))]
+            found += [own.updates] if own.updates is not msgspec.UNSET else []
+            found += [f"of{own.mined_dim}"] if own.mined_dim is not msgspec.UNSET else []
         return found
 
 
@@ -127,7 +135,14 @@ def run_of(row: Row, table: PaperTable, scale: Scale, seed: int, minings: Mining
     options = {} if row.method is None else METHODS[row.method].options
     if "subspaces" in options:
         mining = seed if minings == "each" and seed else msgspec.UNSET
-        subspaces = Subspaces(table.attributes, table.setting, row.mined_rank or scale.mined_rank, mining)
+        subspaces = Subspaces(
+            table.attributes,
+            table.setting,
+            row.mined_rank or scale.mined_rank,
+            mining,
+            msgspec.UNSET if row.updates == "lora" else row.updates,
+            row.mined_dim or msgspec.UNSET,
+        )
     return Run(
         task=table.task,
         method=row.method,
@@ -169,18 +184,12 @@ class Plan:
         return list(dict.fromkeys((table.task, split) for table in self.tables for split, _ in table.tests))
 
     @property
-    def extractions(self) -> list[tuple[Attribute, Setting, int, int]]:
-        """(attribute, setting, the paper's r, seed) of every subspace."""
+    def extractions(self) -> list[Subspaces]:
+        """Every subspace that is mined, each of one attribute."""
         needed = dict.fromkeys(
             run.subspaces for run in (*self.runs, *self.searches.values()) if run.subspaces is not None
         )
-        return list(
-            dict.fromkeys(
-                (name, each.setting, each.mined_rank, 0 if each.mining is msgspec.UNSET else each.mining)
-                for each in needed
-                for name in each.attributes
-            )
-        )
+        return list(dict.fromkeys(replace(each, attributes=(name,)) for each in needed for name in each.attributes))
 
     def search_of(self, run: Run) -> Search | None:
         """What the learning rate of a run is chosen for; None: nothing is trained."""

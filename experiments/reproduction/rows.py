@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from experiments.data.manifest import Split, Task
 from experiments.mining.allocation import Allocation
+from experiments.mining.origin import Updates
 from experiments.scenes.schema import Attribute, Setting
 from vggt_jax.patterns import HEADS
 
@@ -32,6 +33,10 @@ class Row:
     """r of lora, pissa and adalora, d of subspace, D of psv; 0 for what has no size."""
     mined_rank: int | None = None
     """r of the adapters that the subspaces were mined from; None is that of the main tables."""
+    mined_dim: int | None = None
+    """d' of the subspaces; None is that of the main tables. More than d leaves allocations a choice in every layer."""
+    updates: Updates = "lora"
+    """What the subspaces were mined from."""
     allocation: Allocation = "uniform"
     """How directions are spent on the layers, of subspace."""
     part: ModelPart = "all"
@@ -181,6 +186,7 @@ TABLES: Mapping[TableName, PaperTable] = {
     )
 }
 
+_OTHERWISE_MINED: tuple[Updates, ...] = ("second_pass", "full", "gradient")
 CONTROLS = PaperTable(
     "controls",
     "Mined directions or others, at equal numbers of parameters (not in the paper)",
@@ -188,9 +194,15 @@ CONTROLS = PaperTable(
     (("test", POINTS),),
     _ALL,
     "object_centric",
-    (BASE, lora(16), CONTROL, ours(64), mean(64), pooled(64), shuffled(64), psv(256), gradient(256), random(256)),
+    (
+        *(BASE, lora(16), CONTROL, ours(64)),
+        *(ours(64, updates=each) for each in _OTHERWISE_MINED),
+        ours(64, allocation="exact", mined_dim=128),
+        *(mean(64), pooled(64), shuffled(64), psv(256), gradient(256), random(256)),
+    ),
 )
-"""Does mining k trained adapters beat one gradient, singular vectors, random directions, or one subspace for all?
+"""Does mining k trained adapters beat one gradient, singular vectors, random directions, or one subspace for all? And does
+mining gain by updates without a random draw, or by a choice among twice as many directions?
 
 On the task on which fine-tuning brings most; D = 4 d. Its rows are run where it is asked for by its name."""
 EVERY_TABLE: Mapping[TableName, PaperTable] = {**TABLES, CONTROLS.name: CONTROLS}

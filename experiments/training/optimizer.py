@@ -1,9 +1,10 @@
-"""AdamW with warm-up, cosine decay and clipping, as the paper's supplement and VGGT's published training code have it."""
+"""AdamW with warm-up, cosine decay and clipping, as the paper's supplement and VGGT's published training code have it; or one
+step along the mean of all gradients."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,9 @@ import optax
 from experiments.storage.identity import NO_EFFECT_BY_DEFAULT
 from subspace.errors import InputError
 from vggt_jax.deltas import dotted
+
+Rule = Literal["adamw", "mean_gradient"]
+"""AdamW, or nothing until the last step, which goes along the mean of all gradients: all are gradients at the start."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class OptimizerSettings:
     """Weight decay of AdamW, which is multiplied by the learning rate."""
     input_rate: float = field(default=1.0, metadata=NO_EFFECT_BY_DEFAULT)
     """Learning rate of LoRAs' input factors B as a multiple of that of everything else."""
+    rule: Rule = field(default="adamw", metadata=NO_EFFECT_BY_DEFAULT)
+    """What follows the gradients; ``mean_gradient`` knows ``steps`` and ``peak_rate`` only."""
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -65,6 +71,9 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
 
     The two rates are part of its state, so that one compiled step serves all that are compared.
     """
+    if settings.rule == "mean_gradient":
+        one_step = optax.MultiSteps(optax.sgd(settings.peak_rate), settings.steps)
+        return _on_leaves(one_step.gradient_transformation())
     last = [] if settings.input_rate == 1 else [_inputs_at(settings.input_rate)]
     return _on_leaves(
         optax.chain(

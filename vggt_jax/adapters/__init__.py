@@ -7,6 +7,7 @@
 * :mod:`vggt_jax.adapters.rank_allocation`: which triplets of an AdaLoRA stay
 * :mod:`vggt_jax.adapters.principal_basis`: a basis for the subspace form from the model's own weights
 * :mod:`vggt_jax.adapters.fixed_outputs`: inputs trained from zero, with outputs given
+* :mod:`vggt_jax.adapters.dense`: all entries of the matrices trained, from zero
 * :mod:`vggt_jax.adapters.count`: how many numbers a maker trains
 * :mod:`vggt_jax.adapters.file`: adapters on disk
 """
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from vggt_jax.adapters.adalora import AdaLoRA, Triplets, orthogonality
     from vggt_jax.adapters.count import trained_numbers
     from vggt_jax.adapters.decomposed import Decomposed
+    from vggt_jax.adapters.dense import Dense
     from vggt_jax.adapters.file import Adapter, BaseModel, fingerprint, load_adapter, save_adapter
     from vggt_jax.adapters.fixed_outputs import FixedOutputs
     from vggt_jax.adapters.lora import LoRA
@@ -35,6 +37,7 @@ __all__ = [
     "BaseModel",
     "Combined",
     "Decomposed",
+    "Dense",
     "FixedOutputs",
     "Init",
     "LoRA",
@@ -62,6 +65,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "adalora": ["AdaLoRA", "Triplets", "orthogonality"],
         "count": ["trained_numbers"],
         "decomposed": ["Decomposed"],
+        "dense": ["Dense"],
         "fixed_outputs": ["FixedOutputs"],
         "file": ["Adapter", "BaseModel", "fingerprint", "load_adapter", "save_adapter"],
         "lora": ["LoRA"],

@@ -48,6 +48,11 @@ def test_runs_and_controls_are_extracted_once(find):
     assert find(controls[0]) == (runs, controls[:1], [])
 
 
+def test_other_updates_are_conditions_of_their_own(find):
+    runs, controls, _ = find("gradient")
+    assert list(read_controls(controls, read_inputs(runs))) == [Condition(None, "true", updates="gradient")]
+
+
 def test_a_control_that_is_no_folder_is_refused_before_anything_is_trained(find, tmp_path):
     with pytest.raises(ValueError, match="there is no folder shufled"):
         find(Path("shufled"))

@@ -33,6 +33,7 @@ PLAIN = Settings.of("nano")
         ({"init": "shared"}, "camera_object_centric_nano_shared_init"),
         ({"targets": "shuffled"}, "camera_object_centric_nano_shuffled_targets"),
         ({"init": "shared", "targets": "shuffled"}, "camera_object_centric_nano_shared_init_shuffled_targets"),
+        ({"updates": "gradient"}, "camera_object_centric_nano_gradient"),
         ({"adapters": (Path("a"), Path("b"))}, "imported"),
     ],
 )
@@ -63,6 +64,7 @@ CHANGES = {
     "attribute": "texture", "setting": "wide_baseline", "k": 4, "scenes": 17, "views": 9, "resolution": 112, "samples": 5,
     "training": replace(PLAIN.training, steps=7), "dim": 4, "exponent": 2.0, "init": "shared", "targets": "shuffled", "seed": 1,
     "adapters": (Path("a"), Path("b")), "camera_weight": 0.0, "input_rate": 16.0, "snapshots": True,
+    "updates": "gradient",
 }  # fmt: skip
 NO_EFFECT = {
     "preset": "vggt_1b",

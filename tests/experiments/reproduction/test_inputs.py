@@ -58,6 +58,17 @@ def test_every_attribute_is_mined_from_adapters_of_the_rank_that_is_wanted(tmp_p
     assert {(each.weights, each.store) for each in asked} == {("my weights", tmp_path)}
 
 
+def test_subspaces_are_mined_from_what_a_row_wants_and_a_second_pass_from_the_first(tmp_path, asked):
+    folders = RunInputs(Settings(store=tmp_path))
+    folders.subspaces(Subspaces(("camera",), "object_centric", 64, updates="gradient", mined_dim=128))
+    (gradient,) = asked
+    assert (gradient.updates, gradient.dim, gradient.outputs) == ("gradient", 16, None)
+    asked.clear()
+    folders.subspaces(Subspaces(("camera",), "object_centric", 64, updates="second_pass"))
+    first, second = asked
+    assert second == replace(first, outputs=Path("found", "camera")) and first.made == "lora"
+
+
 @pytest.mark.parametrize(("tables", "needs"), [(("2",), "anny"), (("1",), "skimage"), (("3",), None)])
 def test_a_missing_package_is_named_before_anything_is_made(tables, needs, tmp_path, asked, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import msgspec
 
-from experiments.reproduction.plan import Search, describe, run_of
+from experiments.reproduction.plan import Search, Subspaces, describe, run_of
 from experiments.reproduction.rows import CONTROLS, TABLES, gradient, lora, ours
 from tests.experiments.reproduction.planted import plan
 
@@ -52,7 +52,7 @@ def test_the_cost_counts_searches_and_extractions():
 
 
 def test_subspaces_are_mined_where_the_table_says():
-    assert plan("1").extractions == [("texture", "micro_baseline", 64, 0), ("geometry", "micro_baseline", 64, 0)]
+    assert plan("1").extractions == [Subspaces((name,), "micro_baseline", 64) for name in ("texture", "geometry")]
     assert len(plan("5").extractions) == 8
 
 
@@ -82,7 +82,10 @@ def test_seeds_can_have_minings_of_their_own_and_seed_0_has_the_shared_one():
     assert one.runs[:8] == each.runs[:8] and len({run.name for run in (*one.runs, *each.runs)}) == 8 * 3
     assert {run.subspaces.mining for run in each.runs if run.subspaces} == {msgspec.UNSET, 1}
     assert "mining" not in str(msgspec.to_builtins(one.runs[-1]))  # records of before stay as they are
-    assert len(each.extractions) == 2 * len(one.extractions) and {seed for *_, seed in each.extractions} == {0, 1}
+    assert len(each.extractions) == 2 * len(one.extractions) and {of.mining for of in each.extractions} == {
+        msgspec.UNSET,
+        1,
+    }
     assert each.searches == one.searches
     assert each.runs[-1].name == "humans_subspace_64_r16_mining1_seed1"
 
@@ -97,5 +100,12 @@ def test_controls_are_no_table_of_the_papers_and_run_only_where_asked_for():
     assert {run.name for run in plan("3").runs} & {run.name for run in found.runs} == {
         "glass_base", "glass_lora_16_seed0", "glass_lora_16_heads_seed0"
     }  # fmt: skip
+    others = [run.name for run in found.runs if run.subspaces and len(msgspec.to_builtins(run.subspaces)) > 3]
+    assert others == [
+        "glass_subspace_64_r64_second_pass_seed0",
+        "glass_subspace_64_r64_full_seed0",
+        "glass_subspace_64_r64_gradient_seed0",
+        "glass_subspace_64_r64_exact_of128_seed0",
+    ]
     assert run_of(gradient(256), CONTROLS, found.scale, 0).subspaces is None
     assert run_of(lora(16), CONTROLS, found.scale, 0) == run_of(lora(16), TABLES["3"], found.scale, 0)

@@ -38,6 +38,18 @@ def test_the_papers_rates():
     assert float(rate(24_000)) == pytest.approx(1e-8, rel=1e-3)
 
 
+def test_the_mean_gradient_is_one_step_at_the_end():
+    optimizer = make_optimizer(OptimizerSettings(3, peak_rate=0.5, rule="mean_gradient"))
+    gradients = np.random.default_rng(0).normal(size=(3, 7)) * 100  # no clipping
+    params = jnp.ones(7)
+    state = optimizer.init(params)
+    for gradient in gradients:
+        np.testing.assert_array_equal(params, np.ones(7))
+        updates, state = optimizer.update(jnp.asarray(gradient, jnp.float32), state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(params, 1 - 0.5 * gradients.mean(axis=0), rtol=1e-5)
+
+
 def test_clipped_adamw_by_hand():
     settings = OptimizerSettings(10, peak_rate=1e-2, end_rate=1e-3, warmup=0.3, clip=0.5, weight_decay=0.1)
     optimizer = make_optimizer(settings)
@@ -83,7 +95,7 @@ def test_contradictions_are_named(wrong, message):
 
 @pytest.mark.parametrize("name", [field.name for field in fields(OptimizerSettings)])
 def test_every_setting_is_part_of_the_identity(name):
-    chosen = OptimizerSettings(10, peak_rate=1e-3, input_rate=2.0)  # at 1 it is no part, as it came later
+    chosen = OptimizerSettings(10, peak_rate=1e-3, input_rate=2.0, rule="mean_gradient")
     assert identity(chosen)[name] == getattr(chosen, name)
 
 

@@ -12,6 +12,7 @@ from vggt_jax.adaptable import adaptable
 from vggt_jax.adapters import (
     AdaLoRA,
     Combined,
+    Dense,
     LoRA,
     PiSSA,
     SubspaceForm,
@@ -299,3 +300,13 @@ def test_counts_need_no_numbers(base, matrices):
     real = principal_bases(base[1], matrices, 12)
     assert trained_numbers(SubspaceForm(basis)) == trained_numbers(SubspaceForm(real))
     assert [leaf.shape for leaf in jax.tree.leaves(basis)] == [leaf.shape for leaf in jax.tree.leaves(real)]
+
+
+def test_dense_updates_are_the_matrices_themselves(matrices):
+    maker = Dense(matrices)
+    params = perturbed(maker.init(jax.random.key(0)), 0)
+    assert trained_numbers(maker) == {path: np.prod((*each.stack, each.n, each.m)) for path, each in matrices.items()}
+    assert not any(leaf.any() for leaf in jax.tree.leaves(maker.init(jax.random.key(0))))
+    for path, delta in maker.deltas(params).items():
+        np.testing.assert_array_equal(delta.to_dense(), params[path])
+        assert delta.rank == min(matrices[path].n, matrices[path].m)
