@@ -9,7 +9,8 @@ runs the model on the scenes of data sets and writes
 - ``report.html``, ``pictures/``: predicted against true clouds and error maps of the best, median and worst scene.
 
 ``--predictions=FOLDER`` evaluates stored depth maps and cameras in place of a model, and says what in them looks like another
-convention; depths that are NaN, infinite or 0 are left out. Of recorded data sets without poses,
+convention; depths that are NaN, infinite or 0 are left out. ``--side_by_side=LoRA=FOLDER,Ours=FOLDER`` draws what several
+methods made of the same scenes, as the paper's Figs. 7, 8, S1 and S2 do. Of recorded data sets without poses,
 only depth is evaluated. ``--compare=first,second`` tells two results apart by a paired bootstrap over their scenes. A scene
 of 8 × 518² points takes seconds, beside the model.
 """
@@ -43,6 +44,32 @@ _OF_EVALUATION = (
     "overwrite", "mesh", "executor", "retries",
 )  # fmt: skip
 
+_NOT_DRAWN = tuple(name for name in _OF_EVALUATION if name not in ("data", "views", "held_out", "mask", "output"))
+
+
+def _draw_side_by_side(given: flags.FlagValues) -> None:
+    from experiments.evaluation.side_by_side import Settings, draw_side_by_side
+
+    pairs = [each.rpartition("=") for each in given.side_by_side]
+    if len(given.data) != 1:
+        raise InputError(f"--side_by_side draws scenes of one data set, --data names {len(given.data)}")
+    if given.output is None:
+        raise InputError("--output is missing, the folder of the pictures")
+    results = {name or Path(folder).name: Path(folder) for name, _, folder in pairs}
+    if len(results) < len(pairs):
+        raise InputError("--side_by_side: two results have one name; say NAME=FOLDER")
+    settings = Settings(
+        data=Path(given.data[0]),
+        results=results,
+        scenes=tuple(given.scenes or ()),
+        views=given.views,
+        held_out=given.held_out,
+        mask=given.mask,
+        output=Path(given.output),
+    )
+    for made in draw_side_by_side(settings, first_console()):
+        print(f"wrote {made}")
+
 
 def _print_comparison(first: Path, second: Path) -> None:
     from experiments.evaluation import compare
@@ -62,6 +89,11 @@ def main(_: Sequence[str]) -> None:
         return
     if not given.data:
         raise InputError("--data is missing, see --help")
+    if given.side_by_side:
+        refuse(_NOT_DRAWN, "with --side_by_side, which evaluates nothing")
+        _draw_side_by_side(given)
+        return
+    refuse(["scenes"], "without --side_by_side")
     if given.predictions is not None:
         refuse(["weights", "save_predictions", "mesh"], "with --predictions, which are those of a finished model")
     settings = Settings(
@@ -140,5 +172,12 @@ if __name__ == "__main__":
     )
     DEFINE_mesh_and_hosts("(adapter is 1 here), scenes, the model's large matrices; by default all devices take scenes")
     DEFINE_executor()
+    flags.DEFINE_list(
+        "side_by_side",
+        None,
+        "NAME=FOLDER,NAME=FOLDER,…: results with --save_predictions on the data set in --data; draw what was shown, the truth "
+        "and each of them into --output/SCENE.png, and stop",
+    )
+    flags.DEFINE_list("scenes", None, "folders of the scenes that --side_by_side draws; by default the first three")
     DEFINE_paths("compare", None, "two results (folders or scenes.csv) with a comma: print which is better, and stop")
     run(main)

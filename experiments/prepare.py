@@ -7,7 +7,9 @@ those of :mod:`experiments.generate`: resumable, hashed, with a contact sheet. T
   mask is where a print shows the face. The faces are a photo from scikit-image and rendered heads;
 - ``humans``: clothed bodies seen from all around, in place of THuman 2.1 (``train``, ``test``: adults) and 2K2K
   (``cross_domain``: children, the old, other builds). ``--meshes=FOLDER`` renders real scans instead, the same way;
-- ``glass``: bottles, cups and bowls on a table, in place of ClearPose, with the depth of the first glass surface.
+- ``glass``: bottles, cups and bowls on a table, in place of ClearPose, with the depth of the first glass surface;
+- ``heads``: rendered heads seen from several places before them, ``train`` only. It is no task of the paper's: a base model
+  that was trained on it too (``experiments.pretrain --data``) has the prior that the printed faces deceive.
 
 A command that is complete does nothing. Where files of ``--meshes`` or ``--source`` have changed since, the scenes that were
 made from them are made again; data sets of other settings or folders are replaced only with ``--overwrite``.

@@ -92,6 +92,8 @@ class Tasks:
     """Number of views of each scene, by task and split."""
     turn: float
     """Degrees of the circle around bodies and tables that the views are spread over."""
+    head_turn: float
+    """Degrees of the circle before heads that the views are spread over."""
 
 
 @dataclass(frozen=True)
@@ -167,14 +169,15 @@ _NANO = Preset(
         scenes={
             ("faces", "train"): 144, ("faces", "test"): 24,
             ("humans", "train"): 144, ("humans", "test"): 16, ("humans", "cross_domain"): 16,
-            ("glass", "train"): 48, ("glass", "test"): 19,
+            ("glass", "train"): 48, ("glass", "test"): 19, ("heads", "train"): 240,
         },
         views={
             ("faces", "train"): 8, ("faces", "test"): 7,
             ("humans", "train"): 16, ("humans", "test"): 8, ("humans", "cross_domain"): 8,
-            ("glass", "train"): 8, ("glass", "test"): 8,
+            ("glass", "train"): 8, ("glass", "test"): 8, ("heads", "train"): 12,
         },
         turn=90.0,
+        head_turn=120.0,
     ),
     scale=Scale(
         divisor=8,  # it is 128 wide, VGGT-1B 1024
@@ -219,14 +222,15 @@ _VGGT_1B = Preset(
         scenes={
             ("faces", "train"): 208, ("faces", "test"): 50,
             ("humans", "train"): 2353, ("humans", "test"): 100, ("humans", "cross_domain"): 100,
-            ("glass", "train"): 40, ("glass", "test"): 19,
+            ("glass", "train"): 40, ("glass", "test"): 19, ("heads", "train"): 240,
         },
         views={
             ("faces", "train"): 100, ("faces", "test"): 42,
             ("humans", "train"): 96, ("humans", "test"): 96, ("humans", "cross_domain"): 96,
-            ("glass", "train"): 100, ("glass", "test"): 100,
+            ("glass", "train"): 100, ("glass", "test"): 100, ("heads", "train"): 12,
         },
         turn=360.0,
+        head_turn=120.0,
     ),
     scale=Scale(
         divisor=1,

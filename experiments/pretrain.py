@@ -26,6 +26,9 @@ those of "no turn" and of a constant depth::
     done
     python -m experiments.pretrain --recipe=orbits --data=runs/data/orbits_200/dataset_00,… --output=runs/pretrain/nano_2
 
+Of people's heads such a model knows nothing, so that no prior of faces can deceive it. ``python -m experiments.prepare
+--task=heads --split=train`` renders 240 heads, for ``--data`` too.
+
 What an ingredient of the recipe brings is seen by shorter runs without it, which the card then compares::
 
     python -m experiments.pretrain --length=0.1 --without=matching --output=runs/pretrain/matching --data=...

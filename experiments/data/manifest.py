@@ -23,8 +23,8 @@ MANIFEST = "manifest.json"
 CONTACT_SHEET = "contact_sheet.png"
 FORMAT_VERSION, PACKED_VERSION = 1, 2
 
-Task = Literal["faces", "humans", "glass"]
-"""Of the paper's Section 5: flat prints of faces, clothed humans, transparent objects."""
+Task = Literal["faces", "humans", "glass", "heads"]
+"""Of the paper's Section 5: flat prints of faces, clothed humans, transparent objects; and heads, to train a base model on."""
 Split = Literal["train", "test", "cross_domain"]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -48,26 +50,19 @@ def draw_scene(
     errors = np.where(mask, np.linalg.norm(aligned - truth, axis=-1), np.nan)
     scale = Normalize(0, float(np.nanpercentile(errors, 95)) or 1.0)
     heat = (255 * colormaps[_COLOURS](scale(errors[mask]))[:, :3]).astype(np.uint8)
-    views = np.unique(np.linspace(0, len(mask) - 1, _MOST_VIEWS).round().astype(int))
+    views = shown_views(len(mask))
 
-    frame = _frame(extrinsics[0])
-    true_points, points = (each[mask] @ frame.T for each in (truth, aligned))
-    low, high = np.percentile(true_points[:, :2], (0.5, 99.5), axis=0)
-    margin = 0.05 * (high - low).max()
-    low, high = low - margin, high + margin
-    cell = (high - low).max() / _CELLS
-    size = np.maximum(np.ceil((high - low) / cell).astype(int), 1)
-
-    upper, lower = _WIDTH / 3 * size[1] / size[0] + 0.3, 2 * _WIDTH / max(len(views), 4)
+    place = Viewpoint.of(truth[mask], extrinsics[0])
+    upper, lower = _WIDTH / 3 * place.size[1] / place.size[0] + 0.3, 2 * _WIDTH / max(len(views), 4)
     figure = Figure(figsize=(_WIDTH, upper + lower), layout="constrained")
     halves = figure.subfigures(2, 1, squeeze=False, height_ratios=[upper, lower])[:, 0]
     clouds = (
-        ("truth", true_points, images[mask]),
-        ("prediction, aligned", points, images[mask]),
-        ("prediction, by error", points, heat),
+        ("truth", truth, images[mask]),
+        ("prediction, aligned", aligned, images[mask]),
+        ("prediction, by error", aligned, heat),
     )
     for axes, (title, cloud, colours) in zip(halves[0].subplots(1, 3), clouds, strict=True):
-        axes.imshow(paint(cloud, colours, low, cell, size), origin="lower", interpolation="nearest")
+        axes.imshow(place.picture(cloud[mask], colours), origin="lower", interpolation="nearest")
         axes.set_title(title, fontsize=9)
     grid = halves[1].subplots(2, len(views), squeeze=False)
     for column, view in enumerate(views):
@@ -91,7 +86,7 @@ def draw_depth(evaluated: Evaluated, images: UInt8[np.ndarray, "s h w 3"]) -> Fi
     """
     predicted, truth, mask = evaluated.predicted, evaluated.truth, evaluated.mask
     shown = [view for view in range(len(mask)) if np.count_nonzero(mask[view]) >= FEWEST]
-    views = [shown[i] for i in np.unique(np.linspace(0, len(shown) - 1, _MOST_VIEWS).round().astype(int))]
+    views = [shown[i] for i in shown_views(len(shown))]
     true_depths = [np.where(mask[view], truth.depths[view], np.nan) for view in views]
     fits = [align_depth(predicted, truth, mask, view)[0] for view in views]
     depths = [fit.scale * predicted.depths[view] + fit.shift[2] for fit, view in zip(fits, views, strict=True)]
@@ -119,9 +114,39 @@ def draw_depth(evaluated: Evaluated, images: UInt8[np.ndarray, "s h w 3"]) -> Fi
     return figure
 
 
-def _frame(extrinsics: Float[np.ndarray, "3 4"]) -> Float[np.ndarray, "3 3"]:
-    """Directions right, up and away of somebody who stands beside and above a camera and looks where it does."""
-    turn = np.array([[np.cos(_SIDE), 0, np.sin(_SIDE)], [0, 1, 0], [-np.sin(_SIDE), 0, np.cos(_SIDE)]])
-    dive = np.array([[1, 0, 0], [0, np.cos(_ABOVE), -np.sin(_ABOVE)], [0, np.sin(_ABOVE), np.cos(_ABOVE)]])
-    right, down, away = dive @ turn @ extrinsics[:, :3]
-    return np.stack([right, -down, away])
+def shown_views(views: int, most: int = _MOST_VIEWS) -> Int[np.ndarray, " shown"]:
+    """Places of at most ``most`` of some views, from the first to the last."""
+    return np.unique(np.linspace(0, views - 1, most).round().astype(int))
+
+
+@dataclass(frozen=True, eq=False)
+class Viewpoint:
+    """Where clouds are looked at from, beside and above a camera, and what of them is seen."""
+
+    frame: Float[np.ndarray, "3 3"]
+    """Directions right, up and away."""
+    low: Float[np.ndarray, "2"]
+    """Lower left corner of the picture."""
+    cell: float
+    """Side of a cell of the picture, in the points' unit."""
+    size: Int[np.ndarray, "2"]
+    """Width and height of the picture in cells."""
+
+    @classmethod
+    def of(cls, points: Float[np.ndarray, "n 3"], extrinsics: Float[np.ndarray, "3 4"]) -> Viewpoint:
+        """Of somebody who sees nearly all of the ``points`` and looks where a camera does."""
+        turn = np.array([[np.cos(_SIDE), 0, np.sin(_SIDE)], [0, 1, 0], [-np.sin(_SIDE), 0, np.cos(_SIDE)]])
+        dive = np.array([[1, 0, 0], [0, np.cos(_ABOVE), -np.sin(_ABOVE)], [0, np.sin(_ABOVE), np.cos(_ABOVE)]])
+        right, down, away = dive @ turn @ extrinsics[:, :3]
+        frame = np.stack([right, -down, away])
+        low, high = np.percentile((points @ frame.T)[:, :2], (0.5, 99.5), axis=0)
+        margin = 0.05 * (high - low).max()
+        low, high = low - margin, high + margin
+        cell = (high - low).max() / _CELLS
+        return cls(frame, low, cell, np.maximum(np.ceil((high - low) / cell).astype(int), 1))
+
+    def picture(
+        self, points: Float[np.ndarray, "n 3"], colours: UInt8[np.ndarray, "n 3"]
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        """The first row is the lowest."""
+        return paint(points @ self.frame.T, colours, self.low, self.cell, self.size)

@@ -7,6 +7,7 @@
 - ``humans``: :mod:`~experiments.tasks.scans` stands textured meshes in the middle of the views: the user's scans, or
   :mod:`~experiments.tasks.bodies` with :mod:`~experiments.tasks.clothing` painted on their :mod:`~experiments.tasks.unwrapped`
   surface;
+- ``heads``: these portraits from several places, for the training of a base model;
 - ``glass``: :mod:`~experiments.tasks.glass` sets :mod:`~experiments.tasks.vessels` on a table;
 - :mod:`~experiments.tasks.makers` chooses among them, :mod:`~experiments.tasks.naming` gives each scene its random stream;
 - ``recordings/`` reads scenes that were recorded with a camera.

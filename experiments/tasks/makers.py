@@ -51,6 +51,13 @@ def task_scenes(
 
             found = make_bodies(assets / "meshes", settings.split, scenes, settings.seed, reporter)
         return scans.MeshScenes(found[:scenes], assets / "parts", up, reporter)
+    if settings.task == "heads":
+        from experiments.tasks.bodies import make_bodies
+        from experiments.tasks.portraits import PortraitScenes
+
+        assets = output / BODIES / settings.split
+        bodies = make_bodies(assets / "meshes", "portraits", scenes, settings.seed, reporter)
+        return PortraitScenes(bodies, assets / "parts")
     if settings.split == "train":
         return _room
     from experiments.tasks import face_pictures, faces

@@ -1,4 +1,4 @@
-"""Heads of bodies before a plain background, as a photographer would take them."""
+"""Heads of bodies before a plain background, as a photographer would take them: from one place, or from several around."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.data.manifest import TaskSettings
 from experiments.scenes import mesh_files, schema
 from experiments.synthetic.cameras import from_poses, look_at
 from experiments.synthetic.draws import Range, uniform
@@ -19,6 +20,8 @@ from experiments.tasks.scans import standing
 HEAD = 0.142
 """Share of the body's height that the head takes, from the chin up: adults' are 1/7.5 to 1/7."""
 FIELD_OF_VIEW = 24.0
+FIELDS_OF_VIEW: Range = (24.0, 45.0)
+"""Of several views of one head; nearer than at the widest, noses would be larger than a photographer likes."""
 FILLED: Range = (0.55, 0.7)
 """Share of the picture's height that the head takes."""
 YAW, PITCH = 18.0, 8.0
@@ -54,13 +57,9 @@ class PortraitScenes:
             head = cut.vertices if part == "head" else head
         objects.append(_backdrop())
         rng = name.stream()
-        target = mesh_files.box(head)[1]
-        extent = mesh_files.box(head)[0][2]
+        extent, target = mesh_files.box(head)
         yaw, pitch = np.radians(uniform(rng, (-YAW, YAW))), np.radians(uniform(rng, (-PITCH, PITCH)))
-        reach = extent / uniform(rng, FILLED) / 2 / np.tan(np.radians(FIELD_OF_VIEW) / 2)
-        center = target + reach * np.array([np.sin(yaw) * np.cos(pitch), -np.cos(yaw) * np.cos(pitch), np.sin(pitch)])
-        aim = target - (0, 0, 0.15 * extent)
-        resolution = name.settings.resolution
+        filled = uniform(rng, FILLED)
         return rounded(
             schema.Scene(
                 version=schema.SCHEMA_VERSION,
@@ -71,10 +70,33 @@ class PortraitScenes:
                     schema.Material(schema.Plain(oklch(uniform(rng, (0.4, 0.85)), 0.06, uniform(rng, (0, 360))))),
                 ),
                 lighting=_studio(rng, target),
-                cameras=from_poses([(look_at(center, aim, 0.0), center)], FIELD_OF_VIEW, resolution, resolution),
+                cameras=_around(rng, target, float(extent[2]), float(yaw), float(pitch), filled, name.settings),
                 render=schema.RenderSettings(samples=name.settings.samples),
             )
         )
+
+
+def _around(
+    rng: np.random.Generator,
+    target: np.ndarray,
+    height: float,
+    yaw: float,
+    pitch: float,
+    filled: float,
+    settings: TaskSettings,
+) -> schema.Cameras:
+    """One view of a head of this height, or several in even steps over the settings' turn, the middle one of which is that."""
+    field_of_view, yaws = FIELD_OF_VIEW, np.array([yaw])
+    if settings.turn is not None:
+        field_of_view = uniform(rng, FIELDS_OF_VIEW)
+        yaws = yaw + np.radians(settings.turn) * (np.linspace(0, 1, settings.views) - 0.5)
+    reach = height / filled / 2 / np.tan(np.radians(field_of_view) / 2)
+    level = np.full(len(yaws), np.sin(pitch))
+    toward = np.stack([np.sin(yaws) * np.cos(pitch), -np.cos(yaws) * np.cos(pitch), level], axis=1)
+    aim = target - (0, 0, 0.15 * height)
+    centers = target + reach * toward
+    poses = [(look_at(center, aim, 0.0), center) for center in centers]
+    return from_poses(poses, field_of_view, settings.resolution, settings.resolution)
 
 
 def _cut(part: mesh_files.Part, chosen: np.ndarray) -> mesh_files.Part:

@@ -48,7 +48,7 @@ class Settings:
     samples: int
     """Light paths per pixel: 4 are enough to train, 16 to evaluate."""
     turn: float | None
-    """Degrees of the circle about bodies or tables that the views are spread over; None for faces."""
+    """Degrees of the circle about bodies, tables or heads that the views are spread over; None for faces."""
     seed: int = 0
     """Seed of everything that is drawn at random."""
     meshes: Path | None = None
@@ -87,7 +87,7 @@ class Settings:
             "views": sizes.tasks.views[task, split],
             "resolution": sizes.rendering.resolution,
             "samples": sizes.tasks.train_samples if split == "train" else sizes.tasks.test_samples,
-            "turn": None if task == "faces" else sizes.tasks.turn,
+            "turn": None if task == "faces" else sizes.tasks.head_turn if task == "heads" else sizes.tasks.turn,
         }
         return cls(task=task, split=split, **{**usual, **changes})
 
@@ -128,6 +128,7 @@ _MADE_WITH: Mapping[tuple[Task, Split], tuple[str, ...]] = {
     ("humans", "test"): _BODIES,
     ("humans", "cross_domain"): _BODIES,
     ("faces", "test"): ("skimage",),
+    ("heads", "train"): _BODIES,
 }
 """Packages of the extra ``tasks``, by what they make."""
 

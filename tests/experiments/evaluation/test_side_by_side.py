@@ -1,0 +1,83 @@
+"""What several methods made of the same scenes, in one picture."""
+
+import re
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from experiments.data.dataset import Dataset
+from experiments.evaluation.predictions import from_folder, prediction_file, save_prediction
+from experiments.evaluation.run import evaluate_views
+from experiments.evaluation.scene import Reconstruction
+from experiments.evaluation.side_by_side import Settings, draw_side_by_side, side_by_side
+from experiments.rendering import runs
+from experiments.rendering.pool import LocalPool
+from subspace.errors import InputError
+from tests.experiments.commands import call
+from tests.experiments.rendering.small_scenes import COMMAND, SETTINGS, VIEWS, make_scene
+
+EVERY = list(range(VIEWS))
+ERROR = 0.1
+"""Half of the pixels of the worse method are this much too far, the other half this much too near."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    output = tmp_path_factory.mktemp("data") / "out"
+    runs.generate(output, SETTINGS, 1, 2, lambda: make_scene, lambda: LocalPool(COMMAND, 1))
+    return output / "dataset_00"
+
+
+@pytest.fixture(scope="module")
+def results(data, tmp_path_factory):
+    """The truth in another unit, and one with planted errors, as ``evaluate --save_predictions`` leaves them."""
+    made = {}
+    for name, error in (("good", 0.0), ("worse", ERROR)):
+        made[name] = tmp_path_factory.mktemp(name)
+        for scene in Dataset(data).scenes:
+            loaded = scene.load(EVERY)
+            checks = np.indices(loaded.depths.shape).sum(axis=0) % 2
+            depths = 3 * loaded.depths * (1 + error * np.where(checks, 1, -1))
+            extrinsics = np.concatenate([loaded.extrinsics[..., :3], 3 * loaded.extrinsics[..., 3:]], axis=-1)
+            predicted = Reconstruction(depths.astype(np.float32), extrinsics, loaded.intrinsics)
+            file = prediction_file(made[name] / "predictions", "dataset_00", scene.folder.name)
+            save_prediction(file, predicted, EVERY)
+    return made
+
+
+def test_what_is_drawn_is_what_was_planted(data, results):
+    (scene, *_) = Dataset(data).scenes
+    loaded, key = scene.load(EVERY), ("dataset_00", scene.folder.name)
+    found = {
+        name: evaluate_views(from_folder(folder / "predictions"), key, loaded, EVERY)
+        for name, folder in results.items()
+    }
+    figure = side_by_side(found, loaded.images, loaded.extrinsics)
+    drawn = [axes for axes in figure.subfigs[1].axes if axes.images]
+    good, worse = (np.ma.masked_invalid(axes.images[0].get_array()) for axes in drawn[-2:])
+    assert good.count() == worse.count() == loaded.valid[0].sum() and good.max() < 1e-5
+    assert worse.mean() == pytest.approx(ERROR, abs=0.03)  # the alignment makes half of the pixels right
+    titles = [axes.get_title() for axes in drawn if axes.get_title()]
+    assert titles[0] == "truth" and [title.split("\n")[0] for title in titles[1:]] == ["good", "worse"]
+    distances = [float(re.findall(r"\d+\.\d+", title)[0]) for title in titles[1:]]
+    assert distances[0] < 1e-4 < distances[1]
+
+
+def test_the_command_draws_the_scenes_that_are_named(data, results, tmp_path):
+    given = [f"--data={data}", f"--output={tmp_path}", "--views=" + ",".join(map(str, EVERY))]
+    named = ",".join(f"{name}={folder}" for name, folder in results.items())
+    done = call("experiments.evaluate", *given, f"--side_by_side={named}", "--scenes=scene_0001")
+    assert done.status == 0, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["scene_0001.png"]
+    assert imread(tmp_path / "scene_0001.png").std() > 0.05
+    assert call("experiments.evaluate", *given, f"--side_by_side={named}", "--scenes=scene_0009").status == 2
+    assert call("experiments.evaluate", *given, "--side_by_side=a=x,a=y").status == 2
+    assert call("experiments.evaluate", *given, "--scenes=scene_0001").status == 2
+
+
+def test_results_without_predictions_are_named(data, tmp_path):
+    settings = Settings(data=data, results={"a": tmp_path}, views=",".join(map(str, EVERY)), output=tmp_path / "new")
+    with pytest.raises(InputError, match="has no prediction of dataset_00/scene_0000") as error:
+        draw_side_by_side(settings)
+    assert error.value.argument == "results" and not (tmp_path / "new").exists()
