@@ -105,7 +105,7 @@ def side_by_side(
     found: Mapping[str, Evaluated], images: UInt8[np.ndarray, "s h w 3"], extrinsics: Float[np.ndarray, "s 3 4"]
 ) -> Figure:
     """Views above; below, a column for the truth and for each method: clouds from one place, aligned to the truth; depth of the
-    first view that all can be measured in, after its alignment; its relative error.
+    first view that all can be measured in, after its alignment; that view, and the relative error.
 
     Clouds are missing where it is not known where the cameras stood.
 
@@ -120,13 +120,11 @@ def side_by_side(
     clouds = first.alignment is not None
     shown = shown_views(len(images), most=len(found) + 1)
     figure = Figure(figsize=(_COLUMN * (len(found) + 1), _COLUMN * (3 + clouds)), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=[1, 2 + clouds])
-    for axes, view in zip(
-        upper.subplots(1, len(found) + 1, squeeze=False)[0], [*shown, *[None] * len(found)], strict=False
-    ):
+    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[1, 2 + clouds])[:, 0]
+    for number, axes in enumerate(upper.subplots(1, len(found) + 1, squeeze=False)[0]):
         axes.set_axis_off()
-        if view is not None:
-            axes.imshow(images[view])
+        if number < len(shown):
+            axes.imshow(images[shown[number]])
     upper.suptitle("views", fontsize=9)
     grid = lower.subplots(2 + clouds, len(found) + 1, squeeze=False)
     if clouds:
@@ -144,7 +142,7 @@ def side_by_side(
     scale = Normalize(0, float(np.nanpercentile(errors[1:], 95)) or 1.0)
     for row, values, norm, colours, label in (
         (grid[-2], depths, range_, "viridis", "depth"),
-        (grid[-1], [np.full_like(true, np.nan), *errors[1:]], scale, "inferno", "relative error"),
+        (grid[-1], [images[view], *errors[1:]], scale, "inferno", "relative error"),
     ):
         for axes, value in zip(row, values, strict=True):
             axes.imshow(value, cmap=colours, norm=norm)

@@ -58,6 +58,9 @@ def test_what_is_drawn_is_what_was_planted(data, results):
     good, worse = (np.ma.masked_invalid(axes.images[0].get_array()) for axes in drawn[-2:])
     assert good.count() == worse.count() == loaded.valid[0].sum() and good.max() < 1e-5
     assert worse.mean() == pytest.approx(ERROR, abs=0.03)  # the alignment makes half of the pixels right
+    depth = np.ma.masked_invalid(drawn[-6].images[0].get_array())
+    np.testing.assert_array_equal(depth.compressed(), loaded.depths[0][loaded.valid[0]])
+    np.testing.assert_array_equal(drawn[-3].images[0].get_array(), loaded.images[0])
     titles = [axes.get_title() for axes in drawn if axes.get_title()]
     assert titles[0] == "truth" and [title.split("\n")[0] for title in titles[1:]] == ["good", "worse"]
     distances = [float(re.findall(r"\d+\.\d+", title)[0]) for title in titles[1:]]
