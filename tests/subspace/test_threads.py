@@ -26,7 +26,7 @@ EVERY_FUNCTION = """
         keys = jax.random.split(jax.random.key(seed))
         return LowRank(*(jax.random.normal(key, (k, layers, size, r)) for key, size in zip(keys, (n, m))))
 
-    for seed in range(6):
+    for seed in range(3):
         x, y = adapters(seed)[0], adapters(seed + 1)[0]
         frobenius_norm(x), singular_values(x), canonicalize(x)
         generalized_eigh(jnp.stack([jnp.eye(64)] * 8), jnp.stack([2 * jnp.eye(64)] * 8))

@@ -8,6 +8,7 @@ import pytest
 
 from experiments.mining.subspace_file import load_subspace
 from experiments.training.metrics_log import read_metrics
+from tests.experiments.commands import call
 from tests.experiments.extraction.command import run
 from vggt_jax.adapters import load_adapter
 
@@ -88,10 +89,11 @@ def test_another_dim_trains_nothing(first):
         (["--k=1"], "--k must be a whole number of at least 2, got 1"),
     ],
 )
-def test_bad_settings_are_one_line_and_leave_nothing(first, tmp_path, arguments, message):
-    process = run(*SMALL, *arguments, cwd=tmp_path)
-    assert process.returncode == 2 and process.stdout == ""
-    assert message in process.stderr.splitlines()[-1] and "Traceback" not in process.stderr
+def test_bad_settings_are_one_line_and_leave_nothing(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    done = call("experiments.extract", *SMALL, *arguments)
+    assert done.status == 2 and done.stdout == ""
+    assert message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
