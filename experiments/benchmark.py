@@ -41,6 +41,10 @@ does by default and with every point looked up. A few minutes and 2 GB, nearly a
 ``python -m experiments.benchmark rendering`` renders scenes of both settings at 112², 224² and 518² on one core, and on all
 of them. About a minute.
 
+``python -m experiments.benchmark cluster`` renders the same scenes with and without Ray on this machine, in turns, and
+schedules 100,000 scenes that nobody renders: scenes a second, memory of the command and of Ray's head. Some ten minutes;
+``--rounds`` and ``--jobs`` make it shorter, and 0 leaves either part out.
+
 ``python -m experiments.benchmark first_command`` does for real what README begins with, in an empty folder and with empty
 caches: installation, ``extract --attribute=geometry``, and with ``--second=texture`` another attribute, for which what was
 compiled is found again. It prints what each stage took beside version 0.2.0, whose figures are of a quiet machine with two
@@ -61,7 +65,7 @@ from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, I
 
 BENCHMARKS = (
     "subspace", "model", "memory", "accelerator", "training", "input", "finetuning", "adapters", "analysis", "evaluation",
-    "rendering", "first_command",
+    "rendering", "cluster", "first_command",
 )  # fmt: skip
 _FLAGS = {
     "subspace": ["iterations"],
@@ -71,10 +75,12 @@ _FLAGS = {
     "accelerator": ["seconds", "record"],
     "finetuning": ["full_size"],
     "analysis": ["adapters"],
-    "rendering": ["blender"],
+    "cluster": ["rounds", "jobs"],
     "first_command": ["second", "install"],
 }
 """Flags that one benchmark alone has."""
+_BLENDER = ("rendering", "cluster")
+"""Those that render."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -84,7 +90,7 @@ def main(arguments: Sequence[str]) -> None:
             + (nearest(arguments[0], BENCHMARKS) if len(arguments) == 1 else "")
         )
     of_others = [flag for name, own in _FLAGS.items() if name != arguments[0] for flag in own]
-    refuse(of_others, f"on {arguments[0]}")
+    refuse(of_others + ["blender"] * (arguments[0] not in _BLENDER), f"on {arguments[0]}")
     # Most cases run in processes of their own, for which this one would leave a quarter of a GPU's memory.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     # JAX starts only once the arguments are right
@@ -92,6 +98,7 @@ def main(arguments: Sequence[str]) -> None:
         accelerator_plans,
         accelerator_session,
         analysis,
+        cluster,
         evaluation,
         finetuning,
         first_command,
@@ -115,6 +122,7 @@ def main(arguments: Sequence[str]) -> None:
         "analysis": lambda: analysis.report(flags.FLAGS.adapters),
         "evaluation": evaluation.report,
         "rendering": lambda: rendering.report(flags.FLAGS.blender),
+        "cluster": lambda: cluster.report(cluster.Sizes(flags.FLAGS.rounds, flags.FLAGS.jobs), flags.FLAGS.blender),
         "first_command": lambda: first_command.report(flags.FLAGS.second, flags.FLAGS.install),
     }
     for line in reports[arguments[0]]():
@@ -135,8 +143,10 @@ if __name__ == "__main__":
     flags.DEFINE_boolean("large", True, "adapters: also the collections that take minutes and gigabytes")
     flags.DEFINE_boolean("adapters", True, "analysis: also with ten adapters of each attribute")
     DEFINE_path_or_name(
-        "blender", None, "rendering: an installed Blender, or a Python with bpy; by default uv makes one"
+        "blender", None, "rendering, cluster: an installed Blender, or a Python with bpy; by default uv makes one"
     )
+    flags.DEFINE_integer("rounds", 6, "cluster: rounds of rendering with and without Ray", lower_bound=0)
+    flags.DEFINE_integer("jobs", 100_000, "cluster: scenes that are scheduled, and not rendered", lower_bound=0)
     flags.DEFINE_enum("second", None, list(ATTRIBUTES), "first_command: another attribute after it")
     flags.DEFINE_boolean("install", True, "first_command: also the installation")
     run(main, positional=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -13,6 +14,7 @@ from experiments.cluster import versions
 from experiments.cluster.connection import alive_nodes, connect
 from experiments.cluster.messages import Relay, Shown
 from experiments.cluster.settings import Ray
+from experiments.cluster.stores import Stores
 from experiments.cluster.tasks import Demand, Lost, Tasks
 from experiments.process.reporting import SILENT, Reporter
 from subspace.errors import InputError
@@ -45,21 +47,24 @@ class Where:
     """That relative paths begin in."""
     versions: Mapping[str, str]
     """What every node must run."""
+    stores: Stores
+    """What the task's paths lie in; with any, no file system need be shared."""
 
     @classmethod
-    def here(cls) -> Where:
-        """This process."""
-        return cls(Path.cwd(), versions.here())
+    def here(cls, *values: object) -> Where:
+        """This process, with the stores of some values."""
+        return cls(Path.cwd(), versions.here(), Stores.of(*values))
 
     def enter(self) -> None:
         """Go there in a task's process, and get JAX ready. Raises InputError for other versions or another file system."""
         versions.check(self.versions)
-        if not self.folder.is_dir():
+        if not self.folder.is_dir() and not self.stores.folders:
             raise InputError(
                 f"{socket.gethostname()} does not see {self.folder}: it must lie on a file system that all nodes share",
                 argument="executor",
             )
-        os.chdir(self.folder)
+        with suppress(FileNotFoundError):
+            os.chdir(self.folder)
         from experiments.process.compilation_cache import keep_compiled
 
         keep_compiled()
@@ -121,14 +126,21 @@ class Elsewhere(Generic[T]):
     def _done(self, only_if_new: bool) -> Any:
         connect(self._cluster, self._reporter)
         with Shown(self._reporter) as shown, Tasks(self._cluster, _do, of_one_node(), self._reporter) as tasks:
-            call = (Where.here(), self._ready, self._settings, shown.board, self._name, only_if_new)
+            where = Where.here(self._settings)
+            call = (where, self._ready, self._settings, shown.board, self._name, only_if_new)
             tasks.begin(self._name, *call)
             while not (done := tasks.next(1.0)):
                 pass
         ((_, found),) = done
         if isinstance(found, Lost):
             raise InputError(f"{self._name}: {found.reason}", argument="executor")
-        made, self._results = found
+        made, self._results = where.stores.arrived(found)
+        if not self._results.path.exists():
+            raise InputError(
+                f"the results are in {self._results.path} of a node, which is not seen here: it must lie on a file system that "
+                "all nodes share",
+                argument="output",
+            )
         return made
 
 
@@ -141,6 +153,6 @@ def _do(
     only_if_new: bool,
 ) -> tuple[Any, Results]:
     where.enter()
-    work = ready(settings, Relay(board, name))
+    work = ready(where.stores.here(settings), Relay(board, name))
     made = work.run_if_new() if only_if_new else work.run()
-    return made, Results(Path(work.results.path))
+    return where.stores.there((made, Results(Path(work.results.path))))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from absl import flags
 
 from experiments.cluster.settings import DEFAULT_RETRIES, Ray
-from experiments.storage import shared
 from subspace.errors import InputError
 
 flags.disclaim_key_flags()  # they belong to the command that asks for them, whose --help shows them
@@ -22,7 +20,7 @@ def DEFINE_executor(flag_values: flags.FlagValues = flags.FLAGS) -> None:
         "executor",
         _LOCAL,
         "where tasks run: local, this machine; ray:HOST:PORT, the nodes of that Ray cluster, which share the file system of "
-        "the folders; ray, the cluster of RAY_ADDRESS, or else one of this machine",
+        "the folders, or a store by its address; ray, the cluster of RAY_ADDRESS, or else one of this machine",
         flag_values,
     )
     flags.DEFINE_integer(
@@ -43,10 +41,4 @@ def executor_of(flag_values: flags.FlagValues = flags.FLAGS) -> Ray | None:
         return None
     if kind != _RAY or (text != _RAY and not address):
         raise InputError(f"executor must be local, ray or ray:HOST:PORT, got {text!r}", argument="executor")
-    store: Any = flag_values["store"].value if "store" in flag_values else None
-    if store is not None and shared.is_shared(Path(store)):
-        raise InputError(
-            "a cluster's nodes work in one folder that all of them see: name such a folder as the store, not an address",
-            argument="store",
-        )
     return Ray(address or None, retries)

@@ -27,7 +27,7 @@ from experiments.data.manifest import (
 from experiments.data.packed import SUFFIX
 from experiments.data.scene_folder import SceneRecord, find_damage, read_record
 from experiments.process.reporting import SILENT, Reporter
-from experiments.storage import files
+from experiments.storage import begun, files
 from experiments.storage.locks import alone
 from experiments.storage.shared import publish
 from subspace.errors import InputError
@@ -96,6 +96,13 @@ class Production:
 def dataset_name(dataset: int) -> str:
     """The folder of a data set."""
     return f"dataset_{dataset:02d}"
+
+
+def fetch_scenes(folder: Path) -> None:
+    """Get the scenes of an unfinished data set that are in the store which machines share, if there is one."""
+    for part in begun.parts(folder):
+        if not (folder / part).exists():
+            begun.fetch(folder, part, folder / part)
 
 
 def examine(

@@ -41,6 +41,7 @@ from experiments.storage.files import check_as_written, everything_below, hashes
 from experiments.storage.identity import identity, stage_folder
 from experiments.storage.shared import settle
 from experiments.training.batch import TrainingBatch
+from experiments.training.continuation import Continuation
 from experiments.training.feature_cache import token_cache
 from experiments.training.held_out import evenly_spaced
 from experiments.training.loop import train
@@ -148,6 +149,7 @@ def run(
         OSError: something cannot be read or written.
     """
     recipe, base = job.recipe, job.base
+    Continuation(folder).fetch()  # with the groups that are done
     cached = recipe.training.cache_tokens
     encode = token_cache(store, base.graphdef, base.config, base.parameters) if cached else None
     own = prepared or prepare(base, recipe, job.data.settings, len(job.names), job.plan)
@@ -231,6 +233,7 @@ def _train(
         folder,
         job.identity if folder == results else {**job.identity, "adapters": job.names},
         compiled=compiled,
+        whole=results,
         validate=look,
         reporter=reporter,
     )

@@ -13,9 +13,10 @@ from experiments.cluster.elsewhere import Where, of_one_node
 from experiments.cluster.messages import Relay, Shown
 from experiments.cluster.settings import Ray
 from experiments.cluster.tasks import Lost, Tasks
-from experiments.extraction.adapters import DONE, METRICS, AdapterRun, is_done, run, write_done
+from experiments.data.production import dataset_name
+from experiments.extraction.adapters import DONE, METRICS, AdapterRun, is_done, run, share, write_done
 from experiments.extraction.base import with_base
-from experiments.extraction.data import Data, make_data, open_data
+from experiments.extraction.data import Data, make_data, open_data, rendering_of
 from experiments.extraction.groups import Member, join_metrics, joined_losses
 from experiments.extraction.prepared import prepare
 from experiments.extraction.recipe import Recipe
@@ -27,6 +28,7 @@ from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.files import read_json
 from experiments.storage.identity import identity, stage_folder
 from experiments.storage.locks import alone
+from experiments.storage.shared import fetch
 from subspace.errors import InputError
 from vggt_jax.atomic import new_path
 
@@ -69,6 +71,7 @@ def train_there(settings: Settings, cluster: Ray, base: Base, reporter: Reporter
         with alone(folder, reporter, inside=True):
             if not is_done(folder):
                 _put_together(job, [parts.folders[number] for number in range(settings.k)], folder)
+        share(folder, job.names)
     return data, folder
 
 
@@ -77,6 +80,7 @@ class _Parts:
 
     def __init__(self, settings: Settings, base: Base, tasks: Tasks, board: Any):
         self._settings, self._base, self._tasks, self._board = settings, base, tasks, board
+        self._where = Where.here(settings)
         size = settings.plan.adapters_at_once or 1
         every = range(settings.k)
         self._waiting = [tuple(every[first : first + size]) for first in every[::size]]
@@ -93,7 +97,7 @@ class _Parts:
         for places in [each for each in self._waiting if self._there.issuperset(each)]:
             self._waiting.remove(places)
             names = ", ".join(f"{self._settings.attribute} {place:02d}" for place in places)
-            call = (Where.here(), self._settings, self._base.identity.fingerprint, places, self._board, names)
+            call = (self._where, self._settings, self._base.identity.fingerprint, places, self._board, names)
             self._tasks.begin(places, *call)
 
     def wait(self, reporter: Reporter) -> None:
@@ -105,7 +109,7 @@ class _Parts:
                     lost.update(dict.fromkeys(places, found.reason))
                     reporter.warning(f"adapters {places}: {found.reason}")
                 else:
-                    self.folders.update(dict.fromkeys(places, found))
+                    self.folders.update(dict.fromkeys(places, self._where.stores.arrived(found)))
         if lost:
             raise InputError(
                 f"{len(lost)} of {self._settings.k} adapters could not be trained, such as {min(lost)} ({lost[min(lost)]}); "
@@ -120,7 +124,10 @@ def train_part(
     """A task: some of the k adapters on the devices of this node, or what an earlier try left of them; their folder."""
     where.enter()
     reporter = Relay(board, name)
+    settings = where.stores.here(settings)
     whole = settings.targets == "shuffled"
+    for number in range(settings.k) if whole else places:
+        fetch(rendering_of(settings).folder / dataset_name(number))
     plan = replace(settings.plan, adapters_at_once=len(places))
     settings, base = with_base(replace(settings, plan=plan), reporter)
     if base.identity.fingerprint != fingerprint:
@@ -135,7 +142,8 @@ def train_part(
         if not is_done(folder):
             prepared = prepare(base, job.recipe, job.data.settings, settings.k, settings.plan, places)
             run(job, folder, settings.store, reporter, prepared)
-    return folder
+    share(folder, job.names)
+    return where.stores.there(folder)
 
 
 def _folder_of(job: AdapterRun, settings: Settings, places: Sequence[int]) -> Path:

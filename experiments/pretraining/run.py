@@ -196,6 +196,7 @@ class Pretraining:
             ),
             self.folder / f"stage_{number}_{stage.name}",
             self._identity(number),
+            whole=self.folder,
             validate=lambda state: of_model(self._evaluate(after(state), self._held_out, solve=False)),
             reporter=self._reporter,
         )

@@ -5,21 +5,26 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import msgspec
+
 from experiments.cluster import versions
 from experiments.cluster.connection import alive_nodes, ask_all, connect
 from experiments.cluster.settings import Ray
+from experiments.cluster.stores import Stores
 from experiments.cluster.tasks import Demand, Lost, Tasks, in_order
+from experiments.data.inputs import InputFile
 from experiments.data.scene_folder import SceneRecord, find_damage, read_record
 from experiments.process.reporting import SILENT, Reporter
 from experiments.rendering.blender_command import worker_command
 from experiments.rendering.jobs import Failed, Renderer, RenderJob, RenderResult
 from experiments.rendering.worker_process import WorkerLost, WorkerProcess
 from experiments.scenes import schema
+from experiments.storage import begun, files
 from subspace.errors import InputError
 
 BLENDER = "blender"
@@ -32,7 +37,7 @@ _SEEN_WITHIN_S = 60.0
 
 
 @dataclass(frozen=True)
-class _OfRun:
+class OfRun:
     """What all tasks of a run have in common."""
 
     blender: str | None
@@ -41,8 +46,47 @@ class _OfRun:
     """What every node must run."""
 
 
+@dataclass(frozen=True)
+class Parcel:
+    """A job on its way to a node. Its scene is JSON, as pickling hundreds of small objects takes milliseconds."""
+
+    scene: bytes
+    """Of the job."""
+    folder: Path
+    """Of the job, absolute."""
+    failures: tuple[str, ...]
+    """Of the job."""
+    renderer: str | None
+    """Of the job."""
+    inputs: dict[str, InputFile | None] | msgspec.UnsetType
+    """Of the job."""
+    stores: Stores
+    """What the folder lies in copies of; then no file system need be shared."""
+
+    @classmethod
+    def of(cls, job: RenderJob, renderer: str | None) -> Parcel:
+        """A job; ``renderer`` is what it is rendered with where it does not say so itself."""
+        folder, own = Path(os.path.realpath(job.folder)), renderer if job.renderer is None else job.renderer
+        return cls(schema.to_json(job.scene), folder, job.failures, own, job.inputs, Stores.of(folder))
+
+    def open(self) -> RenderJob:
+        """The job."""
+        scene = msgspec.json.decode(self.scene, type=schema.Scene)
+        return RenderJob(scene, self.folder, self.failures, self.renderer, self.inputs)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What nodes do; functions of a module."""
+
+    renderer: Callable[[OfRun], str]
+    """What the node renders with, called on each before the first scene."""
+    render: Callable[[Parcel, OfRun], SceneRecord | Failed]
+    """Leaves the job's folder."""
+
+
 class RayPool:
-    """An :class:`~experiments.rendering.pool.Executor`; the folders of its jobs lie where all nodes see them.
+    """An :class:`~experiments.rendering.pool.Executor`; the folders of its jobs lie where all nodes see them, or in a store.
 
     Args:
         cluster: where.
@@ -50,6 +94,7 @@ class RayPool:
         workers: scenes at a time; None for as many as there are cores, and one more for each.
         memory: bytes that rendering a scene takes.
         reporter: is told what there is.
+        work: what nodes do, by default with Blender.
     """
 
     def __init__(
@@ -59,9 +104,11 @@ class RayPool:
         workers: int | None = None,
         memory: int = 0,
         reporter: Reporter = SILENT,
+        work: Work | None = None,
     ):
         self._cluster, self._workers, self._memory, self._reporter = cluster, workers, memory, reporter
-        self._run = _OfRun(blender, versions.here())
+        self._work = work or Work(renderer_here, render_scene)
+        self._run = OfRun(blender, versions.here())
         self._renderer: str | None = None
         self._tasks: Tasks | None = None
         self._asked, self._size = 0.0, 0
@@ -76,7 +123,7 @@ class RayPool:
         nodes = nodes or [node for node in alive_nodes() if node["Resources"].get("CPU")]
         if not nodes:
             raise InputError("no node of the Ray cluster has a CPU to render with", argument="executor")
-        found = ask_all(ray.remote(renderer_here), nodes, self._run)
+        found = ask_all(ray.remote(self._work.renderer), nodes, self._run)
         host, self._renderer = found[0]
         for other, renderer in found:
             if renderer != self._renderer:
@@ -84,7 +131,7 @@ class RayPool:
                     f"{other} has {renderer}, {host} has {self._renderer}; all nodes need the same", argument="blender"
                 )
         demand = Demand(1, memory=self._memory, others=others)
-        self._tasks = Tasks(self._cluster, render_scene, demand, self._reporter)
+        self._tasks = Tasks(self._cluster, self._work.render, demand, self._reporter)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -105,8 +152,7 @@ class RayPool:
                 if isinstance(job, Failed):
                     failed.append(job)
                 else:
-                    renderer = self._renderer if job.renderer is None else job.renderer
-                    yield job, (replace(job, folder=Path(os.path.abspath(job.folder)), renderer=renderer), self._run)
+                    yield job, (Parcel.of(job, self._renderer), self._run)
 
         for job, found in in_order(self._tasks, calls(), self._at_once):
             yield from failed
@@ -120,7 +166,8 @@ class RayPool:
             return found
         if isinstance(found, Lost):
             return Failed(provenance.dataset, provenance.scene, found.reason, final=True)
-        _wait_until_seen(job.folder)
+        if not begun.fetch(job.folder.parent, job.folder.name, job.folder):
+            _wait_until_seen(job.folder)
         return RenderResult(job, found)
 
     def _at_once(self) -> int:
@@ -136,9 +183,12 @@ class RayPool:
         return self._size
 
 
-def render_scene(job: RenderJob, run: _OfRun) -> SceneRecord | Failed:
+def render_scene(parcel: Parcel, run: OfRun) -> SceneRecord | Failed:
     """A task: the record of the job's scene. An earlier try may have finished it before its node was lost."""
     versions.check(run.versions)
+    job = parcel.open()
+    if (place := parcel.stores.place(job.folder)) is not None:
+        return _into_store(job, run, place)
     if not job.folder.parent.is_dir():
         raise InputError(
             f"{socket.gethostname()} does not see {job.folder.parent}: it must lie on a file system that all nodes share",
@@ -150,7 +200,22 @@ def render_scene(job: RenderJob, run: _OfRun) -> SceneRecord | Failed:
     return found if isinstance(found, Failed) else found.record
 
 
-def renderer_here(run: _OfRun) -> str:
+def _into_store(job: RenderJob, run: OfRun, folder: Path) -> SceneRecord | Failed:
+    """The same, if the folder that the scene is for lies in copies of a store, of which this node has its own."""
+    with files.hidden_folder(folder) as hidden:
+        own = replace(job, folder=hidden / folder.name)
+        if begun.fetch(folder.parent, folder.name, own.folder) and (left := _left(own)) is not None:
+            files.remove(own.folder)
+            return left
+        found = _renderer(run.blender).render(own)
+        if isinstance(found, Failed):
+            return found
+        begun.publish(folder.parent, folder.name, files.everything_below(own.folder), whole=own.folder)
+        files.remove(own.folder)
+        return found.record
+
+
+def renderer_here(run: OfRun) -> str:
     """What this node renders with; its worker stays for the scenes to come."""
     versions.check(run.versions)
     return _renderer(run.blender).worker.renderer
@@ -195,7 +260,7 @@ def _renderer(blender: str | None) -> Renderer:
 def _wait_until_seen(folder: Path) -> None:
     """Raises InputError if this machine does not see what a node has written."""
     end = time.monotonic() + _SEEN_WITHIN_S
-    while folder.name not in os.listdir(folder.parent):
+    while not folder.exists() and folder.name not in os.listdir(folder.parent):  # listing makes NFS look again
         if time.monotonic() > end:
             raise InputError(
                 f"a node has written {folder}, which is not seen here: it must lie on a file system that all nodes share",

@@ -18,6 +18,7 @@ from experiments.data.production import (
     begin,
     dataset_name,
     examine,
+    fetch_scenes,
     locked,
     may_continue,
     remove_datasets,
@@ -100,7 +101,8 @@ def generate(
         keep = may_continue(output, settings, overwrite)
         folders = [output / dataset_name(number) for number in range(datasets)]
         for folder in folders:
-            shared.fetch(folder)
+            if not shared.fetch(folder):
+                fetch_scenes(folder)
         sets = [
             examine(
                 folder,

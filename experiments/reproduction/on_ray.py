@@ -34,7 +34,7 @@ class Nodes:
 
     def __init__(self, settings: Settings, cluster: Ray, reporter: Reporter = SILENT):
         connect(cluster, reporter)
-        self._settings, self._where = replace(settings, executor=None), Where.here()
+        self._settings, self._where = replace(settings, executor=None), Where.here(settings)
         self._stack = ExitStack()
         self._shown = self._stack.enter_context(Shown(reporter))
         demand = of_one_node()
@@ -55,7 +55,8 @@ class Nodes:
 
 def _do(where: Where, settings: Settings, method: Callable[[Execution, Job], R], job: Job, board: Any, name: str) -> R:
     where.enter()
-    return method(Execution(settings, _base(settings), Relay(board, name)), job)
+    settings = where.stores.here(settings)
+    return method(Execution(settings, _base(settings), Relay(board, name)), where.stores.here(job))
 
 
 @cache

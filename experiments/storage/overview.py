@@ -61,6 +61,9 @@ def _of_machines(store: shared.SharedStore) -> Iterator[Entry]:
         for name, published in zip(names, pool.map(store.published, names), strict=True):
             if published is not None and name not in running and name not in failed:
                 yield Entry(name, "done", published.size, published.host, published.date)
+    for name in {path.partition("/")[2].rpartition("/")[0] for path in store.objects.names(shared.BEGUN)}:
+        if name not in running and name not in failed:
+            yield Entry(name, "unfinished")
     for name, lease in running.items():
         by = f"process {lease.pid} on {lease.host}"
         yield Entry(name, "lost" if lease.is_lost else "running", by=by, since=lease.since)

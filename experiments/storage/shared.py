@@ -10,6 +10,7 @@ In the store::
 
     published/STAGE/LABEL-HASH.json     files of a folder with sizes and hashes, and which machine made it
     objects/1f/1f2e3d…                  the files
+    begun/STAGE/LABEL-HASH/PART.zip     what there is of a folder that is not finished (:mod:`experiments.storage.begun`)
     running/…, failed/…                 who works at what, and what went wrong (:mod:`experiments.storage.leases`)
 """
 
@@ -39,6 +40,8 @@ U = TypeVar("U")
 
 ORIGIN = ".shared.json"
 """In a folder of copies: the address of the store."""
+BEGUN = "begun"
+"""Folder of the store with parts of what is not finished."""
 _AT_ONCE = 16
 """Objects that are on their way together."""
 _CACHE = "ATTRIBUTE_SUBSPACES_CACHE"
@@ -120,6 +123,8 @@ class SharedStore:
             self.objects.put(_manifest(name), msgspec.json.format(msgspec.json.encode(new), indent=1))
             SILENT.info(f"published {self.objects.address}/{name}")
         self.copies.keep(name, new if before is None or not new.is_same(before) else before)
+        for part in parts_of(self.objects, name):
+            self.objects.delete(f"{BEGUN}/{name}/{part}.zip")
 
     def _upload(self, path: Path, file: PublishedFile) -> None:
         if self.objects.size(_object(file)) != file.size:
@@ -206,6 +211,12 @@ def found(place: str | Path) -> Path:
     raise InputError(f"{text} is not published there (what is can be seen with `attribute-subspaces status`)")
 
 
+def parts_of(objects: Objects, name: str) -> list[str]:
+    """Names of the parts that a store has of a folder, see :mod:`experiments.storage.begun`."""
+    found = [path.removeprefix(f"{BEGUN}/{name}/") for path in objects.names(f"{BEGUN}/{name}")]
+    return [path.removesuffix(".zip") for path in found if "/" not in path]
+
+
 def address_of(folder: Path) -> str | None:
     """The address of the store that a folder, or one above it, has copies of; None where it has none."""
     place = _place(folder)
@@ -236,6 +247,15 @@ def place_of(folder: Path) -> tuple[Objects, str] | None:
     """The store that a folder is published in, and its name there; None where it is in none."""
     place = _place(folder)
     return None if place is None else (place[0].objects, place[1])
+
+
+def copies_of(folder: Path) -> tuple[Path, str] | None:
+    """The folder of copies that a path lies in, or that it is, and the address of its store; None for other paths."""
+    folder = Path(os.path.realpath(folder))
+    for parent in (folder, *folder.parents):
+        if is_shared(parent):
+            return parent, store_at(parent).objects.address
+    return None
 
 
 def is_shared(folder: Path) -> bool:

@@ -20,6 +20,7 @@ from experiments.storage.files import read_json, write_bytes
 from experiments.storage.identity import NO_EFFECT
 from experiments.training.batch import TrainingBatch
 from experiments.training.checkpoints import Checkpoints
+from experiments.training.continuation import CHECKPOINTS, Continuation
 from experiments.training.input_pipeline import prefetched
 from experiments.training.loss_function import Frozen
 from experiments.training.metrics_log import MetricsLog
@@ -77,6 +78,7 @@ def train(
     identity: Mapping[str, Any],
     *,
     compiled: Step | None = None,
+    whole: Path | None = None,
     validate: Callable[[TrainingState], Mapping[str, Any]] | None = None,
     reporter: Reporter = SILENT,
 ) -> TrainingState:
@@ -92,6 +94,8 @@ def train(
         folder: gets ``run.json``, ``metrics.jsonl``, ``checkpoints/`` and what ``settings.log`` asks for.
         identity: what determines the run (settings, seeds, hashes), as JSON can hold it.
         compiled: what ``placement.compile(step, state)`` returned, if that was done before.
+        whole: the folder with everything that other machines need to go on, by default ``folder``; where it lies in a store
+            that machines share, they find the newest state there.
         validate: state → what to log, called every ``validate_every`` steps and after the last; by every process of a
             job with several, of which the first writes.
         reporter: gets a bar of the steps with loss and speed, in the first process of a job.
@@ -106,6 +110,8 @@ def train(
     """
     writes = jax.process_index() == 0
     folder.mkdir(parents=True, exist_ok=True)
+    continuation = Continuation(whole or folder)
+    continuation.fetch()
     if writes:
         _check_identity(folder / "run.json", identity)
     state, frozen = placement.state(state), placement.frozen(frozen)
@@ -115,7 +121,7 @@ def train(
         if isinstance(compiled, SideBySide):
             advance = compiled.ahead
             stack.callback(compiled.cancel)
-        checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints", keep=settings.keep))
+        checkpoints = stack.enter_context(Checkpoints(folder / CHECKPOINTS, keep=settings.keep))
         state = checkpoints.restore(state) or state
         first = int(state.step)
         logs: list[Tracker] = []
@@ -145,6 +151,8 @@ def train(
                     log.flush()
                 state = settled(state)
                 checkpoints.save(state)
+                if not last:
+                    continuation.saved()
         record.finish()
     return state
 

@@ -11,7 +11,7 @@ def test_one_of_its_words_is_asked_for(words):
     assert found.status == 2 and not found.stdout
     assert (
         "one of: subspace, model, memory, accelerator, training, input, finetuning, adapters, analysis, "
-        "evaluation, rendering, first_command" in found.stderr
+        "evaluation, rendering, cluster, first_command" in found.stderr
     )
 
 
