@@ -15,7 +15,7 @@ from experiments.cluster.connection import alive_nodes, connect
 from experiments.cluster.messages import Relay, Shown
 from experiments.cluster.settings import Ray
 from experiments.cluster.stores import Stores
-from experiments.cluster.tasks import Demand, Lost, Tasks
+from experiments.cluster.tasks import Demand, LostError, Tasks
 from experiments.process.reporting import SILENT, Reporter
 from subspace.errors import InputError
 
@@ -132,8 +132,8 @@ class Elsewhere(Generic[T]):
             while not (done := tasks.next(1.0)):
                 pass
         ((_, found),) = done
-        if isinstance(found, Lost):
-            raise InputError(f"{self._name}: {found.reason}", argument="executor")
+        if isinstance(found, LostError):
+            raise LostError(f"{self._name}: {found}", argument="executor")
         made, self._results = where.stores.arrived(found)
         if not self._results.path.exists():
             raise InputError(

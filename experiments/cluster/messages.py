@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from threading import Event, Thread
 from typing import Any
 
 from tqdm import tqdm
@@ -130,7 +129,7 @@ class _Told(tqdm):
 
 
 class Shown:
-    """A context manager within which a reporter shows what tasks tell; its own thread looks for it.
+    """A context manager within which a reporter shows what tasks tell, whenever :func:`look` is called.
 
     Args:
         reporter: shows it.
@@ -145,31 +144,32 @@ class Shown:
         self._reporter = reporter
         self._bars: dict[str, tqdm] = {}
         self._stack = ExitStack()
-        self._over = Event()
-        self._thread = Thread(target=self._look, name="messages", daemon=True)
+        self._next = 0.0
 
     def __enter__(self) -> Shown:
-        self._thread.start()
+        _open.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         import ray
-        from ray.exceptions import RayError
 
-        self._over.set()
-        self._thread.join(10 * _EVERY_S)
-        with suppress(RayError):  # the cluster is gone
-            self._show(ray.get(self.board.take.remote(), timeout=_EVERY_S * 10))
+        _open.remove(self)
+        self._take()
         self._stack.close()
         ray.kill(self.board)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Show what there is to show, at most every half second."""
+        if time.monotonic() > self._next:
+            self._next = time.monotonic() + _EVERY_S
+            self._take()
+
+    def _take(self) -> None:
         import ray
         from ray.exceptions import RayError
 
-        while not self._over.wait(_EVERY_S):
-            with suppress(RayError):
-                self._show(ray.get(self.board.take.remote(), timeout=_EVERY_S * 10))
+        with suppress(RayError):  # the board's node, or the cluster, is gone
+            self._show(ray.get(self.board.take.remote(), timeout=_EVERY_S * 10))
 
     def _show(self, messages: list[Line | Bar]) -> None:
         for message in messages:
@@ -189,3 +189,12 @@ class Shown:
         bar.update(told.done - bar.n)
         if told.over:
             bar.close()
+
+
+_open: list[Shown] = []
+
+
+def look() -> None:
+    """Show what tasks have told. Whoever waits for tasks calls it: a bar that another thread draws may hang this one."""
+    for each in _open:
+        each.look()

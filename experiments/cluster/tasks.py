@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+from experiments.cluster import messages
 from experiments.cluster.connection import alive_nodes
 from experiments.cluster.settings import Ray
 from experiments.process.reporting import SILENT, Reporter
@@ -46,14 +47,6 @@ class Demand:
 
 class LostError(InputError):
     """A task whose node or process was lost as often as it may be."""
-
-
-@dataclass(frozen=True)
-class Lost:
-    """A task whose node or process was lost as often as it may be."""
-
-    reason: str
-    """In one line."""
 
 
 class Tasks:
@@ -108,8 +101,8 @@ class Tasks:
             except BaseException as error:
                 made.set_exception(error)
             else:
-                if isinstance(found, Lost):
-                    made.set_exception(LostError(found.reason, argument="executor"))
+                if isinstance(found, LostError):
+                    made.set_exception(found)
                 else:
                     made.set_result(found)
 
@@ -117,13 +110,14 @@ class Tasks:
         return made
 
     def next(self, seconds: float | None = None) -> list[tuple[Any, Any]]:
-        """(job, its result or :class:`Lost`) of the tasks that have come back, at least one unless ``seconds`` have passed.
+        """(job, its result or :class:`LostError`) of the tasks that are back, at least one unless ``seconds`` have passed.
 
-        Raises what the function raised.
+        What tasks tell is shown meanwhile. Raises what the function raised.
         """
         import ray
 
         self._look()
+        messages.look()
         if not self._running:
             return []
         references = list(self._running)
@@ -143,7 +137,7 @@ class Tasks:
         self._nodes = nodes
 
     def _outcome(self, get: Callable[[], Any]) -> Any:
-        """The result, or :class:`Lost`; raises what the function raised."""
+        """The result, or :class:`LostError`; raises what the function raised."""
         from ray.exceptions import RayError, RayTaskError
 
         try:
@@ -155,15 +149,14 @@ class Tasks:
         except RayError as error:
             words = str(error).strip().splitlines()
             times = f"{self._retries + 1} times" if self._retries else "once"
-            return Lost(
-                f"its node or process was lost {times}: {type(error).__name__}, {words[0] if words else 'no reason'}"
-            )
+            reason = f"{type(error).__name__}, {words[0] if words else 'no reason'}"
+            return LostError(f"its node or process was lost {times}: {reason}", argument="executor")
 
 
 def in_order(
     tasks: Tasks, calls: Iterable[tuple[J, tuple[object, ...]]], at_once: Callable[[], int]
 ) -> Iterator[tuple[J, Any]]:
-    """(job, result or :class:`Lost`) as they come; calls are taken when there is room for them.
+    """(job, result or :class:`LostError`) as they come; calls are taken when there is room for them.
 
     Args:
         tasks: run them.

@@ -12,7 +12,7 @@ from experiments.cluster.connection import connect
 from experiments.cluster.elsewhere import Where, of_one_node
 from experiments.cluster.messages import Relay, Shown
 from experiments.cluster.settings import Ray
-from experiments.cluster.tasks import Lost, Tasks
+from experiments.cluster.tasks import LostError, Tasks
 from experiments.data.production import dataset_name
 from experiments.extraction.adapters import DONE, METRICS, AdapterRun, is_done, run, share, write_done
 from experiments.extraction.base import with_base
@@ -105,9 +105,9 @@ class _Parts:
         lost: dict[int, str] = {}
         while len(self._tasks):
             for places, found in self._tasks.next(1.0):
-                if isinstance(found, Lost):
-                    lost.update(dict.fromkeys(places, found.reason))
-                    reporter.warning(f"adapters {places}: {found.reason}")
+                if isinstance(found, LostError):
+                    lost.update(dict.fromkeys(places, str(found)))
+                    reporter.warning(f"adapters {places}: {found}")
                 else:
                     self.folders.update(dict.fromkeys(places, self._where.stores.arrived(found)))
         if lost:

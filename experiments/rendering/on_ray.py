@@ -16,7 +16,7 @@ from experiments.cluster import versions
 from experiments.cluster.connection import alive_nodes, ask_all, connect
 from experiments.cluster.settings import Ray
 from experiments.cluster.stores import Stores
-from experiments.cluster.tasks import Demand, Lost, Tasks, in_order
+from experiments.cluster.tasks import Demand, LostError, Tasks, in_order
 from experiments.data.inputs import InputFile
 from experiments.data.scene_folder import SceneRecord, find_damage, read_record
 from experiments.process.reporting import SILENT, Reporter
@@ -160,12 +160,12 @@ class RayPool:
             yield self._result(job, found)
         yield from failed
 
-    def _result(self, job: RenderJob, found: SceneRecord | Failed | Lost) -> RenderResult | Failed:
+    def _result(self, job: RenderJob, found: SceneRecord | Failed | LostError) -> RenderResult | Failed:
         provenance = job.scene.provenance
         if isinstance(found, Failed):
             return found
-        if isinstance(found, Lost):
-            return Failed(provenance.dataset, provenance.scene, found.reason, final=True)
+        if isinstance(found, LostError):
+            return Failed(provenance.dataset, provenance.scene, str(found), final=True)
         if not begun.fetch(job.folder.parent, job.folder.name, job.folder):
             _wait_until_seen(job.folder)
         return RenderResult(job, found)

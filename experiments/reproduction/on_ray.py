@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from experiments.cluster.connection import connect
 from experiments.cluster.elsewhere import Where, of_one_node, slots
-from experiments.cluster.messages import Relay, Shown
+from experiments.cluster.messages import Relay, Shown, look
 from experiments.cluster.settings import Ray
 from experiments.cluster.tasks import Tasks
 from experiments.models import Base, load_base
@@ -21,6 +21,8 @@ from experiments.reproduction.execution import Execution, Job
 from experiments.reproduction.settings import Settings
 
 R = TypeVar("R")
+
+_LOOK_EVERY_S = 1.0
 
 
 class Nodes:
@@ -47,6 +49,12 @@ class Nodes:
         rate = "" if job.rate is None else f", {job.rate:g}"
         name = f"{job.run.name}{rate}"
         return self._tasks.submit(self._where, self._settings, method, job, self._shown.board, name)
+
+    def wait(self, futures: Iterable[Future[Any]]) -> set[Future[Any]]:
+        """Those that are done, at least one; what tasks tell is shown meanwhile."""
+        while not (done := wait(futures, _LOOK_EVERY_S, FIRST_COMPLETED).done):
+            look()
+        return done
 
     def close(self) -> None:
         """Cancel what still runs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ class Schedule:
                 state = state.begun(action)
             if not busy:
                 break
-            done = wait(busy, return_when=FIRST_COMPLETED).done
+            done = workers.wait(busy)
             for future in [future for future in busy if future in done]:
                 action = busy.pop(future)
                 if isinstance(error := future.exception(), LostError):  # the others go on

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from experiments.models import Base, load_base
 from experiments.presets import PRESETS
@@ -61,6 +61,10 @@ class Workers:
             self._processes.__exit__(kind, error, traceback)
         if self._nodes is not None:
             self._nodes.close()
+
+    def wait(self, futures: Iterable[Future[Any]]) -> set[Future[Any]]:
+        """Those that are done, at least one."""
+        return wait(futures, return_when=FIRST_COMPLETED).done if self._nodes is None else self._nodes.wait(futures)
 
     def _submit(self, method: Callable[[Execution, Job], R], job: Job, line: str) -> Future[R]:
         if self._nodes is not None:

@@ -1,23 +1,35 @@
 """Commands on a Ray cluster of three nodes on this machine: what comes out is what one machine makes, whatever is lost."""
 
+import contextlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from tqdm import tqdm
 
 from experiments.cluster import versions
+from experiments.cluster.connection import connect
+from experiments.cluster.messages import Relay, Shown
+from experiments.cluster.settings import Ray
+from experiments.cluster.tasks import Demand, LostError, Tasks
+from experiments.presets import PRESETS
+from experiments.process.reporting import Reporter
+from experiments.storage import shared
 from experiments.training.metrics_log import read_metrics
+from tests.experiments.command_of_a_job import shrink
 from tests.experiments.commands import call
 from tests.experiments.rendering.small_scenes import STAND_IN, content, wait_until
+from tests.experiments.storage.s3_server import S3Server
 from tests.experiments.training import tiny
 
 pytest.importorskip("ray")
@@ -30,21 +42,27 @@ QUICK_TO_NOTICE = {"health_check_period_ms": 500, "health_check_timeout_ms": 100
 """That a node is lost."""
 
 
-class Nodes:
-    """A head that computes nothing, and nodes of one core each."""
+DEADLY = 7
+"""Number of a scene with which whatever renders it dies."""
 
-    def __init__(self, log):
+
+class Nodes:
+    """A head that computes nothing, and nodes of one core each, with copies of stores of their own."""
+
+    def __init__(self, folder):
         from ray.cluster_utils import Cluster
 
-        self.log = log
-        with mock.patch.dict(os.environ, STAND_IN=json.dumps({"seconds": SECONDS, "log": str(log)})):
+        self.folder, self.log = folder, folder / "log"
+        told = {"seconds": SECONDS, "log": str(self.log), "faults": {f"0/{DEADLY}/0": "parent"}}
+        with mock.patch.dict(os.environ, STAND_IN=json.dumps(told)):
             head = {"num_cpus": 0, "include_dashboard": False, "_system_config": QUICK_TO_NOTICE}
             self.cluster = Cluster(initialize_head=True, head_node_args=head)
             self.nodes = [self.add() for _ in range(3)]
         self.flag = f"--executor=ray:{self.cluster.address}"
 
-    def add(self, **options):
-        return self.cluster.add_node(num_cpus=1, **options)
+    def add(self, **variables):
+        cache = self.folder / f"copies_{len(self.cluster.list_all_nodes())}"
+        return self.cluster.add_node(num_cpus=1, env_vars={"ATTRIBUTE_SUBSPACES_CACHE": str(cache), **variables})
 
     def scenes(self):
         """(scene, process of its worker) as they were begun."""
@@ -84,10 +102,19 @@ def descendants(process):
 
 
 @pytest.fixture(scope="module")
-def nodes(tmp_path_factory):
+def store():
+    """A server of S3, which nodes find by their environment."""
+    server = S3Server()
+    with server.reached():
+        yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def nodes(store, tmp_path_factory):
     import ray
 
-    made = Nodes(tmp_path_factory.mktemp("cluster") / "log")
+    made = Nodes(tmp_path_factory.mktemp("cluster"))
     yield made
     ray.shutdown()
     made.cluster.shutdown()
@@ -101,7 +128,7 @@ def undisturbed(tmp_path_factory):
     return content(output)
 
 
-@contextmanager
+@contextlib.contextmanager
 def running(folder, *arguments, cwd=ROOT):
     """A Python that runs, killed if it still does at the end. A pipe that nobody reads would stop it: it writes files."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -151,25 +178,81 @@ def test_a_driver_that_is_killed_goes_on_from_what_is_there(nodes, undisturbed, 
     assert done <= once
 
 
+def die(log, when, job):
+    with open(log, "a") as file:
+        file.write(f"{job}\n")
+    if job == when:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return job
+
+
+def test_a_task_that_dies_as_often_as_it_may_ends_alone(nodes, tmp_path):
+    cluster, log = Ray(nodes.cluster.address, retries=1), tmp_path / "log"
+    connect(cluster)
+    with Tasks(cluster, die, Demand(1)) as tasks:
+        for job in range(3):
+            tasks.begin(job, log, 1, job)
+        future = tasks.submit(log, 4, 4)
+        found = {}
+        while len(tasks):
+            found |= dict(tasks.next(1.0))
+        assert isinstance(future.exception(timeout=60), LostError)
+    assert isinstance(found.pop(1), LostError) and found == {0: 0, 2: 2}
+    assert Counter(log.read_text().split()) == {"0": 1, "1": 2, "2": 1, "4": 2}
+
+
+def tell(board, name):
+    reporter = Relay(board, name)
+    reporter.warning("look")
+    with reporter.progress(4, " steps") as bar:
+        bar.update(3)
+        bar.set_postfix_str("loss 1.5")
+
+
+def test_what_tasks_tell_is_shown_by_the_thread_that_waits(nodes):
+    """Another one that draws may hang it: tqdm has locks."""
+    bars, threads = [], set()
+
+    class Reported(Reporter):
+        def warning(self, line):
+            threads.add(threading.current_thread())
+            bars.append(line)
+
+        def progress(self, total, unit, description=None, **options):
+            threads.add(threading.current_thread())
+            bars.append(tqdm(total=total, unit=unit, desc=description, file=io.StringIO(), **options))
+            return bars[-1]
+
+    cluster = Ray(nodes.cluster.address)
+    connect(cluster)
+    with Shown(Reported()) as shown, Tasks(cluster, tell, Demand(1)) as tasks:
+        tasks.begin("one", shown.board, "geometry 00")
+        while len(tasks):
+            tasks.next(1.0)
+    line, bar = bars
+    assert line.startswith("geometry 00 on ") and line.endswith(": look")
+    assert (bar.n, bar.total, bar.unit, bar.postfix) == (3, 4, " steps", "loss 1.5")
+    assert threads == {threading.current_thread()}
+
+
+def test_a_scene_that_costs_every_node_its_worker_is_listed_as_failed(nodes, tmp_path):
+    arguments = ("--datasets=1", f"--scenes={DEADLY + 1}", "--views=2", "--resolution=20", f"--blender={STAND_IN}")
+    finished = call("experiments.generate", *arguments, f"--store={tmp_path}", nodes.flag, "--retries=1")
+    assert finished.status == 0, finished.stderr
+    (folder,) = tmp_path.glob("data/*/dataset_00")
+    (failed,) = json.loads((folder / "manifest.json").read_text())["failed"]
+    assert failed["scene"] == DEADLY and "lost 2 times" in failed["errors"][0]
+    assert len(list(folder.glob("scene_*"))) == DEADLY
+    status = call("experiments.status", f"--store={tmp_path}")
+    assert f"scene {DEADLY}" in status.stdout and "lost 2 times" in status.stdout
+
+
 def done(command, *arguments, work):
-    """What a command says at the size of the tiny model, in the folder ``work``."""
-    ended = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "tests.experiments.command_of_a_job",
-            "-",
-            f"experiments.{command}",
-            *map(str, arguments),
-        ],
-        capture_output=True,
-        text=True,
-        cwd=work,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=600,
-    )
-    assert ended.returncode == 0, ended.stderr[-3000:]
-    return ended.stdout
+    """A command at the size of the tiny model, in the folder ``work`` and in this process, which has JAX already."""
+    with mock.patch.dict(PRESETS), contextlib.chdir(work):
+        shrink()
+        ended = call(f"experiments.{command}", *arguments)
+    assert ended.status == 0, ended.stderr[-3000:]
 
 
 def arrays(folder):
@@ -190,13 +273,40 @@ STEPS = 300
 EXTRACT = ("--attribute=lighting", "--k=2", "--rank=1", "--dim=1", f"--steps={STEPS}", f"--blender={STAND_IN}")
 
 
+RATE = ("--weights=tiny", "--adapter=one/tuned/adapter.safetensors", "--views=0,1")
+TUNE = ("--weights=tiny", "--method=lora", "--rank=1", "--steps=3")
+
+
+def data_of(work):
+    return f"--data={next((work / 'one' / 'data').iterdir()) / 'dataset_00'}"
+
+
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """A folder with a tiny model, and an extraction by this machine alone."""
+    """A folder with a tiny model, and an extraction, a fine-tuning and an evaluation by this machine alone."""
     folder = tmp_path_factory.mktemp("work")
     tiny.write(folder / "tiny")
     done("extract", *EXTRACT, "--weights=tiny", "--store=one", "--output=one/out", work=folder)
+    done("finetune", *TUNE, data_of(folder), "--store=one", "--output=one/tuned", work=folder)
+    done("evaluate", *RATE, data_of(folder), "--store=one", "--output=one/good", work=folder)
     return folder
+
+
+def test_nodes_that_share_a_store_need_no_file_system(nodes, store, work, monkeypatch):
+    monkeypatch.setenv("ATTRIBUTE_SUBSPACES_CACHE", str(work / "copies"))
+    address = store.bucket()
+    done("extract", *EXTRACT, "--weights=tiny", f"--store={address}", "--output=stored/out", nodes.flag, work=work)
+    assert_same(arrays(work / "stored" / "out" / "adapters"), arrays(work / "one" / "out" / "adapters"))
+    monkeypatch.setenv("ATTRIBUTE_SUBSPACES_CACHE", str(work / "another machine"))
+    copies = shared.store_at(shared.opened(address))
+    names = [name for name in copies.names() if copies.fetch(name)]
+    assert Counter(name.partition("/")[0] for name in names) == {"data": 3, "adapter_parts": 2, "adapters": 1}
+    assert content(copies.copies.folder / "data") == content(work / "one" / "data")
+    assert not copies.objects.names("begun") and not copies.objects.names("running")
+    (data,) = [name for name in names if name.endswith("dataset_00")]
+    tune = (*TUNE, f"--data={address}/{data}", f"--store={address}", "--output=stored/tuned", nodes.flag)
+    done("finetune", *tune, work=work)
+    assert_same(arrays(work / "stored" / "tuned"), arrays(work / "one" / "tuned"))
 
 
 def test_a_node_that_is_lost_while_training_changes_no_adapter(nodes, work):
@@ -221,12 +331,8 @@ def test_a_node_that_is_lost_while_training_changes_no_adapter(nodes, work):
 
 
 def test_one_node_fine_tunes_and_evaluates(nodes, work):
-    common = ("--weights=tiny", f"--data={next((work / 'one' / 'data').iterdir()) / 'dataset_00'}")
-    tune = (*common, "--method=lora", "--rank=1", "--steps=3")
-    rate = (*common, "--adapter=one/tuned/adapter.safetensors", "--views=0,1")
-    for store, where in (("one", []), ("many", [nodes.flag])):
-        done("finetune", *tune, f"--store={store}", f"--output={store}/tuned", *where, work=work)
-        done("evaluate", *rate, f"--store={store}", f"--output={store}/good", *where, work=work)
+    done("finetune", *TUNE, data_of(work), "--store=many", "--output=many/tuned", nodes.flag, work=work)
+    done("evaluate", *RATE, data_of(work), "--store=many", "--output=many/good", nodes.flag, work=work)
     assert_same(arrays(work / "many" / "tuned"), arrays(work / "one" / "tuned"))
     assert (work / "many" / "good" / "scenes.csv").read_text() == (work / "one" / "good" / "scenes.csv").read_text()
 
@@ -240,7 +346,7 @@ def test_nodes_with_other_versions_are_refused(nodes, tmp_path):
     with mock.patch.object(versions, "here", lambda: other):
         done = call("experiments.generate", *arguments)
     assert done.status == 2 and "0.1.0 (00000000)" in done.stderr and len(done.stderr.splitlines()) == 1
-    node = nodes.add(env_vars={"STAND_IN": json.dumps({"version": "9.9"})})
+    node = nodes.add(STAND_IN=json.dumps({"version": "9.9"}))
     done = call("experiments.generate", *arguments)
     nodes.cluster.remove_node(node, allow_graceful=False)
     assert done.status == 2 and "Blender 9.9" in done.stderr and "Blender 0.0" in done.stderr

@@ -126,6 +126,9 @@ def _planted_figures(work: Path) -> None:
         def __exit__(self, *_):
             pass
 
+        def wait(self, futures):
+            return set(futures)
+
         def validation_loss(self, job):
             return _finished(abs(job.rate - 5e-4))
 

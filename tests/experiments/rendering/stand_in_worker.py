@@ -55,6 +55,9 @@ def render(spec, output):
 def misbehave(fault, output):
     if fault == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
+    if fault == "parent":  # the process that began this one
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
     if fault == "exit":
         sys.exit("Blender ran out of something")
     if fault == "hang":

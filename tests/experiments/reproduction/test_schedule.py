@@ -2,7 +2,7 @@
 
 import math
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -52,6 +52,9 @@ class Done:
     def __init__(self, scale, best_rate=BEST_RATE, diverges_above=math.inf):
         self.compared, self.recorded, self._scale = [], [], scale
         self._best_rate, self._diverges_above = best_rate, diverges_above
+
+    def wait(self, futures):
+        return wait(futures, return_when=FIRST_COMPLETED).done
 
     def validation_loss(self, job):
         self.compared.append(job)
