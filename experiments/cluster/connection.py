@@ -7,8 +7,9 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from experiments.cluster import versions
@@ -47,6 +48,7 @@ def connect(cluster: Ray, reporter: Reporter = SILENT) -> None:
     address = cluster.address or os.environ.get("RAY_ADDRESS") or None
     if address is not None:
         _check_answer(address)
+        _check_token(address)
     options: dict[str, Any] = {"address": address}
     if address is None:
         options = {"address": "local", "num_cpus": len(available_cores()), "include_dashboard": False}
@@ -134,6 +136,34 @@ def _check_answer(address: str) -> None:
         ) from None
     if len(frame) < 4 or frame[3] != _SETTINGS_FRAME:
         raise InputError(f"what answers at {address} is no Ray cluster", argument="executor")
+
+
+def _check_token(address: str) -> None:
+    """InputError if the cluster wants another token, with which Ray itself would try for half a minute."""
+    from ray._raylet import GcsClient  # pyright: ignore[reportMissingImports]
+    from ray.exceptions import AuthenticationError, RayError
+
+    try:
+        with _stderr_shut():
+            GcsClient(address=address)
+    except AuthenticationError:
+        raise InputError(f"Ray at {address} refuses this process; {_TOKEN}", argument="executor") from None
+    except (RayError, RuntimeError, ValueError):  # of which ray.init says more
+        return
+
+
+@contextmanager
+def _stderr_shut() -> Iterator[None]:
+    """Ray's C++ prints there what it raises as well."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _check_versions() -> None:

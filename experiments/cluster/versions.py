@@ -19,16 +19,9 @@ _LIBRARIES = ("numpy", "jax", "OpenEXR")
 
 @cache
 def here() -> Mapping[str, str]:
-    """What this process runs: name → version. The project's ends with a hash of its code."""
+    """What this process runs: name → version. The project's is a hash of its code, installed or not."""
     libraries = {name: metadata.version(name) for name in _LIBRARIES}
-    return {"attribute-subspaces": f"{_release()} ({_digest()})", "Python": platform.python_version(), **libraries}
-
-
-def _release() -> str:
-    try:
-        return metadata.version("attribute-subspaces")
-    except metadata.PackageNotFoundError:  # it runs where its source lies
-        return "from source"
+    return {"attribute-subspaces": f"code {_digest()}", "Python": platform.python_version(), **libraries}
 
 
 def _digest() -> str:

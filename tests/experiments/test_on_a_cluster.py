@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from unittest import mock
 
+import grain  # noqa: F401 — whose flags a call would take away with its own
 import numpy as np
 import pytest
 from safetensors.numpy import load_file

@@ -1,6 +1,7 @@
 """A cluster that is not there is one line within seconds, also where something else listens."""
 
 import importlib.util
+import os
 import socket
 import threading
 import time
@@ -62,3 +63,22 @@ def test_another_version_is_told_with_both():
     versions.check(versions.here())
     with pytest.raises(InputError, match=r"9\.9"):
         versions.check({**versions.here(), "numpy": "9.9"})
+
+
+def test_a_wrong_token_is_told_at_once(monkeypatch, capfd):
+    raylet = pytest.importorskip("ray._raylet")
+    from ray.exceptions import AuthenticationError, RpcError
+
+    answers = [AuthenticationError("no"), RpcError("busy", 14)]
+
+    def client(address):
+        os.write(2, b"as Ray's C++ prints\n")
+        raise answers.pop(0)
+
+    monkeypatch.setattr(raylet, "GcsClient", client)
+    with pytest.raises(InputError, match=r"node0:6379.*RAY_AUTH_TOKEN"):
+        connection._check_token("node0:6379")
+    connection._check_token("node0:6379")  # ray.init says what it is
+    assert capfd.readouterr().err == "" and not answers
+    os.write(2, b"there again\n")
+    assert capfd.readouterr().err == "there again\n"
