@@ -113,7 +113,8 @@ def main(_: Sequence[str]) -> None:
         executor=executor_of(),
     )
 
-    join_processes()
+    if settings.executor is None:  # on a cluster nodes join each other
+        join_processes()
     from experiments.process.compilation_cache import keep_compiled
 
     keep_compiled()

@@ -68,7 +68,8 @@ def main(_: Sequence[str]) -> None:
         **{name: given[name] for name in _SETTINGS},
     )
 
-    join_processes()
+    if settings.executor is None:  # on a cluster nodes join each other
+        join_processes()
     from experiments.process.compilation_cache import keep_compiled
 
     keep_compiled()

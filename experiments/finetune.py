@@ -148,9 +148,10 @@ def main(_: Sequence[str]) -> None:
     start = time.perf_counter()
     if not given.data:
         raise InputError("--data: name at least one data set, a folder with a manifest.json")
-    method = method_of(given)
+    method, executor = method_of(given), executor_of()
 
-    join_processes()
+    if executor is None:  # on a cluster nodes join each other
+        join_processes()
     from experiments.process.compilation_cache import keep_compiled
 
     keep_compiled()
@@ -175,7 +176,7 @@ def main(_: Sequence[str]) -> None:
         store=given.store,
         output=None if given.output is None else given.output.absolute(),
         overwrite=given.overwrite,
-        executor=executor_of(),
+        executor=executor,
         **changes,
     )
     tuned = run_if_new(work_of(settings, first_console()))

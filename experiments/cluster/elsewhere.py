@@ -12,10 +12,12 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from experiments.cluster import versions
 from experiments.cluster.connection import alive_nodes, connect
+from experiments.cluster.gangs import together
 from experiments.cluster.messages import Relay, Shown
 from experiments.cluster.settings import Ray
 from experiments.cluster.stores import Stores
 from experiments.cluster.tasks import Demand, LostError, Tasks
+from experiments.process.hosts import is_first
 from experiments.process.reporting import SILENT, Reporter
 from subspace.errors import InputError
 
@@ -125,13 +127,11 @@ class Elsewhere(Generic[T]):
 
     def _done(self, only_if_new: bool) -> Any:
         connect(self._cluster, self._reporter)
-        with Shown(self._reporter) as shown, Tasks(self._cluster, _do, of_one_node(), self._reporter) as tasks:
-            where = Where.here(self._settings)
-            call = (where, self._ready, self._settings, shown.board, self._name, only_if_new)
-            tasks.begin(self._name, *call)
-            while not (done := tasks.next(1.0)):
-                pass
-        ((_, found),) = done
+        where = Where.here(self._settings)
+        with Shown(self._reporter) as shown:
+            found = self._done_by_nodes(
+                (where, self._ready, self._settings, shown.board, self._name, only_if_new), where.stores
+            )
         if isinstance(found, LostError):
             raise LostError(f"{self._name}: {found}", argument="executor")
         made, self._results = where.stores.arrived(found)
@@ -143,6 +143,31 @@ class Elsewhere(Generic[T]):
             )
         return made
 
+    def _done_by_nodes(self, call: tuple[object, ...], stores: Stores) -> Any:
+        demand = of_one_node()
+        if self._cluster.processes > 1:
+            check_one_file_system(stores)
+            return together(self._cluster, _do, call, demand, self._reporter)
+        with Tasks(self._cluster, _do, demand, self._reporter) as tasks:
+            tasks.begin(self._name, *call)
+            while not (done := tasks.next(1.0)):
+                pass
+        return done[0][1]
+
+
+def check_one_file_system(stores: Stores) -> None:
+    """InputError for a store by its address, where processes of one job write and read the same checkpoints."""
+    if stores.folders:
+        raise InputError(
+            "processes of one job work in one folder that all of them see: name such a folder as the store, not an address",
+            argument="store",
+        )
+
+
+def relay(board: Any, name: str) -> Reporter:
+    """The reporter of a task; of several processes of one job the first one reports."""
+    return Relay(board, name) if is_first() else SILENT
+
 
 def _do(
     where: Where,
@@ -153,6 +178,6 @@ def _do(
     only_if_new: bool,
 ) -> tuple[Any, Results]:
     where.enter()
-    work = ready(where.stores.here(settings), Relay(board, name))
+    work = ready(where.stores.here(settings), relay(board, name))
     made = work.run_if_new() if only_if_new else work.run()
     return where.stores.there((made, Results(Path(work.results.path))))

@@ -12,6 +12,8 @@ from subspace.errors import InputError
 flags.disclaim_key_flags()  # they belong to the command that asks for them, whose --help shows them
 
 _LOCAL, _RAY = "local", "ray"
+_OF_A_JOB = ("coordinator", "processes", "process")
+"""Flags of :mod:`experiments.process.host_flags`."""
 
 
 def DEFINE_executor(flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -41,4 +43,8 @@ def executor_of(flag_values: flags.FlagValues = flags.FLAGS) -> Ray | None:
         return None
     if kind != _RAY or (text != _RAY and not address):
         raise InputError(f"executor must be local, ray or ray:HOST:PORT, got {text!r}", argument="executor")
-    return Ray(address or None, retries)
+    of_a_job: dict[str, Any] = {name: flag_values[name].value for name in _OF_A_JOB if name in flag_values}
+    for name in ("coordinator", "process"):
+        if of_a_job.get(name) is not None:
+            raise InputError(f"{name} has no effect with executor={kind}: Ray places the processes", argument=name)
+    return Ray(address or None, retries, of_a_job.get("processes") or 1)

@@ -22,6 +22,8 @@ class Ray:
     ends with this process."""
     retries: int = DEFAULT_RETRIES
     """Times that a task whose node is lost begins again elsewhere."""
+    processes: int = 1
+    """Nodes that train and evaluate together, as one job."""
 
     def __post_init__(self) -> None:
         if self.address is not None:

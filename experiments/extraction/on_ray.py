@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cluster.connection import connect
-from experiments.cluster.elsewhere import Where, of_one_node
-from experiments.cluster.messages import Relay, Shown
+from experiments.cluster.elsewhere import Where, check_one_file_system, of_one_node, relay
+from experiments.cluster.gangs import check_nodes, together
+from experiments.cluster.messages import Shown
 from experiments.cluster.settings import Ray
 from experiments.cluster.tasks import LostError, Tasks
 from experiments.data.production import dataset_name
@@ -24,10 +25,11 @@ from experiments.extraction.schedule import RENDERING, TRAINING
 from experiments.extraction.settings import Settings
 from experiments.mining.folder import SNAPSHOTS
 from experiments.models import Base
+from experiments.process.hosts import is_first
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.files import read_json
 from experiments.storage.identity import identity, stage_folder
-from experiments.storage.locks import alone
+from experiments.storage.locks import after_first_alone, alone
 from experiments.storage.shared import fetch
 from subspace.errors import InputError
 from vggt_jax.atomic import new_path
@@ -55,7 +57,9 @@ def train_there(settings: Settings, cluster: Ray, base: Base, reporter: Reporter
         Shown(reporter) as shown,
         Tasks(cluster, train_part, of_one_node(), reporter) as tasks,
     ):
-        parts = _Parts(settings, base, tasks, shown.board)
+        if cluster.processes > 1:
+            check_nodes(cluster, of_one_node())
+        parts = _Parts(settings, cluster, base, tasks, shown.board)
         with reporter.stage(RENDERING):
             data = make_data(settings, reporter, finished=parts.finished)
         job = AdapterRun(base, data, Recipe.of(settings), settings.plan)
@@ -67,7 +71,7 @@ def train_there(settings: Settings, cluster: Ray, base: Base, reporter: Reporter
         with reporter.stage(TRAINING):
             for number in range(settings.k):
                 parts.finished(number)
-            parts.wait(reporter)
+            parts.train(reporter)
         with alone(folder, reporter, inside=True):
             if not is_done(folder):
                 _put_together(job, [parts.folders[number] for number in range(settings.k)], folder)
@@ -78,10 +82,13 @@ def train_there(settings: Settings, cluster: Ray, base: Base, reporter: Reporter
 class _Parts:
     """The adapters' tasks, each begun when its data sets are finished."""
 
-    def __init__(self, settings: Settings, base: Base, tasks: Tasks, board: Any):
-        self._settings, self._base, self._tasks, self._board = settings, base, tasks, board
+    def __init__(self, settings: Settings, cluster: Ray, base: Base, tasks: Tasks, board: Any):
+        self._settings, self._cluster, self._base, self._tasks, self._board = settings, cluster, base, tasks, board
         self._where = Where.here(settings)
         size = settings.plan.adapters_at_once or 1
+        if cluster.processes > 1:  # whose devices share all adapters
+            check_one_file_system(self._where.stores)
+            size = settings.k
         every = range(settings.k)
         self._waiting = [tuple(every[first : first + size]) for first in every[::size]]
         self._there: set[int] = set()
@@ -94,14 +101,23 @@ class _Parts:
         whole = self._settings.targets == "shuffled"  # their truths are those of other data sets
         if whole and len(self._there) < self._settings.k:
             return
+        if self._cluster.processes > 1:
+            return
         for places in [each for each in self._waiting if self._there.issuperset(each)]:
             self._waiting.remove(places)
-            names = ", ".join(f"{self._settings.attribute} {place:02d}" for place in places)
-            call = (self._where, self._settings, self._base.identity.fingerprint, places, self._board, names)
-            self._tasks.begin(places, *call)
+            self._tasks.begin(places, *self._call(places))
 
-    def wait(self, reporter: Reporter) -> None:
-        """Until all are trained."""
+    def _call(self, places: tuple[int, ...]) -> tuple[object, ...]:
+        names = ", ".join(f"{self._settings.attribute} {place:02d}" for place in places)
+        return self._where, self._settings, self._base.identity.fingerprint, places, self._board, names
+
+    def train(self, reporter: Reporter) -> None:
+        """Wait until all are trained, where all data sets are there."""
+        if self._cluster.processes > 1:
+            for places in self._waiting:
+                made = together(self._cluster, train_part, self._call(places), of_one_node(), reporter)
+                self.folders.update(dict.fromkeys(places, made))
+            return
         lost: dict[int, str] = {}
         while len(self._tasks):
             for places, found in self._tasks.next(1.0):
@@ -123,7 +139,7 @@ def train_part(
 ) -> Path:
     """A task: some of the k adapters on the devices of this node, or what an earlier try left of them; their folder."""
     where.enter()
-    reporter = Relay(board, name)
+    reporter = relay(board, name)
     settings = where.stores.here(settings)
     whole = settings.targets == "shuffled"
     for number in range(settings.k) if whole else places:
@@ -138,11 +154,12 @@ def train_part(
     among = job.data if whole else None
     job = replace(job.of(places) if whole else job, among=among)
     folder = _folder_of(job, settings, places)
-    with alone(folder, reporter, inside=True):
+    with after_first_alone(folder, reporter):
         if not is_done(folder):
             prepared = prepare(base, job.recipe, job.data.settings, settings.k, settings.plan, places)
             run(job, folder, settings.store, reporter, prepared)
-    share(folder, job.names)
+    if is_first():
+        share(folder, job.names)
     return where.stores.there(folder)
 
 

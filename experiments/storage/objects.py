@@ -34,6 +34,8 @@ _OF_S3: Mapping[str, Any] = {
         "read_timeout": 60,
     },
 }
+_KINDS_OF_BUCKETS = "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"
+"""Variable of the environment: whether gcsfs asks, and warns of, what kind of bucket it has before each request."""
 _FULL = ("507", "QuotaExceeded", "StorageFull", "InsufficientStorage", "AdminBucketQuotaExceeded")
 _REFUSED = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken", "InvalidToken", "401", "403")
 
@@ -68,6 +70,7 @@ class Objects:
             raise InputError(f"{address} names no place; write {wanted}")
         self.address = f"{scheme}://{root}"
         self._root, self._is_folder, self._scheme = root, scheme == "file", scheme
+        os.environ.setdefault(_KINDS_OF_BUCKETS, "false")
         import fsspec
 
         options: Mapping[str, Any] = _OF_S3 if scheme == "s3" else {}

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from experiments.cluster import versions
 from experiments.cluster.connection import connect
+from experiments.cluster.gangs import together
 from experiments.cluster.messages import Relay, Shown
 from experiments.cluster.settings import Ray
 from experiments.cluster.tasks import Demand, LostError, Tasks
@@ -27,6 +28,7 @@ from experiments.presets import PRESETS
 from experiments.process.reporting import Reporter
 from experiments.storage import shared
 from experiments.training.metrics_log import read_metrics
+from subspace.errors import InputError
 from tests.experiments.command_of_a_job import shrink
 from tests.experiments.commands import call
 from tests.experiments.rendering.small_scenes import STAND_IN, content, wait_until
@@ -202,6 +204,28 @@ def test_a_task_that_dies_as_often_as_it_may_ends_alone(nodes, tmp_path):
     assert Counter(log.read_text().split()) == {"0": 1, "1": 2, "2": 1, "4": 2}
 
 
+def meet(log):
+    """How many processes and devices there are; the second process dies when it does this for the first time."""
+    import jax
+
+    from experiments.process.hosts import is_first, wait_for_all
+
+    wait_for_all("everybody")
+    if not is_first() and not log.exists():
+        log.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    wait_for_all("the second")
+    return jax.process_count(), jax.device_count(), is_first()
+
+
+def test_processes_of_one_job_begin_again_together(nodes, tmp_path):
+    cluster = Ray(nodes.cluster.address, retries=1, processes=2)
+    connect(cluster)
+    assert together(cluster, meet, (tmp_path / "log",), Demand(1)) == (2, 2, True)
+    with pytest.raises(InputError, match="processes=9"):
+        together(Ray(nodes.cluster.address, processes=9), meet, (tmp_path / "log",), Demand(1))
+
+
 def tell(board, name):
     reporter = Relay(board, name)
     reporter.warning("look")
@@ -308,6 +332,15 @@ def test_nodes_that_share_a_store_need_no_file_system(nodes, store, work, monkey
     tune = (*TUNE, f"--data={address}/{data}", f"--store={address}", "--output=stored/tuned", nodes.flag)
     done("finetune", *tune, work=work)
     assert_same(arrays(work / "stored" / "tuned"), arrays(work / "one" / "tuned"))
+
+
+def test_two_nodes_train_as_one_job(nodes, work):
+    told = (*EXTRACT, "--weights=tiny", "--store=both", "--output=both/out", "--processes=2", nodes.flag)
+    done("extract", *told, work=work)
+    found, expected = (arrays(work / name / "out" / "adapters") for name in ("both", "one"))
+    assert found.keys() == expected.keys() and found
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-5 * np.abs(value).max(), err_msg=name)
 
 
 def test_a_node_that_is_lost_while_training_changes_no_adapter(nodes, work):

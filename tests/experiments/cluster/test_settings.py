@@ -23,6 +23,22 @@ def test_what_the_flags_mean():
     assert given("--executor=ray:node0:6379", "--retries=0") == Ray("node0:6379", 0)
 
 
+def test_ray_places_the_processes_of_a_job():
+    of_a_job = {"coordinator": None, "processes": 2, "process": None}
+    values = flags.FlagValues()
+    DEFINE_executor(values)
+    flags.DEFINE_string("coordinator", None, "", values)
+    flags.DEFINE_integer("processes", 1, "", values)
+    flags.DEFINE_integer("process", None, "", values)
+    values(["command", "--executor=ray", *(f"--{name}={value}" for name, value in of_a_job.items() if value)])
+    assert executor_of(values) == Ray(processes=2)
+    values.unparse_flags()
+    values(["command", "--coordinator=node0:1234"])
+    with pytest.raises(InputError) as error:
+        executor_of(values)
+    assert error.value.argument == "coordinator"
+
+
 @pytest.mark.parametrize(
     "text", ["slurm", "ray:", "raynode0:6379", "ray:node0", "ray:node0:port", "ray:ray://node0:10001"]
 )
