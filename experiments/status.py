@@ -2,7 +2,7 @@
 
 ``python -m experiments.status --store=s3://BUCKET/FOLDER`` says it from any machine; ``--store=runs`` of a folder. Work of
 which nothing was heard for two minutes is lost: whoever asks for it next does it. What is done is counted by stage, and listed
-with ``--all``.
+with ``--all``. ``--unused`` counts objects of a store which no finished folder has any more, and ``--sweep`` deletes them.
 """
 
 from __future__ import annotations
@@ -47,6 +47,18 @@ def main(_: Sequence[str]) -> None:
         if not entries:
             yield "nothing yet"
 
+    if given.unused or given.sweep:
+        from experiments.storage import shared, unused
+
+        if not shared.is_shared(given.store):
+            raise InputError(
+                f"{given.store} is a folder: only a store with an address has objects",
+                argument="sweep" if given.sweep else "unused",
+            )
+        store = shared.store_at(given.store)
+        found = unused.sweep(store) if given.sweep else unused.unused(store)
+        print(f"{len(found)} unused objects{' deleted' if given.sweep else ''}, {_size(sum(found.values()))}")
+        return
     for line in lines(overview(given.store, {MANIFEST, OF_ADAPTERS, OF_FINETUNING, RECORD})):
         print(line)
 
@@ -58,4 +70,8 @@ def _size(count: int | None) -> str:
 if __name__ == "__main__":
     DEFINE_store("the store to look into")
     flags.DEFINE_boolean("all", False, "also list what is done")
+    flags.DEFINE_boolean(
+        "unused", False, "of a store with an address: count objects of more than a day that nothing refers to"
+    )
+    flags.DEFINE_boolean("sweep", False, "delete these, while nobody works in the store")
     run(main)

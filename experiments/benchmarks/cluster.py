@@ -67,7 +67,7 @@ def _paired(rounds: int, blender: str | None) -> Iterator[str]:
     """Both keep their workers from the first round to the last, and either begins in every other round."""
     scene = _scene(VIEWS, SIZE)
     count = _SCENES_A_CORE * len(available_cores())
-    took: dict[str, list[float]] = {"LocalPool": [], "Ray": []}
+    took: dict[str, list[tuple[float, float]]] = {"LocalPool": [], "Ray": []}
     yield f"{count} scenes of {VIEWS} views of {SIZE}², on {len(available_cores())} cores"
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -80,23 +80,40 @@ def _paired(rounds: int, blender: str | None) -> Iterator[str]:
         for number in range(rounds):
             for name in sorted(pools, reverse=number % 2 == 1):
                 took[name].append(_render(pools[name], scene, count, Path(folder) / f"{number}_{name}"))
-            rates = {name: count * VIEWS / times[-1] for name, times in took.items()}
+            rates = {name: count * VIEWS / times[-1][0] for name, times in took.items()}
             yield f"  round {number + 1}: LocalPool {rates['LocalPool']:.2f} images/s, Ray {rates['Ray']:.2f}"
-    whole = {name: rounds * count * VIEWS / sum(times) for name, times in took.items()}
+    images = rounds * count * VIEWS
+    whole = {name: images / sum(seconds for seconds, _ in times) for name, times in took.items()}
+    cpu = {name: sum(cpu for _, cpu in times) / images for name, times in took.items()}
     yield (
         f"  together: LocalPool {whole['LocalPool']:.2f} images/s, Ray {whole['Ray']:.2f}: "
         f"{whole['Ray'] / whole['LocalPool']:.1%} of LocalPool"
     )
+    yield f"  CPU-seconds an image: LocalPool {cpu['LocalPool']:.3f}, Ray {cpu['Ray']:.3f}, all processes of either"
 
 
-def _render(pool: Executor, scene: Scene, count: int, folder: Path) -> float:
-    """Seconds."""
+def _render(pool: Executor, scene: Scene, count: int, folder: Path) -> tuple[float, float]:
+    """Seconds, and CPU-seconds of this process and all below it."""
     folder.mkdir(parents=True)
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), _cpu_seconds()
     for result in pool.render(RenderJob(_numbered(scene, i), folder / str(i)) for i in range(count)):
         if isinstance(result, Failed):
             raise InputError(f"a scene could not be rendered: {result.error}")
-    return time.perf_counter() - start
+    return time.perf_counter() - start, _cpu_seconds() - cpu
+
+
+def _cpu_seconds() -> float:
+    """Of this process and all below it, those that have ended included."""
+    parents: dict[int, int] = {}
+    ticks: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            fields = stat.read_text().rpartition(")")[2].split()
+            parents[int(stat.parent.name)], ticks[int(stat.parent.name)] = int(fields[1]), sum(map(int, fields[11:15]))
+    own = {os.getpid()}
+    while more := {process for process, parent in parents.items() if parent in own} - own:
+        own |= more
+    return sum(ticks[process] for process in own if process in ticks) / os.sysconf("SC_CLK_TCK")
 
 
 def _scheduled(jobs: int) -> Iterator[str]:

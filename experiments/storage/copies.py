@@ -14,6 +14,8 @@ import msgspec
 from experiments.storage import files
 from subspace.errors import InputError
 
+OBJECTS = "objects"
+"""Folder of the store with the content of all files."""
 _RECORDS = ".published"
 """Folder of the records in the folder of the copies."""
 _IN_USE: dict[Path, int] = {}
@@ -27,6 +29,11 @@ class PublishedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Number of bytes."""
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
     """Of its bytes, in hexadecimal; names the object in the store."""
+
+    @property
+    def object(self) -> str:
+        """Name of the object."""
+        return f"{OBJECTS}/{self.sha256[:2]}/{self.sha256}"
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,6 +11,7 @@ import importlib.util
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,22 @@ class Objects:
             except FileNotFoundError:
                 return []
             return sorted(str(path).removeprefix(f"{self._root}/") for path in found if not _is_hidden(path))
+
+    def sizes(self, below: str) -> dict[str, int]:
+        """Name → bytes of all objects in a folder of the store, at any depth."""
+        with self._told(below):
+            try:
+                found = self._system.find(self._place(below), detail=True)
+            except FileNotFoundError:
+                return {}
+            root = f"{self._root}/"
+            return {str(path).removeprefix(root): int(found[path]["size"]) for path in found if not _is_hidden(path)}
+
+    def age(self, name: str) -> float:
+        """Seconds since an object was written, by the clocks of the store and of this machine."""
+        with self._told(name):
+            when = self._system.modified(self._place(name))
+            return (datetime.now(UTC) - (when if when.tzinfo else when.replace(tzinfo=UTC))).total_seconds()
 
     def delete(self, name: str) -> None:
         """Delete an object, if there is one."""

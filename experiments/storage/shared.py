@@ -127,8 +127,8 @@ class SharedStore:
             self.objects.delete(f"{BEGUN}/{name}/{part}.zip")
 
     def _upload(self, path: Path, file: PublishedFile) -> None:
-        if self.objects.size(_object(file)) != file.size:
-            self.objects.put_file(_object(file), path)
+        if self.objects.size(file.object) != file.size:
+            self.objects.put_file(file.object, path)
 
     def _download(self, folder: Path, published: Published) -> None:
         if not folder.exists():
@@ -151,9 +151,9 @@ class SharedStore:
         def read(path: str) -> None:
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            self.objects.read_file(_object(published.files[path]), target)
+            self.objects.read_file(published.files[path].object, target)
             if _describe(target) != published.files[path]:
-                place = f"{self.objects.address}/{_object(published.files[path])}"
+                place = f"{self.objects.address}/{published.files[path].object}"
                 raise InputError(f"{place} is not what was published as {path} of {folder.name}: damaged, or edited")
 
         for path in paths:
@@ -298,10 +298,6 @@ def _most_bytes() -> int:
 
 def _manifest(name: str) -> str:
     return f"published/{name}.json"
-
-
-def _object(file: PublishedFile) -> str:
-    return f"objects/{file.sha256[:2]}/{file.sha256}"
 
 
 def _describe(path: Path) -> PublishedFile:

@@ -17,6 +17,7 @@ def test_both_parts_say_their_figures():
     assert done.status == 0, done.stderr
     assert len(re.findall(r"round \d: LocalPool \d+\.\d\d images/s, Ray \d+\.\d\d", done.stdout)) == 2
     assert re.search(r"together: .* Ray \d+\.\d\d: \d+\.\d% of LocalPool", done.stdout)
+    assert re.search(r"CPU-seconds an image: LocalPool 0\.\d{3}, Ray 0\.\d{3}", done.stdout)
     last = done.stdout.splitlines()[-1]
     rate, command, head = re.fullmatch(
         r"  (\d+) jobs/s .* at most the command (\d\.\d\d) GB, Ray's head (\d\.\d\d) GB, its raylet \d\.\d\d GB", last

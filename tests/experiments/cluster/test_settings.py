@@ -27,13 +27,13 @@ def test_ray_places_the_processes_of_a_job():
     of_a_job = {"coordinator": None, "processes": 2, "process": None}
     values = flags.FlagValues()
     DEFINE_executor(values)
-    flags.DEFINE_string("coordinator", None, "", values)
-    flags.DEFINE_integer("processes", 1, "", values)
-    flags.DEFINE_integer("process", None, "", values)
+    flags.DEFINE_string("coordinator", None, "", flag_values=values)
+    flags.DEFINE_integer("processes", None, "", flag_values=values)
+    flags.DEFINE_integer("process", None, "", flag_values=values)
     values(["command", "--executor=ray", *(f"--{name}={value}" for name, value in of_a_job.items() if value)])
     assert executor_of(values) == Ray(processes=2)
     values.unparse_flags()
-    values(["command", "--coordinator=node0:1234"])
+    values(["command", "--executor=ray", "--coordinator=node0:1234"])
     with pytest.raises(InputError) as error:
         executor_of(values)
     assert error.value.argument == "coordinator"
