@@ -18,7 +18,9 @@ import pytest
 from orbax.checkpoint import Checkpointer
 
 from experiments.process.reporting import Reporter
+from experiments.storage import shared
 from experiments.storage.identity import identity
+from experiments.training import continuation
 from experiments.training.checkpoints import Checkpoints
 from experiments.training.loop import Diverged, LoopSettings
 from experiments.training.metrics_log import read_metrics
@@ -101,6 +103,30 @@ def test_interrupted_at_any_step_it_goes_on_in_the_same_bits(tmp_path, whole, st
 
     assert_same_end(tmp_path, short_run.run(tmp_path, batches=recorded), whole)
     assert min(repeated) == step - step % 2
+
+
+def test_interrupted_on_one_machine_it_goes_on_on_another(tmp_path, whole, monkeypatch):
+    monkeypatch.setattr(continuation, "_EVERY_S", 0.0)
+
+    def machine(name):
+        monkeypatch.setenv("ATTRIBUTE_SUBSPACES_CACHE", str(tmp_path / name))
+        return shared.opened(f"file://{tmp_path}/store") / "adapters" / "run"
+
+    def batches(i):
+        if i == 5:
+            raise Interrupted
+        return short_run.make_batch(i)
+
+    with pytest.raises(Interrupted):
+        short_run.run(machine("one"), batches=batches)
+    repeated, there = [], machine("two")
+
+    def recorded(i):
+        repeated.append(i)
+        return short_run.make_batch(i)
+
+    assert_same_end(there, short_run.run(there, batches=recorded), whole)
+    assert min(repeated) == 4
 
 
 def test_killed_while_it_saves(tmp_path, whole):
