@@ -140,12 +140,13 @@ def _check_answer(address: str) -> None:
 
 def _check_token(address: str) -> None:
     """InputError if the cluster wants another token, with which Ray itself would try for half a minute."""
-    from ray._raylet import GcsClient  # pyright: ignore[reportMissingImports]
+    from ray import _raylet
     from ray.exceptions import AuthenticationError, RayError
 
     try:
         with _stderr_shut():
-            GcsClient(address=address)
+            raylet: Any = _raylet  # made by Cython, without types
+            raylet.GcsClient(address=address)
     except AuthenticationError:
         raise InputError(f"Ray at {address} refuses this process; {_TOKEN}", argument="executor") from None
     except (RayError, RuntimeError, ValueError):  # of which ray.init says more

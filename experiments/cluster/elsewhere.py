@@ -134,13 +134,14 @@ class Elsewhere(Generic[T]):
             )
         if isinstance(found, LostError):
             raise LostError(f"{self._name}: {found}", argument="executor")
-        made, self._results = where.stores.arrived(found)
-        if not self._results.path.exists():
+        made, results = where.stores.arrived(found)
+        if not results.path.exists():
             raise InputError(
-                f"the results are in {self._results.path} of a node, which is not seen here: it must lie on a file system that "
+                f"the results are in {results.path} of a node, which is not seen here: it must lie on a file system that "
                 "all nodes share",
                 argument="output",
             )
+        self._results = results
         return made
 
     def _done_by_nodes(self, call: tuple[object, ...], stores: Stores) -> Any:

@@ -107,7 +107,7 @@ def _try(processes: int, function: Callable[..., R], arguments: tuple[object, ..
             place = PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=number)
             options = {**demand.options, "max_restarts": 0, "scheduling_strategy": place}
             members.append(actor.options(**options).remote())
-        coordinator = ray.get(members[0].address.remote())
+        coordinator: Any = ray.get(members[0].address.remote())
         running = [
             member.work.remote(Job(coordinator, processes, number, _JOIN_S), function, arguments)
             for number, member in enumerate(members)
