@@ -9,23 +9,30 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
 import grain  # noqa: F401 — whose flags a call would take away with its own
+import msgspec
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from tqdm import tqdm
 
+from experiments import reproduction
 from experiments.cluster import versions
 from experiments.cluster.connection import connect
 from experiments.cluster.gangs import together
 from experiments.cluster.messages import Relay, Shown
 from experiments.cluster.settings import Ray
 from experiments.cluster.tasks import Demand, LostError, Tasks
+from experiments.models import load_base
 from experiments.presets import PRESETS
 from experiments.process.reporting import Reporter
+from experiments.reproduction import on_ray
+from experiments.reproduction.execution import Execution, Job
+from experiments.reproduction.plan import make_plan
 from experiments.storage import shared
 from experiments.training.metrics_log import read_metrics
 from subspace.errors import InputError
@@ -369,6 +376,38 @@ def test_one_node_fine_tunes_and_evaluates(nodes, work):
     done("evaluate", *RATE, data_of(work), "--store=many", "--output=many/good", nodes.flag, work=work)
     assert_same(arrays(work / "many" / "tuned"), arrays(work / "one" / "tuned"))
     assert (work / "many" / "good" / "scenes.csv").read_text() == (work / "one" / "good" / "scenes.csv").read_text()
+
+
+def small_record(execution, job):
+    """A record at the size of the tiny model and of four scenes, on a node as well, whose presets are as usual."""
+    with mock.patch.dict(PRESETS):
+        shrink()
+        PRESETS["nano"] = replace(PRESETS["nano"], scale=replace(PRESETS["nano"].scale, held_out=1))
+        return execution.record(job)
+
+
+def test_a_job_of_a_reproduction_has_the_same_record(nodes, work):
+    runs = make_plan(("2",), (0,), PRESETS["nano"].scale).runs
+    run = next(run for run in runs if run.method == "lora" and run.task != "faces")
+    data = next((work / "one" / "data").iterdir())
+    job = Job(run=run, rate=1e-3, training=data / "dataset_00", tests={"test": data / "dataset_01"}, subspaces=())
+    settings = reproduction.Settings(weights=str(work / "tiny"), store=work / "many")
+    cluster = Ray(nodes.cluster.address)
+    there = on_ray.Nodes(settings, cluster)
+    (future,) = there.wait([there.submit(small_record, job)])
+    there.close()
+    base = load_base(settings.base_weights, PRESETS["nano"].rendering.resolution, PRESETS["nano"].training)
+    here = small_record(Execution(replace(settings, store=work / "one"), base), job)
+    untimed = {"training_seconds": 0.0, "evaluation_seconds": 0.0}
+    assert msgspec.structs.replace(future.result(), **untimed) == msgspec.structs.replace(here, **untimed)
+
+
+def test_nodes_prepare_what_one_machine_prepares(nodes, tmp_path):
+    arguments = ("--task=glass", "--split=test", "--scenes=2", "--views=2", "--resolution=28", f"--blender={STAND_IN}")
+    for name, where in (("one", []), ("many", [nodes.flag])):
+        finished = call("experiments.prepare", *arguments, f"--output={tmp_path / name}", *where)
+        assert finished.status == 0, finished.stderr
+    assert content(tmp_path / "many") == content(tmp_path / "one") != {}
 
 
 def test_nodes_with_other_versions_are_refused(nodes, tmp_path):
