@@ -123,7 +123,7 @@ def _scheduled(jobs: int) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with RayPool(Ray(), None, work=Work(_nothing_here, _render_nothing)) as pool, _Peak() as peak:
-            start, cpu = time.perf_counter(), time.process_time()
+            start, cpu = time.perf_counter(), _cpu_seconds()
             done = 0
             for result in pool.render(_jobs(scene, jobs, folder)):
                 if isinstance(result, Failed):
@@ -131,8 +131,9 @@ def _scheduled(jobs: int) -> Iterator[str]:
                 done += 1
                 if done % max(1, jobs // 5) == 0:
                     yield f"  {done:9,}: {done / (time.perf_counter() - start):.0f} jobs/s so far, {peak}"
-            seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    yield f"  {done / seconds:.0f} jobs/s ({seconds:.0f} s, {cpu:.0f} CPU-s of the command); at most {peak}"
+            seconds, cpu = time.perf_counter() - start, _cpu_seconds() - cpu
+    each = 1000 * cpu / done
+    yield f"  {done / seconds:.0f} jobs/s ({seconds:.0f} s, {each:.1f} CPU-ms a job of all processes); at most {peak}"
 
 
 def _jobs(scene: Scene, jobs: int, folder: Path) -> Iterator[RenderJob]:
