@@ -64,7 +64,8 @@ class Nodes:
 
         self.folder, self.log = folder, folder / "log"
         told = {"seconds": SECONDS, "log": str(self.log), "faults": {f"0/{DEADLY}/0": "parent"}}
-        with mock.patch.dict(os.environ, STAND_IN=json.dumps(told)):
+        niceness = {"RAY_worker_niceness": "0"}  # of tasks, 15 by default: tests that run beside these would come first
+        with mock.patch.dict(os.environ, STAND_IN=json.dumps(told), **niceness):
             head = {"num_cpus": 0, "include_dashboard": False, "_system_config": QUICK_TO_NOTICE}
             self.cluster = Cluster(initialize_head=True, head_node_args=head)
             self.nodes = [self.add() for _ in range(3)]
