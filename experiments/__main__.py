@@ -9,6 +9,7 @@ import difflib
 import runpy
 import sys
 
+from weights_convert import stopping
 from weights_convert.command_line import called_as
 
 COMMANDS = {
@@ -66,6 +67,7 @@ def main() -> None:
     module = "weights_convert.__main__" if name == CONVERT else f"experiments.{name}"
     called_as(f"attribute-subspaces {name}")
     del sys.argv[1]
+    stopping.end_without_words()
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

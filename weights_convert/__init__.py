@@ -1,8 +1,11 @@
 """Conversion of weights between this project's models and other formats."""
 
+import sys
 from typing import TYPE_CHECKING
 
 import lazy_loader
+
+from weights_convert import stopping
 
 if TYPE_CHECKING:
     from weights_convert.checkpoint import load_vggt, read_config
@@ -20,3 +23,6 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "peft": ["read_peft", "read_peft_deltas", "write_peft"],
     },
 )
+
+if sys.argv[:1] == ["-m"]:  # which Python puts there while it looks for the module that it is to run
+    stopping.end_without_words()

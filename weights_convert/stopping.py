@@ -9,7 +9,6 @@ whatever it does then.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -99,6 +98,13 @@ def listening(tell: Callable[[], None]) -> Iterator[None]:
         os.close(reader)
 
 
+def end_without_words() -> None:
+    """Until :func:`listening`, Ctrl-C ends the process without a traceback: it loads what it needs, and has begun nothing."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _is_in(code: CodeType, frame: FrameType | None) -> bool:
     """Whether ``frame`` is one of a function, or below one."""
     while frame is not None and frame.f_code is not code:
@@ -108,6 +114,7 @@ def _is_in(code: CodeType, frame: FrameType | None) -> bool:
 
 def end(number: int) -> NoReturn:
     """End the process and those of its pools at once: interpreters that end while XLA computes may hang or crash."""
-    for child in multiprocessing.active_children():
-        child.terminate()
+    if multiprocessing := sys.modules.get("multiprocessing"):  # it takes long to load, and is used by few commands
+        for child in multiprocessing.active_children():
+            child.terminate()
     os._exit(128 + number)

@@ -138,3 +138,20 @@ def test_signals_that_are_ignored_stay_so():
         env={**os.environ, "PYTHONPATH": "."},
     )
     assert (done.returncode, done.stdout) == (0, "to its end True\n")
+
+
+@pytest.mark.parametrize("module", ["experiments.status", "weights_convert"])
+def test_a_command_that_still_loads_ends_without_a_traceback(module):
+    with subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", module],  # says what was loaded
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": "."},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which whoever runs the tests may ignore
+    ) as process:
+        assert process.stderr is not None
+        while not process.stderr.readline().endswith(f"| {module.partition('.')[0]}\n"):
+            pass
+        process.send_signal(signal.SIGINT)
+        errors = process.stderr.read()
+    assert process.returncode == -signal.SIGINT and "Traceback" not in errors
