@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from subspace import LowRank, canonicalize
+from subspace import LowRank
 from subspace.errors import InputError
+from subspace.svd import svd
 
 
 def kept(updates: Mapping[str, LowRank], rank: int) -> tuple[dict[str, LowRank], float]:
@@ -24,11 +26,12 @@ def kept(updates: Mapping[str, LowRank], rank: int) -> tuple[dict[str, LowRank],
     Raises InputError if all updates are zero.
     """
     found, inside, energy = {}, 0.0, 0.0
-    for path, update in updates.items():
-        whole = canonicalize(update.to_numpy(np.float64))
-        squared = (whole.A**2).sum(axis=-2) * (whole.B**2).sum(axis=-2)
-        inside, energy = inside + squared[..., :rank].sum(), energy + squared.sum()
-        found[path] = leading(whole, rank).to_numpy(np.float32)
+    with threadpool_limits(1):  # matrices are small, and threads that wait for each other cost a hundred times as much
+        for path, update in updates.items():
+            U, sigma, Vt = svd(update.to_numpy(np.float64).to_dense())
+            inside, energy = inside + (sigma[..., :rank] ** 2).sum(), energy + (sigma**2).sum()
+            root = np.sqrt(sigma)[..., None, :]
+            found[path] = leading(LowRank(U * root, Vt.swapaxes(-1, -2) * root), rank).to_numpy(np.float32)
     if not energy:
         raise InputError("the updates are all zero: no step of the training had a gradient that is finite and not zero")
     return found, float(inside / energy)
