@@ -13,19 +13,16 @@ in degrees.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation
 
+from experiments.data.poses import direction_error, relative_pose, rotation_error
 from experiments.evaluation.similarity import Similarity, fit_similarity
 from subspace.errors import InputError
 
 _THRESHOLDS = (5, 10, 30)
 """Degrees."""
-_STILL = 1e-15
-"""A translation that is not longer has no direction; it is off by 90°."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +73,13 @@ def pose_metrics(predicted: Float[np.ndarray, "s 3 4"], truth: Float[np.ndarray,
     else:
         ate = _rms(np.linalg.norm(similarity(centres(found)) - centres(true), axis=1))
         rpe_translation = _rms(np.linalg.norm(_step_errors(found, true, similarity.scale), axis=1))
-    turns = [_angle(_relative(found, i, i + 1)[:, :3], _relative(true, i, i + 1)[:, :3]) for i in range(len(true) - 1)]
+    turns = rotation_error(*(relative_pose(poses[1:], poses[:-1])[..., :3] for poses in (found, true)))
     return PoseMetrics(
         *(float(np.mean(errors < limit)) for errors in (rotation, direction) for limit in _THRESHOLDS),
         *(area_under_curve(worse, limit) for limit in _THRESHOLDS),
         ate=ate,
         rpe_translation=rpe_translation,
-        rpe_rotation=_rms(np.array(turns)),
+        rpe_rotation=_rms(np.asarray(turns)),
     )
 
 
@@ -90,13 +87,10 @@ def relative_errors(
     predicted: Float[np.ndarray, "s 3 4"], truth: Float[np.ndarray, "s 3 4"]
 ) -> tuple[Float[np.ndarray, " pairs"], Float[np.ndarray, " pairs"]]:
     """Errors of rotation and of the translation's direction in degrees, of every pair of views."""
-    rotation, direction = [], []
-    for i, j in combinations(range(len(truth)), 2):
-        found, true = _relative(predicted, i, j), _relative(truth, i, j)
-        rotation.append(_angle(found[:, :3], true[:, :3]))
-        lengths = np.maximum(np.linalg.norm(found[:, 3]) * np.linalg.norm(true[:, 3]), _STILL)
-        direction.append(np.degrees(np.arccos(np.clip(abs(found[:, 3] @ true[:, 3]) / lengths, 0, 1))))
-    return np.array(rotation), np.array(direction)
+    i, j = np.triu_indices(len(truth), 1)
+    found, true = (relative_pose(poses[j], poses[i]) for poses in (predicted, truth))
+    rotation = rotation_error(found[..., :3], true[..., :3])
+    return np.asarray(rotation), np.asarray(direction_error(found[..., 3], true[..., 3], either_way=True))
 
 
 def area_under_curve(errors: Float[np.ndarray, " pairs"], limit: int) -> float:
@@ -109,23 +103,12 @@ def centres(extrinsics: Float[np.ndarray, "s 3 4"]) -> Float[np.ndarray, "s 3"]:
     return -np.einsum("sji,sj->si", extrinsics[..., :3], extrinsics[..., 3])
 
 
-def _relative(extrinsics: Float[np.ndarray, "s 3 4"], i: int, j: int) -> Float[np.ndarray, "3 4"]:
-    """Camera j seen from camera i."""
-    rotation = extrinsics[i, :, :3] @ extrinsics[j, :, :3].T
-    return np.concatenate([rotation, extrinsics[i, :, 3:] - rotation @ extrinsics[j, :, 3:]], axis=1)
-
-
-def _angle(found: Float[np.ndarray, "3 3"], true: Float[np.ndarray, "3 3"]) -> float:
-    """Degrees between two rotations."""
-    return float(np.degrees(Rotation.from_matrix(found.T @ true).magnitude()))
-
-
 def _step_errors(
     found: Float[np.ndarray, "s 3 4"], true: Float[np.ndarray, "s 3 4"], scale: float
 ) -> Float[np.ndarray, "steps 3"]:
     """Translation of the motion that is left between the predicted and the true step to each next view."""
-    steps = [(_relative(found, i, i + 1), _relative(true, i, i + 1)) for i in range(len(true) - 1)]
-    return np.array([step[:, :3].T @ (scale * guess[:, 3] - step[:, 3]) for guess, step in steps])
+    guesses, steps = (np.asarray(relative_pose(poses[1:], poses[:-1])) for poses in (found, true))
+    return np.einsum("sji,sj->si", steps[..., :3], scale * guesses[..., 3] - steps[..., 3])
 
 
 def _placement(found: Float[np.ndarray, "s 3"], true: Float[np.ndarray, "s 3"]) -> Similarity | None:

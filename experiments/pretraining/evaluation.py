@@ -21,6 +21,7 @@ from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
 from experiments.data.geometry import unproject
+from experiments.data.poses import direction_error, relative_pose, rotation_error
 from experiments.pretraining.sampling import choose_views, chosen, stacked
 from experiments.pretraining.scenes import LoadedScene
 from experiments.training.batch import TrainingBatch
@@ -119,10 +120,7 @@ def _depth_errors(predicted: Float[np.ndarray, " p"], truth: Float[np.ndarray, "
 
 def relative(extrinsics: Float[np.ndarray, "n 2 3 4"]) -> Float[np.ndarray, "n 3 4"]:
     """The second camera of each pair, seen from the first."""
-    first, second = np.moveaxis(extrinsics.astype(np.float64), 1, 0)
-    rotation = second[..., :3] @ np.swapaxes(first[..., :3], -1, -2)
-    translation = second[..., 3] - np.einsum("nij,nj->ni", rotation, first[..., 3])
-    return np.concatenate([rotation, translation[..., None]], axis=-1)
+    return np.asarray(relative_pose(*np.moveaxis(extrinsics.astype(np.float64), 1, 0)))
 
 
 def pose_metrics(predicted: Float[np.ndarray, "n 2 3 4"], truth: Float[np.ndarray, "n 2 3 4"]) -> Metrics:
@@ -132,10 +130,9 @@ def pose_metrics(predicted: Float[np.ndarray, "n 2 3 4"], truth: Float[np.ndarra
     """
     found, true = relative(predicted), relative(truth)
     turns, true_turns = (Rotation.from_matrix(pose[..., :3]) for pose in (found, true))
-    errors = np.degrees((turns * true_turns.inv()).magnitude())
     metrics = {
-        "rotation": float(np.median(errors)),
-        "direction": float(np.median(_angles(found[..., 3], true[..., 3]))),
+        "rotation": float(np.median(rotation_error(found[..., :3], true[..., :3]))),
+        "direction": float(np.median(direction_error(found[..., 3], true[..., 3]))),
     }
     for axis, a, b in zip(AXES, turns.as_rotvec().T, true_turns.as_rotvec().T, strict=True):
         metrics[f"correlation_{axis}"] = _correlation(a, b)
@@ -226,11 +223,6 @@ def joined(truths: Sequence[Truth]) -> Truth:
 
 def _directions(vectors: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-
-
-def _angles(a: Float[np.ndarray, "n 3"], b: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
-    a, b = _directions(a), _directions(b)
-    return np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), np.sum(a * b, axis=-1)))
 
 
 def _correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from experiments.data.poses import direction_error, relative_pose, rotation_error
 from experiments.training.batch import TrainingBatch
 from experiments.training.loss_function import LossFunction, Params
 from experiments.training.losses import Losses
@@ -40,10 +41,9 @@ def errors(predicted: Predictions, batch: TrainingBatch) -> Losses:
         found[ABS_REL] = _abs_rel(predicted.depth[..., 0], batch.depths, batch.point_masks)
     if predicted.pose_enc is not None:
         extrinsics, _ = decode_pose(predicted.pose_enc, batch.image_size)
-        ours, true = _from_first(extrinsics), _from_first(batch.extrinsics)
-        trace = jnp.einsum("bsij,bsij->bs", ours[..., :3], true[..., :3], precision="highest")
-        found[ROTATION] = jnp.degrees(jnp.arccos(jnp.clip((trace - 1) / 2, -1, 1))).mean()
-        found[DIRECTION] = _angle(ours[..., 3], true[..., 3]).mean()
+        ours, true = (relative_pose(poses[:, :1], poses[:, 1:]) for poses in (extrinsics, batch.extrinsics))
+        found[ROTATION] = rotation_error(ours[..., :3], true[..., :3]).mean()
+        found[DIRECTION] = direction_error(ours[..., 3], true[..., 3]).mean()
     return found
 
 
@@ -54,17 +54,3 @@ def _abs_rel(
     scale = jnp.nanmedian(ratio, axis=(1, 2, 3), keepdims=True)
     error = jnp.abs(scale * found - true) / jnp.maximum(true, 1e-6)
     return jnp.nan_to_num(jnp.nanmean(jnp.where(valid, error, jnp.nan)))
-
-
-def _from_first(extrinsics: Float[Array, "b s 3 4"]) -> Float[Array, "b others 3 4"]:
-    """The other cameras, seen from the first."""
-    rotation = jnp.einsum("bsij,bkj->bsik", extrinsics[:, 1:, :, :3], extrinsics[:, 0, :, :3], precision="highest")
-    translation = extrinsics[:, 1:, :, 3] - jnp.einsum(
-        "bsij,bj->bsi", rotation, extrinsics[:, 0, :, 3], precision="highest"
-    )
-    return jnp.concatenate([rotation, translation[..., None]], axis=-1)
-
-
-def _angle(a: Float[Array, "*n 3"], b: Float[Array, "*n 3"]) -> Float[Array, "*n"]:
-    """Degrees."""
-    return jnp.degrees(jnp.arctan2(jnp.linalg.norm(jnp.cross(a, b), axis=-1), jnp.sum(a * b, axis=-1)))
