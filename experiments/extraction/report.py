@@ -156,10 +156,10 @@ def energy_kept(shares: Sequence[float]) -> str:
     Args:
         shares: of each adapter's energy.
     """
-    low, high = min(shares), max(shares)
+    ends = dict.fromkeys(f"{share:.1%}" for share in (min(shares), max(shares)))
     return (
-        f"Mined are the updates' best approximations of the stated rank, which keep {low:.0%} to {high:.0%} of their energy; "
-        "the errors are of the whole updates."
+        f"Mined are the updates' best approximations of the stated rank, which keep {' to '.join(ends)} of their energy; the "
+        "errors are of the whole updates."
     )
 
 

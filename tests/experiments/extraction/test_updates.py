@@ -12,7 +12,7 @@ from flax import nnx
 from experiments.extraction import Settings
 from experiments.extraction.adapters import KEPT, load, run, training_batches
 from experiments.extraction.recipe import Recipe
-from experiments.extraction.report import training_verdict
+from experiments.extraction.report import energy_kept, training_verdict
 from experiments.extraction.updates import kept
 from experiments.mining.mine import mine, stack_adapters
 from experiments.training.loss_function import Seen, judged_by
@@ -135,6 +135,10 @@ def loss(base, recipe, kernels, batch):
     new = [(keys, leaf.replace(kernels.get(dotted(keys).removesuffix(".kernel"), leaf[...]))) for keys, leaf in flat]
     model = nnx.merge(base.graphdef, nnx.from_flat_state(new))
     return judged_by(recipe.objective)(model(Seen.of(batch).images), batch, None)[0]
+
+
+def test_how_much_is_kept_is_said_once_where_it_is_the_same():
+    assert "keep 99.9% of" in energy_kept([0.9991, 0.9993]) and "keep 12.0% to 50.0% of" in energy_kept([0.5, 0.12])
 
 
 @pytest.mark.slow  # the tiny model's step is compiled for another rule
