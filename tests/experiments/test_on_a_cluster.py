@@ -36,9 +36,9 @@ from experiments.reproduction.plan import make_plan
 from experiments.storage import shared
 from experiments.training.metrics_log import read_metrics
 from subspace.errors import InputError
-from tests.experiments.command_of_a_job import shrink
+from tests.experiments.command_of_a_job import VIEWS, shrink
 from tests.experiments.commands import call
-from tests.experiments.rendering.small_scenes import STAND_IN, content, wait_until
+from tests.experiments.rendering.small_scenes import SIZE, STAND_IN, content, wait_until
 from tests.experiments.storage.s3_server import S3Server
 from tests.experiments.training import tiny
 
@@ -387,18 +387,21 @@ def small_record(execution, job):
         return execution.record(job)
 
 
-def test_a_job_of_a_reproduction_has_the_same_record(nodes, work):
+def test_a_job_of_a_reproduction_has_the_same_record(nodes, tmp_path):
+    sizes = ("--datasets=2", "--scenes=4", f"--views={VIEWS}", f"--resolution={SIZE}", f"--blender={STAND_IN}")
+    assert call("experiments.generate", *sizes, f"--output={tmp_path / 'data'}").status == 0
+    tiny.write(tmp_path / "tiny")
     runs = make_plan(("2",), (0,), PRESETS["nano"].scale).runs
     run = next(run for run in runs if run.method == "lora" and run.task != "faces")
-    data = next((work / "one" / "data").iterdir())
-    job = Job(run=run, rate=1e-3, training=data / "dataset_00", tests={"test": data / "dataset_01"}, subspaces=())
-    settings = reproduction.Settings(weights=str(work / "tiny"), store=work / "many")
+    training, test = tmp_path / "data" / "dataset_00", tmp_path / "data" / "dataset_01"
+    job = Job(run=run, rate=1e-3, training=training, tests={"test": test}, subspaces=())
+    settings = reproduction.Settings(weights=str(tmp_path / "tiny"), store=tmp_path / "many")
     cluster = Ray(nodes.cluster.address)
     there = on_ray.Nodes(settings, cluster)
     (future,) = there.wait([there.submit(small_record, job)])
     there.close()
     base = load_base(settings.base_weights, PRESETS["nano"].rendering.resolution, PRESETS["nano"].training)
-    here = small_record(Execution(replace(settings, store=work / "one"), base), job)
+    here = small_record(Execution(replace(settings, store=tmp_path / "one"), base), job)
     untimed = {"training_seconds": 0.0, "evaluation_seconds": 0.0}
     assert msgspec.structs.replace(future.result(), **untimed) == msgspec.structs.replace(here, **untimed)
 
