@@ -33,7 +33,13 @@ def DEFINE_mesh_and_hosts(axes: str, flag_values: flags.FlagValues = flags.FLAGS
         "what Slurm, Open MPI or GKE say",
         flag_values,
     )
-    flags.DEFINE_integer("processes", None, "number of these processes", lower_bound=1, flag_values=flag_values)
+    flags.DEFINE_integer(
+        "processes",
+        None,
+        "number of these processes; of commands that have --executor, also of the nodes of a Ray cluster that do this together",
+        lower_bound=1,
+        flag_values=flag_values,
+    )
     flags.DEFINE_integer("process", None, "which of them this is, from 0", lower_bound=0, flag_values=flag_values)
     flags.DEFINE_integer(
         "join_timeout", 300, "seconds to wait for the other processes", lower_bound=1, flag_values=flag_values
