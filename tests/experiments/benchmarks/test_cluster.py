@@ -19,9 +19,11 @@ def test_both_parts_say_their_figures():
     assert re.search(r"together: .* Ray \d+\.\d\d: \d+\.\d% of LocalPool", done.stdout)
     assert re.search(r"CPU-seconds an image: LocalPool 0\.\d{3}, Ray 0\.\d{3}", done.stdout)
     last = done.stdout.splitlines()[-1]
-    rate, command, head = re.fullmatch(
+    figures = re.fullmatch(
         r"  (\d+) jobs/s .* at most the command (\d\.\d\d) GB, Ray's head (\d\.\d\d) GB, its raylet \d\.\d\d GB", last
-    ).groups()
+    )
+    assert figures is not None, last
+    rate, command, head = figures.groups()
     assert int(rate) > 10 and float(command) < 1 and float(head) < 1  # a full run asks for 200 a second
 
 
