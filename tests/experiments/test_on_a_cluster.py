@@ -125,6 +125,7 @@ def store():
 def nodes(store, tmp_path_factory):
     import ray
 
+    ray.shutdown()  # what other tests were connected to
     made = Nodes(tmp_path_factory.mktemp("cluster"))
     yield made
     ray.shutdown()

@@ -8,8 +8,16 @@ from experiments.benchmarks import cluster
 from tests.experiments.commands import call
 from tests.experiments.rendering.small_scenes import STAND_IN
 
-pytest.importorskip("ray")
+ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def without_a_cluster():
+    """A process has one cluster, which other tests do not want."""
+    ray.shutdown()
+    yield
+    ray.shutdown()
 
 
 def test_both_parts_say_their_figures():
