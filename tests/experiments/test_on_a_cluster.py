@@ -36,7 +36,7 @@ from experiments.reproduction.plan import make_plan
 from experiments.storage import shared
 from experiments.training.metrics_log import read_metrics
 from subspace.errors import InputError
-from tests.experiments.command_of_a_job import VIEWS, shrink
+from tests.experiments.command_of_a_job import shrink
 from tests.experiments.commands import call
 from tests.experiments.rendering.small_scenes import SIZE, STAND_IN, content, wait_until
 from tests.experiments.storage.s3_server import S3Server
@@ -394,7 +394,7 @@ def small_record(execution, job):
 
 
 def test_a_job_of_a_reproduction_has_the_same_record(nodes, tmp_path):
-    sizes = ("--datasets=2", "--scenes=4", f"--views={VIEWS}", f"--resolution={SIZE}", f"--blender={STAND_IN}")
+    sizes = ("--datasets=2", "--scenes=4", "--views=8", f"--resolution={SIZE}", f"--blender={STAND_IN}")
     assert call("experiments.generate", *sizes, f"--output={tmp_path / 'data'}").status == 0
     tiny.write(tmp_path / "tiny")
     runs = make_plan(("2",), (0,), PRESETS["nano"].scale).runs
