@@ -362,7 +362,7 @@ def test_a_node_that_is_lost_while_training_changes_no_adapter(nodes, work):
     command = ("tests.experiments.command_of_a_job", "-", "experiments.extract", *arguments)
     with running(work / "said", *command, cwd=work) as process:
         parts = store / "adapter_parts"
-        wait_until(lambda: list(parts.glob("*/checkpoints/[0-9]*")) or process.poll() is not None, 240)
+        wait_until(lambda: list(parts.glob("*/checkpoints/[0-9]*")) or process.poll() is not None, 600)
         first = next(parts.glob("*/checkpoints/[0-9]*")).parents[1]
         assert not (first / "held_out.json").exists()
         nodes.lose(nodes.node_of(json.loads((first / ".lock").read_text())["pid"]))
