@@ -14,7 +14,6 @@ from pathlib import Path
 from unittest import mock
 
 import grain  # noqa: F401 — whose flags a call would take away with its own
-import msgspec
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -384,16 +383,16 @@ def test_one_node_fine_tunes_and_evaluates(nodes, work):
     assert (work / "many" / "good" / "scenes.csv").read_text() == (work / "one" / "good" / "scenes.csv").read_text()
 
 
-def small_record(execution, job):
-    """A record at the size of the tiny model and of four scenes, on a node as well, whose presets are as usual."""
+def small_loss(execution, job):
+    """What a learning rate comes to with the tiny model and four scenes, on nodes as well, whose presets are as usual."""
     with mock.patch.dict(PRESETS):
         shrink()
         small = replace(PRESETS["nano"], scale=replace(PRESETS["nano"].scale, held_out=1))
         with mock.patch.dict(PRESETS, nano=small):
-            return execution.record(job)
+            return execution.validation_loss(job)
 
 
-def test_a_job_of_a_reproduction_has_the_same_record(nodes, tmp_path):
+def test_a_job_of_a_reproduction_has_the_same_loss(nodes, tmp_path):
     sizes = ("--datasets=2", "--scenes=4", "--views=8", f"--resolution={SIZE}", f"--blender={STAND_IN}")
     assert call("experiments.generate", *sizes, f"--output={tmp_path / 'data'}").status == 0
     tiny.write(tmp_path / "tiny")
@@ -404,12 +403,11 @@ def test_a_job_of_a_reproduction_has_the_same_record(nodes, tmp_path):
     settings = reproduction.Settings(weights=str(tmp_path / "tiny"), store=tmp_path / "many")
     cluster = Ray(nodes.cluster.address)
     there = on_ray.Nodes(settings, cluster)
-    (future,) = there.wait([there.submit(small_record, job)])
+    (future,) = there.wait([there.submit(small_loss, job)])
     there.close()
     base = load_base(settings.base_weights, PRESETS["nano"].rendering.resolution, PRESETS["nano"].training)
-    here = small_record(Execution(replace(settings, store=tmp_path / "one"), base), job)
-    untimed = {"training_seconds": 0.0, "evaluation_seconds": 0.0}
-    assert msgspec.structs.replace(future.result(), **untimed) == msgspec.structs.replace(here, **untimed)
+    here = small_loss(Execution(replace(settings, store=tmp_path / "one"), base), job)
+    assert future.result() == here < float("inf")
 
 
 def test_nodes_prepare_what_one_machine_prepares(nodes, tmp_path):
