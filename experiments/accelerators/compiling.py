@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -84,6 +85,8 @@ def topology(chip: Chip, devices: int = 1) -> Sequence[Any]:
         ).devices
     else:
         os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # it would ask a server who it is
+        os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v6e-4")  # of this host, which has none; it would complain
+        os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
         os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # as somebody else may compile, or use the chip
         found = topologies.get_topology_desc(platform="tpu", topology_name=chip.topology).devices
     if len(found) < devices:
@@ -96,19 +99,10 @@ def compile_step(program: StepProgram, placement: Placement, chip: Chip, *, is_h
 
     Raises TooLarge where the compiler says that the memory does not suffice.
     """
-    maker = lora(program.config, program.rank)
-    adapter = AdapterStep.of(program.config, maker, program.adapters, program.accumulate)
-    shapes = batch_shapes(program.adapters, program.sequences, program.views, program.side, None)
-    frozen = adapter.frozen(adapter.parameters)
-    step = placement.compile(adapter.step, adapter.state)
     begun = sum(os.times()[:4])
-    lowered = step.lower(*placement.shapes(adapter.state, frozen, shapes))
-    try:
+    lowered, _ = lowered_step(program, placement)
+    with refusals():
         compiled = lowered.compile(compiler_options=None if is_here else OPTIONS.get(chip.platform))
-    except jax.errors.JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" in str(error):
-            raise TooLarge(str(error).partition("\n")[0]) from error
-        raise
     cpu_s = sum(os.times()[:4]) - begun
     memory, text = compiled.memory_analysis(), compiled.as_text()
     assert memory is not None and text is not None
@@ -120,6 +114,26 @@ def compile_step(program: StepProgram, placement: Placement, chip: Chip, *, is_h
         kernels=tuple(kernels(Hlo.parse(text), tpu=chip.platform == "tpu")),
         text=text,
     )
+
+
+def lowered_step(program: StepProgram, placement: Placement) -> tuple[jax.stages.Lowered, Any]:
+    """The step for the placement's devices, to be compiled, and the shapes of its arguments with where they lie."""
+    maker = lora(program.config, program.rank)
+    adapter = AdapterStep.of(program.config, maker, program.adapters, program.accumulate)
+    batch = batch_shapes(program.adapters, program.sequences, program.views, program.side, None)
+    shapes = placement.shapes(adapter.state, adapter.frozen(adapter.parameters), batch)
+    return placement.compile(adapter.step, adapter.state).lower(*shapes), shapes
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Raises TooLarge where a compiler inside says that the memory does not suffice."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            raise TooLarge(str(error).partition("\n")[0]) from error
+        raise
 
 
 def on_mesh(devices: Sequence[Any], sizes: MeshSizes | None = None) -> Placement:

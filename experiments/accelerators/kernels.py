@@ -115,7 +115,10 @@ def _convolution(instruction: Instruction, operands: Sequence[Shape], out: Shape
     outputs = kernel.sizes[labels[2].index("o")]
     operations = 2.0 * gradient.size * kernel.size / outputs / skipped
     window = re.search(r"size=([\dx]+)", instruction.attributes)
-    slides = window is not None and (dilated is None or dilated[1] != window[1])  # a batch is a window that does not
+    sizes = window[1] if window else "1"
+    slides = set(sizes.split("x")) != {"1"} and (
+        dilated is None or dilated[1] != sizes
+    )  # a batch is a window that does not
     is_product = instruction.opcode == "convolution" and not slides
     kind: Kind = "products" if is_product else "convolutions"
     return _Work(kind, _arithmetic(first.dtype, instruction, tpu), operations)

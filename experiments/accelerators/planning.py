@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from experiments.accelerators.absent import compile_for
 from experiments.accelerators.chips import Chip
 from experiments.accelerators.compiling import Compiled, StepProgram, TooLarge, compile_step, on_mesh, topology
 from experiments.accelerators.layouts import LAYOUTS, Row, fitting, program_of
@@ -87,14 +88,18 @@ def plan(
     training = PRESETS[preset].training
     counts = view_counts(training.images, fewest=training.fewest_views, most=training.most_views)
     limit = chip.usable if limit is None else limit
-    is_here = devices is not None
-    devices = devices if is_here else topology(chip)
+    if devices is None:
+        topology(chip)  # whether it can be compiled for
     first = fitting(chip, limit, counts[-1]) or 0
     for place, layout in enumerate(LAYOUTS[first:], start=first):
         program = program_of(preset, layout, counts[-1], head_dtype=head_dtype)
         say(f"compiling a step of {program.sequences} × {program.views} pictures of {program.side}² for {chip.title} …")
         try:
-            found = compile_step(program, on_mesh(devices), chip, is_here=is_here)
+            found = (
+                compile_for(program, chip)
+                if devices is None
+                else compile_step(program, on_mesh(devices), chip, is_here=True)
+            )
         except TooLarge:
             continue
         if found.peak <= limit:

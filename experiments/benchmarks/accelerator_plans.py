@@ -10,8 +10,9 @@ from typing import NamedTuple
 import jax
 import msgspec
 
+from experiments.accelerators.absent import compile_for
 from experiments.accelerators.chips import CHIPS
-from experiments.accelerators.compiling import StepProgram, TooLarge, compile_step, on_mesh, topology
+from experiments.accelerators.compiling import StepProgram, TooLarge, topology
 from experiments.accelerators.layouts import LAYOUTS, TABLE, USUAL, Row, program_of, table
 from experiments.accelerators.planning import row_of
 from experiments.accelerators.wording import markdown
@@ -94,9 +95,8 @@ def _compiled(case: Case) -> Row:
     """In a process of its own, which leaves no memory behind."""
     jax.config.update("jax_platforms", "cpu")
     chip, sizes = CHIPS[case.chip], MeshSizes.of(case.mesh) if case.mesh else MeshSizes()
-    placement = on_mesh(topology(chip, sizes.devices), sizes)
     try:
-        return row_of(case.program, compile_step(case.program, placement, chip), chip, case.layout, case.mesh)
+        return row_of(case.program, compile_for(case.program, chip, sizes), chip, case.layout, case.mesh)
     except TooLarge:
         return row_of(case.program, None, chip, case.layout, case.mesh)
     except Exception as error:  # whatever a compiler does not like is a row of the table

@@ -11,8 +11,9 @@ from functools import partial
 import jax
 import pytest
 
+from experiments.accelerators.absent import compile_for
 from experiments.accelerators.chips import CHIPS
-from experiments.accelerators.compiling import StepProgram, compile_step, is_installed, on_mesh, topology
+from experiments.accelerators.compiling import StepProgram, TooLarge, is_installed
 from experiments.accelerators.hlo import Hlo
 from experiments.accelerators.kernels import scatters
 from experiments.accelerators.layouts import LAYOUTS, USUAL, program_of
@@ -31,16 +32,15 @@ ONE, MORE = (partial(pytest.param, marks=mark) for mark in (pytest.mark.chips, p
 
 def compiled(program, chip, sizes=None):
     jax.config.update("jax_platforms", "cpu")
-    sizes = sizes or MeshSizes()
-    return compile_step(program, on_mesh(topology(CHIPS[chip], sizes.devices), sizes), CHIPS[chip])
+    return compile_for(program, CHIPS[chip], sizes)
 
 
-def small(heads=("camera", "depth")):
+def small():
     """A step with the heads' widths of VGGT-1B, 64 and 128 channels, and an odd number of tokens."""
     nano = VGGTConfig.nano()
     config = replace(
         nano,
-        heads=heads,
+        heads=("camera", "depth"),
         dtype="bfloat16",
         remat=True,
         encoder=replace(nano.encoder, num_heads=2),
@@ -102,5 +102,22 @@ def test_several_gpus(mesh):
 @TPU
 @pytest.mark.parametrize("chip", [ONE("v6e"), MORE("v5e"), MORE("v5p")])
 def test_tpus(chip):
-    program = small(heads=("camera",))  # a dense head takes a TPU's compiler minutes
-    check(compiled(program, chip), program.config)
+    found = compiled(small(), chip)
+    assert found.arguments < found.peak < 2e9
+    check(found, small().config)
+
+
+@TPU
+@pytest.mark.every_chip
+def test_16_pictures_on_a_v6e():
+    program = replace(program_of("vggt_1b", LAYOUTS[USUAL], 8), sequences=2)
+    found = compiled(program, "v6e")
+    assert found.peak < CHIPS["v6e"].usable
+    check(found, program.config)
+
+
+@TPU
+@pytest.mark.every_chip
+def test_what_a_tpu_cannot_hold_is_refused():
+    with pytest.raises(TooLarge):
+        compiled(program_of("vggt_1b", LAYOUTS[USUAL], 8), "v5e")

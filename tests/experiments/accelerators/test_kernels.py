@@ -107,8 +107,9 @@ def test_attention_of_cudnn(target, factor, kind):
     assert found.place == ("attn", "again") and found.bytes == 4 * 2 * 300 * 4 * 64 * 2
 
 
-def test_a_product_of_a_tpu_is_a_convolution_without_a_window():
-    product = "%c = f32[64,32]{1,0:T(8,128)} convolution(%p.0, %p.1), dim_labels=bf_io->bf"
+@pytest.mark.parametrize("window", ["", "window={size=1}, "])
+def test_a_product_of_a_tpu_is_a_convolution_whose_window_does_not_slide(window):
+    product = f"%c = f32[64,32]{{1,0:T(8,128)}} convolution(%p.0, %p.1), {window}dim_labels=bf_io->bf"
     operands = ("%p.0 = f32[64,16]{1,0} parameter(0)", "%p.1 = f32[16,32]{1,0:T(8,128)S(1)} parameter(1)")
     for precision, arithmetic in {"highest": "float32", "high": "tensor_float32", "default": "bfloat16"}.items():
         program = entry(*operands, f"{product}, operand_precision={{{precision},{precision}}}")
