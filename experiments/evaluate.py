@@ -27,6 +27,7 @@ from absl import flags
 from experiments.cluster.flags import DEFINE_executor, executor_of
 from experiments.evaluation.settings import Mask, Settings
 from experiments.process.command_line import (
+    DEFINE_named_paths,
     DEFINE_path,
     DEFINE_path_or_name,
     DEFINE_paths,
@@ -173,7 +174,7 @@ if __name__ == "__main__":
     )
     DEFINE_mesh_and_hosts("(adapter is 1 here), scenes, the model's large matrices; by default all devices take scenes")
     DEFINE_executor()
-    flags.DEFINE_list(
+    DEFINE_named_paths(
         "side_by_side",
         None,
         "NAME=FOLDER,NAME=FOLDER,…: results with --save_predictions on the data set in --data; draw what was shown, the truth "
@@ -181,4 +182,4 @@ if __name__ == "__main__":
     )
     flags.DEFINE_list("scenes", None, "folders of the scenes that --side_by_side draws; by default the first three")
     DEFINE_paths("compare", None, "two results (folders or scenes.csv) with a comma: print which is better, and stop")
-    run(main)
+    run(main, flag_of={"results": "side_by_side"})

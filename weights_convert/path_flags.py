@@ -36,6 +36,16 @@ class NameParser(flags.ArgumentParser[str]):
         return os.path.expanduser(_given(argument))
 
 
+class NamedPathParser(flags.ArgumentParser[str]):
+    """Of a path that may have a name: PATH or NAME=PATH."""
+
+    syntactic_help = "a path, or a name and a path"
+
+    def parse(self, argument: str) -> str:
+        name, equals, path = _given(argument).rpartition("=")
+        return name + equals + os.path.expanduser(_given(path))
+
+
 class ListParser(flags.ListParser):
     """Of a comma-separated list whose items ``item`` parses."""
 
@@ -70,6 +80,13 @@ def DEFINE_paths_or_names(
 ) -> None:
     """A flag whose value is a list of what :func:`DEFINE_path_or_name` takes, separated by commas on the command line."""
     flags.DEFINE(ListParser(NameParser()), name, default, help, flag_values, ListSerializer())
+
+
+def DEFINE_named_paths(
+    name: str, default: Sequence[str] | None, help: str, flag_values: flags.FlagValues = flags.FLAGS
+) -> None:
+    """A flag whose value is a list of strings, PATH or NAME=PATH, separated by commas on the command line."""
+    flags.DEFINE(ListParser(NamedPathParser()), name, default, help, flag_values, ListSerializer())
 
 
 class ListSerializer(flags.ArgumentSerializer):

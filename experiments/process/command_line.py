@@ -9,9 +9,16 @@ from subspace.errors import InputError
 from vggt_jax.missing import nearest
 from weights_convert import command_line
 from weights_convert.flag_errors import refuse
-from weights_convert.path_flags import DEFINE_path, DEFINE_path_or_name, DEFINE_paths, DEFINE_paths_or_names
+from weights_convert.path_flags import (
+    DEFINE_named_paths,
+    DEFINE_path,
+    DEFINE_path_or_name,
+    DEFINE_paths,
+    DEFINE_paths_or_names,
+)
 
 __all__ = [
+    "DEFINE_named_paths",
     "DEFINE_path",
     "DEFINE_path_or_name",
     "DEFINE_paths",

@@ -3,7 +3,13 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from weights_convert.path_flags import DEFINE_path, DEFINE_path_or_name, DEFINE_paths, DEFINE_paths_or_names
+from weights_convert.path_flags import (
+    DEFINE_named_paths,
+    DEFINE_path,
+    DEFINE_path_or_name,
+    DEFINE_paths,
+    DEFINE_paths_or_names,
+)
 
 
 @pytest.fixture
@@ -31,12 +37,13 @@ def test_paths_with_commas(values):
     assert values.data == []
 
 
-@pytest.mark.parametrize("argument", ["--output=", "--weights=", "--data=a,,b", "--controls=,"])
+@pytest.mark.parametrize("argument", ["--output=", "--weights=", "--data=a,,b", "--controls=,", "--results=a="])
 def test_no_path_is_empty(values, argument):
     DEFINE_path("output", None, "", values)
     DEFINE_path_or_name("weights", "nano", "", values)
     DEFINE_paths("data", [], "", values)
     DEFINE_paths_or_names("controls", [], "", values)
+    DEFINE_named_paths("results", [], "", values)
     with pytest.raises(flags.IllegalFlagValueError):
         values(["program", argument])
 
@@ -49,3 +56,9 @@ def test_what_may_be_a_path(values):
     values.unparse_flags()
     values(["program", "--weights=hf:facebook/VGGT-1B"])
     assert values.weights == "hf:facebook/VGGT-1B"
+
+
+def test_paths_with_names(values):
+    DEFINE_named_paths("results", [], "folders", values)
+    values(["program", "--results=Ours=~/a,~/b=c,d"])
+    assert values.results == ["Ours=/home/ada/a", "~/b=c", "d"]

@@ -15,8 +15,8 @@ from experiments.__main__ import COMMANDS
 
 ROOT = Path(__file__).parents[3]
 NO_PATHS = {
-    "coordinator", "dtype", "executor", "intrinsics_size", "label", "log", "matrices", "mesh", "plain", "seeds", "views",
-    "weigh",
+    "coordinator", "dtype", "executor", "intrinsics_size", "label", "log", "matrices", "mesh", "plain", "scenes", "seeds",
+    "views", "weigh",
 }  # fmt: skip
 """Flags of text that are no paths."""
 TYPES_WITHOUT_PATHS = (flags.EnumParser, flags.IntegerParser, flags.FloatParser, flags.BooleanParser)

@@ -59,8 +59,8 @@ def test_a_folder_of_scans_is_rendered_and_a_bad_one_is_named(tmp_path):
 def test_bad_input_is_one_clear_line(tmp_path):
     (tmp_path / "empty").mkdir()
     cases = [
-        ((), "--task is missing: faces, humans, glass"),
-        (("--task=cats",), "--task must be faces, humans or glass, got cats"),
+        ((), "--task is missing: faces, humans, glass, heads"),
+        (("--task=cats",), "--task must be faces, humans, glass or heads, got cats"),
         (("--task=glass", "--split=cross_domain"), "the task glass has no split cross_domain; it has train, test"),
         (("--task=glass", "--split=test", "--meshes=."), "--meshes=FOLDER goes with --task=humans and one --split"),
         (("--task=humans", "--meshes=."), "--meshes=FOLDER goes with --task=humans and one --split"),
