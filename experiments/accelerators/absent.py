@@ -34,7 +34,7 @@ from experiments.accelerators.kernels import kernels
 from experiments.process.mesh_sizes import MeshSizes
 from subspace import environment
 
-_ALMOST_NONE = {"xla_tpu_max_hbm_size_mib": "1"}
+_ALMOST_NONE: dict[str, str | bool] = {"xla_tpu_max_hbm_size_mib": "1"}
 """With so little memory a TPU's compiler refuses each step, and says how much it would need."""
 _NEEDED = re.compile(r"HLO temporaries \((\d+(?:\.\d+)?)([KMG]?)\)")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}
