@@ -16,6 +16,8 @@ from tqdm import tqdm
 from experiments.process.reporting import Reporter
 
 _EVERY_S = 0.5
+_PATIENCE_S = 60.0
+"""For a board that may only just begin."""
 _MOST_LINES = 10_000
 """That are kept for a process that does not ask for them."""
 
@@ -70,6 +72,15 @@ class _Board:
         return found
 
 
+def _deliver(board: Any, message: Line | Bar) -> None:
+    """Returns when it is there, as what a task leaves on its way when it ends may come after the last look."""
+    import ray
+    from ray.exceptions import RayError
+
+    with suppress(RayError):  # nobody listens any more
+        ray.get(board.tell.remote(message), timeout=_PATIENCE_S)
+
+
 class Relay(Reporter):
     """The reporter of a task: what it is told is shown where the task was begun.
 
@@ -83,10 +94,10 @@ class Relay(Reporter):
         self._board, self._name = board, name
 
     def info(self, line: str) -> None:
-        self._board.tell.remote(Line(f"{self._name} on {socket.gethostname()}: {line}"))
+        _deliver(self._board, Line(f"{self._name} on {socket.gethostname()}: {line}"))
 
     def warning(self, line: str) -> None:
-        self._board.tell.remote(Line(f"{self._name} on {socket.gethostname()}: {line}", warns=True))
+        _deliver(self._board, Line(f"{self._name} on {socket.gethostname()}: {line}", warns=True))
 
     def planned(self, stages: Any) -> Reporter:
         return self
@@ -123,9 +134,11 @@ class _Told(tqdm):
 
     def _tell(self, over: bool = False) -> None:
         self._told = time.monotonic()
-        self._board.tell.remote(
-            Bar(self._key, self._what, self.unit, int(self.total or 0), int(self.n), self._words, over)
-        )
+        bar = Bar(self._key, self._what, self.unit, int(self.total or 0), int(self.n), self._words, over)
+        if over:
+            _deliver(self._board, bar)
+        else:
+            self._board.tell.remote(bar)
 
 
 class Shown:
@@ -150,11 +163,11 @@ class Shown:
         _open.append(self)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         import ray
 
         _open.remove(self)
-        self._take()
+        self._take(_PATIENCE_S if kind is None else _EVERY_S)
         self._stack.close()
         ray.kill(self.board)
 
@@ -162,14 +175,14 @@ class Shown:
         """Show what there is to show, at most every half second."""
         if time.monotonic() > self._next:
             self._next = time.monotonic() + _EVERY_S
-            self._take()
+            self._take(10 * _EVERY_S)
 
-    def _take(self) -> None:
+    def _take(self, seconds: float) -> None:
         import ray
         from ray.exceptions import RayError
 
         with suppress(RayError):  # the board's node, or the cluster, is gone
-            self._show(ray.get(self.board.take.remote(), timeout=_EVERY_S * 10))
+            self._show(ray.get(self.board.take.remote(), timeout=seconds))
 
     def _show(self, messages: list[Line | Bar]) -> None:
         for message in messages:

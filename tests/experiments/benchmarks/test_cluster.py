@@ -5,6 +5,7 @@ import re
 import pytest
 
 from experiments.benchmarks import cluster
+from experiments.process.memory import most_resident
 from tests.experiments.commands import call
 from tests.experiments.rendering.small_scenes import STAND_IN
 
@@ -21,6 +22,7 @@ def without_a_cluster():
 
 
 def test_both_parts_say_their_figures():
+    before = most_resident() / 1e9  # of a process that other tests have used
     done = call("experiments.benchmark", "cluster", "--rounds=2", "--jobs=400", f"--blender={STAND_IN}")
     assert done.status == 0, done.stderr
     assert len(re.findall(r"round \d: LocalPool \d+\.\d\d images/s, Ray \d+\.\d\d", done.stdout)) == 2
@@ -32,7 +34,7 @@ def test_both_parts_say_their_figures():
     )
     assert figures is not None, last
     rate, command, head = figures.groups()
-    assert int(rate) > 10 and float(command) < 1 and float(head) < 1  # a full run asks for 200 a second
+    assert int(rate) > 10 and float(command) < before + 0.5 and float(head) < 1  # a full run asks for 200 a second
 
 
 def test_jobs_are_taken_as_there_is_room_for_them(tmp_path):

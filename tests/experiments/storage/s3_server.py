@@ -10,6 +10,7 @@ import urllib.request
 from unittest import mock
 
 import boto3
+import s3fs
 
 KEYS = {
     "AWS_ACCESS_KEY_ID": "somebody",
@@ -37,6 +38,7 @@ class S3Server:
             def log(self, type, message, *args):
                 pass
 
+        s3fs.S3FileSystem.clear_instance_cache()  # one that a test of this process made knows another server
         self._app = DomainDispatcherApplication(create_backend_app)
         self.fault = lambda method, path: None
         self.requests = []

@@ -16,5 +16,5 @@ if __name__ == "__main__":
         folder,
         placement=Placement(make_mesh(adapter=2, model=2)),
         validate=lambda state: {"seen": 1},
-        reporter=Reporter(bars=True),
+        reporter=Reporter(bars=True, delay=0),
     )
