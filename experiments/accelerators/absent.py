@@ -24,6 +24,7 @@ from experiments.accelerators.compiling import (
     StepProgram,
     TooLarge,
     compile_step,
+    cpu_seconds,
     lowered_step,
     on_mesh,
     refusals,
@@ -69,7 +70,7 @@ def needed(message: str) -> int:
 
 def _scheduled(program: StepProgram, chip: Chip, sizes: MeshSizes) -> Compiled:
     context = get_context("spawn")
-    begun = _cpu_s()
+    begun = cpu_seconds()
     with TemporaryDirectory() as folder:
         hears, says = context.Pipe(duplex=False)
         child = context.Process(target=_schedule, args=(program, chip, sizes, folder, says))
@@ -86,7 +87,7 @@ def _scheduled(program: StepProgram, chip: Chip, sizes: MeshSizes) -> Compiled:
     return Compiled(
         peak=arguments + needed(refused),
         arguments=arguments,
-        cpu_s=_cpu_s() - begun,
+        cpu_s=cpu_seconds() - begun,
         kernels=tuple(kernels(Hlo.parse(text), tpu=True)),
         text=text,
     )
@@ -130,10 +131,6 @@ def _schedule(program: StepProgram, chip: Chip, sizes: MeshSizes, folder: str, s
 def _bytes(leaf: Any) -> int:
     """Of an argument, on one device."""
     return math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-
-
-def _cpu_s() -> float:
-    return sum(os.times()[:4])
 
 
 def _last_line(folder: Path) -> str:

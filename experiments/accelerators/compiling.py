@@ -99,11 +99,11 @@ def compile_step(program: StepProgram, placement: Placement, chip: Chip, *, is_h
 
     Raises TooLarge where the compiler says that the memory does not suffice.
     """
-    begun = sum(os.times()[:4])
+    begun = cpu_seconds()
     lowered, _ = lowered_step(program, placement)
     with refusals():
         compiled = lowered.compile(compiler_options=None if is_here else OPTIONS.get(chip.platform))
-    cpu_s = sum(os.times()[:4]) - begun
+    cpu_s = cpu_seconds() - begun
     memory, text = compiled.memory_analysis(), compiled.as_text()
     assert memory is not None and text is not None
     outputs = memory.output_size_in_bytes - memory.alias_size_in_bytes
@@ -114,6 +114,11 @@ def compile_step(program: StepProgram, placement: Placement, chip: Chip, *, is_h
         kernels=tuple(kernels(Hlo.parse(text), tpu=chip.platform == "tpu")),
         text=text,
     )
+
+
+def cpu_seconds() -> float:
+    """Of this process, and of those below it that have ended."""
+    return sum(os.times()[:4])
 
 
 def lowered_step(program: StepProgram, placement: Placement) -> tuple[jax.stages.Lowered, Any]:

@@ -116,10 +116,8 @@ def _convolution(instruction: Instruction, operands: Sequence[Shape], out: Shape
     operations = 2.0 * gradient.size * kernel.size / outputs / skipped
     window = re.search(r"size=([\dx]+)", instruction.attributes)
     sizes = window[1] if window else "1"
-    slides = set(sizes.split("x")) != {"1"} and (
-        dilated is None or dilated[1] != sizes
-    )  # a batch is a window that does not
-    is_product = instruction.opcode == "convolution" and not slides
+    stands = set(sizes.split("x")) == {"1"} or (dilated is not None and dilated[1] == sizes)  # the latter is a batch
+    is_product = instruction.opcode == "convolution" and stands
     kind: Kind = "products" if is_product else "convolutions"
     return _Work(kind, _arithmetic(first.dtype, instruction, tpu), operations)
 
