@@ -1,7 +1,7 @@
 """The step compiled for a chip that is not there.
 
 For a GPU that is all of it. A TPU's compiler plans memory and schedules kernels in half a minute, and then writes each kernel's
-instructions for an hour; they are not waited for, as neither memory nor work depend on them.
+instructions, which take many times as long; they are not waited for, as neither memory nor work depend on them.
 """
 
 from __future__ import annotations
