@@ -76,6 +76,7 @@ setup(
             "pillow-heif>=0.21",
             "pycolmap>=3.11",
             "pytest>=8.3",
+            "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
             "s3fs>=2025.3",
         ],

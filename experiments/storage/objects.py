@@ -74,7 +74,7 @@ class Objects:
         os.environ.setdefault(_KINDS_OF_BUCKETS, "false")
         import fsspec
 
-        options: Mapping[str, Any] = _OF_S3 if scheme == "s3" else {}
+        options: Mapping[str, Any] = {**_OF_S3, "session": _session()} if scheme == "s3" else {}
         self._system = fsspec.filesystem(scheme, use_listings_cache=False, **options)
         if scheme == "s3":
             self._system.retries = 2  # of s3fs itself, on top of those of botocore
@@ -199,6 +199,18 @@ class Objects:
             if isinstance(error, OSError) and error.filename is not None:
                 raise  # of a file here
             raise _as_told(error, place) from error
+
+
+def _session() -> Any:
+    """Of S3's clients, whose uploads do not ask first whether they may: aiohttp waits for that answer without any limit."""
+    from aiobotocore.session import AioSession
+
+    def ask_nothing(request: Any, **_: object) -> None:
+        request.headers.pop("Expect", None)  # the signature does not cover it
+
+    session = AioSession()
+    session.register("before-send.s3", ask_nothing)
+    return session
 
 
 def _is_hidden(path: str) -> bool:

@@ -91,7 +91,6 @@ class S3Server:
             return self._app(environ, start)
         if method != "GET":
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0) // 2)
-            environ["wsgi.input"].read(10)
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             return []
         answer = self._app(environ, start)

@@ -2,15 +2,17 @@
 
 import errno
 import os
+import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from experiments.storage import leases, shared
+from experiments.storage import leases, objects, shared
 from experiments.storage.locks import alone
 from experiments.storage.results import RECORD, ResultsFolder
 from subspace.errors import InputError
-from tests.experiments.storage.s3_server import S3Server
+from tests.experiments.storage.s3_server import KEYS, S3Server
 from vggt_jax.disk_space import DiskFullError
 
 
@@ -197,6 +199,19 @@ def test_an_upload_that_fails_is_repeated(server, machine, what):
     shared.publish(written(here / "sets", CONTENT), "manifest.json")
     shared.fetch(there / "sets")
     assert read(there / "sets") == CONTENT
+
+
+@pytest.mark.slow
+def test_an_upload_to_a_store_that_falls_silent_ends(tmp_path, monkeypatch):
+    quick = {"retries": {"mode": "standard", "total_max_attempts": 1}, "connect_timeout": 2, "read_timeout": 2}
+    monkeypatch.setattr(objects, "_OF_S3", {"config_kwargs": quick})
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # connections are made, and nobody answers
+        for name, value in {**KEYS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}"}.items():
+            monkeypatch.setenv(name, value)
+        file = written(tmp_path, {"file": "x" * 3000}) / "file"
+        upload = ThreadPoolExecutor().submit(objects.Objects("s3://bucket/runs").put_file, "file", file)
+        with pytest.raises(OSError, match="does not answer"):
+            upload.result(timeout=60)
 
 
 @pytest.mark.slow
