@@ -63,14 +63,16 @@ setup(
         # many machines
         "ray": ["ray>=2.49,<3"],
         "heic": ["pillow-heif>=0.21"],
-        "store": ["fsspec>=2025.3", "s3fs>=2025.3"],
+        "store": ["aiobotocore>=3.1", "fsspec>=2025.3", "s3fs>=2025.3"],
         # oracles of tests, which pin what they are compared with
         "torch": ["peft==0.21.2", "torch==2.13.0"],
         "tasks": ["anny==0.6.2", "scikit-image>=0.26,<0.27", "torch==2.13.0"],
         "test": [
+            "aiobotocore>=3.1",
             "beartype>=0.20",
             "flask>=3",
             "flask-cors>=5",
+            "gcsfs>=2025.3",
             "hypothesis>=6.130",
             "moto[s3]>=5.1",
             "pillow-heif>=0.21",

@@ -117,6 +117,8 @@ def _take(objects: Objects, name: str, own: Lease, reporter: Reporter) -> None:
         other, now = _read(objects, name), time.monotonic()
         if other is None:
             continue
+        if other == own:  # it was made, and the answer was lost
+            return
         if str(other) != told:
             told = str(other)
             reporter.info(f"{objects.address}/{name}: {told} works there; waiting until that has ended")

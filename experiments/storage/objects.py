@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import logging
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -28,17 +30,14 @@ NEEDS: Mapping[str, tuple[str, str]] = {
 """Scheme of an address → the module that speaks it, and how to install that."""
 ATTEMPTS = 4
 """That botocore makes of a request, with longer and longer pauses (its ``standard`` mode)."""
-_OF_S3: Mapping[str, Any] = {
-    "config_kwargs": {
-        "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
-        "connect_timeout": 10,
-        "read_timeout": 60,
-    },
-}
+_CONNECTED_S, _SILENT_S, _WHOLE_S = 10, 60, 3600
+"""Seconds within which a store takes a connection, sends something, and with Google's storage, answers a request as a whole."""
 _KINDS_OF_BUCKETS = "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"
 """Variable of the environment: whether gcsfs asks, and warns of, what kind of bucket it has before each request."""
 _FULL = ("507", "QuotaExceeded", "StorageFull", "InsufficientStorage", "AdminBucketQuotaExceeded")
 _REFUSED = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "ExpiredToken", "InvalidToken", "401", "403")
+_FORBIDDEN = "Forbidden: "
+"""What gcsfs's error for the status 403 begins with, which has no code."""
 
 
 def is_address(place: str) -> bool:
@@ -74,7 +73,7 @@ class Objects:
         os.environ.setdefault(_KINDS_OF_BUCKETS, "false")
         import fsspec
 
-        options: Mapping[str, Any] = {**_OF_S3, "session": _session()} if scheme == "s3" else {}
+        options = {"s3": _of_s3, "gs": _of_gs, "file": dict}[scheme]()
         self._system = fsspec.filesystem(scheme, use_listings_cache=False, **options)
         if scheme == "s3":
             self._system.retries = 2  # of s3fs itself, on top of those of botocore
@@ -201,6 +200,13 @@ class Objects:
             raise _as_told(error, place) from error
 
 
+def _of_s3() -> dict[str, Any]:
+    """Options of s3fs."""
+    retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
+    limits = {"connect_timeout": _CONNECTED_S, "read_timeout": _SILENT_S, "connector_args": {"socket_factory": _socket}}
+    return {"config_kwargs": {"retries": retries, **limits}, "session": _session()}
+
+
 def _session() -> Any:
     """Of S3's clients, whose uploads do not ask first whether they may: aiohttp waits for that answer without any limit."""
     from aiobotocore.session import AioSession
@@ -211,6 +217,24 @@ def _session() -> Any:
     session = AioSession()
     session.register("before-send.s3", ask_nothing)
     return session
+
+
+def _socket(address: tuple[Any, ...]) -> socket.socket:
+    """One that ends if nothing of what it sends is taken for a minute, for which aiohttp has no limit."""
+    made = socket.socket(*address[:3])
+    made.setblocking(False)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # of Linux
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENT_S * 1000)
+    return made
+
+
+def _of_gs() -> dict[str, Any]:
+    """Options of gcsfs, which has no limit of its own."""
+    import aiohttp
+
+    if not os.environ.get("GCSFS_DEBUG"):
+        logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs what it raises as well, with its traceback
+    return {"requests_timeout": aiohttp.ClientTimeout(total=_WHOLE_S, sock_connect=_CONNECTED_S, sock_read=_SILENT_S)}
 
 
 def _is_hidden(path: str) -> bool:
@@ -225,6 +249,7 @@ def _code(error: BaseException | None) -> str:
         if isinstance(response, Mapping):
             found.append(str(response.get("Error", {}).get("Code", "")))
             found.append(str(response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")))
+        found.append(str(getattr(error, "code", "")))  # of gcsfs
         error = error.__cause__
     return " ".join(found)
 
@@ -234,7 +259,8 @@ def _as_told(error: Exception, place: str) -> OSError:
     reason = " ".join(str(error).split()) or kind
     if any(mark in code for mark in _FULL):
         return DiskFullError(place, words=f"the store is full, or its quota is used up ({reason})")
-    if isinstance(error, PermissionError) or any(mark in code.split() for mark in _REFUSED):
+    refused = any(mark in code.split() for mark in _REFUSED) or reason.startswith(_FORBIDDEN)
+    if isinstance(error, PermissionError) or refused:
         return PermissionError(errno.EACCES, f"the store refuses these credentials ({reason})", place)
     if "Credentials" in kind:
         return PermissionError(errno.EACCES, f"no credentials were found ({reason})", place)

@@ -25,7 +25,8 @@ class S3Server:
     """moto's server behind a layer that spoils answers.
 
     ``fault`` is asked for each request (method, path) and returns None, or what happens to it: "503", "507", "reset" (the
-    connection ends in the middle of the answer), "truncated" (half of the body, the whole length promised).
+    connection ends in the middle of the request), "lost" (it ends before the answer to what is done), "truncated" (half of the
+    body, the whole length promised).
     """
 
     def __init__(self):
@@ -87,8 +88,12 @@ class S3Server:
             body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>spoiled</Message></Error>".encode()
             start(f"{what} spoiled", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
             return [body]
-        if what not in ("reset", "truncated"):
+        if what not in ("reset", "lost", "truncated"):
             return self._app(environ, start)
+        if what == "lost":
+            b"".join(self._app(environ, lambda *_: None))
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            return []
         if method != "GET":
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0) // 2)
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)

@@ -1,10 +1,11 @@
-"""A store that machines share: two machines are two folders of copies, the store is a real S3 server, or a folder."""
+"""A store that machines share: machines are folders of copies, the store is a folder or a server, as S3 or Google has."""
 
 import errno
 import os
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,27 +13,48 @@ from experiments.storage import leases, objects, shared
 from experiments.storage.locks import alone
 from experiments.storage.results import RECORD, ResultsFolder
 from subspace.errors import InputError
+from tests.experiments.storage.gs_server import GoogleServer
 from tests.experiments.storage.s3_server import KEYS, S3Server
 from vggt_jax.disk_space import DiskFullError
 
 
 @pytest.fixture(scope="module")
-def moto():
-    found = S3Server()
-    with found.reached():
+def servers():
+    """Of S3 and as Google's storage."""
+    found = {"s3": S3Server(), "gs": GoogleServer()}
+    with found["s3"].reached(), found["gs"].reached():
         yield found
-    found.close()
+    for server in found.values():
+        server.close()
+
+
+def unspoiled(server):
+    server.fault = lambda method, path: None
+    return server
+
+
+@pytest.fixture(params=["s3", "gs"])
+def server(request, servers, monkeypatch):
+    monkeypatch.setattr(
+        "gcsfs.retry.asyncio", SimpleNamespace(sleep=at_once)
+    )  # where it waits before it repeats a request
+    return unspoiled(servers[request.param])
+
+
+async def at_once(seconds):
+    pass
 
 
 @pytest.fixture
-def server(moto):
-    moto.fault = lambda method, path: None
-    return moto
+def s3(servers):
+    return unspoiled(servers["s3"])
 
 
-@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.slow)])
+@pytest.fixture(params=["file", *(pytest.param(scheme, marks=pytest.mark.slow) for scheme in ("s3", "gs"))])
 def address(request, tmp_path):
-    return request.getfixturevalue("server").bucket() if request.param == "s3" else f"file://{tmp_path}/shared"
+    if request.param == "file":
+        return f"file://{tmp_path}/shared"
+    return unspoiled(request.getfixturevalue("servers")[request.param]).bucket()
 
 
 @pytest.fixture
@@ -115,8 +137,8 @@ def test_folders_elsewhere_are_left_alone(tmp_path):
 
 
 @pytest.mark.slow
-def test_copies_that_were_used_longest_ago_make_room(server, machine, monkeypatch):
-    address = server.bucket()
+def test_copies_that_were_used_longest_ago_make_room(s3, machine, monkeypatch):
+    address = s3.bucket()
     here = machine("here", address)
     for number in range(4):
         shared.publish(written(here / f"set_{number}", {"last": f"{number}" * 1000}), "last")
@@ -148,8 +170,8 @@ def let_go():
 
 
 @pytest.mark.slow
-def test_a_copy_that_another_process_uses_stays(server, machine, monkeypatch):
-    address = server.bucket()
+def test_a_copy_that_another_process_uses_stays(s3, machine, monkeypatch):
+    address = s3.bucket()
     monkeypatch.setenv("ATTRIBUTE_SUBSPACES_CACHE_GB", "1e-6")
     here = machine("here", address)
     shared.publish(written(here / "a", {"last": "a" * 900}), "last")
@@ -180,12 +202,12 @@ def test_a_copy_with_something_of_its_own_keeps_that(address, machine):
     assert read(folder) == {**CONTENT, "checkpoints/7": "of mine", ".lock": ""}
 
 
-def once(what, method, part):
+def once(what, methods, part):
     """A fault of the first request of its kind."""
     left = [what]
 
     def fault(asked, path):
-        return left.pop() if left and asked == method and part in path else None
+        return left.pop() if left and asked in methods and part in path else None
 
     return fault
 
@@ -195,23 +217,43 @@ def once(what, method, part):
 def test_an_upload_that_fails_is_repeated(server, machine, what):
     address = server.bucket()
     here, there = machine("here", address), machine("there", address)
-    server.fault = once(what, "PUT", "/objects/")
+    server.fault = once(what, ("PUT", "POST"), "/objects/")
     shared.publish(written(here / "sets", CONTENT), "manifest.json")
     shared.fetch(there / "sets")
     assert read(there / "sets") == CONTENT
 
 
 @pytest.mark.slow
-def test_an_upload_to_a_store_that_falls_silent_ends(tmp_path, monkeypatch):
-    quick = {"retries": {"mode": "standard", "total_max_attempts": 1}, "connect_timeout": 2, "read_timeout": 2}
-    monkeypatch.setattr(objects, "_OF_S3", {"config_kwargs": quick})
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # connections are made, and nobody answers
-        for name, value in {**KEYS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}"}.items():
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_nothing_waits_for_ever_for_a_store_that_falls_silent(tmp_path, monkeypatch, scheme):
+    """Connections are made, and nobody answers, nor takes more than the system keeps for him."""
+    monkeypatch.setattr(objects, "_SILENT_S", 1)
+    monkeypatch.setattr(objects, "_WHOLE_S", 5)
+    monkeypatch.setattr(objects, "ATTEMPTS", 1)
+    monkeypatch.setattr("gcsfs.retry.is_retriable", lambda error: False)  # gcsfs lets nobody choose how often
+    file = written(tmp_path, {"file": "x" * 30_000_000}) / "file"
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        for name, value in {**KEYS, "AWS_ENDPOINT_URL": address, "STORAGE_EMULATOR_HOST": address}.items():
             monkeypatch.setenv(name, value)
-        file = written(tmp_path, {"file": "x" * 3000}) / "file"
-        upload = ThreadPoolExecutor().submit(objects.Objects("s3://bucket/runs").put_file, "file", file)
-        with pytest.raises(OSError, match="does not answer"):
-            upload.result(timeout=60)
+        store = objects.Objects(f"{scheme}://bucket/runs")
+        calls = {
+            "check": store.check,
+            "put": lambda: store.put("a", b"x" * 30_000_000),
+            "put_file": lambda: store.put_file("a", file),
+            "create": lambda: store.create("a", b"x"),
+            "read": lambda: store.read("a"),
+            "read_file": lambda: store.read_file("a", tmp_path / "read"),
+            "size": lambda: store.size("a"),
+            "names": lambda: store.names("a"),
+            "age": lambda: store.age("a"),
+            "delete": lambda: store.delete("a"),
+        }
+        with ThreadPoolExecutor(len(calls)) as threads:
+            running = {name: threads.submit(call) for name, call in calls.items()}
+            for name, call in running.items():
+                error = call.exception(timeout=60)
+                assert isinstance(error, OSError) and "does not answer" in str(error), name
 
 
 @pytest.mark.slow
@@ -220,20 +262,20 @@ def test_a_download_that_fails_is_repeated(server, machine, what):
     address = server.bucket()
     here, there = machine("here", address), machine("there", address)
     shared.publish(written(here / "sets", CONTENT), "manifest.json")
-    server.fault = once(what, "GET", "/objects/")
+    server.fault = once(what, ("GET",), "/objects/")
     shared.fetch(there / "sets")
     assert read(there / "sets") == CONTENT
 
 
 @pytest.mark.slow
-def test_a_full_store_is_one_line_and_nothing_is_published(server, machine):
-    address = server.bucket()
+def test_a_full_store_is_one_line_and_nothing_is_published(s3, machine):
+    address = s3.bucket()
     here, there = machine("here", address), machine("there", address)
-    server.fault = lambda method, path: "507" if method == "PUT" and "/objects/" in path else None
+    s3.fault = lambda method, path: "507" if method == "PUT" and "/objects/" in path else None
     with pytest.raises(DiskFullError) as error:
         shared.publish(written(here / "sets", CONTENT), "manifest.json")
     assert address in str(error.value) and "full" in str(error.value) and "\n" not in str(error.value)
-    server.fault = lambda method, path: None
+    s3.fault = lambda method, path: None
     assert not shared.fetch(there / "sets") and not (there / "sets").exists()
     shared.publish(here / "sets", "manifest.json")  # room was made
     assert shared.fetch(there / "sets")
@@ -264,17 +306,41 @@ def test_an_object_that_is_not_what_was_published_is_refused(address, machine):
 
 
 @pytest.mark.slow
-def test_wrong_credentials_are_told_from_a_missing_bucket(server, machine):
-    address = server.bucket()
+def test_wrong_credentials_are_told_from_a_missing_bucket(s3, machine):
+    address = s3.bucket()
     with pytest.raises(InputError, match="no bucket 'nowhere'"):
         machine("here", "s3://nowhere/runs")
-    server.check_credentials(0)
+    s3.check_credentials(0)
     try:
         with pytest.raises(PermissionError) as error:
             machine("there", address)
     finally:
-        server.check_credentials("inf")
+        s3.check_credentials("inf")
     assert error.value.errno == errno.EACCES and "refuses these credentials" in str(error.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", ["401", "403"])
+def test_google_refuses_credentials_in_one_line(servers, machine, status):
+    google = unspoiled(servers["gs"])
+    address = google.bucket()
+    with pytest.raises(InputError, match="no bucket 'nowhere'"):
+        machine("here", "gs://nowhere/runs")
+    google.fault = lambda method, path: status
+    with pytest.raises(PermissionError, match="refuses these credentials") as error:
+        machine("there", address)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_of_those_who_create_an_object_at_the_same_time_one_does(servers, scheme):
+    store = objects.Objects(unspoiled(servers[scheme]).bucket())
+    with ThreadPoolExecutor(16) as threads:
+        made = list(threads.map(lambda number: store.create("running/a.json", bytes([number])), range(16)))
+    assert sorted(made) == [False] * 15 + [True] and store.read("running/a.json") == bytes([made.index(True)])
+    store.delete("running/a.json")
+    assert store.create("running/a.json", b"again")
 
 
 @pytest.mark.parametrize("place", ["s4://bucket", "s3://", "file://relative", "https://somewhere/runs"])
@@ -304,6 +370,16 @@ def test_two_machines_do_the_same_work_once(address, machine, monkeypatch):
     with results[1].alone():
         assert results[1].kept
     assert read(there / "extract" / "of-1").keys() == {"summary", RECORD}
+
+
+@pytest.mark.slow
+def test_who_does_not_hear_that_it_may_work_does_not_wait_for_itself(server, machine):
+    here = machine("here", server.bucket())
+    server.fault = once("lost", ("PUT", "POST"), "/running/")
+    since = time.monotonic()
+    with alone(here / "sets"):
+        assert leases.running(shared.store_at(here).objects).keys() == {"sets"}
+    assert time.monotonic() - since < leases.OVER_S / 2
 
 
 def test_results_that_could_not_be_published_are_the_next_time(address, machine, monkeypatch):
