@@ -3,8 +3,8 @@
 All three end it in the same way: an exception unwinds what the command does, so that half-written files and workers go away,
 one line says how to go on, and the exit status is that of shells, 128 + the signal's number. Python drops exceptions that are
 raised inside of callbacks (of garbage collection, say): it is raised again then. Libraries turn it into others, which count as
-the same. Compiled code cannot be interrupted: a thread that the signal wakes at once ends the process two seconds later,
-whatever it does then.
+the same. Compiled code cannot be interrupted: a thread that the signal wakes at once ends the process a moment later, whatever
+it does then, so that no more than two seconds pass on a busy machine either.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from types import CodeType, FrameType
 from typing import NoReturn
 
-GRACE_S = 2.0
-"""What a command has for its own end."""
+GRACE_S = 1.5
+"""What a command has for its own end; with seven processes for each core, up to half a second more passed until it was over."""
 _AGAIN_S = 0.01
 """Until a dropped exception is raised again, by when the callback that it was raised in is over."""
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -212,6 +213,10 @@ def lost_by_design(seen: Seen, here: Path) -> set[str]:
     return names
 
 
+_MOST = ("slowest, ms", "highest load")
+"""Columns that are no sums."""
+
+
 def table(trials: Sequence[Trial]) -> str:
     """Sums over the trials of each command."""
     columns = list(dict.fromkeys(column for trial in trials for column in trial.counts))
@@ -220,11 +225,11 @@ def table(trials: Sequence[Trial]) -> str:
         for column, number in trial.counts.items():
             for name in (trial.name, "**all**"):
                 row = rows.setdefault(name, Counter())
-                row[column] = max(row[column], number) if "slowest" in column else row[column] + number
+                row[column] = max(row[column], number) if column in _MOST else row[column] + number
     rows["**all**"] = rows.pop("**all**", Counter())
-    lines = ["| command | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
-    lines += [f"| {name} | " + " | ".join(str(row[column]) for column in columns) + " |" for name, row in rows.items()]
-    return "\n".join(lines)
+    return _rows(
+        ["command", *columns], ([name, *(str(row[column]) for column in columns)] for name, row in rows.items())
+    )
 
 
 _SUMMED = {
@@ -248,32 +253,65 @@ _ROUNDS = {
 }
 
 
-def page(trials: Sequence[Trial]) -> str:
-    """The tables of docs/promises.md: what all commands did in each round, and how often each was tried."""
-    columns = "".join(f" {column} |" for column in _SUMMED)
-    lines = [f"| round |{columns}", "|---|" + "---:|" * len(_SUMMED)]
-    for round, words in _ROUNDS.items():
-        of = [trial for trial in trials if trial.round == round]
-        cells = []
-        for names in _SUMMED.values():
-            known = any(name in trial.counts for trial in of for name in names)
-            cells.append(str(sum(trial.counts.get(name, 0) for trial in of for name in names)) if known else "")
-        lines.append(f"| {words} | {' | '.join(cells)} |")
-    lines += [
-        "",
-        "Tried, of each command:",
-        "",
-        f"| command | {' | '.join(_ROUNDS.values())} |",
-        "|---|" + "---:|" * len(_ROUNDS),
+def page(folder: Path) -> str:
+    """The tables of docs/promises.md: what was tried of all commands, what came of it, and how soon signals ended them."""
+    trials = trials_in(folder)
+    of = {round: [trial for trial in trials if trial.round == round] for round in [*_ROUNDS, "long"]}
+    tried = [
+        [words]
+        + [
+            str(sum(trial.counts.get(name, 0) for trial in of[round] for name in names))
+            if any(name in trial.counts for trial in of[round] for name in names)
+            else ""
+            for names in _SUMMED.values()
+        ]
+        for round, words in _ROUNDS.items()
     ]
-    for name in dict.fromkeys(trial.name for trial in trials if trial.round in _ROUNDS):
-        tried = [sum((trial.round, trial.name) == (round, name) for trial in trials) for round in _ROUNDS]
-        lines.append(f"| {name} | {' | '.join(map(str, tried))} |")
-    lines += ["", "| long run | " + " | ".join(_LONG) + " |", "|---|" + "---:|" * len(_LONG)]
-    for trial in trials:
-        if trial.round == "long":
-            lines.append(f"| {trial.name} | {' | '.join(str(trial.counts[column]) for column in _LONG)} |")
-    return "\n".join(lines)
+    commands = list(dict.fromkeys(trial.name for round in _ROUNDS for trial in of[round]))
+    each = [
+        [name]
+        + [
+            _of_all(
+                sum(trial.name == name for trial in of[round]), folder / f"{name}.json" if round == "disk" else None
+            )
+            for round in _ROUNDS
+        ]
+        for name in commands
+    ]
+    ended = {name: [trial.counts for trial in of["signals"] if trial.name == name] for name in commands}
+    ended = {name: [counts for counts in rows if not counts["ended before"]] for name, rows in ended.items()}
+    seconds = [
+        [
+            name,
+            str(len(rows)),
+            f"{statistics.median(counts['slowest, ms'] for counts in rows) / 1000:.1f}",
+            f"{max(counts['slowest, ms'] for counts in rows) / 1000:.1f}",
+            str(max(counts.get("highest load", 0) for counts in rows) or ""),
+        ]
+        for name, rows in ended.items()
+        if rows
+    ]
+    long = [[trial.name] + [str(trial.counts[column]) for column in _LONG] for trial in of["long"]]
+    return "\n\n".join(
+        _rows(columns, rows)
+        for columns, rows in (
+            (("round", *_SUMMED), tried),
+            (("command", *_ROUNDS.values()), each),
+            (("signals of", "ended by one", "seconds, median", "slowest", "highest load"), seconds),
+            (("long run", *_LONG), long),
+        )
+    )
+
+
+def _of_all(tried: int, undisturbed: Path | None) -> str:
+    """``tried`` of how many changes of the disk the command makes, where that is what was tried."""
+    changes = json.loads(undisturbed.read_text())["changes"] if undisturbed and undisturbed.exists() and tried else 0
+    return f"{tried} of {changes}" if changes else str(tried)
+
+
+def _rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(columns)} |", "|---|" + "---:|" * (len(columns) - 1)]
+    return "\n".join(lines + [f"| {' | '.join(cells)} |" for cells in rows])
 
 
 _LONG = (

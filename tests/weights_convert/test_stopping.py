@@ -120,7 +120,7 @@ def test_what_swallows_the_interruption_is_interrupted_all_the_same(what):
 def test_what_cannot_be_interrupted_ends_all_the_same():
     ended, _, errors, seconds = stopped("computes", signal.SIGINT)
     assert ended == 130 and ": interrupted" in errors[-1]
-    assert 1.5 < seconds < 10  # two, and what a busy machine adds
+    assert 1.4 < seconds < 10  # two at most, and what a busy machine adds
 
 
 def test_signals_that_are_ignored_stay_so():
