@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from subspace.errors import InputError
+from vggt_jax.reading import typed
 from vggt_jax.reading.json_text import read_json
 
 Head = Literal["camera", "depth", "point", "track"]
@@ -224,7 +225,7 @@ class VGGTConfig:
                 raise InputError("it is not of the form that lists the official constructors' arguments") from None
         _check_known(cls, content)
         try:
-            return msgspec.convert(content, cls)
+            return typed.convert(content, cls)
         except msgspec.ValidationError as error:
             raise error.__cause__ if isinstance(error.__cause__, InputError) else InputError(str(error)) from None
 

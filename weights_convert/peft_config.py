@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from subspace.errors import InputError
+from vggt_jax.reading import typed
 from vggt_jax.reading.json_text import read_json
 
 CONFIG = "adapter_config.json"
@@ -110,7 +111,7 @@ class PeftConfig:
 
         Raises ValueError for entries that are missing or wrong, re.error for patterns that are none.
         """
-        entries = msgspec.convert(content, _Entries)
+        entries = typed.convert(content, _Entries)
         settings = cls(
             entries.r,
             entries.lora_alpha,

@@ -15,6 +15,7 @@ from experiments.presets import PRESETS, PresetName
 from experiments.training.step_plan import StepPlan
 from vggt_jax import VGGTConfig
 from vggt_jax.config import DType
+from vggt_jax.reading import typed
 
 LAYOUTS = (
     StepPlan(remat=False, frames_chunk=32),
@@ -70,7 +71,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 @cache
 def table() -> tuple[Row, ...]:
     """The rows of :data:`TABLE`."""
-    return msgspec.json.decode(TABLE.read_bytes(), type=tuple[Row, ...])
+    return typed.decode(TABLE.read_bytes(), tuple[Row, ...])
 
 
 def program_of(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from jaxtyping import Bool, Float, Float16, Float32, Int, UInt8, UInt16
 
@@ -19,6 +18,7 @@ from experiments.data.scene_folder import CameraFile, find_damage, view_files
 from experiments.scenes import schema
 from experiments.storage import files
 from subspace.errors import InputError
+from vggt_jax.reading import typed
 from vggt_jax.reading.arrays import read_arrays
 from vggt_jax.reading.regular import read_bytes
 
@@ -236,7 +236,7 @@ class PackedScene(StoredScene):
 
     def _read_cameras(self) -> CameraFile:
         with files.reading(self.path):
-            return msgspec.json.decode(self.read_file("cameras.json") or b"", type=CameraFile)
+            return typed.decode(self.read_file("cameras.json") or b"", CameraFile)
 
     def _changed_ns(self) -> int:
         return self.path.stat().st_mtime_ns

@@ -9,6 +9,7 @@ import msgspec
 
 from experiments.data.manifest import Task
 from subspace.errors import InputError
+from vggt_jax.reading import typed
 
 
 class ViewList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,7 +30,7 @@ class ViewList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @cache
 def view_lists() -> dict[str, ViewList]:
     """The committed lists by name."""
-    return msgspec.json.decode(Path(__file__).with_name("views.json").read_bytes(), type=dict[str, ViewList])
+    return typed.decode(Path(__file__).with_name("views.json").read_bytes(), dict[str, ViewList])
 
 
 def choose_views(asked_for: str | None, num_views: int, task: Task | None = None) -> tuple[int, ...]:

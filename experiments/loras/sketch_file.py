@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from safetensors.numpy import save
 
@@ -16,6 +15,7 @@ from experiments.mining.subspace_file import in_order
 from experiments.storage.files import reading, write_bytes
 from subspace.errors import InputError
 from subspace.sketch import Sketch
+from vggt_jax.reading import typed
 from vggt_jax.reading.json_text import parse_json
 from vggt_jax.reading.safetensors_file import SafetensorsFile
 
@@ -63,7 +63,7 @@ def load_sketches(folder: Path) -> Sketches:
     if file.metadata.get("format") != FORMAT:
         raise InputError(f"{path} holds no sketch of LoRAs")
     with reading(path, "is no sketch of LoRAs, or a damaged one"):
-        owners = msgspec.convert(parse_json(file.metadata["owners"]), dict[str, tuple[str, ...]])
+        owners = typed.convert(parse_json(file.metadata["owners"]), dict[str, tuple[str, ...]])
         found = {}
         for name in owners:
             values: dict[str, Any] = {field.name: file.read_finite(f"{name}.{field.name}") for field in fields(Sketch)}

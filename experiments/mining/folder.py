@@ -18,6 +18,7 @@ from experiments.storage.files import read_json, reading, write_bytes
 from subspace import LowRank, SharedSubspace
 from subspace.errors import InputError
 from vggt_jax.missing import no_folder
+from vggt_jax.reading import typed
 from vggt_jax.reading.safetensors_file import SafetensorsFile
 
 SUBSPACE, SUMMARY, ADAPTERS = "subspace.safetensors", "summary.json", "adapters"
@@ -226,7 +227,7 @@ def check_comparable(first: MinedAttribute, other: MinedAttribute) -> None:
 def _read_ranks(path: Path) -> dict[str, int]:
     """r of every matrix in the model's order."""
     try:
-        rows = msgspec.convert(read_json(path), _Summary).matrices
+        rows = typed.convert(read_json(path), _Summary).matrices
     except msgspec.ValidationError as error:
         raise InputError(f"{path} is no summary of experiments.extract: {error}") from None
     ranks = {row.path: row.rank for row in rows}  # of each layer there is a row

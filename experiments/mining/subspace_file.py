@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from safetensors.numpy import save
 
@@ -15,6 +14,7 @@ from experiments.mining.origin import Origin
 from experiments.storage.files import write_bytes
 from subspace import LowRank, SharedSubspace
 from subspace.errors import InputError
+from vggt_jax.reading import typed
 from vggt_jax.reading.json_text import parse_json
 from vggt_jax.reading.safetensors_file import SafetensorsFile
 
@@ -106,6 +106,6 @@ def _fit(shapes: Mapping[str, tuple[int, ...]], k: int) -> bool:
 
 def _read_origin(path: Path, header: Mapping[str, str]) -> Origin:
     try:
-        return msgspec.convert(parse_json(header.get("origin", "")), Origin)
+        return typed.convert(parse_json(header.get("origin", "")), Origin)
     except ValueError as error:  # msgspec's are ValueErrors too
         raise InputError(f"{path} does not say what it was mined from: {error}") from None

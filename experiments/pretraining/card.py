@@ -9,7 +9,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from flax import nnx
 from safetensors.numpy import save_file
@@ -24,6 +23,7 @@ from vggt_jax import VGGT
 from vggt_jax.deltas import dotted
 from vggt_jax.disk_space import named_if_full
 from vggt_jax.matching import Matcher
+from vggt_jax.reading import typed
 from weights_convert.matcher import MATCHER, save_matcher
 from weights_convert.sources import CONFIG
 
@@ -127,7 +127,7 @@ def read_record(folder: Path) -> PretrainingRecord:
     """
     path = folder / EVALUATION
     try:
-        record = msgspec.convert(read_json(path), PretrainingRecord)
+        record = typed.convert(read_json(path), PretrainingRecord)
         record.as_ablation.description  # noqa: B018 (what is not there is noticed here)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not an evaluation of experiments.pretrain ({error})") from None

@@ -26,6 +26,7 @@ from experiments.rendering.worker_process import WorkerLost, WorkerProcess
 from experiments.scenes import schema
 from experiments.storage import begun, files
 from subspace.errors import InputError
+from vggt_jax.reading import typed
 
 BLENDER = "blender"
 """The resource of nodes that render, in a cluster that has nodes with it; otherwise all of them do."""
@@ -71,7 +72,7 @@ class Parcel:
 
     def open(self) -> RenderJob:
         """The job."""
-        scene = msgspec.json.decode(self.scene, type=schema.Scene)
+        scene = typed.decode(self.scene, schema.Scene)
         return RenderJob(scene, self.folder, self.failures, self.renderer, self.inputs)
 
 

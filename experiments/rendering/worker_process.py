@@ -21,6 +21,8 @@ from typing import Any
 
 import msgspec
 
+from vggt_jax.reading import typed
+
 _START_SECONDS = 120.0
 """Within which a worker must be ready; a cold disk takes its time over Blender's 0.8 GB."""
 _QUOTED = 300
@@ -96,7 +98,7 @@ class WorkerProcess:
         if answer.get("ok") is False:
             raise RenderError(str(answer.get("error")))
         try:
-            return msgspec.convert(answer, Rendered)
+            return typed.convert(answer, Rendered)
         except msgspec.ValidationError as error:
             raise self._lost(f"answered {str(answer)[:_QUOTED]}: {error}") from None
 
@@ -158,7 +160,7 @@ class WorkerProcess:
 
     def _decode(self, line: bytes) -> dict[str, Any]:
         try:
-            return msgspec.json.decode(line, type=dict[str, Any])
+            return typed.decode(line, dict[str, Any])
         except msgspec.DecodeError:
             raise self._lost(f"answered {line[:_QUOTED].decode(errors='replace').strip()!r}") from None
 

@@ -10,6 +10,7 @@ import msgspec
 
 from experiments.data.manifest import Split
 from experiments.reproduction.rows import CHAMFER, HALVES, PaperTable, Row, TableName
+from vggt_jax.reading import typed
 
 
 class PrintedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,5 +41,5 @@ class PrintedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def printed() -> Mapping[TableName, Mapping[Row, PrintedRow]]:
     """Table → row → what is printed, in the paper's order."""
     kind = dict[TableName, list[PrintedRow]]
-    tables = msgspec.json.decode(Path(__file__).with_name("paper.json").read_bytes(), type=kind)
+    tables = typed.decode(Path(__file__).with_name("paper.json").read_bytes(), kind)
     return {name: {each.row: each for each in rows} for name, rows in tables.items()}

@@ -14,6 +14,7 @@ from experiments.reproduction.rows import CHAMFER, HALVES
 from experiments.reproduction.search import best_rate, still_to_compare
 from experiments.storage.files import read_json, write_json
 from subspace.errors import InputError
+from vggt_jax.reading import typed
 
 SHEETS, RATES = "data", "rates"
 """What the names of files begin with that are no runs' records: data sheets, and searches of a learning rate."""
@@ -112,7 +113,7 @@ def read(path: Path, kind: type[Stored]) -> Stored | None:
     if not path.exists():
         return None
     try:
-        return msgspec.convert(read_json(path), kind)
+        return typed.convert(read_json(path), kind)
     except msgspec.ValidationError as error:
         raise InputError(f"{path} is no record of experiments.reproduce: {error}; delete it to run it again") from None
 

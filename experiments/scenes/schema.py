@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from subspace.errors import InputError
+from vggt_jax.reading import typed
 from vggt_jax.reading.json_text import parse_json
 
 SCHEMA_VERSION = 1
@@ -383,7 +384,7 @@ def from_json(data: bytes) -> Scene:
     Raises InputError naming the field that is missing, unknown or of the wrong type.
     """
     try:
-        return msgspec.convert(parse_json(data), Scene)
+        return typed.convert(parse_json(data), Scene)
     except ValueError as error:  # msgspec's are ValueErrors too
         raise InputError(f"not a scene of version {SCHEMA_VERSION}: {error}") from None
 

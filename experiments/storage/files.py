@@ -16,11 +16,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from subspace.errors import InputError
 from vggt_jax.atomic import hidden_folder, new_folder, new_path, remove, remove_partial, sync, write_bytes
-from vggt_jax.reading import json_text
+from vggt_jax.reading import json_text, typed
 from vggt_jax.reading.regular import check_regular
 
 __all__ = [
@@ -171,7 +169,7 @@ def read_json(path: Path, kind: type[Any] = object) -> Any:
     """
     with reading(path):
         content = json_text.read_json(path)
-        return content if kind is object else msgspec.convert(content, kind)
+        return content if kind is object else typed.convert(content, kind)
 
 
 def sha256(path: Path) -> str:

@@ -14,6 +14,8 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
+from vggt_jax.reading import typed
+
 _IGNORED, _IGNORED_DEFAULT = "identity_ignores", "identity_ignores_default"
 NO_EFFECT: Mapping[str, bool] = {_IGNORED: True}
 """Metadata of a dataclass field that no result depends on: ``workers: int = field(default=1, metadata=NO_EFFECT)``."""
@@ -75,6 +77,6 @@ def _by_declared_type(value: Any, kind: Any, name: str) -> Any:
         return own if type(value) in (kind, *get_args(kind)) else {"type": type(value).__name__, **own}
     try:
         plain = msgspec.to_builtins(value, enc_hook=str)
-        return identity(msgspec.convert(plain, kind, dec_hook=lambda kind, value: kind(value)))
+        return identity(typed.convert(plain, kind, dec_hook=lambda kind, value: kind(value)))
     except msgspec.ValidationError as error:
         raise TypeError(f"{name}: {error}") from error

@@ -20,6 +20,7 @@ from experiments.process.reporting import SILENT, Reporter
 from experiments.storage import shared
 from experiments.storage.objects import Objects
 from subspace.errors import InputError
+from vggt_jax.reading import typed
 
 RENEW_S, OVER_S = 30.0, 120.0
 """Seconds from one renewal to the next, and after which a lease is over."""
@@ -78,7 +79,7 @@ def leased(folder: Path, owner: dict[str, str | int], reporter: Reporter = SILEN
         yield
         return
     objects, name = place
-    own = msgspec.convert({**owner, "renewed": _now()}, Lease)
+    own = typed.convert({**owner, "renewed": _now()}, Lease)
     _take(objects, name, own, reporter)
     ended = Event()
     renewal = Thread(target=_renew, args=(objects, name, own, ended), daemon=True)
@@ -108,7 +109,7 @@ def running(objects: Objects) -> dict[str, Lease]:
 def failed(objects: Objects) -> dict[str, Failure]:
     """Folder → what went wrong the last time."""
     contents = {_name(path): objects.read(path) for path in objects.names("failed")}
-    return {name: msgspec.json.decode(content, type=Failure) for name, content in contents.items() if content}
+    return {name: typed.decode(content, Failure) for name, content in contents.items() if content}
 
 
 def _take(objects: Objects, name: str, own: Lease, reporter: Reporter) -> None:
@@ -148,13 +149,13 @@ def _record(objects: Objects, name: str, host: str, error: Exception) -> None:
 def failed_of(objects: Objects, name: str) -> Failure | None:
     """What went wrong with a folder the last time; None if nothing did."""
     content = objects.read(_failed(name))
-    return None if content is None else msgspec.json.decode(content, type=Failure)
+    return None if content is None else typed.decode(content, Failure)
 
 
 def _read(objects: Objects, name: str) -> Lease | None:
     content = objects.read(_running(name))
     try:
-        return None if content is None else msgspec.json.decode(content, type=Lease)
+        return None if content is None else typed.decode(content, Lease)
     except msgspec.DecodeError:  # in a folder it may be seen while it is written
         return None
 

@@ -34,6 +34,7 @@ from experiments.storage import files
 from experiments.storage.copies import Copies, Published, PublishedFile
 from experiments.storage.objects import Objects, is_address
 from subspace.errors import InputError
+from vggt_jax.reading import typed
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -74,7 +75,7 @@ class SharedStore:
         if content is None:
             return None
         try:
-            return msgspec.json.decode(content, type=Published)
+            return typed.decode(content, Published)
         except msgspec.DecodeError as error:
             raise InputError(f"{self.objects.address}/{_manifest(name)} is damaged: {error}") from None
 

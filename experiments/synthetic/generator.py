@@ -13,6 +13,7 @@ from experiments.scenes import schema
 from experiments.scenes.streams import Origin
 from experiments.synthetic import cameras, cluster, interior, lights, materials, rooms
 from subspace.errors import InputError
+from vggt_jax.reading import typed
 
 MAX_REDRAWS = 20
 DECIMALS = 9
@@ -142,4 +143,4 @@ def rounded(scene: schema.Scene) -> schema.Scene:
             return [plain(item) for item in value]
         return value
 
-    return msgspec.convert(plain(msgspec.to_builtins(scene)), schema.Scene)
+    return typed.convert(plain(msgspec.to_builtins(scene)), schema.Scene)

@@ -15,6 +15,7 @@ import numpy as np
 
 from experiments.storage.files import reading
 from subspace.errors import InputError
+from vggt_jax.reading import typed
 from vggt_jax.reading.json_text import parse_json
 from vggt_jax.reading.safetensors_file import ALL_TYPES, SafetensorsFile, SafetensorsWriter
 
@@ -65,7 +66,7 @@ def read_state(folder: Path, like: Any) -> Any:
     for path in sorted(folder.glob("*.safetensors")):
         file = SafetensorsFile(path)
         with reading(path):
-            parts = msgspec.convert(parse_json(file.metadata.get(_PARTS, "")), dict[str, _Part])
+            parts = typed.convert(parse_json(file.metadata.get(_PARTS, "")), dict[str, _Part])
         if parts.keys() != file.tensors.keys() or file.repeated:
             raise InputError(f"{path}: its tensors are not those that it says it has")
         for key, part in parts.items():

@@ -21,6 +21,7 @@ from subspace.errors import InputError
 from vggt_jax.atomic import write_bytes
 from vggt_jax.config import VGGTConfig
 from vggt_jax.deltas import Update, WeightDecomposed, dotted
+from vggt_jax.reading import typed
 from vggt_jax.reading.json_text import parse_json
 from vggt_jax.reading.safetensors_file import SafetensorsFile
 
@@ -201,6 +202,6 @@ def read_header(path: Path, metadata: Mapping[str, str]) -> Header:
         version = content.get("version") if isinstance(content, dict) else None
         if version != _VERSION:
             raise InputError(f"version {version}, this program reads {_VERSION}")
-        return msgspec.convert(content, Header)
+        return typed.convert(content, Header)
     except ValueError as error:  # msgspec's are ValueErrors too
         raise InputError(f"{path}: the header of this adapter cannot be read ({error})") from None
