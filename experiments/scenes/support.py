@@ -7,6 +7,7 @@ meets the surface of the other, which is how everything in a scene finds its pla
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation
 
 from experiments.scenes import schema
+from vggt_jax.reading.arrays import read_arrays
 
 Vector = Float[np.ndarray, "3"]
 
@@ -85,8 +87,7 @@ def _field_points(field: schema.HeightField) -> Float[np.ndarray, "n 3"]:
 
 @lru_cache(maxsize=16)
 def _mesh_points(file: str) -> Float[np.ndarray, "n 3"]:
-    with np.load(file) as stored:
-        return stored["vertices"].astype(np.float64)
+    return read_arrays(Path(file), ("vertices",))["vertices"].astype(np.float64)
 
 
 def _farthest_circle(d: Vector, profile: Float[np.ndarray, "n 2"]) -> Vector:

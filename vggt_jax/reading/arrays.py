@@ -5,6 +5,7 @@ Nothing is unpickled; numbers and booleans are all that is read.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -27,6 +28,8 @@ _AT_ONCE = 1 << 20
 _ARRAY = b"\x93NUMPY"
 _BEGINNING = 1 << 14
 """Bytes in which a header must end."""
+_PARSING = threading.Lock()
+"""NumPy lets Python's own parser read headers, which fails where threads take turns within it (SystemError, Python 3.11)."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,8 @@ def _header(file: IO[bytes]) -> tuple[Header, int]:
     if version not in readers:
         raise ValueError(f"it is of version {version[0]}.{version[1]} of NumPy's format, which holds no plain numbers")
     try:
-        shape, fortran, dtype = readers[version](file, max_header_size=_BEGINNING)
+        with _PARSING:
+            shape, fortran, dtype = readers[version](file, max_header_size=_BEGINNING)
     except (RecursionError, MemoryError, SyntaxError, TypeError):  # of Python's own parser
         raise ValueError("its header is none") from None
     if dtype.kind not in _KINDS:
