@@ -39,7 +39,7 @@ class NameParser(flags.ArgumentParser[str]):
 class NamedPathParser(flags.ArgumentParser[str]):
     """Of a path that may have a name: PATH or NAME=PATH."""
 
-    syntactic_help = "a path, or a name and a path"
+    syntactic_help = "PATH or NAME=PATH"
 
     def parse(self, argument: str) -> str:
         name, equals, path = _given(argument).rpartition("=")

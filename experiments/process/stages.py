@@ -39,6 +39,9 @@ class StageTime:
     """Programs that were found in the cache."""
 
 
+_FACTOR = 5.0
+
+
 class Stages:
     """Stages one after another: measures those that have been, and estimates what is left.
 
@@ -65,7 +68,8 @@ class Stages:
     def left(self, to_do: int, unit_seconds: float | None) -> float:
         """Seconds until the end of all stages.
 
-        A stage that takes twice as long as was expected tells that the later ones will, too.
+        A stage that takes twice as long as was expected tells that the later ones will, too; of more than five times as long,
+        or short, it tells that the expectation was wrong, and no more of the later ones.
 
         Args:
             to_do: units that the stage that runs has not done yet.
@@ -75,9 +79,11 @@ class Stages:
             return self._afterwards * self._slowness
         current, *later = self._ahead
         if unit_seconds is not None:
-            self._slowness = unit_seconds / current.unit_seconds
-        rest = current.unit_seconds * to_do + sum(stage.units * stage.unit_seconds for stage in later)
-        return self._slowness * (rest + self._afterwards)
+            self._slowness = min(max(unit_seconds / current.unit_seconds, 1 / _FACTOR), _FACTOR)
+        else:
+            unit_seconds = self._slowness * current.unit_seconds
+        after = sum(stage.units * stage.unit_seconds for stage in later) + self._afterwards
+        return unit_seconds * to_do + self._slowness * after
 
 
 @dataclass(frozen=True)

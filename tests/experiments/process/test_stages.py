@@ -27,6 +27,13 @@ def test_a_slow_stage_makes_later_ones_slow_until_they_are_measured():
     assert [each.name for each in stages.times] == ["render", "train"]
 
 
+def test_a_stage_of_another_kind_than_expected_says_little_of_the_later_ones():
+    stages = Stages(AHEAD, afterwards=7)
+    with stages.measured("render"):
+        assert stages.left(5, 2000.0) == 5 * 2000 + 5 * (5 + 300 + 7)
+        assert stages.left(5, 0.002) == pytest.approx(5 * 0.002 + (5 + 300 + 7) / 5)
+
+
 def test_times_are_of_the_wall_and_of_the_processor():
     stages = Stages(AHEAD)
     with stages.measured("render"):
