@@ -100,26 +100,45 @@ def _work(program: Hlo, instruction: Instruction, tpu: bool) -> _Work | None:
 
 
 def _convolution(instruction: Instruction, operands: Sequence[Shape], out: Shape, tpu: bool) -> _Work:
-    """On TPUs products are convolutions without a window."""
+    """On TPUs products are convolutions, too: those none of whose windows slides over what another one sees."""
     labels = re.search(r"dim_labels=(\w+)_(\w+)->(\w+)", instruction.attributes)
     assert labels is not None
     first, second = operands[0], operands[1]
+    arithmetic = _arithmetic(first.dtype, instruction, tpu)
+    if instruction.opcode == "convolution":
+        taps, slides = 1, False
+        for axis in filter(str.isdigit, labels[2]):
+            sizes = (
+                first.sizes[labels[1].index(axis)],
+                second.sizes[labels[2].index(axis)],
+                out.sizes[labels[3].index(axis)],
+            )
+            met = _taps(instruction, int(axis), *sizes)
+            taps, slides = taps * met, slides or met > max(sizes)
+        others = out.sizes[labels[3].index("b")] * out.sizes[labels[3].index("f")] * second.sizes[labels[2].index("i")]
+        return _Work("convolutions" if slides else "products", arithmetic, 2.0 * others * taps)
     if "BackwardFilter" in instruction.target:  # image, gradient → kernel
         kernel, gradient = out, second
     elif "BackwardInput" in instruction.target:  # gradient, kernel → image
         kernel, gradient = second, first
     else:
         kernel, gradient = second, out
-    dilated = re.search(r"lhs_dilate=([\dx]+)", instruction.attributes)
-    skipped = prod(map(int, dilated[1].split("x"))) if dilated else 1
-    outputs = kernel.sizes[labels[2].index("o")]
-    operations = 2.0 * gradient.size * kernel.size / outputs / skipped
-    window = re.search(r"size=([\dx]+)", instruction.attributes)
-    sizes = window[1] if window else "1"
-    stands = set(sizes.split("x")) == {"1"} or (dilated is not None and dilated[1] == sizes)  # the latter is a batch
-    is_product = instruction.opcode == "convolution" and stands
-    kind: Kind = "products" if is_product else "convolutions"
-    return _Work(kind, _arithmetic(first.dtype, instruction, tpu), operations)
+    operations = 2.0 * gradient.size * kernel.size / kernel.sizes[labels[2].index("o")]
+    return _Work("convolutions", arithmetic, operations)
+
+
+def _taps(instruction: Instruction, axis: int, image: int, kernel: int, outputs: int) -> int:
+    """How often, along one axis, an element of a kernel meets one of the image, and not padding or what dilation adds."""
+    stride, step, apart = (_of_window(instruction, name, axis) for name in ("stride", "rhs_dilate", "lhs_dilate"))
+    before = _of_window(instruction, "pad", axis, 0)
+    met = (at * stride + element * step - before for at in range(outputs) for element in range(kernel))
+    return sum(0 <= place <= (image - 1) * apart and place % apart == 0 for place in met)
+
+
+def _of_window(instruction: Instruction, name: str, axis: int, default: int = 1) -> int:
+    """A property of a convolution's window along one axis; of the padding, what is before the image."""
+    found = re.search(rf"\b{name}=([-\dx_]+)", instruction.attributes)
+    return int(found[1].split("x")[axis].partition("_")[0]) if found else default
 
 
 def _arithmetic(dtype: str, instruction: Instruction, tpu: bool) -> Arithmetic:

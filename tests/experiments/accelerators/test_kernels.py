@@ -1,7 +1,11 @@
 """Operations and bytes of programs that this CPU compiles, counted by hand, and of lines that only GPUs and TPUs have."""
 
+import functools
+import re
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from experiments.accelerators.hlo import Hlo
@@ -116,6 +120,35 @@ def test_a_product_of_a_tpu_is_a_convolution_whose_window_does_not_slide(window)
         (found,) = kernels(program, tpu=True)
         assert (found.kind, found.arithmetic, found.operations) == ("products", arithmetic, 2 * 64 * 16 * 32)
         assert found.bytes == 4 * (64 * 32 + 64 * 16)  # what is on the chip already costs nothing
+
+
+@pytest.mark.parametrize(
+    ("image", "kernel", "window", "kind"),
+    [
+        ((2, 9, 8, 6), (3, 3, 6, 5), {"padding": [(1, 1), (1, 1)]}, "convolutions"),
+        ((2, 9, 8, 6), (3, 2, 6, 5), {"padding": [(0, 2), (-1, 1)], "window_strides": (2, 1)}, "convolutions"),
+        ((2, 9, 8, 6), (3, 3, 6, 5), {"padding": "SAME", "rhs_dilation": (2, 1)}, "convolutions"),
+        ((2, 9, 8, 6), (3, 3, 6, 5), {"padding": [(2, 2), (2, 2)], "lhs_dilation": (2, 2)}, "convolutions"),
+        ((2, 9, 8, 6), (3, 3, 2, 9), {"padding": "SAME", "feature_group_count": 3}, "convolutions"),
+        ((6, 9, 8, 6), (3, 3, 6, 9), {"padding": "SAME", "batch_group_count": 3}, "convolutions"),
+        ((2, 9, 8, 6), (3, 4, 6, 5), {"padding": "VALID", "window_strides": (3, 4)}, "products"),  # patches
+        ((2, 9, 8, 6), (9, 8, 6, 5), {"padding": "VALID"}, "products"),  # sums over axes of the image
+        ((20, 1, 1, 6), (3, 16, 6, 5), {"padding": [(2, 2), (15, 15)]}, "products"),  # an output of several axes
+        ((2, 9, 8, 6), (2, 2, 6, 5), {"padding": [(1, 1), (1, 1)], "lhs_dilation": (2, 2)}, "products"),
+    ],
+)
+def test_convolutions_of_a_tpu_are_counted_as_xla_counts_them(image, kernel, window, kind):
+    operands = [jax.ShapeDtypeStruct(shape, np.float32) for shape in (image, kernel)]
+    settings = {"window_strides": (1, 1), "dimension_numbers": ("NHWC", "HWIO", "NHWC"), **window}
+    lowered = jax.jit(functools.partial(jax.lax.conv_general_dilated, **settings)).lower(*operands)
+    (attributes,) = re.findall(r"convolution\(.*?\), (.*)", lowered.as_text("hlo"))
+    shapes = [f"f32[{','.join(map(str, each.shape))}]{{3,2,1,0}}" for each in (*operands, lowered.out_info)]
+    program = entry(
+        *(f"%p.{i} = {shape} parameter({i})" for i, shape in enumerate(shapes[:2])),
+        f"%c = {shapes[2]} convolution(%p.0, %p.1), {attributes}",
+    )
+    (found,) = kernels(program, tpu=True)
+    assert (found.kind, found.operations) == (kind, lowered.cost_analysis()["flops"])
 
 
 def test_a_loop_of_a_tpu_runs_as_often_as_its_counter_is_small_and_attention_is_a_kernel_of_pallas():
