@@ -19,7 +19,8 @@ Arithmetic = Literal["bfloat16", "tensor_float32", "float32"]
 
 _NO_KERNEL = frozenset(
     {"parameter", "bitcast", "get-tuple-element", "tuple", "constant", "while", "call", "conditional", "after-all", "iota",
-     "partition-id", "replica-id", "async-done", "copy-done", "async-update", "all-reduce-done", "all-gather-done"}
+     "partition-id", "replica-id", "async-done", "copy-done", "slice-done", "async-update", "all-reduce-done",
+     "all-gather-done"}
 )  # fmt: skip
 _SLICES = frozenset({"dynamic-slice", "slice", "gather"})
 _VIEWS = frozenset({"bitcast", "reshape", "copy", "convert"})
@@ -196,6 +197,11 @@ def _traffic(program: Hlo, instruction: Instruction) -> float:
         return 2 * (inputs[1].bytes if len(inputs) > 1 and inputs[1] else 0)
     if instruction.opcode in _SLICES:
         return 2 * instruction.bytes
+    if instruction.opcode == "copy-start":  # gives the copy and what it was made of
+        return sum(each.bytes for each in instruction.shapes[:2])
+    if instruction.opcode == "slice-start":  # gives what it was cut from, and the slice
+        part = instruction.shapes[1]
+        return part._replace(on_chip=False).bytes + part.bytes
     whole = [each.bytes if each else 0.0 for each in inputs]
     if instruction.opcode != "fusion":
         results = [each for each in instruction.shapes if not _is_scratch(instruction, each)]

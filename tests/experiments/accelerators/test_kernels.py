@@ -152,6 +152,18 @@ def test_convolutions_of_a_tpu_are_counted_as_xla_counts_them(image, kernel, win
     assert costs is not None and (found.kind, found.operations) == (kind, costs["flops"])
 
 
+def test_a_tpu_fetches_a_part_into_its_own_memory_while_it_computes():
+    program = entry(
+        "%p.0 = s8[4096]{0:T(1024)(128)(4,1)} parameter(0)",
+        "%p.1 = bf16[14,8]{1,0:T(8,128)} parameter(1)",
+        "%s.0 = ((s8[4096]{0:T(1024)(128)(4,1)}), s8[1024]{0:T(1024)S(1)}, s32[]{:S(2)}) slice-start(%p.0), slice={[0:1024]}",
+        "%s.1 = s8[1024]{0:T(1024)S(1)} slice-done(%s.0)",
+        "%c.0 = (bf16[14,8]{1,0:T(8,128)S(1)}, bf16[14,8]{1,0:T(8,128)}, u32[]{:S(2)}) copy-start(%p.1)",
+        "%c.1 = bf16[14,8]{1,0:T(8,128)S(1)} copy-done(%c.0)",
+    )
+    assert {each.name: each.bytes for each in kernels(program, tpu=True)} == {"s.0": 1024, "c.0": 2 * 14 * 8}
+
+
 def test_a_loop_of_a_tpu_runs_as_often_as_its_counter_is_small_and_attention_is_a_kernel_of_pallas():
     operands = "".join(f"  %p.{i} = bf16[2,4,256,64]{{3,2,1,0}} parameter({i})\n" for i in range(3))
     program = Hlo.parse(f"""HloModule test
