@@ -26,10 +26,10 @@ from experiments.scenes.schema import Scene
 from experiments.synthetic.generator import make_scene
 from subspace.errors import InputError
 
-VIEWS, SIZE, SAMPLES = 8, 112, 4
+SIZE, SAMPLES = 112, 4
 """Of the scenes that are rendered."""
-_SCENES_A_CORE = 4
-"""In a round, so that the cores' waiting for the last one counts in both alike."""
+_SCENES_A_CORE = {8: 4, 40: 2}
+"""Views of a scene, nano's and more → scenes in a round, so that the cores' waiting for the last one counts in both alike."""
 _IN_A_DATA_SET = 200
 _VIEWS_OF_A_JOB = 100
 """The paper's numbers: what is scheduled is as large as its scenes."""
@@ -58,17 +58,17 @@ def report(sizes: Sizes, blender: str | None) -> Iterator[str]:
     os.environ.setdefault(_NICENESS, "0")  # as without Ray
     yield machine.in_own_process(machine.describe)  # JAX would be here to stay
     if sizes.rounds:
-        yield from _paired(sizes.rounds, blender)
+        for views, scenes in _SCENES_A_CORE.items():
+            yield from _paired(sizes.rounds, views, scenes * len(available_cores()), blender)
     if sizes.jobs:
         yield from _scheduled(sizes.jobs)
 
 
-def _paired(rounds: int, blender: str | None) -> Iterator[str]:
+def _paired(rounds: int, views: int, count: int, blender: str | None) -> Iterator[str]:
     """Both keep their workers from the first round to the last, and either begins in every other round."""
-    scene = _scene(VIEWS, SIZE)
-    count = _SCENES_A_CORE * len(available_cores())
+    scene = _scene(views, SIZE)
     took: dict[str, list[tuple[float, float]]] = {"LocalPool": [], "Ray": []}
-    yield f"{count} scenes of {VIEWS} views of {SIZE}², on {len(available_cores())} cores"
+    yield f"{count} scenes of {views} views of {SIZE}², on {len(available_cores())} cores"
     with (
         tempfile.TemporaryDirectory() as folder,
         LocalPool(worker_command(blender), len(available_cores())) as local,
@@ -80,15 +80,17 @@ def _paired(rounds: int, blender: str | None) -> Iterator[str]:
         for number in range(rounds):
             for name in sorted(pools, reverse=number % 2 == 1):
                 took[name].append(_render(pools[name], scene, count, Path(folder) / f"{number}_{name}"))
-            rates = {name: count * VIEWS / times[-1][0] for name, times in took.items()}
+            rates = {name: count * views / times[-1][0] for name, times in took.items()}
             yield f"  round {number + 1}: LocalPool {rates['LocalPool']:.2f} images/s, Ray {rates['Ray']:.2f}"
-    images = rounds * count * VIEWS
+    images = rounds * count * views
     whole = {name: images / sum(seconds for seconds, _ in times) for name, times in took.items()}
     cpu = {name: sum(cpu for _, cpu in times) / images for name, times in took.items()}
     yield (
         f"  together: LocalPool {whole['LocalPool']:.2f} images/s, Ray {whole['Ray']:.2f}: "
         f"{whole['Ray'] / whole['LocalPool']:.1%} of LocalPool"
     )
+    more = (1 / whole["Ray"] - 1 / whole["LocalPool"]) * views * len(available_cores())
+    yield f"  difference for each scene: {more:+.2f} seconds of a core"
     yield f"  CPU-seconds an image: LocalPool {cpu['LocalPool']:.3f}, Ray {cpu['Ray']:.3f}, all processes of either"
 
 

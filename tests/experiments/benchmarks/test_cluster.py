@@ -23,9 +23,10 @@ def without_a_cluster():
 
 def test_both_parts_say_their_figures():
     before = most_resident() / 1e9  # of a process that other tests have used
-    done = call("experiments.benchmark", "cluster", "--rounds=2", "--jobs=400", f"--blender={STAND_IN}")
+    done = call("experiments.benchmark", "cluster", "--rounds=1", "--jobs=400", f"--blender={STAND_IN}")
     assert done.status == 0, done.stderr
     assert len(re.findall(r"round \d: LocalPool \d+\.\d\d images/s, Ray \d+\.\d\d", done.stdout)) == 2
+    assert len(re.findall(r"difference for each scene: [+-]\d+\.\d\d seconds of a core", done.stdout)) == 2
     assert re.search(r"together: .* Ray \d+\.\d\d: \d+\.\d% of LocalPool", done.stdout)
     assert re.search(r"CPU-seconds an image: LocalPool 0\.\d{3}, Ray 0\.\d{3}", done.stdout)
     last = done.stdout.splitlines()[-1]
