@@ -33,6 +33,7 @@ from experiments.data.manifest import Split, Task
 from experiments.presets import PRESETS
 from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, InputError, refuse, run
 from experiments.process.reporting import console
+from experiments.storage.store_flags import DEFINE_store
 from experiments.tasks import Prepared, Recording, Settings, prepare
 from experiments.tasks.preparation import check_split, splits_of
 from experiments.tasks.recordings import Layout
@@ -79,6 +80,7 @@ def _rendered() -> list[Settings]:
         "seed": given.seed,
         "meshes": given.meshes,
         "up": given.up,
+        "store": given.store,
         "output": given.output,
         "workers": given.workers,
         "blender": given.blender,
@@ -104,6 +106,7 @@ def _recording() -> Recording:
         **_chosen(("views", "resolution")),
         conventions=Conventions(**_chosen(_CONVENTIONS), intrinsics_size=_size(given.intrinsics_size)),
         accept=given.accept,
+        store=given.store,
         output=given.output,
         overwrite=given.overwrite,
     )
@@ -150,8 +153,11 @@ if __name__ == "__main__":
     flags.DEFINE_integer("resolution", None, "width and height in pixels (nano 96, vggt_1b 518)", lower_bound=14)
     flags.DEFINE_integer("samples", None, "light paths per pixel (train 4, test 16)", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "of everything random", lower_bound=0)
+    DEFINE_store("folder that commands share")
     DEFINE_path(
-        "output", None, "folder to make or to complete; by default below runs/tasks, named by task, resolution and seed"
+        "output",
+        None,
+        "folder to make or to complete; by default below STORE/tasks, named by task, resolution and seed",
     )
     flags.DEFINE_integer("workers", None, "Blender processes; by default one for each core", lower_bound=1)
     DEFINE_path_or_name(

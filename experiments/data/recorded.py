@@ -38,7 +38,7 @@ from experiments.data.scene_folder import (
 )
 from experiments.process.memory import most_resident
 from experiments.process.reporting import SILENT, Reporter
-from experiments.storage import files
+from experiments.storage import files, shared
 from subspace.errors import InputError
 
 
@@ -119,6 +119,7 @@ def write_recorded(
     with locked(output, reporter):
         keep = may_continue(output, settings, overwrite)
         dataset = Production(output / dataset_name(0), 0)
+        shared.fetch(dataset.folder)
         if keep:
             dataset = examine(dataset.folder, 0, len(scenes), overwrite=overwrite, sources=sources, reporter=reporter)
         before = source_folder(output) if keep else None

@@ -57,6 +57,8 @@ def overview(store: Path, completed_by: Collection[str]) -> list[Entry]:
 def _of_machines(store: shared.SharedStore) -> Iterator[Entry]:
     failed, running = leases.failed(store.objects), leases.running(store.objects)
     names = store.names()
+    around = {name.rpartition("/")[0] for name in names}  # of data sets, each of which counts
+    names = [name for name in names if name not in around]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for name, published in zip(names, pool.map(store.published, names), strict=True):
             if published is not None and name not in running and name not in failed:

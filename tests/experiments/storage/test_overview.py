@@ -37,6 +37,7 @@ def test_what_is_done_and_who_works_at_what(store):
     assert states(store) == {}
     finish(store, "extract/label-1", "results.json")
     finish(store, "data/sets/dataset_00", "manifest.json")
+    shared.publish(store / "data" / "sets", "settings.json", [])
     assert states(store) == {"extract/label-1": "done", "data/sets/dataset_00": "done"}
     assert {entry.bytes for entry in overview(store, MARKS)} == {100}
     working, seen = threading.Event(), threading.Event()

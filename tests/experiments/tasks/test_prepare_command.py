@@ -9,7 +9,7 @@ from experiments.data.dataset import Dataset
 from experiments.data.manifest import TaskSettings
 from subspace.errors import InputError
 from tests.experiments.commands import call
-from tests.experiments.rendering.small_scenes import STAND_IN
+from tests.experiments.rendering.small_scenes import STAND_IN, content
 from tests.experiments.tasks.recordings.written import write_capture
 from tests.experiments.tasks.test_scans import scan
 
@@ -34,6 +34,23 @@ def test_both_splits_become_data_sets_of_the_task_and_then_there_is_nothing_to_d
         assert dataset[1].spec.provenance.task == f"glass {split}"
     code, said, errors = run("--task=glass", "--split=test", *SMALL[:-1], f"--output={tmp_path / 'glass'}")
     assert (code, errors) == (0, "") and said.startswith("nothing to do: ")
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+def test_what_one_machine_prepared_another_finds_in_their_store(monkeypatch, tmp_path, recorded):
+    write_capture(tmp_path / "captures" / "scene", 2)
+    of_captures = (f"--source={tmp_path / 'captures'}", "--layout=captures", "--views=2", "--resolution=24")
+    of_scenes = ("--scenes=1", *SMALL[1:])
+    arguments = ("--task=glass", "--split=test", *(of_captures if recorded else of_scenes))
+    found = []
+    for machine in ("one", "two"):
+        monkeypatch.setenv("ATTRIBUTE_SUBSPACES_CACHE", str(tmp_path / machine))
+        code, said, errors = run(*arguments, f"--store=file://{tmp_path / 'store'}")
+        assert code == 0, errors
+        found.append((said.partition(":")[0].partition(" ")[0], content(tmp_path / machine)))
+    (first, made), (second, fetched) = found
+    assert (first, second) == ("wrote", "nothing")
+    assert {name for name in made if "/test/dataset_00/" in name} and made == fetched
 
 
 def test_a_folder_of_scans_is_rendered_and_a_bad_one_is_named(tmp_path):
