@@ -19,6 +19,7 @@ from experiments.cluster.stores import Stores
 from experiments.cluster.tasks import Demand, LostError, Tasks, in_order
 from experiments.data.inputs import InputFile
 from experiments.data.scene_folder import SceneRecord, find_damage, read_record
+from experiments.process.cores import claimed_core
 from experiments.process.reporting import SILENT, Reporter
 from experiments.rendering.blender_command import worker_command
 from experiments.rendering.jobs import Failed, Renderer, RenderJob, RenderResult
@@ -245,7 +246,7 @@ def _renderer(blender: str | None) -> Renderer:
 
     def start() -> WorkerProcess:
         try:
-            worker = WorkerProcess(command, core=None)
+            worker = WorkerProcess(command, claimed_core())  # on any core Blender needs 40 % more of it
         except WorkerLost as error:
             if ever:
                 raise
