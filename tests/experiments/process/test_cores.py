@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -16,10 +17,10 @@ sys.stdin.read()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has such names")
-def test_processes_claim_cores_of_their_own_until_they_end(tmp_path):
+def test_processes_claim_cores_of_their_own_until_they_end():
     def claim(stack):
         process = stack.enter_context(
-            subprocess.Popen([sys.executable, "-c", CLAIM, tmp_path.name], stdin=-1, stdout=-1, text=True)
+            subprocess.Popen([sys.executable, "-c", CLAIM, f"test of {os.getpid()}"], stdin=-1, stdout=-1, text=True)
         )
         stack.callback(process.kill)
         assert process.stdout is not None
