@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -54,7 +55,9 @@ def connect(cluster: Ray, reporter: Reporter = SILENT) -> None:
         options = {"address": "local", "num_cpus": len(available_cores()), "include_dashboard": False}
     before = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+        with warnings.catch_warnings():  # programs are started, nothing else is forked
+            warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+            ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     except (RuntimeError, ConnectionError, ValueError) as error:  # such as another version of Ray or Python there
         raise InputError(
             f"Ray at {address or 'this machine'}: {' '.join(str(error).split())}", argument="executor"

@@ -19,6 +19,7 @@ from experiments.cluster.stores import Stores
 from experiments.cluster.tasks import Demand, LostError, Tasks
 from experiments.process.hosts import is_first
 from experiments.process.reporting import SILENT, Reporter
+from subspace import environment
 from subspace.errors import InputError
 
 T = TypeVar("T")
@@ -58,7 +59,10 @@ class Where:
         return cls(Path.cwd(), versions.here(), Stores.of(*values))
 
     def enter(self) -> None:
-        """Go there in a task's process, and get JAX ready. Raises InputError for other versions or another file system."""
+        """Go there in a task's process, and get JAX ready as commands do.
+
+        Raises InputError for other versions or another file system.
+        """
         versions.check(self.versions)
         if not self.folder.is_dir() and not self.stores.folders:
             raise InputError(
@@ -69,6 +73,7 @@ class Where:
             os.chdir(self.folder)
         from experiments.process.compilation_cache import keep_compiled
 
+        environment.restore_pool()
         keep_compiled()
 
 

@@ -94,10 +94,14 @@ class Relay(Reporter):
         self._board, self._name = board, name
 
     def info(self, line: str) -> None:
-        _deliver(self._board, Line(f"{self._name} on {socket.gethostname()}: {line}"))
+        _deliver(self._board, Line(self._said(line)))
 
     def warning(self, line: str) -> None:
-        _deliver(self._board, Line(f"{self._name} on {socket.gethostname()}: {line}", warns=True))
+        _deliver(self._board, Line(self._said(line), warns=True))
+
+    def _said(self, line: str) -> str:
+        what = self._name.partition(",")[0]
+        return f"{self._name} on {socket.gethostname()}: {line.removeprefix(f'{what}: ')}"
 
     def planned(self, stages: Any) -> Reporter:
         return self

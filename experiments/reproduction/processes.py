@@ -12,6 +12,7 @@ from threading import Thread
 from types import TracebackType
 from typing import TypeVar
 
+from subspace import environment
 from subspace.errors import InputError
 
 R = TypeVar("R")
@@ -61,6 +62,7 @@ def _begin(life_line: Connection, begin: Callable[..., object], arguments: tuple
     for number in (signal.SIGINT, signal.SIGHUP):  # a terminal's are for the command, with which this process ends
         signal.signal(number, signal.SIG_IGN)
     Thread(target=_end_with, args=(life_line,), daemon=True).start()
+    environment.restore_pool()  # as in the command
     begin(*arguments)
 
 

@@ -49,6 +49,19 @@ def test_processes_begin_before_their_first_job_and_end_with_an_exception():
     assert has_ended(*found)  # long before it has slept
 
 
+def test_processes_compute_with_as_many_threads_as_the_command(monkeypatch):
+    """With another number XLA sums in another order."""
+    monkeypatch.delenv("NPROC", raising=False)  # of this process, which is no command
+    with Processes(1, os.getpid) as processes:
+        assert processes.submit(os.getenv, "NPROC").result(timeout=60) == environment_of_a_command()
+
+
+def environment_of_a_command():
+    code = "import os; from experiments.process.command_line import run; run(lambda _: print(os.environ.get('NPROC')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return None if done.stdout.strip() == "None" else done.stdout.strip()
+
+
 def test_without_shared_memory_one_line_says_so(monkeypatch):
     def none(*_):
         raise FileNotFoundError(2, "No such file or directory")
