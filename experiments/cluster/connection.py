@@ -58,7 +58,7 @@ def connect(cluster: Ray, reporter: Reporter = SILENT) -> None:
         with warnings.catch_warnings():  # programs are started, nothing else is forked
             warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-    except (RuntimeError, ConnectionError, ValueError) as error:  # such as another version of Ray or Python there
+    except Exception as error:  # such as another version of Ray there; where it starts too slowly, of no narrower kind
         raise InputError(
             f"Ray at {address or 'this machine'}: {' '.join(str(error).split())}", argument="executor"
         ) from None

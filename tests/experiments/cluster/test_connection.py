@@ -54,6 +54,18 @@ def test_an_address_without_a_cluster_is_refused_in_seconds(nobody, stranger, mo
         assert error.value.argument == "executor" and time.monotonic() - start < 5
 
 
+def test_a_machine_too_busy_to_start_ray_is_told(monkeypatch):
+    ray = pytest.importorskip("ray")
+
+    def slow(**_):
+        raise Exception("The current node timed out during startup.\nThis could happen")
+
+    monkeypatch.setattr(ray, "init", slow)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(InputError, match=r"Ray at this machine: The current node timed out during startup\. This"):
+        connect(Ray())
+
+
 def test_another_version_is_told_with_both():
     ours = {"attribute-subspaces": "0.2.0 (1a2b3c4d)", "Python": "3.11.7"}
     assert versions.difference(ours, dict(ours), "node1") is None
