@@ -127,7 +127,7 @@ def takes(cluster: Cluster, *, attributes: int = 4, models: int = 1, setting: Se
 def step_seconds(chip: Chip) -> float:
     """Of a step, as the numbers of views are drawn evenly, by the stored plans; a number without a plan counts as the next one.
 
-    Raises InputError for a chip that was not compiled for.
+    Raises InputError for a chip that was not compiled for, or that no step fits.
     """
     counts = view_counts(
         _PRESET.training.images, fewest=_PRESET.training.fewest_views, most=_PRESET.training.most_views
@@ -138,6 +138,8 @@ def step_seconds(chip: Chip) -> float:
     by_views: dict[int, Row] = {
         row.views: row for row in own if row.layout == place and row.sequences * row.views == images
     }
+    if place is None and own:
+        raise InputError(f"device: {chip.title} holds none of the steps that were compiled for it", argument="device")
     if place is None or counts[-1] not in by_views:
         known = ", ".join(
             name for name in CHIPS if any(row.chip == name and row.views == counts[-1] for row in table())

@@ -58,8 +58,11 @@ def test_models_share_pictures():
     assert takes(replace(SERVER, chips=64)).training_hours == pytest.approx(one.chip_hours / 40)  # chips beyond 40 idle
 
 
-def test_what_cannot_be():
-    with pytest.raises(InputError, match="has no stored plans, only h100"):
+def test_what_cannot_be(monkeypatch):
+    with pytest.raises(InputError, match="v5e, 16 GB holds none of the steps"):
+        takes(replace(SERVER, device="v5e"))
+    monkeypatch.setattr(whole_experiment, "table", lambda: [row for row in table() if row.chip != "v5p"])
+    with pytest.raises(InputError, match="v5p, 95 GB has no stored plans, only h100"):
         takes(replace(SERVER, device="v5p"))
     with pytest.raises(InputError, match="reading for 40 chips"):
         takes(replace(SERVER, chips=64, cores=4))
@@ -71,7 +74,7 @@ def test_the_command():
     assert call("experiments.plan", "paper", "--table").stdout == "".join(f"{line}\n" for line in markdown())
     for wrong in (
         ["paper"],
-        ["paper", "--device=v5p"],
+        ["paper", "--device=v5e"],  # holds no step
         ["paper", "--device=h100", "--k=3"],
         ["extract", "--device=h100", "--cores=2"],
         ["extract"],

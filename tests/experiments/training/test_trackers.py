@@ -43,16 +43,27 @@ def on_tensorboard(folder):
 
 def on_wandb(folder):
     """Name of each curve → its (step, value), of all starts of the run that were kept on this machine."""
-    records = pytest.importorskip("wandb.proto.wandb_internal_pb2")
+    pytest.importorskip("wandb")
     found = {}
     for file in sorted(folder.glob("wandb/offline-run-*/*.wandb")):
-        for content in log_records(file.read_bytes()):
-            record = records.Record.FromString(content)
+        for record in ended(file):
             items = {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
             for name, value in items.items():
                 if not name.startswith("_"):
                     found.setdefault(name, []).append((int(items["_step"]), float(value)))
     return found
+
+
+def ended(file):
+    """All records of a start, whose last one the process that writes them may write after ``finish`` has come back."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    for _ in range(300):
+        records = [Record.FromString(content) for content in log_records(file.read_bytes())]
+        if any(record.WhichOneof("record_type") == "exit" for record in records):
+            return records
+        time.sleep(0.1)
+    raise AssertionError(f"{file} has no end")
 
 
 def log_records(data):
