@@ -100,6 +100,7 @@ class Relay(Reporter):
         _deliver(self._board, Line(self._said(line), warns=True))
 
     def _said(self, line: str) -> str:
+        """With the task's name and host; a line that begins with what the task is about ("NAME, RATE") says it once."""
         what = self._name.partition(",")[0]
         return f"{self._name} on {socket.gethostname()}: {line.removeprefix(f'{what}: ')}"
 

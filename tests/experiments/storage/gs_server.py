@@ -18,10 +18,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from unittest import mock
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.experiments.storage.server_thread import ServerThread
+
 NAMES = itertools.count()
 
 
-class GoogleServer:
+class GoogleServer(ServerThread):
     """``fault`` is asked for each request (method, path) as :class:`tests.experiments.storage.s3_server.S3Server`'s."""
 
     def __init__(self):
@@ -29,18 +31,7 @@ class GoogleServer:
 
         gcsfs.GCSFileSystem.clear_instance_cache()  # one that a test of this process made knows another server
         self.buckets, self.sessions, self.lock = {}, {}, threading.Lock()
-        self.fault = lambda method, path: None
-        self.requests = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"store": self}))
-        self._server.daemon_threads = True
-        self.address = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    def close(self):
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"store": self})))
 
     @contextlib.contextmanager
     def reached(self):
@@ -115,11 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "/upload" and self.command == "POST":
             session = f"{len(store.sessions)}-of-this-server"
             store.sessions[session] = [asked["name"], only_new, b""]
-            return (
-                200,
-                {},
-                {"Location": f"{store.address}{urlsplit(self.path).path}?uploadType=resumable&upload_id={session}"},
-            )
+            place = f"{store.address}{urlsplit(self.path).path}?uploadType=resumable&upload_id={session}"
+            return 200, {}, {"Location": place}
         if kind == "/upload":
             return self._more(bucket, store.sessions[asked["upload_id"]], body)
         with store.lock:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import socket
-import threading
 import urllib.request
 from unittest import mock
 
 import boto3
 import s3fs
+
+from tests.experiments.storage.server_thread import ServerThread
 
 KEYS = {
     "AWS_ACCESS_KEY_ID": "somebody",
@@ -21,7 +22,7 @@ KEYS = {
 NAMES = itertools.count()
 
 
-class S3Server:
+class S3Server(ServerThread):
     """moto's server behind a layer that spoils answers.
 
     ``fault`` is asked for each request (method, path) and returns None, or what happens to it: "503", "507", "reset" (the
@@ -41,17 +42,7 @@ class S3Server:
 
         s3fs.S3FileSystem.clear_instance_cache()  # one that a test of this process made knows another server
         self._app = DomainDispatcherApplication(create_backend_app)
-        self.fault = lambda method, path: None
-        self.requests = []
-        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=Quiet)
-        self.address = f"http://127.0.0.1:{self._server.port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    def close(self):
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=Quiet))
 
     @contextlib.contextmanager
     def reached(self, **changes):

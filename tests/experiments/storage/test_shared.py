@@ -35,9 +35,8 @@ def unspoiled(server):
 
 @pytest.fixture(params=["s3", "gs"])
 def server(request, servers, monkeypatch):
-    monkeypatch.setattr(
-        "gcsfs.retry.asyncio", SimpleNamespace(sleep=at_once)
-    )  # where it waits before it repeats a request
+    # where gcsfs waits before it repeats a request
+    monkeypatch.setattr("gcsfs.retry.asyncio", SimpleNamespace(sleep=at_once))
     return unspoiled(servers[request.param])
 
 
