@@ -16,18 +16,22 @@ The folder that it writes has the weights, their configuration, a matcher of tok
 --refine`` uses), a model card and the evaluation that the card's tables are made of. An interrupted run ends in the same
 bits as one that was not. Several accelerators share each batch; a CPU's cores work on it as one device.
 
-``--recipe=orbits`` goes on from nano with ten times its pictures, around objects, where nano does not see the turn: matches
-first, with pairs from small turns to large ones. ``metrics.jsonl`` of its stages has the errors on held-out pairs, beside
-those of "no turn" and of a constant depth::
+``--recipe=orbits`` goes on from nano with as many pictures again, around objects and heads, where nano does not see the turn:
+matches first, with pairs from small turns to large ones. ``metrics.jsonl`` of its stages has the errors on held-out pairs,
+beside those of "no turn" and of a constant depth::
 
     for seed in 200 201 202 203 204 205; do
       python -m experiments.generate --attribute=mixed --setting=object_centric --datasets=1 --scenes=100 --views=16 \\
           --resolution=96 --seed=$seed --output=runs/data/orbits_$seed
     done
+    python -m experiments.prepare --task=heads --split=train --output=runs/data/heads
+    python -m experiments.generate --attribute=mixed --setting=micro_baseline --datasets=1 --scenes=80 --views=4 \\
+        --resolution=96 --output=runs/data/micro
+    python -m experiments.generate --attribute=mixed --setting=wide_baseline --datasets=1 --scenes=60 --views=6 \\
+        --resolution=96 --output=runs/data/wide
     python -m experiments.pretrain --recipe=orbits --data=runs/data/orbits_200/dataset_00,… --output=runs/pretrain/nano_2
 
-Of people's heads such a model knows nothing, so that no prior of faces can deceive it. ``python -m experiments.prepare
---task=heads --split=train`` renders 240 heads, for ``--data`` too.
+A model that has seen no heads has no prior of faces which a printed face could deceive.
 
 What an ingredient of the recipe brings is seen by shorter runs without it, which the card then compares::
 

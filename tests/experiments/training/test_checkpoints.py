@@ -53,7 +53,7 @@ def test_a_disk_that_takes_no_more_leaves_no_file_no_thread_and_no_words(tmp_pat
         with pytest.raises(DiskFullError) as error:
             checkpoints.save(at(2))
         limit(resource.RLIM_INFINITY)
-        for ending in set(threading.enumerate()) - threads:  # orbax closes its event loop without waiting for its thread
+        for ending in set(threading.enumerate()) - threads:  # orbax's event loop is closed before its thread has ended
             ending.join(timeout=30)
             assert not ending.is_alive()
         assert (sys.excepthook, sys.unraisablehook) == hooks
