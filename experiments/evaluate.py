@@ -136,7 +136,9 @@ if __name__ == "__main__":
         "output", None, "folder to make; nothing is left there if anything fails; by default STORE/evaluate/MODEL-HASH"
     )
     DEFINE_store("folder of the results of all commands")
-    DEFINE_path_or_name("weights", "nano", "a VGGT: a file, a folder, hf:OWNER/NAME of the Hugging Face hub, or nano")
+    DEFINE_path_or_name(
+        "weights", "nano", "a VGGT: a file, a folder, hf:OWNER/NAME of the Hugging Face hub, or nano or nano_2, which are shipped"
+    )
     DEFINE_path("adapter", None, "an adapter of that model: this project's file or a PEFT folder; by default none")
     DEFINE_path(
         "predictions",

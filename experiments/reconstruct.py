@@ -72,8 +72,8 @@ if __name__ == "__main__":
     DEFINE_path_or_name(
         "weights",
         "nano",
-        "a converted or official VGGT: a file, a folder, hf:OWNER/NAME of the Hugging Face hub, or nano, the small model "
-        "that is shipped, which knows rendered rooms only",
+        "a converted or official VGGT: a file, a folder, hf:OWNER/NAME of the Hugging Face hub, or one of the small "
+        "models that are shipped: nano knows rendered rooms, nano_2 rendered objects and heads",
     )
     flags.DEFINE_enum(
         "mode",

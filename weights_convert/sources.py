@@ -68,7 +68,7 @@ def open_source(source: str | Path) -> Source:
 
     Args:
         source: a safetensors file, an index of several (``model.safetensors.index.json``), a PyTorch file (.pt, .pth, .ckpt or
-            .bin), a folder with one of these, ``nano`` for the model that is shipped, or ``hf:owner/name`` or
+            .bin), a folder with one of these, ``nano`` or ``nano_2`` for a model that is shipped, or ``hf:owner/name`` or
             ``hf:owner/name@revision``, which is downloaded into Hugging Face's cache. A ``config.json`` beside the weights
             is read with them. Words that a training script put before all names are left out. A file or folder of one's
             own called ``nano`` is ``./nano``.
