@@ -65,7 +65,7 @@ class Pretraining:
         begun: what is at the recipe's ``start``.
 
     Raises:
-        InputError: too few scenes to hold some out, or a data set that is given twice.
+        InputError: too few scenes to hold some out, a data set that is given twice, or none of a stage's setting.
     """
 
     def __init__(
@@ -93,6 +93,20 @@ class Pretraining:
         self._start = Parameters(dict(state), helpers)
         halves = [split(source.scenes, self._held_out_scenes(source)) for source in sources]
         self._training = [scene for training, _ in halves for scene in training]
+        self._drawn_from = [
+            [
+                scene
+                for source, (training, _) in zip(sources, halves, strict=True)
+                if stage.setting in (None, source.setting)
+                for scene in training
+            ]
+            for stage in recipe.stages
+        ]
+        for stage, scenes in zip(recipe.stages, self._drawn_from, strict=True):
+            if not scenes:
+                raise InputError(
+                    f"data: the stage {stage.name} needs a data set of the setting {stage.setting}", argument="data"
+                )
         self._held_out = {
             source.name: evaluation.held_out_pairs(held_out, recipe.pairs_per_scene, recipe.seed)
             for source, (_, held_out) in zip(sources, halves, strict=True)
@@ -174,7 +188,7 @@ class Pretraining:
             return Parameters({**before.parts, **own["model"]}, own["helpers"])
 
         sampler = StageSampler(
-            self._training,
+            self._drawn_from[number - 1],
             stage.images,
             stage.views,
             stage.turns,

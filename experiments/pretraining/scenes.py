@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from experiments.data.dataset import Dataset, StoredScene
-from experiments.data.manifest import RecordedSettings
+from experiments.data.manifest import AttributeSettings, RecordedSettings
 from experiments.process.reporting import SILENT, Reporter
+from experiments.scenes.schema import Setting
 from subspace.errors import InputError
 
 _THREADS = 4
@@ -65,6 +66,8 @@ class Source:
     """Hash of the data set's files."""
     renderer: str
     """Name and version of what made the pictures."""
+    setting: Setting | None = None
+    """Where its cameras stand; None for the data of a task."""
 
 
 def open_source(folder: Path, resolution: int) -> Dataset:
@@ -103,7 +106,9 @@ def read_source(folder: Path, resolution: int, reporter: Reporter = SILENT) -> S
         for scene in pool.map(_read, dataset):
             scenes.append(scene)
             bar.update()
-    return Source(name, scenes, dataset.manifest.sha256, dataset.manifest.versions["renderer"])
+    stored = dataset.manifest.settings
+    setting = stored.setting if isinstance(stored, AttributeSettings) else None
+    return Source(name, scenes, dataset.manifest.sha256, dataset.manifest.versions["renderer"], setting)
 
 
 def split(scenes: Sequence[LoadedScene], held_out: int) -> tuple[list[LoadedScene], list[LoadedScene]]:
