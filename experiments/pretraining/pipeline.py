@@ -14,7 +14,7 @@ from experiments.pretraining import recipe
 from experiments.pretraining.card import OUTPUTS, write_model
 from experiments.pretraining.initial import read_start
 from experiments.pretraining.run import Evaluations, Pretraining
-from experiments.pretraining.scenes import open_source, read_source, source_name
+from experiments.pretraining.scenes import open_source, read_source, setting_of, source_name
 from experiments.pretraining.settings import Settings
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.files import check_ours
@@ -67,6 +67,7 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[PretrainedMo
         [open_source(path, size) for path in paths] for paths in (settings.data, settings.also_evaluate)
     )
     check_names(list(map(source_name, datasets)), list(map(source_name, others)))
+    plan.check_settings(list(map(setting_of, datasets)))
 
     begun = None if plan.start is None else read_start(plan.start, plan.config)
     training: dict[str, Any] = {"recipe": identity(plan), "data": _hashes(datasets)}

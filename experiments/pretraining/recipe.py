@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -101,6 +101,14 @@ class Recipe:
         if found == self:
             raise InputError(f"without={ingredient}: the recipe does not have it", argument="without")
         return found
+
+    def check_settings(self, settings: Collection[Setting | None]) -> None:
+        """Raises InputError if data sets of these settings leave a stage without data."""
+        for stage in self.stages:
+            if stage.setting is not None and stage.setting not in settings:
+                raise InputError(
+                    f"data: the stage {stage.name} needs a data set of the setting {stage.setting}", argument="data"
+                )
 
     @property
     def reads_motion(self) -> bool:

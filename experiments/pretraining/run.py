@@ -93,20 +93,9 @@ class Pretraining:
         self._start = Parameters(dict(state), helpers)
         halves = [split(source.scenes, self._held_out_scenes(source)) for source in sources]
         self._training = [scene for training, _ in halves for scene in training]
-        self._drawn_from = [
-            [
-                scene
-                for source, (training, _) in zip(sources, halves, strict=True)
-                if stage.setting in (None, source.setting)
-                for scene in training
-            ]
-            for stage in recipe.stages
-        ]
-        for stage, scenes in zip(recipe.stages, self._drawn_from, strict=True):
-            if not scenes:
-                raise InputError(
-                    f"data: the stage {stage.name} needs a data set of the setting {stage.setting}", argument="data"
-                )
+        recipe.check_settings([source.setting for source in sources])
+        training = [replace(source, scenes=half) for source, (half, _) in zip(sources, halves, strict=True)]
+        self._drawn_from = [scenes_of(stage, training) for stage in recipe.stages]
         self._held_out = {
             source.name: evaluation.held_out_pairs(held_out, recipe.pairs_per_scene, recipe.seed)
             for source, (_, held_out) in zip(sources, halves, strict=True)
@@ -260,6 +249,11 @@ class Pretraining:
         pairs = evaluation.held_out_pairs(self._training, per_scene, self.recipe.seed)
         some = np.random.default_rng(self.recipe.seed).permutation(len(pairs))[:_BASELINE_PAIRS]
         return evaluation.Baselines.of(evaluation.Truth.of(stacked([pairs[i] for i in some])))
+
+
+def scenes_of(stage: Stage, sources: Sequence[Source]) -> list[LoadedScene]:
+    """What a stage draws from."""
+    return [scene for source in sources if stage.setting in (None, source.setting) for scene in source.scenes]
 
 
 def of_model(evaluations: Evaluations) -> dict[str, float]:

@@ -93,6 +93,12 @@ def source_name(dataset: Dataset) -> str:
     return f"{stored.title} {dataset.manifest.dataset}" + (f", seed {seed}" if seed else "")
 
 
+def setting_of(dataset: Dataset) -> Setting | None:
+    """Where its cameras stand; None for the data of a task."""
+    stored = dataset.manifest.settings
+    return stored.setting if isinstance(stored, AttributeSettings) else None
+
+
 def read_source(folder: Path, resolution: int, reporter: Reporter = SILENT) -> Source:
     """:func:`open_source`, read whole.
 
@@ -106,9 +112,7 @@ def read_source(folder: Path, resolution: int, reporter: Reporter = SILENT) -> S
         for scene in pool.map(_read, dataset):
             scenes.append(scene)
             bar.update()
-    stored = dataset.manifest.settings
-    setting = stored.setting if isinstance(stored, AttributeSettings) else None
-    return Source(name, scenes, dataset.manifest.sha256, dataset.manifest.versions["renderer"], setting)
+    return Source(name, scenes, dataset.manifest.sha256, dataset.manifest.versions["renderer"], setting_of(dataset))
 
 
 def split(scenes: Sequence[LoadedScene], held_out: int) -> tuple[list[LoadedScene], list[LoadedScene]]:
