@@ -137,7 +137,9 @@ if __name__ == "__main__":
     )
     DEFINE_store("folder of the results of all commands")
     DEFINE_path_or_name(
-        "weights", "nano", "a VGGT: a file, a folder, hf:OWNER/NAME of the Hugging Face hub, or nano or nano_2, which are shipped"
+        "weights",
+        "nano",
+        "a VGGT: a file, a folder, hf:OWNER/NAME of the Hugging Face hub, or nano or nano_2 (shipped)",
     )
     DEFINE_path("adapter", None, "an adapter of that model: this project's file or a PEFT folder; by default none")
     DEFINE_path(
