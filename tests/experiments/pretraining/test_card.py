@@ -1,7 +1,6 @@
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-import vggt_jax
 from experiments.pretraining import card
 from experiments.pretraining.initial import initial_model, read_start
 from subspace.errors import InputError
@@ -18,6 +16,7 @@ from tests.experiments.pretraining import small
 from vggt_jax.matching import Matcher
 from weights_convert import load_vggt
 from weights_convert.matcher import load_matcher
+from weights_convert.sources import SHIPPED, shipped_models
 
 METRICS = {
     "abs_rel": 0.123, "delta": 0.456, "rotation": 7.8, "direction": 33.3, "matched": 0.61, "matched_encoder": 0.52,
@@ -31,7 +30,6 @@ EVALUATIONS = {
         "constant": METRICS,
     }
 }
-SHIPPED = Path(vggt_jax.__file__).parent / "weights" / "nano"
 MATCHER = Matcher(jnp.ones((4, 3)), jnp.zeros(()), layer=1)
 DATA = [
     {
@@ -143,9 +141,20 @@ def test_a_run_that_cannot_be_compared_leaves_the_card_alone(written, tmp_path):
     assert (tmp_path / "base" / "README.md").read_text() == (written[0] / "README.md").read_text()
 
 
-def test_the_shipped_card_is_that_of_its_record():
-    shipped = card.read_record(SHIPPED)
-    assert shipped.card() == (SHIPPED / "README.md").read_text()
+@pytest.mark.parametrize("name", shipped_models())
+def test_a_shipped_card_is_that_of_its_record(name):
+    shipped = card.read_record(SHIPPED / name)
+    assert shipped.card() == (SHIPPED / name / "README.md").read_text()
+
+
+def test_nano_2_is_better_than_nano_where_its_data_are():
+    """Of the record: the page about the models says so."""
+    found = card.read_record(SHIPPED / "nano_2").evaluations
+    around = [each for name, each in found.items() if name.startswith("mixed object_centric")]
+    assert len(around) == 6
+    for metric, largest in (("rotation", 15), ("direction", 40)):
+        errors, guesses = (np.mean([each[who][metric] for each in around]) for who in ("model", "mean_depth"))
+        assert errors < largest < guesses
 
 
 def test_another_evaluation_is_refused(tmp_path):

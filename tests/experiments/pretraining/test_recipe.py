@@ -7,6 +7,7 @@ import pytest
 from experiments.pretraining.recipe import nano, orbits
 from experiments.pretraining.run import scenes_of
 from experiments.pretraining.settings import INGREDIENTS
+from experiments.scenes.schema import Setting
 from subspace.errors import InputError
 from tests.experiments.pretraining import small
 from tests.experiments.training.rates import learning_rate
@@ -78,13 +79,15 @@ def test_what_a_recipe_does_not_have_cannot_be_left_out():
 def test_a_stage_draws_from_the_data_of_its_setting():
     near, far, jointly = orbits().stages
     assert far.setting == "object_centric" and near.setting is jointly.setting is None
-    everything = [
-        replace(small.source(1, name), setting=setting)
-        for name, setting in (("objects", "object_centric"), ("rooms", "micro_baseline"), ("heads", None))
+    named: list[tuple[str, Setting | None]] = [
+        ("objects", "object_centric"),
+        ("rooms", "micro_baseline"),
+        ("heads", None),
     ]
+    everything = [replace(small.source(1, name), setting=setting) for name, setting in named]
     assert scenes_of(far, everything) == everything[0].scenes
     assert scenes_of(jointly, everything) == [scene for source in everything for scene in source.scenes]
+    orbits().check_settings([source.setting for source in everything])
     with pytest.raises(InputError, match="the stage far needs a data set of the setting object_centric") as error:
         orbits().check_settings([source.setting for source in everything[1:]])
-    orbits().check_settings([source.setting for source in everything])
     assert error.value.argument == "data"
