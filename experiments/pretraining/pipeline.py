@@ -67,7 +67,7 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[PretrainedMo
         [open_source(path, size) for path in paths] for paths in (settings.data, settings.also_evaluate)
     )
     check_names(list(map(source_name, datasets)), list(map(source_name, others)))
-    plan.check_settings(list(map(setting_of, datasets)))
+    plan.check_settings([setting_of(dataset) for dataset in datasets])
 
     begun = None if plan.start is None else read_start(plan.start, plan.config)
     training: dict[str, Any] = {"recipe": identity(plan), "data": _hashes(datasets)}
