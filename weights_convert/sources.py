@@ -13,7 +13,7 @@ import numpy as np
 
 import vggt_jax
 from subspace.errors import InputError
-from vggt_jax.missing import nearest_path
+from vggt_jax.missing import nearest, nearest_path
 from vggt_jax.reading.json_text import read_json
 from vggt_jax.reading.safetensors_file import SafetensorsFile, Shape
 from weights_convert.torch_file import SUFFIXES, TorchFile
@@ -81,7 +81,8 @@ def open_source(source: str | Path) -> Source:
     if path.is_dir():
         path = _in_folder(path)
     elif not path.exists():
-        raise FileNotFoundError(errno.ENOENT, f"no such file or folder{nearest_path(path)}", str(path))
+        meant = nearest_path(path) or nearest(str(path), shipped_models())
+        raise FileNotFoundError(errno.ENOENT, f"no such file or folder{meant}", str(path))
     config = None
     if (path.parent / CONFIG).is_file():
         config = _json(path.parent / CONFIG)

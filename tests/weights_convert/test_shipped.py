@@ -47,3 +47,9 @@ def test_nano_2_sees_turns_about_objects_which_nano_does_not():
 def test_each_has_its_matcher_beside_it(name):
     assert name in shipped_models()
     assert load_matcher(name).kernel.shape == load_matcher("nano").kernel.shape
+
+
+def test_a_name_that_is_nearly_a_shipped_model_is_asked_about():
+    for name in ("nano_3", "nano-2"):
+        with pytest.raises(FileNotFoundError, match="did you mean nano_2"):
+            load_vggt(name)
