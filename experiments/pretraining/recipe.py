@@ -167,7 +167,16 @@ def orbits() -> Recipe:
         replace(VGGTConfig.nano(), heads=("camera", "depth")),
         (
             Stage("near", 500, matching, matched, turns=(15.0, 30.0), peak_rate=6e-4),
-            Stage("far", 900, matching, matched, "object_centric", turns=(30.0, 60.0), widening=0.9, peak_rate=6e-4),
+            Stage(
+                "far",
+                900,
+                matching,
+                matched,
+                setting="object_centric",
+                turns=(30.0, 60.0),
+                widening=0.9,
+                peak_rate=6e-4,
+            ),
             Stage("jointly", 600, jointly, views=(2, 4), turns=(60.0, 60.0), peak_rate=6e-4),
         ),
         start="nano",
