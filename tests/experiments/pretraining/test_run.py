@@ -56,6 +56,24 @@ def test_both_stages_log_their_terms_and_held_out_metrics(finished):
     assert events[-1]["boxes/abs_rel"] == pytest.approx(evaluations["boxes"]["model"]["abs_rel"])
 
 
+def test_a_stage_is_trained_on_the_scenes_of_its_setting(tmp_path, monkeypatch):
+    drawn_from = []
+
+    def train(step, state, frozen, sampler, *_, **__):
+        drawn_from.append(list(map(id, sampler.scenes)))
+        return state
+
+    monkeypatch.setattr(run, "train", train)
+    monkeypatch.setattr(run.Pretraining, "evaluate", lambda self, parameters: {})
+    first, second = small.recipe().stages
+    recipe = replace(small.recipe(), stages=(replace(first, setting="object_centric"), second))
+    rooms, objects = replace(small.source(4, "rooms"), setting="micro_baseline"), small.source(4, "objects")
+    objects = replace(objects, setting="object_centric")
+    run.Pretraining(recipe, [rooms, objects], tmp_path)()
+    trained_on = [list(map(id, source.scenes[:-1])) for source in (rooms, objects)]
+    assert drawn_from == [trained_on[1], trained_on[0] + trained_on[1]]
+
+
 def test_other_data_sets_are_evaluated_whole(finished, tmp_path):
     _, parameters, evaluations = finished
     training = run.Pretraining(small.recipe(3), [small.source()], tmp_path)
