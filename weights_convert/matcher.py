@@ -6,11 +6,10 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from safetensors.numpy import save_file
 
 from subspace.errors import InputError
 from vggt_jax.matching import Matcher
-from vggt_jax.reading.safetensors_file import SafetensorsFile
+from vggt_jax.reading.safetensors_file import SafetensorsFile, write_safetensors
 from weights_convert.sources import open_source
 
 MATCHER = "matcher.safetensors"
@@ -20,7 +19,7 @@ _LAYER = "layer"
 def save_matcher(path: Path, matcher: Matcher) -> None:
     """Writes ``matcher`` as float32; raises OSError if that fails."""
     arrays = {"kernel": np.asarray(matcher.kernel), "log_temperature": np.asarray(matcher.log_temperature)}
-    save_file(arrays, path, metadata={_LAYER: str(matcher.layer)})
+    write_safetensors(path, arrays, {_LAYER: str(matcher.layer)})
 
 
 def load_matcher(source: str | Path) -> Matcher:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from flax import nnx
-from safetensors.numpy import save_file
 
 from experiments.pretraining.recipe import Recipe
 from experiments.pretraining.run import Evaluations
@@ -24,6 +23,7 @@ from vggt_jax.deltas import dotted
 from vggt_jax.disk_space import named_if_full
 from vggt_jax.matching import Matcher
 from vggt_jax.reading import typed
+from vggt_jax.reading.safetensors_file import write_safetensors
 from weights_convert.matcher import MATCHER, save_matcher
 from weights_convert.sources import CONFIG
 
@@ -111,7 +111,7 @@ def write_model(
     parameters = sum(prod(value.shape) for value in weights.values())
     record = PretrainingRecord(without, commit(), parameters, recipe.to_dict(), data, evaluations)
     with named_if_full(folder):
-        save_file(weights, folder / WEIGHTS)
+        write_safetensors(folder / WEIGHTS, weights)
         save_matcher(folder / MATCHER, matcher)
         (folder / CONFIG).write_text(json.dumps(recipe.config.to_dict(), indent=2) + "\n", encoding="utf-8")
         _write_record(folder, record)

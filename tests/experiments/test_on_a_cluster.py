@@ -350,8 +350,8 @@ def test_two_nodes_train_as_one_job(nodes, work):
     found, expected = (next((work / name / "adapters").iterdir()) for name in ("both", "one"))
     assert found.name == expected.name
     events, of_one = (list(read_metrics(each / "metrics.jsonl")) for each in (found, expected))
-    # Every device computes one adapter, and sums in an order of its own. These terms are means over all pixels; the others leave
-    # out the worst pixels only where more than 1,000 stay, which the last bit can decide.
+    # Every device computes one adapter, and sums in an order of its own. These terms are means over all pixels; the others
+    # leave out the worst pixels if more than 1,000 stay, which the last bit decides: here there are about 1,020.
     for term in ("loss_camera", "loss_grad_depth"):
         values, expected_values = ([event[term] for event in each[:5]] for each in (events, of_one))
         np.testing.assert_allclose(values, expected_values, rtol=1e-5, err_msg=term)

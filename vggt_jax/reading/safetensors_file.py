@@ -187,6 +187,27 @@ class SafetensorsWriter:
         assert self._left == 0, f"{self._left} bytes of the announced tensors were not written"
 
 
+def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a file that others may read, unlike those of ``safetensors.numpy.save_file``; its bytes are the same.
+
+    Wide types come first, then names decide.
+
+    Args:
+        path: the file.
+        tensors: name → array of one of :data:`ALL_TYPES`; copied, one at a time, only where its memory has gaps.
+        metadata: texts by name.
+
+    Raises OSError if it cannot be written.
+    """
+    ordered = dict(sorted(tensors.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])))
+    with path.open("wb") as file:
+        announced = {name: (array.dtype, array.shape) for name, array in ordered.items()}
+        writer = SafetensorsWriter(file, announced, metadata or {})
+        for array in ordered.values():
+            writer.append(array)
+        writer.finish()
+
+
 def header_and_size(tensors: Mapping[str, tuple[np.dtype, Shape]], metadata: Mapping[str, str]) -> tuple[bytes, int]:
     """The beginning of a file that will hold ``tensors`` (name → type and shape), and its size in bytes.
 

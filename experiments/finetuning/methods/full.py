@@ -110,10 +110,10 @@ def full_loss(graphdef: nnx.GraphDef, objective: Objective) -> LossFunction:
 def _writer(config: VGGTConfig, frozen: nnx.State) -> Callable[[Path, nnx.State, Mapping[str, Any]], Path]:
     import numpy as np
     from flax import nnx
-    from safetensors.numpy import save_file
 
     from experiments.storage.files import new_folder
     from vggt_jax.deltas import dotted
+    from vggt_jax.reading.safetensors_file import write_safetensors
     from weights_convert.convert import WEIGHTS
     from weights_convert.sources import CONFIG
 
@@ -122,7 +122,7 @@ def _writer(config: VGGTConfig, frozen: nnx.State) -> Callable[[Path, nnx.State,
         weights = {dotted(keys): np.asarray(leaf[...]) for part in parts for keys, leaf in part}
         plain = replace(config, dtype="float32", remat=False, keep_attention=True).to_dict()
         with new_folder(folder / MODEL) as made:
-            save_file({name: np.ascontiguousarray(value) for name, value in weights.items()}, made / WEIGHTS)
+            write_safetensors(made / WEIGHTS, weights)
             (made / CONFIG).write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
             (made / "about.json").write_text(json.dumps(dict(about), indent=2) + "\n", encoding="utf-8")
         return folder / MODEL
