@@ -63,7 +63,8 @@ def check_finite(x: LowRank, name: str, axes: tuple[str, ...] = ("layer",)) -> N
     for factor, values in (("A", x.A), ("B", x.B)):
         if is_traced(values):
             continue
-        finite = np.isfinite(values).all(axis=(-2, -1)) if isinstance(values, np.ndarray) else _are_finite(values)
+        at_hand = isinstance(values, np.ndarray) or all(device.platform == "cpu" for device in values.devices())
+        finite = np.isfinite(values).all(axis=(-2, -1)) if at_hand else _are_finite(values)  # no program for each shape
         bad = np.argwhere(~np.asarray(finite))
         if len(bad):
             where = ", ".join(f"{axis} {i}" for axis, i in zip(_axis_names(axes, len(bad[0])), bad[0], strict=True))

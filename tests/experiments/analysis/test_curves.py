@@ -22,6 +22,7 @@ def folders(tmp_path_factory):
     ]
 
 
+@pytest.mark.slow
 def test_curves_over_adapters_and_steps(folders):
     before = measure_curves(read_inputs(folders))
     assert {(point.over, point.at) for point in before} == {("adapters", 2), ("adapters", 3)}

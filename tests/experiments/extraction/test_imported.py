@@ -183,6 +183,7 @@ def test_impossible_settings_are_refused_before_anything_is_made(argument, messa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_smaller_ranks_are_filled_and_folders_patterns_and_lists_are_taken(three, tmp_path):
     for i, rank in enumerate((4, 3)):
         peft_folder(tmp_path / f"rank{rank}", i + 1, rank=rank)
@@ -203,6 +204,7 @@ def test_smaller_ranks_are_filled_and_folders_patterns_and_lists_are_taken(three
         ]
 
 
+@pytest.mark.slow
 def test_loras_of_a_vggt_are_mined_used_and_exported_again(tmp_path):
     """Trained in PyTorch → mined here with the weights → M inside the subspace → a LoRA for PyTorch."""
     weights = ROOT / "tests" / "fixtures" / "vggt_small"

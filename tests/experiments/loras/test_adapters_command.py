@@ -56,6 +56,7 @@ def mined(folder):
     return folder / "one"
 
 
+@pytest.mark.slow
 def test_what_is_mined_is_what_the_library_mines_and_analyze_reads_it(folder, mined):
     stored = read_folder(mined)
     assert stored.attribute == "one" and len(stored.adapter_files) == 4
@@ -70,6 +71,7 @@ def test_what_is_mined_is_what_the_library_mines_and_analyze_reads_it(folder, mi
     assert again.status == 0 and "nothing to do" in again.stdout
 
 
+@pytest.mark.slow
 def test_a_lora_is_added_without_the_others(folder, mined, tmp_path):
     shutil.copytree(mined, tmp_path / "one")
     write(tmp_path / "lora_9", {name: x for name, x in factors(9, rank=4).items() if "down" not in name})

@@ -83,6 +83,7 @@ def mined(base, tmp_path_factory):
     return folder / "mined", modules
 
 
+@pytest.mark.slow
 def test_what_pytorch_trains_inside_a_subspace_is_what_finetune_writes(base, mined, tmp_path):
     basis, modules = mined
     told = _run(

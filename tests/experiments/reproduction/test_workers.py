@@ -28,6 +28,7 @@ def test_one_worker_is_this_process(tmp_path, monkeypatch):
         assert future.done() and future.result().run == LORA
 
 
+@pytest.mark.slow
 def test_processes_of_their_own_say_what_is_wrong(tmp_path):
     """Real ones, of a data set that is not there."""
     said = []
@@ -75,6 +76,7 @@ def ignored():
     return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)]
 
 
+@pytest.mark.slow
 def test_signals_of_the_terminal_are_for_the_command():
     with Processes(1, os.getpid) as processes:
         assert processes.submit(ignored).result(timeout=300) == [signal.SIG_IGN] * 2
