@@ -63,8 +63,7 @@ def check_finite(x: LowRank, name: str, axes: tuple[str, ...] = ("layer",)) -> N
     for factor, values in (("A", x.A), ("B", x.B)):
         if is_traced(values):
             continue
-        at_hand = isinstance(values, np.ndarray) or all(device.platform == "cpu" for device in values.devices())
-        finite = np.isfinite(values).all(axis=(-2, -1)) if at_hand else _are_finite(values)  # no program for each shape
+        finite = np.isfinite(values).all(axis=(-2, -1)) if _at_hand(values) else _are_finite(values)
         bad = np.argwhere(~np.asarray(finite))
         if len(bad):
             where = ", ".join(f"{axis} {i}" for axis, i in zip(_axis_names(axes, len(bad[0])), bad[0], strict=True))
@@ -74,6 +73,13 @@ def check_finite(x: LowRank, name: str, axes: tuple[str, ...] = ("layer",)) -> N
 def _axis_names(axes: tuple[str, ...], count: int) -> list[str]:
     names = list(axes[:count])
     return names + [f"axis {i}" for i in range(len(names), count)]
+
+
+def _at_hand(values: jax.Array | np.ndarray) -> bool:
+    """Whether NumPy can read the values where they are; a program would be compiled for each shape."""
+    if isinstance(values, np.ndarray):
+        return True
+    return values.is_fully_addressable and all(device.platform == "cpu" for device in values.devices())
 
 
 @jax.jit

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from subspace import LowRank, shared_subspace, shared_subspaces
+from subspace import LowRank, shared_subspace, shared_subspaces, validation
 from tests.subspace import oracle
 
 ITERATIONS = 12
@@ -215,11 +215,16 @@ def test_bad_options(options, message):
         shared_subspaces({"qkv": GOOD}, 2, **options)
 
 
+@pytest.mark.parametrize("place", ["numpy", "cpu", "accelerator"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("factor", ["A", "B"])
-def test_non_finite_adapter_is_named(value, factor):
+def test_non_finite_adapter_is_named(value, factor, place, monkeypatch):
     A, B = np.ones((3, 2, 8, 2)), np.ones((3, 2, 6, 2))
     {"A": A, "B": B}[factor][1, 0, 3, 1] = value
+    if place != "numpy":
+        A, B = jnp.asarray(A), jnp.asarray(B)
+    if place == "accelerator":
+        monkeypatch.setattr(validation, "_at_hand", lambda _: False)
     with pytest.raises(ValueError, match=f"adapters: {factor} has NaN or infinity in adapter 1, layer 0"):
         shared_subspace(LowRank(A, B), 2)
     with pytest.raises(ValueError, match=rf"qkv: {factor} has NaN or infinity in adapter 1, layer 0"):
