@@ -52,16 +52,15 @@ class Checkpoints:
                 self._orbax.save(self._folder / str(step), args=_State(state))
                 if jax.process_index() == 0:
                     sync(self._folder / str(step))
-                    for earlier in self.steps()[: -self._keep]:
-                        old = self._folder / str(earlier)
-                        old.rename(old.with_name(old.name + _UNFINISHED))
-                    self._remove_unfinished()
+                    self._remove_earlier()
         except BaseException:
             self._remove_unfinished()
             raise
 
     def restore(self, like: TrainingState) -> TrainingState | None:
         """The newest state, with the types, shapes and shardings of ``like``; None where there is none.
+
+        Once it is read, states before the newest ``keep`` are removed, which a save that was interrupted may have left.
 
         Raises InputError if it cannot be read or is of another form.
         """
@@ -70,16 +69,27 @@ class Checkpoints:
         folder = self._folder / str(steps[-1])
         try:
             if (folder / _EARLIER).exists():
-                return _restored_earlier(folder / _EARLIER, like)
-            return cast(TrainingState, self._orbax.restore(folder, args=_State(like)))
+                state = _restored_earlier(folder / _EARLIER, like)
+            else:
+                state = cast(TrainingState, self._orbax.restore(folder, args=_State(like)))
         except (ValueError, KeyError, FileNotFoundError) as error:  # what empty, cut, changed and missing files raise
             raise InputError(
                 f"{folder}: not a checkpoint of this run, or damaged (remove it to go on from an earlier one): {error}"
             ) from error
+        if jax.process_index() == 0:  # what a save that was cut short between the new name and the old one left
+            with named_if_full(self._folder):
+                self._remove_earlier()
+        return state
 
     def steps(self) -> list[int]:
         """The steps that are kept, ascending."""
         return sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdecimal())
+
+    def _remove_earlier(self) -> None:
+        for earlier in self.steps()[: -self._keep]:
+            old = self._folder / str(earlier)
+            old.rename(old.with_name(old.name + _UNFINISHED))
+        self._remove_unfinished()
 
     def _remove_unfinished(self) -> None:
         for unfinished in self._folder.glob(f"*{_UNFINISHED}*"):

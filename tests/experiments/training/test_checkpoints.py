@@ -1,10 +1,12 @@
 """Checkpoints by themselves: full disks, those of earlier runs, damaged ones, other divisions of the same arrays."""
 
+import errno
 import json
 import resource
 import sys
 import threading
 from dataclasses import replace
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -61,6 +63,27 @@ def test_a_disk_that_takes_no_more_leaves_no_file_no_thread_and_no_words(tmp_pat
         assert capfd.readouterr() == ("", "")
         checkpoints.save(at(2))
         assert_equal(checkpoints.restore(at(0)), at(2))
+
+
+def test_what_a_save_that_was_cut_short_left_goes_once_the_newest_is_read(tmp_path, monkeypatch):
+    """The disk fails after a checkpoint has its name, before the one in front of it is removed."""
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(at(1))
+        with monkeypatch.context() as broken, pytest.raises(DiskFullError):
+            broken.setattr(
+                "experiments.training.checkpoints.sync", mock.Mock(side_effect=OSError(errno.ENOSPC, "full"))
+            )
+            checkpoints.save(at(2))
+        assert checkpoints.steps() == [1, 2]
+        newest = tmp_path / "2" / "0.safetensors"
+        whole = newest.read_bytes()
+        newest.write_bytes(whole[:-1])
+        with pytest.raises(InputError, match="damaged"):
+            checkpoints.restore(at(0))
+        assert checkpoints.steps() == [1, 2]  # the earlier one is needed now
+        newest.write_bytes(whole)
+        assert_equal(checkpoints.restore(at(0)), at(2))
+        assert [path.name for path in tmp_path.iterdir()] == ["2"]
 
 
 def test_checkpoints_of_earlier_runs_are_read_and_followed_by_new_ones(tmp_path):
