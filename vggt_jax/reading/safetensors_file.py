@@ -190,7 +190,7 @@ class SafetensorsWriter:
 def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> None:
     """Write a file that others may read, unlike those of ``safetensors.numpy.save_file``; its bytes are the same.
 
-    Wide types come first, then names decide.
+    Wide types come first, then names decide; where two types are of one width, the order may be another.
 
     Args:
         path: the file.
