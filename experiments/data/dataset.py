@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Float16, Float32, Int, UInt8, UInt16
 
 from experiments.data.geometry import is_pinhole, is_rotation, unproject
 from experiments.data.manifest import Manifest, read_manifest
-from experiments.data.observations import Observation, read_maps, read_picture, reading_threads
+from experiments.data.observations import Observation, read_at_once, read_maps, read_picture
 from experiments.data.packed import DEPTH, LOG_DEPTH, SUFFIX, VALID, Archive, depth_of
 from experiments.data.scene_folder import CameraFile, find_damage, view_files
 from experiments.scenes import schema
@@ -116,7 +116,7 @@ class StoredScene:
             self._check(view)
         if not indices:
             raise InputError(f"{self.folder}: no views asked for")
-        loaded = list(reading_threads().map(self._load_view, indices))
+        loaded = read_at_once(self._load_view, indices)
         intrinsics, extrinsics = self.cameras()
         stacked = {name: np.stack([arrays[name] for arrays in loaded]) for name in loaded[0]}
         return Views(

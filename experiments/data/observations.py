@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from struct import unpack
 from threading import Lock
-from typing import Protocol
+from typing import Protocol, TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -21,6 +21,9 @@ from subspace.errors import InputError
 from vggt_jax.pictures import check_pixels, opened, unlimited
 from vggt_jax.reading.arrays import ArrayFile, array_of
 from vggt_jax.reading.regular import check_regular
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class ViewReader:
         """The views in their order; raises what reading one does."""
         found = {view: self._kept[view] for view in views if view in self._kept}
         missing = [view for view in dict.fromkeys(views) if view not in found]
-        for view, observation in zip(missing, reading_threads().map(_observe, missing), strict=True):
+        for view, observation in zip(missing, read_at_once(_observe, missing), strict=True):
             found[view] = observation
             self._keep(view, observation)
         return [found[view] for view in views]
@@ -105,9 +108,24 @@ def stacked(views: Sequence[Observation], *lead: int) -> dict[str, np.ndarray]:
     return {name: np.stack(arrays).reshape(*lead, *arrays[0].shape) for name, arrays in fields.items()}
 
 
+def read_at_once(read: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """What ``read`` gives for each item, in their order, by as many threads as there are cores.
+
+    ``read`` must not call this function. If it raises, what it raised for the first such item is raised, once no item is
+    being read any more: whoever is told that a file is damaged may replace it.
+    """
+    futures = [_reading_threads().submit(read, item) for item in items]
+    try:
+        return [future.result() for future in futures]
+    except Exception:
+        for future in futures:
+            future.cancel()
+        wait(futures)
+        raise
+
+
 @cache
-def reading_threads() -> ThreadPoolExecutor:
-    """As many as there are cores, for files that are read one by one; those that wait for others must not be among them."""
+def _reading_threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(len(available_cores()), "reading")
 
 

@@ -86,6 +86,7 @@ def test_bad_input():
         subspace_stability(adapters, 2, bootstrap_samples=-1)
 
 
+@pytest.mark.slow
 def test_many_matrices_at_once_equal_each_alone():
     stacks = {
         "wide": _adapters(random_adapters(0, 4, 20, 35, 3, layers=(2,))),
@@ -116,7 +117,7 @@ def _stacks():
     }
 
 
-@pytest.mark.parametrize("dim", [3, {"q": 11, "v": 6}])
+@pytest.mark.parametrize("dim", [3, pytest.param({"q": 11, "v": 6}, marks=pytest.mark.slow)])
 def test_examining_gives_what_mining_and_leaving_out_give(dim, monkeypatch):
     stacks = jax.tree.map(np.asarray, _stacks())
     dims = {path: dim[path] if isinstance(dim, dict) else dim for path in stacks}

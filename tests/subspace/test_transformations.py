@@ -70,7 +70,14 @@ def test_the_table_is_complete():
     assert functions == set(FUNCTIONS) | WITHOUT_JIT
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+LONG_TO_COMPILE = {
+    "shared_subspaces", "examine_subspaces", "subspace_stability", "subspace_stabilities", "null_eigenvalues"
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LONG_TO_COMPILE else ()) for name in FUNCTIONS]
+)
 def test_jit_and_vmap_change_nothing(name):
     function, arguments = FUNCTIONS[name]
 

@@ -37,6 +37,7 @@ def assert_close(found, wanted, atol=2e-6):
         np.testing.assert_allclose(one, other, atol=atol)
 
 
+@pytest.mark.slow
 def test_tpu_kernel_equals_exact_attention_at_odd_lengths():
     q, k, v, g = drawn(1, 2, 131, 257, 8)  # queries padded to 256, keys to 384
     with pltpu.force_tpu_interpret_mode():

@@ -90,6 +90,7 @@ def test_encoder_features_can_be_handed_over(tiny_model, predict, tiny_images):
     np.testing.assert_allclose(handed.pose_enc, computed.pose_enc, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_near_float32(predict):
     """Rounding at every product: 2⁻⁹ each, a few percent in the end; not equal, or the choice had no effect."""
     exact, rounded = predict(), predict(dtype="bfloat16")

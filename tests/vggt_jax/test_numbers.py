@@ -27,6 +27,7 @@ def forward_and_backward(kernel, q, k, v, g):
     return out, kernel.backward(q, k, v, out, statistics, g)
 
 
+@pytest.mark.slow
 def test_attention_in_bfloat16():
     arrays = [jax.random.normal(jax.random.key(i), (1, 1, 131, 16)) for i in range(4)]
     rounded = [x.astype(jnp.bfloat16) for x in arrays]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.data.observations import Observation, ViewReader, read_maps, read_picture, stacked
+from experiments.data.observations import Observation, ViewReader, read_at_once, read_maps, read_picture, stacked
 
 SIDE = 4
 BYTES = SIDE * SIDE * (3 + 4 + 1)
@@ -76,6 +76,27 @@ def test_damage_is_raised_and_not_remembered(read):
         with pytest.raises(ValueError, match="scene 1 is damaged in view 9"):
             reader(asked((0, 1), (1, 9)))
     assert read.count((1, 9)) == 2
+
+
+def test_nothing_is_read_any_more_once_damage_is_raised():
+    begun, ended, reads = threading.Event(), threading.Event(), []
+
+    def read(number):
+        reads.append(number)
+        if number == 0:
+            begun.wait(10)
+            raise ValueError("number 0 is damaged")
+        begun.set()
+        ended.wait(0.2)
+        reads.append("end")
+        return number
+
+    with pytest.raises(ValueError, match="number 0 is damaged"):
+        read_at_once(read, range(1000))
+    found = list(reads)
+    ended.wait(0.4)
+    assert reads == found
+    assert found.count("end") == len(found) - found.count("end") - 1 < 20
 
 
 def test_several_threads_may_ask_at_once():

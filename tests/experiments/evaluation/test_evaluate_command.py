@@ -204,6 +204,7 @@ def test_stored_mask_only(data, tmp_path, no_pictures):
     assert pixels == [int(count.sum()) for count in counted]
 
 
+@pytest.mark.slow
 def test_only_depth_without_poses(data, tmp_path):
     for name in ("a", "b"):
         write_capture(tmp_path / "faces" / name, 3, poses=False)

@@ -53,7 +53,7 @@ def test_all_that_is_zero_is_refused():
         kept({"a": LowRank(np.zeros((3, 2)), np.eye(4, 2))}, 2)
 
 
-@pytest.mark.parametrize("rank", [2, 4096])
+@pytest.mark.parametrize("rank", [2, pytest.param(4096, marks=pytest.mark.slow)])
 def test_mining_whole_updates_is_mining_their_dense_matrices(rank):
     updates = dense_updates()
     deltas = {f"geometry_{i:02d}": kept(Dense({}).deltas(own), rank)[0] for i, own in enumerate(updates)}

@@ -165,6 +165,7 @@ def test_finetune_trains_inside_what_pytorchs_loras_share_and_peft_has_the_same_
     assert len(seen) == len(modules)
 
 
+@pytest.mark.slow
 def test_a_lora_of_a_vggt_becomes_an_adapter_here(base, mined, tmp_path):
     basis, _ = mined
     lora, path = basis.parent / "lora_0", tmp_path / "x.safetensors"

@@ -33,6 +33,7 @@ def problem():
     return graphdef, dict(state), initial_helpers(config, 0, motion=True), jax.tree.map(jnp.asarray, batch)
 
 
+@pytest.mark.slow
 def test_helpers_teach_the_trunk_and_frozen_parts_get_no_gradient(problem):
     graphdef, parts, helpers, batch = problem
     loss = pretraining_loss(graphdef, MATCHING, patch=4)

@@ -25,7 +25,18 @@ def draw_datasets(attribute: str, setting: str) -> list[list[schema.Scene]]:
     return [[draw(attribute, setting, 11, dataset, scene) for scene in range(3)] for dataset in range(2)]
 
 
-@pytest.fixture(params=[(a, s) for a in ATTRIBUTES for s in SETTINGS], ids="-".join)
+QUICK = ("object_centric", "mixed")
+"""Each attribute about objects, and what varies everything in each setting."""
+
+
+@pytest.fixture(
+    params=[
+        pytest.param((a, s), marks=() if {a, s} & set(QUICK) else pytest.mark.slow)
+        for a in ATTRIBUTES
+        for s in SETTINGS
+    ],
+    ids="-".join,
+)
 def datasets(request) -> list[list[schema.Scene]]:
     """Two data sets of three scenes."""
     return draw_datasets(*request.param)

@@ -113,6 +113,7 @@ def test_a_run_that_was_interrupted_shows_every_step_once(tmp_path, monkeypatch,
     assert sorted(tmp_path.glob("events.out.*")) + sorted(tmp_path.glob("wandb/offline-run-*")) == starts
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_not_doubled_on_wandb(tmp_path, monkeypatch):
     """The record says what was given even where checkpoints are older."""
     pytest.importorskip("wandb")

@@ -101,7 +101,9 @@ def test_an_adapter_starts_with_no_effect_and_learns(kind, makers, matrices):
     assert all(np.abs(delta.to_dense()).max() > 0 for delta in maker.deltas(stepped).values())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind in ("pissa", "psv") else ()) for kind in KINDS]
+)
 def test_k_adapters_are_one_pytree(kind, makers):
     """Under vmap every adapter gets the deltas and gradients that it gets alone; the constants are shared."""
     maker = makers[kind]
