@@ -100,7 +100,6 @@ def test_side_by_side_they_are_the_same(together, trained, with_tokens, alone_st
         assert int(state.step) == int(expected.step)
 
 
-@pytest.mark.slow
 def test_gradients_beyond_the_clip_are_seen_before_it(trained):
     assert (np.asarray(trained[0][1]["gradient_norm"]) > tiny.OPTIMIZER.clip).all()
 
