@@ -35,6 +35,7 @@ from experiments.process.command_line import (
 )
 from experiments.process.host_flags import join_processes
 from experiments.process.hosts import first_console
+from experiments.scenes.schema import MOST_SCENES
 from experiments.training.log_flag import DEFINE_log, trackers_of
 from experiments.training.plan_flags import OF_STEPS, DEFINE_adapters_at_once, DEFINE_head_dtype, DEFINE_step, plan_of
 
@@ -87,7 +88,9 @@ def main(_: Sequence[str]) -> None:
 if __name__ == "__main__":
     flags.DEFINE_enum("attribute", "geometry", list(ATTRIBUTES), "what varies within the data sets")
     define_flags()
-    flags.DEFINE_integer("k", None, "data sets and adapters (nano 5, vggt_1b 5 or 10)", lower_bound=2)
+    flags.DEFINE_integer(
+        "k", None, "data sets and adapters (nano 5, vggt_1b 5 or 10)", lower_bound=2, upper_bound=MOST_SCENES
+    )
     flags.DEFINE_integer("rank", None, "r of the adapters (nano 8, vggt_1b 16)", lower_bound=1)
     flags.DEFINE_integer("dim", None, "d' of the shared subspace, at most k·r (nano 8, vggt_1b 16)", lower_bound=1)
     flags.DEFINE_integer(

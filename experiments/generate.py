@@ -23,7 +23,7 @@ from experiments.presets import PRESETS
 from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, run
 from experiments.process.reporting import console
 from experiments.rendering import Generated, Settings, generate
-from experiments.scenes.schema import Attribute, Setting
+from experiments.scenes.schema import MOST_SAMPLES, MOST_SCENES, Attribute, Setting
 from experiments.storage.store_flags import DEFINE_store
 
 _NUMBERS = ("datasets", "scenes", "views", "resolution", "samples")
@@ -72,11 +72,21 @@ if __name__ == "__main__":
         "micro_baseline: a room and a camera that hardly moves; object_centric: no room, cameras all around; "
         "wide_baseline: a room and a camera that walks about in it",
     )
-    flags.DEFINE_integer("datasets", None, "number of data sets (nano 5, vggt_1b 5 or 10)", lower_bound=1)
-    flags.DEFINE_integer("scenes", None, "scenes of each data set (nano 16, vggt_1b 208)", lower_bound=1)
+    flags.DEFINE_integer(
+        "datasets", None, "number of data sets (nano 5, vggt_1b 5 or 10)", lower_bound=1, upper_bound=MOST_SCENES
+    )
+    flags.DEFINE_integer(
+        "scenes", None, "scenes of each data set (nano 16, vggt_1b 208)", lower_bound=1, upper_bound=MOST_SCENES
+    )
     flags.DEFINE_integer("views", None, "views of each scene (nano 8, vggt_1b 100)", lower_bound=1)
     flags.DEFINE_integer("resolution", None, "width and height in pixels (nano 96, vggt_1b 518)", lower_bound=14)
-    flags.DEFINE_integer("samples", None, "light paths per pixel: 4 to train, 16 to evaluate (4)", lower_bound=1)
+    flags.DEFINE_integer(
+        "samples",
+        None,
+        "light paths per pixel: 4 to train, 16 to evaluate (4)",
+        lower_bound=1,
+        upper_bound=MOST_SAMPLES,
+    )
     flags.DEFINE_integer("seed", 0, "of everything random", lower_bound=0)
     DEFINE_store("folder that commands share")
     DEFINE_path("output", None, "folder to make or to complete; by default below STORE/data, named by the settings")

@@ -33,6 +33,7 @@ from experiments.data.manifest import Split, Task
 from experiments.presets import PRESETS
 from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, InputError, refuse, run
 from experiments.process.reporting import console
+from experiments.scenes.schema import MOST_SAMPLES, MOST_SCENES
 from experiments.storage.store_flags import DEFINE_store
 from experiments.tasks import Prepared, Recording, Settings, prepare
 from experiments.tasks.preparation import check_split, splits_of
@@ -148,10 +149,14 @@ if __name__ == "__main__":
         "folder of textured scans (OBJ, GLB, PLY), at any depth, rendered in place of the stand-in's bodies",
     )
     flags.DEFINE_enum("up", "y", ["y", "z"], "the axis of --meshes that points up")
-    flags.DEFINE_integer("scenes", None, "scenes of each split (nano: train 144, of glass 48)", lower_bound=1)
+    flags.DEFINE_integer(
+        "scenes", None, "scenes of each split (nano: train 144, of glass 48)", lower_bound=1, upper_bound=MOST_SCENES
+    )
     flags.DEFINE_integer("views", None, "views of each scene (nano 7 to 16, vggt_1b 42 to 100)", lower_bound=1)
     flags.DEFINE_integer("resolution", None, "width and height in pixels (nano 96, vggt_1b 518)", lower_bound=14)
-    flags.DEFINE_integer("samples", None, "light paths per pixel (train 4, test 16)", lower_bound=1)
+    flags.DEFINE_integer(
+        "samples", None, "light paths per pixel (train 4, test 16)", lower_bound=1, upper_bound=MOST_SAMPLES
+    )
     flags.DEFINE_integer("seed", 0, "of everything random", lower_bound=0)
     DEFINE_store("folder that commands share")
     DEFINE_path(

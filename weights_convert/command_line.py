@@ -53,6 +53,10 @@ def run(
             stream.reconfigure(errors="backslashreplace")
     program = _program_name()
     try:
+        os.getcwd()
+    except FileNotFoundError:
+        _fail(program, "the folder that this was started in is there no more; change to another one")
+    try:
         arguments = flags.FLAGS(sys.argv)[1:]
         check_finite()
     except (flags.Error, ValueError) as error:  # absl's own ValueError is of --noNAME=VALUE

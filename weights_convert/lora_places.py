@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import glob
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from subspace.errors import InputError
-from vggt_jax.reading.regular import read_bytes
+from vggt_jax.reading.regular import check_regular, read_bytes
 from weights_convert.lora_layouts import PEFT_WEIGHTS, is_lora_file, is_peft
 from weights_convert.peft_config import CONFIG
 from weights_convert.sources import HUB, fetch
@@ -73,6 +74,8 @@ def _found(place: str, argument: str) -> list[tuple[str, Path]]:
         if not matches:
             raise InputError(f"nothing that is called {place} holds a LoRA", argument=argument)
         return [one for match in matches for one in _found(match, argument)]
+    if os.path.lexists(path):
+        check_regular(path)  # which says what it is
     raise FileNotFoundError(errno.ENOENT, "no such file or folder", place)
 
 

@@ -123,7 +123,7 @@ class WorkerProcess:
             expired.set()
             self.kill()
 
-        timer = threading.Timer(seconds, expire)
+        timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), expire)
         timer.daemon = True
         timer.start()
         try:

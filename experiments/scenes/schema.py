@@ -21,6 +21,10 @@ from vggt_jax.reading.json_text import parse_json
 SCHEMA_VERSION = 1
 MOST_BYTES = 1 << 28
 """Of a scene's file."""
+MOST_SCENES = 100_000
+"""Of a data set, and data sets of an attribute: far more than a training sees."""
+MOST_SAMPLES = 100_000
+"""Light paths per pixel: with a thousand no noise is seen any more."""
 
 Vec3 = tuple[float, float, float]
 Color = tuple[float, float, float]

@@ -27,6 +27,8 @@ from experiments.storage.leases import leased
 NAME = ".lock"
 """Of the file in a folder that is worked in; beside one that will be replaced lies ``.FOLDER.lock``."""
 _LOOK_EVERY_S = 0.2
+_TRIES = 1000
+"""To make a file in a folder that others remove; in ``/proc`` none can be made, which looks the same."""
 _LEASE_S = 60.0
 _UNKNOWN = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK})
 """Errors of disks without ``flock``."""
@@ -129,7 +131,7 @@ def _take(file: Path) -> _Release | None:
 
 
 def _open(file: Path) -> int:
-    while True:
+    for _ in range(_TRIES):
         with suppress(FileNotFoundError):  # whoever made the folder has just removed it
             file.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -138,6 +140,7 @@ def _open(file: Path) -> int:
                 if not file.exists():
                     raise
                 return os.open(file, os.O_RDONLY)  # somebody else's
+    raise FileNotFoundError(errno.ENOENT, "nothing can be made there; choose another folder", str(file.parent))
 
 
 def _is_at(descriptor: int, file: Path) -> bool:

@@ -95,6 +95,15 @@ def test_what_may_not_be_made_says_what_to_do(monkeypatch, capsys, tmp_path, nam
     assert ("a folder in which you may write" in line) == advised
 
 
+def test_a_folder_that_is_there_no_more_is_one_line(monkeypatch, capsys, tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    status, line = end(monkeypatch, capsys, AssertionError("it was started"))
+    assert status == 2 and line.count("\n") == 1 and "the folder that this was started in" in line
+
+
 def multiply_wrong_shapes():
     return np.ones((2, 3)) * np.ones((4, 5))
 

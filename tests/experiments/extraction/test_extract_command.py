@@ -86,7 +86,7 @@ def test_another_dim_trains_nothing(first):
         (["--dim=9"], "dim"),
         (["--weights=nowhere"], "nowhere: no such file or folder"),
         (["--attribute=colour"], "--attribute must be texture, geometry, camera or lighting, got colour"),
-        (["--k=1"], "--k must be a whole number of at least 2, got 1"),
+        (["--k=1"], "--k must be a whole number from 2 to 100000, got 1"),
     ],
 )
 def test_bad_settings_are_one_line_and_leave_nothing(tmp_path, monkeypatch, arguments, message):

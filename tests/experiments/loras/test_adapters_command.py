@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import numpy as np
@@ -155,6 +156,14 @@ def test_bad_input_is_one_line(arguments, message, folder, tmp_path, monkeypatch
     found = call("experiments.adapters", *(word.replace("{all}", str(folder / "all")) for word in arguments))
     assert found.status == 2 and message in found.stderr and "Traceback" not in found.stderr, found.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_file_is_not_said_to_be_absent(tmp_path):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "loop").symlink_to("loop")
+    for name, message in (("pipe.safetensors", "is a named pipe, not a file"), ("loop", "symbolic links")):
+        found = call("experiments.adapters", "info", str(tmp_path / name))
+        assert found.status == 2 and message in found.stderr and found.stderr.count("\n") == 1
 
 
 def test_training_starts_and_stays_inside(folder, mined, tmp_path):

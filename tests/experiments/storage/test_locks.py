@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -148,6 +149,14 @@ def test_on_disks_without_locks_there_are_leases(tmp_path, monkeypatch, code):
         order.append("first")
     thread.join()
     assert order == ["first", "second"] and f"process {os.getpid()} on " in told.lines[0] and left(tmp_path) == []
+
+
+def test_where_no_folder_can_be_made_that_is_said():
+    with (
+        pytest.raises(FileNotFoundError, match="nothing can be made there"),
+        alone(Path("/proc/attribute_subspaces/it")),
+    ):
+        pass
 
 
 def test_where_nothing_can_be_written_nothing_is_locked(tmp_path, monkeypatch):
