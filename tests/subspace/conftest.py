@@ -9,7 +9,7 @@ def strict():
         yield
 
 
-@pytest.fixture(params=["float32", pytest.param("float64", marks=pytest.mark.slow)])
+@pytest.fixture(params=["float32", "float64"])
 def dtype(request):
     return request.param
 

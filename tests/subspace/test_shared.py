@@ -21,20 +21,8 @@ def _close(actual, expected, tolerance, scale=None):
     assert np.max(np.abs(np.asarray(actual, np.float64) - expected)) <= tolerance * max(scale, 1e-300)
 
 
-ALSO_QUICK_IN_FLOAT64 = ("random", "rank_deficient")
-
-
 @pytest.mark.parametrize("alpha", [0.5, 1.0, 1.5, 2.0])
-@pytest.mark.parametrize(
-    ("case", "dtype"),
-    [
-        *((case, "float32") for case in oracle.CASES),
-        *(
-            pytest.param(case, "float64", marks=() if case in ALSO_QUICK_IN_FLOAT64 else pytest.mark.slow)
-            for case in oracle.CASES
-        ),
-    ],
-)
+@pytest.mark.parametrize("case", oracle.CASES)
 def test_equals_dense_oracle(case, alpha, dtype, tolerance):
     adapters, dim = _adapters(case, dtype)
     result = shared_subspace(adapters, dim, alpha=alpha, max_iterations=ITERATIONS, tolerance=0.0)
