@@ -160,6 +160,13 @@ def test_time_limit_grows_with_the_work():
     assert 3 * rendering < time_limit(large) < 20 * rendering
 
 
+def test_a_limit_beyond_what_a_timer_takes_is_none(tmp_path, monkeypatch):
+    raised = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    results = render(tmp_path / "out", 1, workers=1, seconds_limit=1e12)
+    assert files_of(results[0]) and not raised
+
+
 def test_a_killed_worker_process_says_so(tmp_path):
     worker = WorkerProcess(COMMAND, available_cores()[0])
     worker.kill()
