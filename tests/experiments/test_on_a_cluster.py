@@ -123,7 +123,7 @@ def store():
 
 
 @pytest.fixture(scope="module")
-def nodes(store, tmp_path_factory):
+def cluster(store, tmp_path_factory):
     import ray
 
     ray.shutdown()  # what other tests were connected to
@@ -131,6 +131,14 @@ def nodes(store, tmp_path_factory):
     yield made
     ray.shutdown()
     made.cluster.shutdown()
+
+
+@pytest.fixture
+def nodes(cluster):
+    """The cluster, with this process connected from the root, which is where nodes then find the package ``tests``."""
+    with contextlib.chdir(ROOT):
+        connect(Ray(cluster.cluster.address))
+    return cluster
 
 
 @pytest.fixture(scope="module")
