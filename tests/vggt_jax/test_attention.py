@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 
 from vggt_jax.attention import attention, exact
 
@@ -44,6 +45,13 @@ def test_gradients_equal_those_of_plain_attention(arrays):
         np.testing.assert_allclose(one, other, atol=2e-6)
 
 
+def test_the_statistics_are_logarithms_of_sums(arrays):
+    q, k, v, _ = arrays
+    _, found = exact.forward(q, k, v, statistics=True, scores=exact.CPU_SCORES)
+    scores = np.einsum("bhqd,bhkd->bhqk", np.float64(q), np.float64(k)) / np.sqrt(q.shape[-1])
+    np.testing.assert_allclose(found, logsumexp(scores, axis=-1, keepdims=True), atol=1e-6)
+
+
 def test_large_scores_do_not_overflow(arrays):
     q, k, v, w = arrays
     large = 300 * q
@@ -65,3 +73,15 @@ def test_keeps_half_precision_and_sums_in_float32():
     found = attention(q, k, v)
     assert found.dtype == jnp.bfloat16
     np.testing.assert_allclose(found.astype(jnp.float32), 1, atol=1e-2)
+
+
+def test_gradients_in_half_precision_are_near_those_in_float32(arrays):
+    half = [x.astype(jnp.bfloat16) for x in arrays]
+    single = [x.astype(jnp.float32) for x in half]
+    found, expected = (
+        jax.grad(lambda q, k, v, w, f=f: jnp.sum(w * f(q, k, v)), argnums=(0, 1, 2))(*some)
+        for f, some in ((attention, half), (plain, single))
+    )
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == jnp.bfloat16
+        np.testing.assert_allclose(one.astype(jnp.float32), other, atol=0.02 * float(jnp.abs(other).max()))

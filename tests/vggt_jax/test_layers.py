@@ -5,12 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from scipy.special import ndtr
+from scipy.stats import norm
 
 from subspace import LowRank
 from vggt_jax import layers
 from vggt_jax.deltas import linear_delta
-from vggt_jax.layers import Conv, Linear
-from vggt_jax.products import adapted_product
+from vggt_jax.layers import Conv, Linear, gelu
+from vggt_jax.products import adapted_product, product
 
 
 def make_linear():
@@ -83,3 +85,21 @@ def test_a_sum_is_made_only_where_it_pays_and_loses_no_digits():
     assert not layers._summed_first(jnp.zeros((1, 8, 64)), small)
     assert not layers._summed_first(jnp.zeros((1, 64, 64), jnp.bfloat16), small)
     assert not layers._summed_first(jnp.zeros((1, 64, 64, 256)), large)
+
+
+def test_gelu_and_its_derivative_are_those_of_the_normal_distribution():
+    x = np.linspace(-9, 9, 20_001, dtype=np.float32)
+    exact = np.float64(x)
+    rounding = 9 * np.finfo(np.float32).eps  # of 1 + erf(x / √2), times x
+    np.testing.assert_allclose(gelu(jnp.asarray(x)), exact * ndtr(exact), atol=rounding, rtol=0)
+    (slope,) = jax.vjp(gelu, jnp.asarray(x))[1](jnp.ones_like(x))
+    np.testing.assert_allclose(slope, ndtr(exact) + exact * norm.pdf(exact), atol=3e-7, rtol=0)
+
+
+@pytest.mark.parametrize("inputs, outputs", [(6, 9), (9, 6)])
+def test_the_gradient_of_a_product_is_a_sum_over_all_positions(inputs, outputs):
+    rng = np.random.default_rng(0)
+    x, w, g = (rng.normal(size=shape) for shape in ((2, 7, inputs), (inputs, outputs), (2, 7, outputs)))
+    of_x, of_w = jax.vjp(product, *(jnp.asarray(y, jnp.float32) for y in (x, w)))[1](jnp.asarray(g, jnp.float32))
+    np.testing.assert_allclose(of_x, g @ w.T, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(of_w, np.einsum("btm,btn->mn", x, g), rtol=1e-5, atol=1e-5)

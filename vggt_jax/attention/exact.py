@@ -2,16 +2,22 @@
 
 Loops over groups of heads, or over chunks of one head's queries: the same sums as one large einsum, but on CPUs several
 times as fast because the scores stay in the cache, and elsewhere of bounded memory.
+
+Scores have the keys along the second to last axis and the queries along the last: a CPU takes the maximum of whole rows at
+once, and no product needs them transposed (see :func:`~vggt_jax.products.laid_out`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from math import ceil, sqrt
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from vggt_jax.products import HIGHEST, laid_out
 
 CPU_SCORES = 2**21
 """Scores (pairs of query and key) that a CPU handles in one pass: 8 MiB, so that the softmax finds them in cache."""
@@ -28,9 +34,15 @@ def forward(
     statistics: bool,
     scores: int = _SCORES,
 ) -> tuple[Array, ...]:
-    """The output; statistics are zeros, since :func:`backward` makes the scores anew."""
-    out = attend(q, k, v, scores)
-    return (out, jnp.zeros((*out.shape[:-1], 1), jnp.float32)) if statistics else (out,)
+    """The output and, with ``statistics``, the logarithm of the sum of exponentials of each query, float32.
+
+    At most ``scores`` pairs of query and key are in memory at a time.
+    """
+    chunks = ceil(q.shape[2] * k.shape[2] / scores)
+    out, log_sums = _over_heads(
+        _attend if chunks == 1 else partial(_attend_in_chunks, chunks=chunks), q, k, v, scores=scores
+    )
+    return (out, log_sums) if statistics else (out,)
 
 
 def backward(
@@ -43,51 +55,92 @@ def backward(
     *,
     scores: int = _SCORES,
 ) -> tuple[Array, ...]:
-    """Gradients with respect to ``q``, ``k`` and ``v``."""
-    return jax.vjp(partial(attend, scores=scores), q, k, v)[1](g)
+    """Gradients with respect to ``q``, ``k`` and ``v``; the scores are made anew, at most so many at a time."""
+    chunks = ceil(q.shape[2] * k.shape[2] / scores)
+    gradients = _gradients if chunks == 1 else partial(_gradients_in_chunks, chunks=chunks)
+    found = _over_heads(gradients, q, k, v, out, statistics, g, scores=scores)
+    return tuple(x.astype(like.dtype) for x, like in zip(found, (q, k, v), strict=True))
 
 
-def attend(
-    q: Float[Array, "b heads tq d"], k: Float[Array, "b heads tk d"], v: Float[Array, "b heads tk d"], scores: int
-) -> Float[Array, "b heads tq d"]:
-    """Attention with at most ``scores`` pairs of query and key in one pass."""
-    b, heads, tq, d = q.shape
-    tk = k.shape[2]
-    if b * heads * tq * tk <= scores:
-        return _transposed(q, k, v)
-    chunks, group = ceil(tq * tk / scores), scores // (tq * tk)
-    rows = tuple(x.reshape(b * heads, x.shape[2], d) for x in (q, k, v))
-    out = jax.lax.map(
-        lambda row: _recomputed(*row) if chunks == 1 else _in_chunks(*row, chunks=chunks),
+def _over_heads(function: Callable[..., tuple[Array, ...]], *arrays: Array, scores: int) -> tuple[Array, ...]:
+    """``function`` of equal groups of heads, so many that none has more than ``scores``, but one head at least."""
+    b, heads, tq = arrays[0].shape[:3]
+    of_one = tq * arrays[1].shape[2]
+    if b * heads * of_one <= scores:
+        return function(*arrays)
+    rows = tuple(x.reshape(b * heads, *x.shape[2:]) for x in arrays)
+    passes = ceil(b * heads / max(1, scores // of_one))
+    group = ceil(b * heads / passes)
+    found = jax.lax.map(
+        lambda some: function(*some),
         rows,
         batch_size=group if group > 1 else None,  # a group of one would cost transpositions
     )
-    return out.reshape(b, heads, tq, d)
+    return tuple(x.reshape(b, heads, *x.shape[1:]) for x in found)
 
 
-def _transposed(
+def _attend(
     q: Float[Array, "*b tq d"], k: Float[Array, "*b tk d"], v: Float[Array, "*b tk d"]
-) -> Float[Array, "*b tq d"]:
-    highest = jax.lax.Precision.HIGHEST
-    scores = jnp.matmul(k, q.mT, precision=highest, preferred_element_type=jnp.float32)
-    largest = jax.lax.stop_gradient(scores.max(-2, keepdims=True))
+) -> tuple[Float[Array, "*b tq d"], Float[Array, "*b tq 1"]]:
+    scores = _product(k, q.mT)
+    largest = scores.max(-2, keepdims=True)
     weights = jnp.exp((scores - largest) / sqrt(q.shape[-1])).astype(v.dtype)
-    # Queries lie along the last axis: a CPU takes the maximum of whole rows at once (43 -> 37 ms for 16 heads on 1,374
-    # tokens). The row of ones makes the product sum the weights as well (-> 28 ms).
+    # The row of ones makes the product sum the weights as well (for 16 heads on 1,374 tokens 37 -> 28 ms).
     v_and_ones = jnp.concatenate([v.mT, jnp.ones_like(v[..., :1].mT)], axis=-2)
-    out = jnp.matmul(v_and_ones, weights, precision=highest, preferred_element_type=jnp.float32)
-    return (out[..., :-1, :] / out[..., -1:, :]).mT.astype(v.dtype)
+    out = _product(v_and_ones, weights)
+    out, sums = out[..., :-1, :], out[..., -1:, :]
+    return (out / sums).mT.astype(v.dtype), (largest / sqrt(q.shape[-1]) + jnp.log(sums)).mT
 
 
-_recomputed = jax.checkpoint(_transposed)
-"""The same; no pass's scores are kept for the backward pass, which takes no longer for it."""
+def _gradients(
+    q: Float[Array, "*b tq d"],
+    k: Float[Array, "*b tk d"],
+    v: Float[Array, "*b tk d"],
+    out: Float[Array, "*b tq d"],
+    log_sums: Float[Array, "*b tq 1"],
+    g: Float[Array, "*b tq d"],
+) -> tuple[Array, Array, Array]:
+    """Of queries, keys and values, float32, as in FlashAttention (Dao et al. 2022, Algorithm 4)."""
+    scale = 1 / sqrt(q.shape[-1])
+    weights = jnp.exp(_product(k, q.mT) * scale - log_sums.mT)
+    along_out = (g.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1, keepdims=True)
+    of_scores = (weights * (_product(v, g.mT) - along_out.mT) * scale).astype(q.dtype)
+    of_q = laid_out(_product(laid_out(k.mT), of_scores)).mT
+    return of_q, _product(of_scores, q), _product(weights.astype(g.dtype), g)
 
 
-def _in_chunks(
+def _product(x: Float[Array, "*b m n"], y: Float[Array, "*b n p"]) -> Float[Array, "*b m p"]:
+    return jnp.matmul(x, y, precision=HIGHEST, preferred_element_type=jnp.float32)
+
+
+def _attend_in_chunks(
     q: Float[Array, "tq d"], k: Float[Array, "tk d"], v: Float[Array, "tk d"], *, chunks: int
-) -> Float[Array, "tq d"]:
-    tq, d = q.shape
-    chunk = ceil(tq / chunks)
-    queries = jnp.pad(q, ((0, chunks * chunk - tq), (0, 0))).reshape(chunks, chunk, d)
-    out = jax.lax.map(lambda some: _recomputed(some, k, v), queries)
-    return out.reshape(chunks * chunk, d)[:tq]
+) -> tuple[Array, ...]:
+    found = jax.lax.map(lambda some: _attend(some, k, v), _split(q, chunks))
+    return tuple(_joined(x, len(q)) for x in found)
+
+
+def _gradients_in_chunks(
+    q: Float[Array, "tq d"],
+    k: Float[Array, "tk d"],
+    v: Float[Array, "tk d"],
+    *of_queries: Float[Array, "tq _"],
+    chunks: int,
+) -> tuple[Array, Array, Array]:
+    def add(sums: tuple[Array, Array], some: tuple[Array, ...]) -> tuple[tuple[Array, Array], Array]:
+        of_q, of_k, of_v = _gradients(some[0], k, v, *some[1:])
+        return (sums[0] + of_k, sums[1] + of_v), of_q
+
+    nothing = jnp.zeros(k.shape, jnp.float32), jnp.zeros(v.shape, jnp.float32)
+    (of_k, of_v), of_q = jax.lax.scan(add, nothing, tuple(_split(x, chunks) for x in (q, *of_queries)))
+    return _joined(of_q, len(q)), of_k, of_v
+
+
+def _split(x: Float[Array, "t d"], chunks: int) -> Float[Array, "chunks t2 d"]:
+    """In equal chunks, the last one filled up with zeros, which add nothing to any gradient."""
+    size = ceil(len(x) / chunks)
+    return jnp.pad(x, ((0, chunks * size - len(x)), (0, 0))).reshape(chunks, size, x.shape[1])
+
+
+def _joined(x: Float[Array, "chunks t2 d"], length: int) -> Float[Array, "t d"]:
+    return x.reshape(-1, x.shape[-1])[:length]
