@@ -37,8 +37,8 @@ def kept(x: Array) -> Array:
 def product(x: Float[Array, "*b m"], w: Float[Array | np.ndarray, "m n"]) -> Float[Array, "*b n"]:
     """x W in the type of ``x``.
 
-    XLA's CPU backend is slow at the product that is the gradient with respect to W, whose first operand has to be
-    transposed: here that is the narrower one, and it is transposed in memory before.
+    XLA's CPU backend transposes the first operand of the product that is the gradient with respect to W, and repeats for
+    every element what made it (a GELU's derivative, say): here the narrower operand comes first.
     """
     return kept(_product(x, w))
 
@@ -65,16 +65,7 @@ def _outer(x: Float[Array, "*b m"], g: Float[Array, "*b n"]) -> Float[Array, "m 
     x, g = (y.reshape(-1, y.shape[-1]) for y in (x, g))
     if x.shape[-1] > g.shape[-1]:
         return _outer(g, x).mT
-    return jnp.matmul(laid_out(x.T) if x.dtype == jnp.float32 else x.T, g, precision=HIGHEST)
-
-
-def laid_out(x: Array) -> Array:
-    """``x`` as it is, in memory: XLA would make a transposition a part of the product that reads it.
-
-    Its CPU backend hands only products without transposed first operands to its library (YNNPACK), which takes two thirds
-    of the time, the transposition included.
-    """
-    return jax.lax.optimization_barrier(x)
+    return jax.lax.dot_general(x, g, (((0,), (0,)), ((), ())), precision=HIGHEST)
 
 
 def adapted_product(

@@ -28,9 +28,8 @@ def rotation(positions: Int[Array, "t 2"], head_dim: int, base: float) -> Rotati
 
 def rotate(x: Float[Array, "b heads t d"], by: Rotation) -> Float[Array, "b heads t d"]:
     """``x`` in float32, rotated: within each axis' half, channel i is paired with channel i + d/4."""
-    first, second = jnp.moveaxis(x.astype(jnp.float32).reshape(*x.shape[:-1], 2, 2, -1), -2, 0)
-    turned = (first * by.cos - second * by.sin, second * by.cos + first * by.sin)
-    return jnp.stack(turned, axis=-2).reshape(x.shape)
+    x = x.astype(jnp.float32)
+    return _with_partners(x, _partners(x), by, 1)
 
 
 def token_positions(height: int, width: int, special: int) -> Int[Array, "t 2"]:

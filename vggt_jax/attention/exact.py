@@ -4,7 +4,7 @@ Loops over groups of heads, or over chunks of one head's queries: the same sums 
 times as fast because the scores stay in the cache, and elsewhere of bounded memory.
 
 Scores have the keys along the second to last axis and the queries along the last: a CPU takes the maximum of whole rows at
-once, and no product needs them transposed (see :func:`~vggt_jax.products.laid_out`).
+once, and no product needs them transposed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vggt_jax.products import HIGHEST, laid_out
+from vggt_jax.products import HIGHEST
 
 CPU_SCORES = 2**21
 """Scores (pairs of query and key) that a CPU handles in one pass: 8 MiB, so that the softmax finds them in cache."""
@@ -105,8 +105,7 @@ def _gradients(
     weights = jnp.exp(_product(k, q.mT) * scale - log_sums.mT)
     along_out = (g.astype(jnp.float32) * out.astype(jnp.float32)).sum(-1, keepdims=True)
     of_scores = (weights * (_product(v, g.mT) - along_out.mT) * scale).astype(q.dtype)
-    of_q = laid_out(_product(laid_out(k.mT), of_scores)).mT
-    return of_q, _product(of_scores, q), _product(weights.astype(g.dtype), g)
+    return _product(k.mT, of_scores).mT, _product(of_scores, q), _product(weights.astype(g.dtype), g)
 
 
 def _product(x: Float[Array, "*b m n"], y: Float[Array, "*b n p"]) -> Float[Array, "*b m p"]:
