@@ -260,11 +260,15 @@ def _shape(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
 
 
 def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:
-    """``leaf`` on the devices of the sharding; of several processes, each hands over its own devices' part."""
+    """``leaf`` on the devices of the sharding; of several processes, each hands over its own devices' part.
+
+    Where it lies there already, its sharding is told by the mesh all the same, as that of a step's results is: a step's
+    second call would otherwise be compiled again.
+    """
     if isinstance(leaf, jax.Array):
-        if leaf.sharding.is_equivalent_to(sharding, leaf.ndim):
-            return leaf
         if sharding.is_fully_addressable:
             return jax.device_put(leaf, sharding)
+        if leaf.sharding.is_equivalent_to(sharding, leaf.ndim):
+            return leaf
     leaf = np.asarray(leaf)
     return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])

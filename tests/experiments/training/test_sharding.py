@@ -2,10 +2,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec as P
@@ -113,6 +116,23 @@ def test_states_are_split_by_adapters_and_trained_weights_like_the_bases():
     assert len(kernels) == 3  # the weight and its two moments
     assert all(specs[name] == P("adapter", None, None, "model") for name in kernels)
     assert specs["params.depth_head.projects.0.kernel"] == P("adapter")
+
+
+def test_a_step_on_one_device_is_compiled_once():
+    """The state that it begins with is told apart from its own results by nothing."""
+    _, base = tiny.draw_base()
+    first = start(jax.tree.map(lambda leaf: leaf[None], base), make_optimizer(OptimizerSettings(1)))
+    placement = Placement(make_mesh(devices=jax.devices()[:1]))
+
+    def step(state, frozen, batch):
+        return replace(state, step=state.step + 1), frozen["x"] + batch
+
+    state, frozen, batch = placement.state(first), placement.frozen({"x": jnp.ones(3)}), np.ones(3)
+    compiled = placement.compile(step, state)
+    for _ in range(3):
+        state, metrics = compiled(state, frozen, batch)
+    assert int(state.step) == 3 and metrics[0] == 2
+    assert compiled._cache_size() == 1
 
 
 def test_mesh_takes_the_devices_that_are_there():
