@@ -129,9 +129,9 @@ def test_a_step_on_one_device_is_compiled_once():
 
     state, frozen, batch = placement.state(first), placement.frozen({"x": jnp.ones(3)}), np.ones(3)
     compiled = placement.compile(step, state)
-    for _ in range(3):
+    for number in range(3):
         state, metrics = compiled(state, frozen, batch)
-    assert int(state.step) == 3 and metrics[0] == 2
+        assert int(state.step) == number + 1 and metrics[0] == 2
     assert compiled._cache_size() == 1
 
 
