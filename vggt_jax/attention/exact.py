@@ -38,10 +38,7 @@ def forward(
 
     At most ``scores`` pairs of query and key are in memory at a time.
     """
-    chunks = ceil(q.shape[2] * k.shape[2] / scores)
-    out, log_sums = _over_heads(
-        _attend if chunks == 1 else partial(_attend_in_chunks, chunks=chunks), q, k, v, scores=scores
-    )
+    out, log_sums = _in_passes(_attend, _attend_in_chunks, q, k, v, scores=scores)
     return (out, log_sums) if statistics else (out,)
 
 
@@ -56,18 +53,22 @@ def backward(
     scores: int = _SCORES,
 ) -> tuple[Array, ...]:
     """Gradients with respect to ``q``, ``k`` and ``v``; the scores are made anew, at most so many at a time."""
-    chunks = ceil(q.shape[2] * k.shape[2] / scores)
-    gradients = _gradients if chunks == 1 else partial(_gradients_in_chunks, chunks=chunks)
-    found = _over_heads(gradients, q, k, v, out, statistics, g, scores=scores)
+    found = _in_passes(_gradients, _gradients_in_chunks, q, k, v, out, statistics, g, scores=scores)
     return tuple(x.astype(like.dtype) for x, like in zip(found, (q, k, v), strict=True))
 
 
-def _over_heads(function: Callable[..., tuple[Array, ...]], *arrays: Array, scores: int) -> tuple[Array, ...]:
-    """``function`` of equal groups of heads, so many that none has more than ``scores``, but one head at least."""
+def _in_passes(
+    of_heads: Callable[..., tuple[Array, ...]],
+    in_chunks: Callable[..., tuple[Array, ...]],
+    *arrays: Array,
+    scores: int,
+) -> tuple[Array, ...]:
+    """``of_heads`` for equal groups of heads with at most ``scores`` each, or ``in_chunks`` where one head has more."""
     b, heads, tq = arrays[0].shape[:3]
     of_one = tq * arrays[1].shape[2]
     if b * heads * of_one <= scores:
-        return function(*arrays)
+        return of_heads(*arrays)
+    function = of_heads if of_one <= scores else partial(in_chunks, chunks=ceil(of_one / scores))
     rows = tuple(x.reshape(b * heads, *x.shape[2:]) for x in arrays)
     passes = ceil(b * heads / max(1, scores // of_one))
     group = ceil(b * heads / passes)
