@@ -26,6 +26,7 @@ from absl import flags
 
 from experiments.cluster.flags import DEFINE_executor, executor_of
 from experiments.evaluation.settings import Mask, Settings
+from experiments.presets import SMALL_MODEL
 from experiments.process.command_line import (
     DEFINE_named_paths,
     DEFINE_path,
@@ -138,8 +139,8 @@ if __name__ == "__main__":
     DEFINE_store("folder of the results of all commands")
     DEFINE_path_or_name(
         "weights",
-        "nano",
-        "a VGGT: a file, a folder, hf:OWNER/NAME of the Hugging Face hub, or nano or nano_2 (shipped)",
+        SMALL_MODEL,
+        "a VGGT: a file, a folder, hf:OWNER/NAME of the Hugging Face hub, or nano_2 or nano (shipped)",
     )
     DEFINE_path("adapter", None, "an adapter of that model: this project's file or a PEFT folder; by default none")
     DEFINE_path(

@@ -91,7 +91,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     DEFINE_path_or_name(
         "weights",
         None,
-        "the base model, as for experiments.extract; by default nano, or for vggt_1b hf:facebook/VGGT-1B",
+        "the base model, as for experiments.extract; by default nano_2, or for vggt_1b hf:facebook/VGGT-1B",
         flag_values=values,
     )
     flags.DEFINE_integer("steps", None, "training steps (nano 100, vggt_1b 24,000)", lower_bound=1, flag_values=values)

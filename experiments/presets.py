@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 PresetName = Literal["nano", "vggt_1b"]
 
+SMALL_MODEL = "nano_2"
+"""The model that commands take where no other is named: the one of those that are shipped which sees turns around objects."""
+
 
 @dataclass(frozen=True)
 class Rendering:
@@ -140,7 +143,7 @@ class Preset:
 
 _NANO = Preset(
     name="nano",
-    weights="nano",
+    weights=SMALL_MODEL,
     rendering=Rendering(
         resolution=96,
         views=8,

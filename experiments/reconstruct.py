@@ -18,6 +18,7 @@ from typing import get_args
 
 from absl import flags
 
+from experiments.presets import SMALL_MODEL
 from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, InputError, run, run_if_new
 from experiments.process.host_flags import DEFINE_mesh_and_hosts, join_processes, mesh_of
 from experiments.process.hosts import first_console
@@ -71,9 +72,9 @@ if __name__ == "__main__":
     DEFINE_store("folder of the results of all commands")
     DEFINE_path_or_name(
         "weights",
-        "nano",
+        SMALL_MODEL,
         "a converted or official VGGT: a file, a folder, hf:OWNER/NAME of the Hugging Face hub, or one of the small "
-        "models that are shipped: nano knows rendered rooms, nano_2 rendered objects and heads",
+        "models that are shipped: nano_2 knows rendered objects and heads, nano rendered rooms",
     )
     flags.DEFINE_enum(
         "mode",

@@ -70,6 +70,15 @@ def _settings() -> Settings:
     )
 
 
+def _command() -> str:
+    """The command with all that decides what its figures mean."""
+    given = flags.FLAGS
+    asked = {"table": given.table, "preset": given.preset, "seeds": ",".join(given.seeds)}
+    others = ("weights", "minings", "rates_for", "validate_on")
+    asked |= {name: given[name].value for name in others if given[name].value != given[name].default}
+    return " ".join(["python -m experiments.reproduce", *(f"--{name}={value}" for name, value in asked.items())])
+
+
 def main(_: Sequence[str]) -> None:
     given, settings, reporter = flags.FLAGS, _settings(), console()
     if given.dry_run:
@@ -96,8 +105,7 @@ def main(_: Sequence[str]) -> None:
     from experiments.reproduction.tables import markdown
 
     keep_compiled()
-    asked = f"--table={given.table} --preset={given.preset} --seeds={','.join(map(str, settings.seeds))}"
-    found = reproduce(settings, reporter, command=f"python -m experiments.reproduce {asked}")
+    found = reproduce(settings, reporter, command=_command())
     for measured in found.tables:
         print(f"Table {measured.table.name.upper()}. {measured.table.title}\n\n{markdown(measured)}")
     print(f"wrote {len(found.shown.tables)} table(s) of {len(found.records)} runs to {found.folder}; see {found.page}")
@@ -134,7 +142,7 @@ if __name__ == "__main__":
     DEFINE_path_or_name(
         "weights",
         None,
-        "the base model, as for experiments.extract; by default nano, or for vggt_1b hf:facebook/VGGT-1B",
+        "the base model, as for experiments.extract; by default nano_2, or for vggt_1b hf:facebook/VGGT-1B",
     )
     DEFINE_path(
         "data",
@@ -143,7 +151,12 @@ if __name__ == "__main__":
         "tasks in the store; what it lacks is rendered",
     )
     DEFINE_store("folder of data sets, adapters and runs, shared by commands")
-    DEFINE_path("output", None, "folder of tables and records, by default results/PRESET; completed if it is there")
+    DEFINE_path(
+        "output",
+        None,
+        "folder of tables and records, completed if it is there; by default results/MODEL for a base model that is shipped, "
+        "else results/PRESET",
+    )
     flags.DEFINE_boolean(
         "overwrite",
         False,

@@ -8,6 +8,7 @@ from typing import Literal
 
 from experiments.cluster.settings import Ray
 from experiments.evaluation.adapter_path import check_adapter
+from experiments.presets import SMALL_MODEL
 from experiments.process.mesh_sizes import MeshSizes, check_one_adapter
 from experiments.storage.files import check_named_once
 from experiments.storage.identity import NO_EFFECT
@@ -26,7 +27,7 @@ class Settings:
 
     data: tuple[Path, ...]
     """Folders of finished data sets."""
-    weights: str = "nano"
+    weights: str = SMALL_MODEL
     """The model that predicts, in a form that :func:`weights_convert.load_vggt` takes."""
     adapter: Path | None = None
     """An adapter of that model: a file of this project or a PEFT folder; None for none."""

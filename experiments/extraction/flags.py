@@ -26,7 +26,7 @@ def define_flags() -> None:
     DEFINE_path_or_name(
         "weights",
         None,
-        "the base model, a converted or official VGGT: a file, a folder, hf:OWNER/NAME, or nano or nano_2, the small ones "
-        "that are shipped; by default nano, or for vggt_1b hf:facebook/VGGT-1B",
+        "the base model, a converted or official VGGT: a file, a folder, hf:OWNER/NAME, or nano_2 or nano, the small ones "
+        "that are shipped; by default nano_2, or for vggt_1b hf:facebook/VGGT-1B",
     )
     DEFINE_store("folder of data sets and adapters, shared by commands")

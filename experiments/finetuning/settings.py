@@ -12,7 +12,7 @@ from experiments.finetuning.data import TuningData
 from experiments.finetuning.method import Method
 from experiments.finetuning.methods import METHODS
 from experiments.models import Base
-from experiments.presets import PRESETS, PresetName
+from experiments.presets import PRESETS, SMALL_MODEL, PresetName
 from experiments.storage.identity import NO_EFFECT, NO_EFFECT_BY_DEFAULT, identity
 from experiments.training.losses import Objective
 from experiments.training.optimizer import OptimizerSettings
@@ -38,7 +38,7 @@ class Settings:
     """Folders of finished data sets to train on."""
     validation: tuple[Path, ...] = field(default=(), metadata=NO_EFFECT)  # likewise
     """Folders of data sets to validate on, in place of the held-out scenes of ``data``."""
-    weights: str = field(default="nano", metadata=NO_EFFECT)  # likewise
+    weights: str = field(default=SMALL_MODEL, metadata=NO_EFFECT)  # likewise
     """The model that is fine-tuned, in a form that :func:`weights_convert.load_vggt` takes."""
     optimizer: OptimizerSettings
     """Steps, learning rate, clipping and decay."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from experiments.presets import SMALL_MODEL
 from experiments.process.mesh_sizes import MeshSizes, check_one_adapter
 from experiments.storage.identity import NO_EFFECT
 from subspace.errors import InputError
@@ -27,7 +28,7 @@ class Settings:
 
     images: str
     """Folder of photos, or a glob pattern, see :func:`experiments.reconstruction.photos.find_photos`."""
-    weights: str = "nano"
+    weights: str = SMALL_MODEL
     """The model, in a form that :func:`weights_convert.load_vggt` takes."""
     mode: Mode | None = None
     """How photos become pictures of one size, see :func:`vggt_jax.preprocessing.load_images`; None for ``"crop"`` if the

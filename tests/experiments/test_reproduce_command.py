@@ -1,12 +1,14 @@
 """``experiments.reproduce`` from the outside: what it would do, and what it refuses."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from experiments.reproduction.settings import Settings
 from experiments.tasks import preparation
 from tests.experiments.commands import call
 
@@ -31,6 +33,29 @@ def test_a_dry_run_says_which_runs_have_a_record():
     shipped = call(COMMAND, "--table=1", "--seeds=0,9", "--dry_run", f"--output={ROOT / 'results' / 'nano'}")
     assert "have a record in" in shipped.stderr and "another --output would run them again" in shipped.stderr
     assert "faces_full_seed0  (has a record)" in shipped.stdout and "faces_full_seed9\n" in shipped.stdout
+
+
+@pytest.mark.parametrize(
+    ("changes", "folder"),
+    [
+        ({}, "nano_2"),
+        ({"weights": "nano"}, "nano"),
+        ({"weights": "my.safetensors"}, "nano"),
+        ({"preset": "vggt_1b"}, "vggt_1b"),
+        ({"output": Path("mine")}, "../mine"),
+    ],
+)
+def test_small_models_have_folders_of_their_own(changes, folder):
+    assert Settings(**changes).folder.resolve() == Path("results", folder).resolve()
+
+
+def test_the_page_says_which_command_makes_its_figures(tmp_path):
+    shutil.copytree(ROOT / "results" / "nano" / "records", tmp_path / "records")
+    flags = "--table=1", "--seeds=0,1", "--weights=nano"
+    found = call(COMMAND, *flags, f"--output={tmp_path}", f"--store={tmp_path / 'store'}", "--workers=1")
+    assert found.status == 0, found.stderr
+    command = "`python -m experiments.reproduce --table=1 --preset=nano --seeds=0,1 --weights=nano`"
+    assert command in (tmp_path / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from experiments.extraction import base, pipeline
 from experiments.extraction.source import Source
 from experiments.mining.folder import write_folder
+from experiments.presets import SMALL_MODEL
 from experiments.storage.identity import digest, identity
 from tests.experiments.analysis.planted import draw_adapters, draw_subspaces
 from vggt_jax import VGGTConfig
@@ -24,7 +25,7 @@ def plant(monkeypatch, folder: Path, *, drawn=False):
     made = []
 
     def load_base(weights, resolution, training, **layout):
-        fingerprint = FINGERPRINT if weights == "nano" else digest(weights)
+        fingerprint = FINGERPRINT if weights == SMALL_MODEL else digest(weights)
         return SimpleNamespace(identity=BaseModel(weights, fingerprint, VGGTConfig.nano()))
 
     def train_adapters(settings, base, reporter):

@@ -9,6 +9,7 @@ import pytest
 from experiments.extraction import Settings, extract, extract_missing, load_subspace
 from experiments.extraction.pipeline import ready
 from experiments.mining.folder import read_folder
+from experiments.presets import SMALL_MODEL
 from experiments.storage import shared
 from experiments.storage.files import hashes
 from experiments.storage.results import RECORD
@@ -108,7 +109,7 @@ def test_the_result_is_what_the_folder_holds(monkeypatch, settings, tmp_path):
     }  # fmt: skip
     mined = read_folder(found.folder)
     assert mined.origin == found.origin == load_subspace(found.folder / "subspace.safetensors").origin
-    assert (found.origin.base, found.origin.fingerprint) == ("nano", FINGERPRINT)
+    assert (found.origin.base, found.origin.fingerprint) == (SMALL_MODEL, FINGERPRINT)
     assert (found.origin.init, found.origin.targets) == ("shared", "shuffled") and len(mined.adapter_files) == 2
     summary = json.loads((found.folder / "summary.json").read_text())
     assert [row["path"] for row in summary["matrices"]] == [row.path for row in found.matrices]

@@ -26,7 +26,7 @@ def remade(tmp_path_factory):
     shutil.copytree(RESULTS / "records", folder / "records")
     command = re.search(r"by `(.+?)`", (RESULTS / "README.md").read_text())
     assert command is not None
-    settings = Settings(tables=("1",), seeds=(0, 1, 2), store=folder / "store", output=folder)
+    settings = Settings(tables=("1",), seeds=(0, 1, 2), weights="nano", store=folder / "store", output=folder)
     return reproduce(settings, command=command[1])
 
 
