@@ -21,7 +21,10 @@ from experiments.extraction.settings import Settings
 from experiments.extraction.updates import leading
 from experiments.mining.mine import mine
 from experiments.models import Base
+from experiments.training.loss_function import Params
 from experiments.training.sampling import Encode
+from subspace import LowRank
+from vggt_jax.adapters import Maker
 
 
 class Preparation:
@@ -88,13 +91,26 @@ def prepare_compiled(settings: Settings, base: Base, abandoned: Event) -> Prepar
         return prepared
     every = range(settings.k)
     all_of_them = prepared.first if len(prepared.groups) == 1 else prepared.start(every)
-    begun = job.maker.deltas(jax.device_get(all_of_them.params))
-    mine(
-        {path: leading(zero, recipe.training.rank) for path, zero in begun.items()},
-        settings.dim,
-        exponent=settings.exponent,
-    )
+    begun = stacked_updates(job.maker, jax.device_get(all_of_them.params), recipe.training.rank)
+    mine(begun, settings.dim, exponent=settings.exponent)
     return prepared
+
+
+def stacked_updates(maker: Maker, params: Params, rank: int) -> dict[str, LowRank]:
+    """The updates of k adapters as mining takes them, the adapters first: also where a part is the same for all of them.
+
+    Args:
+        maker: of one adapter's numbers.
+        params: NumPy's, with the adapters' axis k in front.
+        rank: columns of the factors that are taken, the first ones.
+    """
+    k = len(jax.tree.leaves(params)[0])
+    of_each = (maker.deltas(jax.tree.map(lambda leaf, i=i: leaf[i], params)) for i in range(k))
+    each = [{path: leading(update, rank) for path, update in updates.items()} for updates in of_each]
+    return {
+        path: LowRank(np.stack([one[path].A for one in each]), np.stack([one[path].B for one in each]))
+        for path in each[0]
+    }
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,20 @@ from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
 
+import jax
+import numpy as np
 import pytest
 
 from experiments.extraction import Settings, preparation
 from experiments.extraction.adapters import AdapterRun, held_out_batches, training_batches
 from experiments.extraction.data import Data, rendering_of
 from experiments.extraction.preparation import Preparation
+from experiments.extraction.prepared import maker_of
 from experiments.extraction.recipe import Recipe
-from tests.experiments.finetuning.small import BoxScene
+from experiments.models import Base
+from tests.experiments.finetuning.small import BoxScene, matrices, subspace_folder
+from tests.experiments.training import tiny
+from vggt_jax.adapters import BaseModel, initialize
 
 SETTINGS = Settings.of("nano", k=2, rank=1, dim=1, images=4, fewest_views=2, most_views=4, held_out=1, held_out_views=2)
 SETTINGS = replace(SETTINGS, scenes=3, views=4, resolution=16)
@@ -42,6 +48,26 @@ def assert_alike(found, expected):
         assert (one is None) == (other is None)
         if one is not None:
             assert (one.shape, one.dtype) == (other.shape, other.dtype), each.name
+
+
+@pytest.mark.parametrize("kind", ["lora", "full", "second pass"])
+def test_mining_is_compiled_for_updates_of_every_kind(kind, tmp_path):
+    graphdef, base = tiny.draw_base(0)
+    own = Base(BaseModel.of("tiny", tiny.CONFIG, base), graphdef, base)
+    folder = subspace_folder(tmp_path / "first", "lighting", 1, base=own) if kind == "second pass" else None
+    recipe = replace(Recipe.of(SETTINGS), updates="full" if kind == "full" else "lora", outputs=folder)
+    maker = maker_of(own, recipe)
+    params = jax.device_get(initialize(maker, jax.random.key(0), 2, "independent"))
+    found = preparation.stacked_updates(maker, params, 1)
+    assert found.keys() == matrices().keys()
+    for path, matrix in matrices().items():
+        assert isinstance(found[path].A, np.ndarray)
+        assert found[path].A.shape == (2, *matrix.stack, matrix.n, 1)
+        assert found[path].B.shape == (2, *matrix.stack, matrix.m, 1)
+        for i in range(2):
+            own_update = maker.deltas(jax.tree.map(lambda leaf, i=i: leaf[i], params))[path]
+            np.testing.assert_array_equal(found[path].A[i], own_update.A[..., :1])
+            np.testing.assert_array_equal(found[path].B[i], own_update.B[..., :1])
 
 
 def test_it_is_prepared_once_and_beside(monkeypatch):
