@@ -60,7 +60,7 @@ class Shares:
     chance: np.ndarray
     """(attributes, 3): for the adapters of each attribute."""
     own_largest: np.ndarray
-    """(attributes,): adapters that lie more in their own attribute's subspace than in any other, on both sides."""
+    """(attributes, 3): adapters that lie more in their own attribute's subspace than in any other."""
     count: np.ndarray
     """(attributes,): k."""
     energy: np.ndarray
@@ -152,11 +152,10 @@ def _over(found: Specificity, members: np.ndarray) -> Shares:
         mean.append(shares.mean(axis=0))
         spread.append(shares.std(axis=0))
         chance.append(np.einsum("km,mc->c", weights, found.chance[members]) / len(weights))
-        inside = shares[:, :, Inside.BOTH]
-        others = np.delete(inside, own, axis=1).max(axis=1)
-        largest.append(int((excess(inside[:, own], others) > 0).sum()))
+        others = np.delete(shares, own, axis=1).max(axis=1)
+        largest.append((excess(shares[:, own], others) > 0).sum(axis=0))
     count = np.array([len(found.energies[name]) for name in found.names])
-    return Shares(np.stack(mean), np.stack(spread), np.stack(chance), np.array(largest), count, np.array(energy))
+    return Shares(np.stack(mean), np.stack(spread), np.stack(chance), np.stack(largest), count, np.array(energy))
 
 
 @dataclass(frozen=True)
@@ -177,6 +176,10 @@ class PartRow:
     """Of a random subspace of the same size."""
     of_shared: float
     """Share, 0 to 1, of all that lies in own subspaces that lies in this part."""
+    own_largest: int
+    """Adapters whose energy in this part lies more in their own attribute's subspace than in any other."""
+    adapters: int
+    """Number of adapters."""
 
 
 def part_rows(found: Specificity) -> list[PartRow]:
@@ -195,6 +198,8 @@ def part_rows(found: Specificity) -> list[PartRow]:
                     float(shares.mean[~own][:, inside].mean()),
                     float(shares.chance[:, inside].mean()),
                     _of_whole(found, part, inside) / float(whole.mean[own][:, inside].mean()),
+                    int(shares.own_largest[:, inside].sum()),
+                    int(shares.count.sum()),
                 )
             )
     return rows

@@ -44,11 +44,14 @@ _PARTS: Columns[PartRow] = (
     ("in others", lambda row: row.others),
     ("by chance", lambda row: row.chance),
     ("of what lies in its own", lambda row: row.of_shared),
+    ("own is largest", lambda row: row.own_largest),
+    ("adapters", lambda row: row.adapters),
 )
 _ABOUT_PARTS = (
     "The same by part of the model and by side. Share of the energy: of the adapters. In its own, in others: mean over the "
     "held-out adapters of the share of what they have in this part. Of what lies in its own: how much of the whole adapter's "
-    "share comes from this part; a part with little energy says little of the whole."
+    "share comes from this part; a part with little energy says little of the whole. Own is largest: adapters that have more "
+    "of their energy in this part in their own attribute's subspace than in any other."
 )
 
 
@@ -106,7 +109,7 @@ def _table(shares: Shares, names: list[str]) -> Table:
             for j, name in enumerate(names)
         ),
         ("by chance", lambda i: f"{shares.chance[i, Inside.BOTH]:.2%}"),
-        ("own is largest", lambda i: f"{shares.own_largest[i]} of {shares.count[i]}"),
+        ("own is largest", lambda i: f"{shares.own_largest[i, Inside.BOTH]} of {shares.count[i]}"),
     )
     return table(
         range(len(names)),

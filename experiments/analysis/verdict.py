@@ -128,7 +128,7 @@ def _held_out(specificity: Specificity) -> HeldOut:
     mean = shares.mean[:, :, Inside.BOTH]
     return HeldOut(
         adapters=int(shares.count.sum()),
-        own_largest=int(shares.own_largest.sum()),
+        own_largest=int(shares.own_largest[:, Inside.BOTH].sum()),
         own=float(np.mean(np.diagonal(mean))),
         others=float(np.mean(mean[~np.eye(len(mean), dtype=bool)])),
         chance=float(shares.chance[:, Inside.BOTH].mean()),

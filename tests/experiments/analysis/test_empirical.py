@@ -179,8 +179,8 @@ def test_held_out_adapters_lie_in_their_own_subspace(specific):
         assert own.mean[i, i, 0] > 0.5 and own.mean[i, others, 0].max() < 0.1
         assert abs(common.mean[i, i, 0] - common.mean[i, others, 0].mean()) < 0.01  # the own one has no disadvantage
         assert none.mean[i, i, 0] < 0.05
-    np.testing.assert_array_equal(own.own_largest, K)
-    assert none.own_largest.sum() < 3 * K
+    np.testing.assert_array_equal(own.own_largest, np.full((3, 3), K))
+    assert none.own_largest[:, Inside.BOTH].sum() < 3 * K
 
 
 @pytest.mark.parametrize("rounding", [1e-8, -1e-8])
@@ -238,15 +238,16 @@ def test_parts_of_the_model_by_side(specific):
     assert list(rows) == [(part, inside) for part in ("aggregator", "camera head") for inside in Inside]
     members = {"aggregator": slice(0, 3), "camera head": slice(3, 4)}
     for (part, inside), row in rows.items():
-        own, others, energies = [], [], []
+        own, others, energies, largest = [], [], [], 0
         for i, name in enumerate(found.names):
             for weights, shares in zip(found.energies[name], found.shares[name], strict=True):
                 here, whole = weights[members[part]], weights.sum()
                 inside_each = (here[:, None] * shares[members[part], :, inside]).sum(axis=0) / here.sum()
                 own.append(inside_each[i])
                 others += [inside_each[j] for j in range(3) if j != i]
+                largest += np.argmax(inside_each) == i
                 energies.append(here.sum() / whole)
         assert row.own == pytest.approx(np.mean(own)) and row.others == pytest.approx(np.mean(others))
-        assert row.energy == pytest.approx(np.mean(energies))
+        assert row.energy == pytest.approx(np.mean(energies)) and (row.own_largest, row.adapters) == (largest, 3 * K)
     for inside in Inside:
         assert sum(rows[part, inside].of_shared for part in members) == pytest.approx(1)
