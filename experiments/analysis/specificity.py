@@ -160,8 +160,10 @@ def _over(found: Specificity, members: np.ndarray) -> Shares:
 
 @dataclass(frozen=True)
 class PartRow:
-    """Held-out adapters of all attributes in a part of the model, on both sides or on one."""
+    """Held-out adapters in a part of the model, on both sides or on one."""
 
+    adapters_of: str | None
+    """Their attribute; None for the adapters of all."""
     part: str
     """The part of the model."""
     energy: float
@@ -169,7 +171,7 @@ class PartRow:
     inside: Inside
     """On which sides."""
     own: float
-    """Share of this energy in the subspace of the adapter's own attribute, mined without it; mean over all adapters."""
+    """Share of this energy in the subspace of the adapter's own attribute, mined without it; mean over the adapters."""
     others: float
     """The same in the subspaces of the other attributes."""
     chance: float
@@ -182,38 +184,45 @@ class PartRow:
     """Number of adapters."""
 
 
-def part_rows(found: Specificity) -> list[PartRow]:
-    """One row for each part of the model and :class:`Inside`; attributes count alike."""
+def part_rows(found: Specificity, adapters_of: str | None = None) -> list[PartRow]:
+    """One row for each part of the model and :class:`Inside`.
+
+    Args:
+      found: what was measured.
+      adapters_of: the attribute whose adapters are looked at; None for all attributes, which count alike.
+    """
     whole, rows = whole_shares(found), []
     own = np.eye(len(found.names), dtype=bool)
+    chosen = np.array([adapters_of in (None, name) for name in found.names])
     for part, shares in shares_by_part(found).items():
         for inside in Inside:
-            in_own = shares.mean[own][:, inside]
+            mean = shares.mean[chosen, :, inside]
             rows.append(
                 PartRow(
+                    adapters_of,
                     part,
-                    float(shares.energy.mean()),
+                    float(shares.energy[chosen].mean()),
                     inside,
-                    float(in_own.mean()),
-                    float(shares.mean[~own][:, inside].mean()),
-                    float(shares.chance[:, inside].mean()),
-                    _of_whole(found, part, inside) / float(whole.mean[own][:, inside].mean()),
-                    int(shares.own_largest[:, inside].sum()),
-                    int(shares.count.sum()),
+                    float(mean[own[chosen]].mean()),
+                    float(mean[~own[chosen]].mean()),
+                    float(shares.chance[chosen, inside].mean()),
+                    float(_of_whole(found, part, inside)[chosen].mean() / whole.mean[own & chosen][:, inside].mean()),
+                    int(shares.own_largest[chosen, inside].sum()),
+                    int(shares.count[chosen].sum()),
                 )
             )
     return rows
 
 
-def _of_whole(found: Specificity, part: str, inside: Inside) -> float:
-    """Share of whole adapters' energy that is in this part and in their own subspace, mean over attributes and adapters."""
+def _of_whole(found: Specificity, part: str, inside: Inside) -> np.ndarray:
+    """(attributes,): share of whole adapters' energy that is in this part and in their own subspace, mean over adapters."""
     members = [i for i, matrix in enumerate(found.matrices) if part_of(matrix.path) == part]
     each = []
     for own, name in enumerate(found.names):
         energies = found.energies[name]
         within = np.sum(energies[:, members] * found.shares[name][:, members, own, inside], axis=1)
         each.append(np.mean(within / energies.sum(axis=1)))
-    return float(np.mean(each))
+    return np.array(each)
 
 
 @dataclass(frozen=True)

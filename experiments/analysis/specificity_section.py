@@ -37,6 +37,7 @@ _ADAPTERS: Columns[AdapterRow] = (
     ("energy", lambda row: row.energy),
 )
 _PARTS: Columns[PartRow] = (
+    ("adapters of", lambda row: row.adapters_of or "all attributes"),
     ("part", lambda row: row.part),
     ("share of the energy", lambda row: row.energy),
     ("sides", lambda row: _INSIDE[row.inside]),
@@ -59,6 +60,7 @@ def specificity_section(found: Specificity) -> Section:
     """A square of attributes: adapters of the row in the subspace of the column."""
     everything, kinds = whole_shares(found), shares_by_kind(found)
     parts = part_rows(found)
+    of_each = [row for name in found.names for row in part_rows(found, name)]
     sheets = [_shares_sheet(kind, shares, found.names) for kind, shares in {_EVERYTHING: everything, **kinds}.items()]
     return Section(
         title="Where does a held-out adapter lie?",
@@ -68,7 +70,7 @@ def specificity_section(found: Specificity) -> Section:
             "specific to their attributes, the diagonal is the largest of its row. Whole adapters: matrices are weighted by "
             "their energy.",
             _table(everything, found.names),
-            table(parts, _PARTS, _ABOUT_PARTS),
+            table(parts, _PARTS[1:], _ABOUT_PARTS),
         ],
         figures={
             "specificity": (
@@ -81,10 +83,10 @@ def specificity_section(found: Specificity) -> Section:
         },
         sheets={
             "specificity": Sheet(sheets[0].headings, [row for each in sheets for row in each.rows]),
-            "specificity_parts": sheet(parts, _PARTS),
+            "specificity_parts": sheet([*parts, *of_each], _PARTS),
             "specificity_adapters": sheet(adapter_rows(found), _ADAPTERS),
         },
-        numbers={"attributes": sheets[0].records(), "parts": sheet(parts, _PARTS).records()},
+        numbers={"attributes": sheets[0].records(), "parts": sheet([*parts, *of_each], _PARTS).records()},
     )
 
 

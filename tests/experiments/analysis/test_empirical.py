@@ -232,14 +232,17 @@ def test_rows_of_specificity(specific):
     assert row.energy == specific["own"].energies["texture"][3, 2]
 
 
-def test_parts_of_the_model_by_side(specific):
+@pytest.mark.parametrize("attribute", [None, "texture", "camera"])
+def test_parts_of_the_model_by_side(specific, attribute):
     found = specific["own"]
-    rows = {(row.part, row.inside): row for row in part_rows(found)}
+    rows = {(row.part, row.inside): row for row in part_rows(found, attribute)}
     assert list(rows) == [(part, inside) for part in ("aggregator", "camera head") for inside in Inside]
     members = {"aggregator": slice(0, 3), "camera head": slice(3, 4)}
+    chosen = [i for i, name in enumerate(found.names) if attribute in (None, name)]
     for (part, inside), row in rows.items():
         own, others, energies, largest = [], [], [], 0
-        for i, name in enumerate(found.names):
+        for i in chosen:
+            name = found.names[i]
             for weights, shares in zip(found.energies[name], found.shares[name], strict=True):
                 here, whole = weights[members[part]], weights.sum()
                 inside_each = (here[:, None] * shares[members[part], :, inside]).sum(axis=0) / here.sum()
@@ -248,6 +251,7 @@ def test_parts_of_the_model_by_side(specific):
                 largest += np.argmax(inside_each) == i
                 energies.append(here.sum() / whole)
         assert row.own == pytest.approx(np.mean(own)) and row.others == pytest.approx(np.mean(others))
-        assert row.energy == pytest.approx(np.mean(energies)) and (row.own_largest, row.adapters) == (largest, 3 * K)
+        assert row.energy == pytest.approx(np.mean(energies)) and row.adapters_of == attribute
+        assert (row.own_largest, row.adapters) == (largest, len(chosen) * K)
     for inside in Inside:
         assert sum(rows[part, inside].of_shared for part in members) == pytest.approx(1)
