@@ -8,23 +8,27 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[3]
-SHARES = "Where does a held-out adapter lie?"
+SHARES, FIRST = "Where does a held-out adapter lie?", "What is left of the first draw?"
 PARTS = ("aggregator", "camera head", "depth head")
 SIDES = {"both": "both", "output": "outputs", "input": "inputs"}
+PAGE, RESULTS, README = "docs/nano/README.md", "docs/results/index.md", "README.md"
 
 
 def text_of(path):
     return re.sub(r"\s+", " ", (ROOT / path).read_text())
 
 
-@pytest.fixture(scope="module")
-def numbers():
-    return json.loads((ROOT / "docs/nano/parts.json").read_text())
+def stored(name):
+    return json.loads((ROOT / "docs/nano" / name).read_text())
 
 
 @pytest.fixture(scope="module")
-def whole():
-    rows = json.loads((ROOT / "docs/nano/analysis.json").read_text())[SHARES]
+def analysis():
+    return stored("analysis.json")
+
+
+def whole(rows):
+    """Means over all matrices and both sides."""
     both = [row for row in rows if row["sides"] == "both"]
     own = [row for row in both if row["adapters of"] == row["subspace of"]]
     other = [row for row in both if row["adapters of"] != row["subspace of"]]
@@ -40,57 +44,108 @@ def percent(value):
     return f"{100 * value:.{digits}f} %"
 
 
-def of(numbers, part, side):
-    (row,) = [row for row in numbers["parts"] if (row["part"], row["sides"]) == (part, side)]
+def of(rows, part, side, attribute="all attributes"):
+    (row,) = [row for row in rows if (row["part"], row["sides"], row["adapters of"]) == (part, side, attribute)]
     return row
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/results/index.md", "docs/nano/README.md"])
-def test_shares_of_whole_adapters(path, whole):
-    text = text_of(path)
+@pytest.mark.parametrize("path", [README, RESULTS, PAGE])
+def test_shares_of_whole_adapters(path, analysis):
+    text, shares = text_of(path), whole(analysis[SHARES]["attributes"])
     for name, digits in (("own", 1), ("other", 1), ("chance", 2)):
-        assert f"{100 * whole[name]:.{digits}f} %" in text, name
+        assert f"{100 * shares[name]:.{digits}f} %" in text, name
 
 
-def test_parts_and_sides(numbers):
-    page, results, readme = (text_of(path) for path in ("docs/nano/README.md", "docs/results/index.md", "README.md"))
+def test_shares_of_the_first_small_model():
+    shares = whole(stored("analysis_of_nano.json")[SHARES])
+    own, other, chance = f"{100 * shares['own']:.1f}", f"{100 * shares['other']:.1f}", f"{100 * shares['chance']:.2f}"
+    page, results = text_of(PAGE), text_of(RESULTS)
+    assert (
+        f"an adapter had {own} % of its energy in its own subspace (chance {chance} %) and {other} % in another's"
+        in page
+    )
+    assert f"nano says the same: {own} % against {chance} %" in results and f"(nano: {other} %)" in results
+    (both,) = [
+        row for row in stored("parts_of_nano.json")["parts"] if (row["part"], row["sides"]) == (PARTS[0], "both")
+    ]
+    mine, others = both["in its own"], both["in others"]
+    assert (
+        f"in the aggregator {percent(mine)} and {percent(others)}" in page and f"{mine / others:.2f} times then" in page
+    )
+
+
+def test_parts_and_sides(analysis):
+    rows, (page, results, readme) = analysis[SHARES]["parts"], (text_of(path) for path in (PAGE, RESULTS, README))
     for part in PARTS:
-        rows = {side: of(numbers, part, side) for side in SIDES}
+        sides = {side: of(rows, part, side) for side in SIDES}
         for side, words in SIDES.items():
-            row = rows[side]
-            assert (
-                f"| {words} | {' | '.join(percent(row[name]) for name in ('in its own', 'in others', 'by chance'))} |"
-                in page
-            )
-        own = " | ".join(percent(rows[side]["in its own"]) for side in SIDES)
-        energy, shared = rows["both"]["share of the energy"], rows["both"]["of what lies in its own"]
+            row = sides[side]
+            shares = " | ".join(percent(row[name]) for name in ("in its own", "in others", "by chance"))
+            assert f"| {words} | {shares} | {row['own is largest']} of {row['adapters']} |" in page
+        own = " | ".join(percent(sides[side]["in its own"]) for side in SIDES)
+        energy, shared = sides["both"]["share of the energy"], sides["both"]["of what lies in its own"]
         assert f"| {part} | {100 * energy:.0f} % | {own} | {100 * shared:.0f} % |" in results
-    aggregator, head = ({side: of(numbers, part, side) for side in SIDES} for part in ("aggregator", "camera head"))
+    aggregator, head = ({side: of(rows, part, side) for side in SIDES} for part in ("aggregator", "camera head"))
     shared = f"{100 * head['both']['of what lies in its own']:.0f} %"
     assert f"{shared} of that is the camera head" in readme and f"{shared} of that is camera head" in page
     own = [percent(aggregator[side]["in its own"]) for side in SIDES]
     assert f"it is {own[0]}, outputs {own[1]}, inputs {own[2]}" in readme
+    both = aggregator["both"]
+    assert f"{both['in its own'] / both['in others']:.2f} times as much now" in page
+    assert f"In the aggregator alone {both['own is largest']} of {both['adapters']} are" in page
 
 
-def test_what_an_adapter_keeps_of_its_first_input_factors(numbers):
-    first = numbers["initial_factors"].values()
-    for path in ("docs/nano/README.md", "docs/results/index.md"):
-        text = text_of(path)
-        for name in ("row_space", "energy"):
-            found = [100 * each["aggregator"][name] for each in first]
-            assert f"{min(found):.0f} to {max(found):.0f} %" in text
-    page = text_of("docs/nano/README.md")
-    moved = [100 * each["aggregator"]["moved"] for each in first]
-    head = [100 * each["camera head"]["energy"] for each in first]
-    assert f"move by {min(moved):.0f} to {max(moved):.0f} %" in page
-    assert f"head that is {min(head):.0f} to {max(head):.0f} % of the energy" in page
+def test_the_trace_of_each_attribute(analysis):
+    page, results, readme = (text_of(path) for path in (PAGE, RESULTS, README))
+    for name in ("texture", "geometry", "camera", "lighting"):
+        row = of(analysis[SHARES]["parts"], "aggregator", "both", name)
+        own, others = f"{100 * row['in its own']:.1f}", f"{100 * row['in others']:.1f}"
+        assert f"| {name} | {own} % | {others} % | {row['own is largest']} of {row['adapters']} |" in page
+        assert any(
+            f"{own} {words} {others} %" in results for words in ("and", "% of its energy there in its own subspace and")
+        )
+        assert name not in ("camera", "geometry") or f"({own} against {others} %)" in readme
 
 
-def test_what_adapters_learn(numbers):
-    page, start = text_of("docs/nano/README.md"), text_of("docs/index.md")
-    for name, terms in numbers["held_out"].items():
+def test_what_an_adapter_keeps_of_its_first_input_factors(analysis):
+    def span(part, name):
+        found = [100 * row[name] for row in analysis[FIRST] if row["part"] == part]
+        return f"{min(found):.0f} to {max(found):.0f} %"
+
+    page = text_of(PAGE)
+    for text in (page, text_of(RESULTS)):
+        assert span("aggregator", "row space in the first factor") in text
+        assert span("aggregator", "energy in the first factor") in text
+    assert f"move by {span('aggregator', 'moved')}" in page
+    assert f"head that is {span('camera head', 'energy in the first factor')} of the energy" in page
+
+
+def test_what_adapters_learn():
+    page, start, learned = text_of(PAGE), text_of("docs/index.md"), stored("learned.json")
+    for name, terms in learned.items():
         cells = [f"{before:.3f} → {after:.3f}" for before, after in terms.values()]
         assert f"| {name} | {' | '.join(cells)} |" in page
-    geometry = numbers["held_out"]["geometry"]
     for term, words in (("loss_T", "translation falls"), ("loss_R", "of rotation"), ("loss_reg_depth", "of depth")):
-        assert "{} from {:.3f} to {:.3f}".format(words, *geometry[term]) in start
+        assert "{} from {:.3f} to {:.3f}".format(words, *learned["geometry"][term]) in start
+
+
+def test_spectra_and_angles(analysis):
+    page = text_of(PAGE)
+    patterns = {
+        name: sum(row[name] for row in analysis["Spectra"]["attributes"])
+        for name in ("spectra", "at_rank", "beyond_rank", "two_drops", "none")
+    }
+    assert (
+        "Of {spectra} spectra {at_rank} drop at r, {beyond_rank} later, {two_drops} twice, {none} not at all.".format(
+            **patterns
+        )
+        in page
+    )
+    spans = []
+    for side in ("output", "input"):
+        found = [row["median distance (Eq. 4)"] for row in analysis["Angles between attributes"] if row["side"] == side]
+        spans.append(f"{min(found):.2f}–{max(found):.2f} on the {side} side")
+    assert f"Medians of pairs: {', '.join(spans)}." in page
+    halves = next(row for row in analysis["Does an attribute overlap with itself?"] if row["side"] == "output")
+    same, different = halves["halves of one attribute"], halves["halves of two attributes"]
+    assert f"as much as halves of two (outputs, {same:.2f} and {different:.2f})" in page
