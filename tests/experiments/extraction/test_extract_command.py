@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.mining.subspace_file import load_subspace
+from experiments.presets import SMALL_MODEL
 from experiments.training.metrics_log import read_metrics
 from tests.experiments.commands import call
 from tests.experiments.extraction.command import run
@@ -32,7 +33,7 @@ def output_of(folder):
 
 def test_what_it_says(first):
     folder, process = first
-    assert "base model: nano" in process.stderr and "training 2 adapters at once, 3 steps" in process.stderr
+    assert f"base model: {SMALL_MODEL}" in process.stderr and "training 2 adapters at once, 3 steps" in process.stderr
     assert "On held-out scenes of its own data set, " in process.stdout
     assert process.stdout.splitlines()[-1].startswith(f"wrote {output_of(folder).relative_to(folder)} in ")
 
@@ -45,7 +46,7 @@ def test_what_it_writes(first):
     }  # fmt: skip
     stored = load_subspace(output / "subspace.safetensors")
     assert stored.origin.attribute == "lighting" and stored.origin.dim == 4
-    assert stored.origin.base == "nano" and stored.origin.init == "independent"
+    assert stored.origin.base == SMALL_MODEL and stored.origin.init == "independent"
     path = "aggregator.frame_blocks.attn.qkv"
     factors, sizes = stored.factors[path], stored.statistics[path]["singular_values"]
     assert factors.A.shape == (5, 384, 4) and factors.B.shape == (5, 128, 4)

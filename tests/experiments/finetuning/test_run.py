@@ -12,6 +12,7 @@ from flax import nnx
 
 from experiments.finetuning import finetune, run
 from experiments.finetuning.pipeline import ready
+from experiments.presets import SMALL_MODEL
 from experiments.process.reporting import Reporter
 from experiments.training.held_out import evenly_spaced
 from experiments.training.losses import Objective
@@ -70,7 +71,7 @@ class Fixed:
 @pytest.mark.parametrize("method", ["subspace", "adalora"])
 def test_an_adapter_starts_at_the_base_model_and_its_file_has_the_loss_it_ends_with(method, tuned):
     base, found, lines = tuned(method)
-    assert f"{found.parameters.total:,}" in lines[0] and found.adapter == found.result and found.weights == "nano"
+    assert f"{found.parameters.total:,}" in lines[0] and found.adapter == found.result and found.weights == SMALL_MODEL
     adapter = load_adapter(found.result, base.identity)
     assert adapter.about["method"] == method and found.before["loss"].shape == (2,)
 
