@@ -107,7 +107,7 @@ def main(_: Sequence[str]) -> None:
     keep_compiled()
     found = reproduce(settings, reporter, command=_command())
     for measured in found.tables:
-        print(f"Table {measured.table.name.upper()}. {measured.table.title}\n\n{markdown(measured)}")
+        print(f"{measured.table.heading}\n\n{markdown(measured)}")
     print(f"wrote {len(found.shown.tables)} table(s) of {len(found.records)} runs to {found.folder}; see {found.page}")
 
 

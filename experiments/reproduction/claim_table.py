@@ -39,7 +39,7 @@ def claim_table(findings: Sequence[Finding], scale: Scale, metric: str = CHAMFER
         lines.append(
             (
                 claim.words,
-                claim.table.upper(),
+                table.number,
                 rows,
                 WORDS[each.reading],
                 _signed(each.difference / unit),

@@ -249,7 +249,7 @@ def describe(plan: Plan) -> Iterator[str]:
     """What is about to happen, line by line."""
     scale = plan.scale
     for table in plan.tables:
-        yield f"Table {table.name.upper()}: {table.title}; {len(table.rows)} rows"
+        yield f"{table.heading}; {len(table.rows)} rows"
     compared = len(first_rates(scale.rates))
     searched = "methods and tasks" if plan.rates_for == "method" else "rows"
     rates = f"{compared} learning rates or more for each of {len(plan.searches)} {searched}, " * (compared > 0)

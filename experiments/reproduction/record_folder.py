@@ -15,7 +15,7 @@ from experiments.reproduction import records
 from experiments.reproduction.data_sheets import DataSheet, sheet_file
 from experiments.reproduction.plan import Plan, Run, Search, make_plan, run_of
 from experiments.reproduction.records import RateSearch, RunRecord, record_file, search_file
-from experiments.reproduction.rows import CONTROLS, EVERY_TABLE, TABLES, Row, TableName
+from experiments.reproduction.rows import BASE, CONTROLS, EVERY_TABLE, TABLES, Row, TableName
 from experiments.reproduction.scale import sizes
 from subspace.errors import InputError
 
@@ -190,9 +190,14 @@ class RecordFolder:
 
 
 def _own_rows(name: TableName) -> list[Row]:
-    """The rows of a table that show that it was asked for; of the controls those that no table of the paper has."""
-    papers = {row.method for table in TABLES.values() for row in table.rows} if name == CONTROLS.name else {None}
-    return [row for row in EVERY_TABLE[name].rows if row.method not in papers]
+    """The rows of a table that show that it was asked for: of the controls those that no table of the paper has, and of these
+    those that the controls do not have."""
+    table = EVERY_TABLE[name]
+    if table.is_papers:
+        shared = {BASE, *(CONTROLS.rows if table.task == CONTROLS.task else ())}
+        return [row for row in table.rows if row not in shared]
+    papers = {row.method for each in TABLES.values() for row in each.rows}
+    return [row for row in table.rows if row.method not in papers]
 
 
 def _refused(what: str) -> InputError:

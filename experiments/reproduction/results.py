@@ -150,12 +150,13 @@ def _page(
         readings=_table_readings(findings),
         words=WORDS,
         seed_effects=[
-            (each.table.name.upper(), SPLIT_NAMES[effect.column.split], METRIC_NAMES[effect.column.metric], effect)
+            (each.table.number, SPLIT_NAMES[effect.column.split], METRIC_NAMES[effect.column.metric], effect)
             for each in measured
             if not each.fewer_seeds
             for effect in seed_effects(each)
         ],
         controls=CONTROLS in plan.tables,
+        papers=any(table.is_papers for table in plan.tables),
         similar=SIMILAR,
         level=LEVEL,
         done=len(records),
@@ -212,12 +213,12 @@ def _claim_lines(findings: Sequence[Finding], scale: Scale) -> list[ClaimLine]:
 
 def _table_readings(findings: Sequence[Finding]) -> list[TableReadings]:
     """One for each table."""
-    groups: dict[str, list[Finding]] = {}
+    groups: dict[TableName, list[Finding]] = {}
     for finding in findings:
         groups.setdefault(finding.claim.table, []).append(finding)
     return [
         TableReadings(
-            name.upper(),
+            EVERY_TABLE[name].number,
             {words: sum(finding.reading == reading for finding in found) for reading, words in WORDS.items()},
             max(finding.compared for finding in found),
         )

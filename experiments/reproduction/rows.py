@@ -69,6 +69,21 @@ class PaperTable:
     named_by: NamedBy = "method"
     """What its rows are called by."""
 
+    @property
+    def number(self) -> str:
+        """What its column is in tables of tables: 1, S1, controls."""
+        return self.name.upper() if self.is_papers else self.name
+
+    @property
+    def heading(self) -> str:
+        """What stands above it, with its number."""
+        return f"Table {self.number}. {self.title}" if self.is_papers else f"Controls. {self.title}"
+
+    @property
+    def is_papers(self) -> bool:
+        """Whether the paper has this table."""
+        return self.name != "controls"
+
 
 CHAMFER = "chamfer"
 """The Chamfer distance: the mean of accuracy and completeness. The paper prints its halves."""

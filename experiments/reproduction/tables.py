@@ -158,13 +158,13 @@ def csv_of(measured: MeasuredTable) -> str:
 def _heading(measured: MeasuredTable) -> tuple[list[str], list[str]]:
     ours = [f"{SPLIT_NAMES[column.split]} {metric_title(column.metric)} ({column.unit})" for column in measured.columns]
     paper = [f"paper: {metric_title(column.metric)}" for column in measured.columns]
-    titles = ["method", "trained", "min", "rate", *ours, "paper's row", *paper]
+    titles = ["method", "trained", "min", "rate", *ours, *(["paper's row", *paper] if measured.table.is_papers else [])]
     return titles, ["---", *["--:"] * (len(titles) - 1)]
 
 
 def _cells(measured: MeasuredTable, mark: Callable[[str, int], str]) -> Iterator[list[str]]:
     ranking = {column: measured.ranking(column) for column in measured.columns}
-    blank = [_MISSING] * (1 + len(measured.columns))
+    blank = [_MISSING] * (1 + len(measured.columns)) * measured.table.is_papers
     for line in measured.lines:
         label = row_label(line.row, measured.table, measured.scale)
         paper = printed()[measured.table.name].get(line.row)

@@ -325,6 +325,18 @@ def test_controls_are_shown_where_there_are_records_of_them(tmp_path):
     assert "Mined directions beat those of one gradient" in (tmp_path / "README.md").read_text()
 
 
+def test_the_paper_s_table_is_not_shown_for_rows_that_the_controls_have(tmp_path):
+    wanted = plan("controls")
+    go(tmp_path, wanted)
+    shown, found = records_in(tmp_path, wanted).collected()
+    assert [table.name for table in shown.tables] == ["controls"]
+    write_results(tmp_path, shown, found, read_searches(tmp_path / "records"), "python -m experiments.reproduce")
+    page, table = ((tmp_path / name).read_text() for name in ("README.md", "table_controls.md"))
+    assert page.startswith("# Mined directions or others, made on") and "\n## Controls. Mined directions" in page
+    assert "paper:" not in page and "paper" not in table and table.splitlines()[0].endswith("NC ↑ (%) |")
+    assert "paper" not in (tmp_path / "table_controls.tex").read_text()
+
+
 def test_data_that_the_user_recorded_are_known_by_their_sheets(tmp_path):
     wanted, inputs = plan("3"), RunInputs()
     recorded = planted.sheet("ab", kind="recorded", source="table_tops", layout="captures")
