@@ -1,6 +1,6 @@
 """How good are depth and point clouds of a model, with an adapter or without, on data sets with known truth?
 
-``python -m experiments.evaluate --weights=nano --adapter=adapter.safetensors --data=geometry/dataset_00``
+``python -m experiments.evaluate --adapter=adapter.safetensors --data=geometry/dataset_00``
 runs the model on the scenes of data sets and writes
 
 - ``scenes.csv``: accuracy, completeness, normal consistency (means and medians), AbsRel and δ < 1.25 of every scene; of its

@@ -126,7 +126,7 @@ if __name__ == "__main__":
         "refine",
         False,
         "solve the cameras again from the patches that a matcher finds in other photos and from the depth; for models with a "
-        "matcher, such as nano, whose camera head is weak",
+        "matcher, such as the small ones, whose camera heads are weak",
     )
     DEFINE_mesh_and_hosts("(adapter is 1 here), the photos, the model's large matrices; by default one device does all")
     flags.DEFINE_boolean(

@@ -26,7 +26,7 @@ class Settings:
     data: tuple[Path, ...]
     """Data sets of ``experiments.generate`` to train on, at the model's resolution."""
     recipe: RecipeName = field(default="nano", metadata=NO_EFFECT)  # what it says counts
-    """What is done: ``nano`` trains the shipped model from scratch, ``orbits`` goes on from it around objects."""
+    """What is done: ``nano`` trains the first small model from scratch, ``orbits`` goes on from it around objects."""
     start: str | None = field(default=None, metadata=NO_EFFECT)  # what it holds counts
     """The model to begin with, in a form that :func:`weights_convert.load_vggt` takes; None for the recipe's."""
     length: float = 1.0
