@@ -55,13 +55,16 @@ def _of_mining(measured: MeasuredTable) -> Iterator[str]:
     if not mined:
         return
     if table.named_by != "mined_rank" and scale.mined_rank != _PAPERS_MINED_RANK:
+        papers = "table has" if table.is_papers else "tables have"
         yield (
             f"Ours is mined from adapters of rank {scaled(scale, scale.mined_rank)}, which stands for the paper's "
-            f"{scale.mined_rank}; the paper's own table has {_PAPERS_MINED_RANK}, here "
+            f"{scale.mined_rank}; the paper's own {papers} {_PAPERS_MINED_RANK}, here "
             f"{scaled(scale, _PAPERS_MINED_RANK)} (Table 5 has both)."
         )
     if len(measured.seeds) > 1 and measured.minings == "one":
         yield "All seeds share one mining: their range has no part that another mining would add."
+    if len(measured.seeds) > 1 and measured.minings == "each":
+        yield "Every seed has data sets, adapters and subspaces of its own."
     whole = max(row.size for row in mined)
     if whole >= scale.mined_dim and table.named_by == "allocation":
         yield (

@@ -157,6 +157,7 @@ def _page(
         ],
         controls=CONTROLS in plan.tables,
         papers=any(table.is_papers for table in plan.tables),
+        names=SPLIT_NAMES,
         similar=SIMILAR,
         level=LEVEL,
         done=len(records),

@@ -77,6 +77,12 @@ class MeasuredTable:
         return sorted({record.run.seed for line in self.lines if line.row.method for record in line.records})
 
     @property
+    def scenes(self) -> dict[Split, int]:
+        """Number of scenes in each test set, as far as there are records."""
+        records = [record for line in self.lines for record in line.records]
+        return {split: len(records[0].tests[split]) for split, _ in self.table.tests if records}
+
+    @property
     def missing(self) -> int:
         """Rows that nothing was measured of yet."""
         return sum(not line.records for line in self.lines)

@@ -5,15 +5,16 @@ import pytest
 from experiments.presets import PRESETS
 from experiments.reproduction.notes import notes
 from experiments.reproduction.plan import run_of
-from experiments.reproduction.rows import TABLES, ours
+from experiments.reproduction.rows import EVERY_TABLE, TABLES, ours
 from experiments.reproduction.tables import measure
 from tests.experiments.reproduction.planted import record
 
 
-def said(name, preset="nano", seeds=(0,)):
-    scale, table = PRESETS[preset].scale, TABLES[name]
-    runs = [run_of(row, table, scale, seed) for row in table.rows if row == ours(16) for seed in seeds]
-    return notes(measure(table, scale, seeds, {run: record(run, 1.0) for run in runs}))
+def said(name, preset="nano", seeds=(0,), minings="one"):
+    scale, table = PRESETS[preset].scale, EVERY_TABLE[name]
+    some = [row for row in table.rows if row in (ours(16), ours(64))][:1]
+    runs = [run_of(row, table, scale, seed, minings) for row in some for seed in seeds]
+    return notes(measure(table, scale, seeds, {run: record(run, 1.0) for run in runs}, minings))
 
 
 @pytest.mark.parametrize("name", ["1", "2", "3", "4"])
@@ -27,6 +28,13 @@ def test_table_5_compares_ranks_and_says_nothing_of_one():
 
 def test_one_mining_for_all_seeds_is_said_where_there_are_several():
     assert len(said("2", seeds=(0, 1))) == len(said("2")) + 1
+    assert "All seeds share one mining" in said("2", seeds=(0, 1))[-1]
+    assert "Every seed has data sets" in said("2", seeds=(0, 1), minings="each")[-1]
+
+
+def test_of_the_controls_the_paper_has_no_table():
+    assert any("the paper's own tables have 16" in each for each in said("controls"))
+    assert any("the paper's own table has 16" in each for each in said("3"))
 
 
 def test_only_the_table_of_allocations_speaks_of_what_they_leave_out():

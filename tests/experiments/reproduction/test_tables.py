@@ -74,6 +74,7 @@ def test_rows_with_some_of_the_seeds_are_counted():
     found = measure(TABLES["4"], wanted.scale, (0, 1), {run: record(run, 0.1) for run in runs})
     assert (found.fewer_seeds, found.missing) == (1, len(TABLES["4"].rows) - 2)
     assert measured(seeds=(0, 1)).fewer_seeds == 0  # the base model needs no second seed
+    assert found.scenes == {"test": 12, "cross_domain": 12} and measured({}).scenes == {}
 
 
 def test_latex_has_a_line_for_each_row_and_escapes():
