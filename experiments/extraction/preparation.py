@@ -24,7 +24,7 @@ from experiments.models import Base
 from experiments.training.loss_function import Params
 from experiments.training.sampling import Encode
 from subspace import LowRank
-from vggt_jax.adapters import Maker
+from vggt_jax.adapters import Dense, FixedOutputs, LoRA
 
 
 class Preparation:
@@ -96,7 +96,7 @@ def prepare_compiled(settings: Settings, base: Base, abandoned: Event) -> Prepar
     return prepared
 
 
-def stacked_updates(maker: Maker, params: Params, rank: int) -> dict[str, LowRank]:
+def stacked_updates(maker: LoRA | Dense | FixedOutputs, params: Params, rank: int) -> dict[str, LowRank]:
     """The updates of k adapters as mining takes them, the adapters first: also where a part is the same for all of them.
 
     Args:
