@@ -30,6 +30,8 @@ from experiments.reproduction.records import record_file
 from experiments.reproduction.rows import TableName
 from experiments.reproduction.settings import Settings
 from experiments.storage.store_flags import DEFINE_store
+from weights_convert import read_config
+from weights_convert.sources import HUB
 
 TABLES: tuple[TableName, ...] = get_args(TableName)
 PAPERS: tuple[TableName, ...] = tuple(rows.TABLES)
@@ -85,11 +87,14 @@ def main(_: Sequence[str]) -> None:
         from experiments.reproduction.results import check_folder  # now, as --help should not wait for it
 
         check_folder(settings.folder, settings.records, settings.overwrite)
+        if not settings.base_weights.startswith(HUB):
+            read_config(settings.base_weights)
     else:
         from experiments.reproduction.pipeline import check
 
         check(settings)
     plan = settings.plan
+    reporter.info(f"base model {settings.base_weights}; tables and records in {settings.folder}")
     for line in describe(plan):
         reporter.info(line)
     there = [each for each in plan.runs if record_file(settings.records, each).exists()]
@@ -116,8 +121,8 @@ if __name__ == "__main__":
         "table",
         "2",
         [*TABLES, "all"],
-        "the paper's table; s1 is the supplement's, all are the paper's; controls: mined directions beside random, gradient, "
-        "pooled and shuffled ones and the mean adapter, on glass",
+        "the paper's table; s1 is the supplement's, all are the paper's; controls: on glass, mined directions beside random, "
+        "gradient, pooled and shuffled ones, singular vectors, the mean adapter, and directions that are mined otherwise",
     )
     flags.DEFINE_enum(
         "minings",
@@ -154,8 +159,7 @@ if __name__ == "__main__":
     DEFINE_path(
         "output",
         None,
-        "folder of tables and records, completed if it is there; by default results/MODEL for a base model that is shipped, "
-        "else results/PRESET",
+        "folder of tables and records, completed if it is there; by default results/MODEL, by the base model's name",
     )
     flags.DEFINE_boolean(
         "overwrite",

@@ -13,7 +13,7 @@ from experiments.reproduction.rows import TableName
 from experiments.storage.identity import NO_EFFECT, NO_EFFECT_BY_DEFAULT
 from subspace.errors import InputError
 from vggt_jax.missing import no_folder
-from weights_convert.sources import shipped_models
+from weights_convert.sources import HUB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +43,7 @@ class Settings:
     store: Path = field(default=Path("runs"), metadata=NO_EFFECT)
     """Folder of data sets, adapters and runs, shared by commands."""
     output: Path | None = field(default=None, metadata=NO_EFFECT)
-    """Folder of tables and records, completed if it is there; None for ``results/MODEL`` where the base model is
-    one that is shipped, and else ``results/PRESET``."""
+    """Folder of tables and records, completed if it is there; None for ``results/MODEL``, by the base model's name."""
     overwrite: bool = field(default=False, metadata=NO_EFFECT)
     """Run again what has a damaged record, or one of another base model, other settings or other data, and replace a page and
     tables that have no records."""
@@ -98,7 +97,9 @@ class Settings:
         """Folder of the tables and the page."""
         if self.output is not None:
             return self.output
-        return Path("results") / (self.base_weights if self.base_weights in shipped_models() else self.preset)
+        of_hub = self.base_weights.startswith(HUB)
+        name = self.base_weights.removeprefix(HUB).partition("@")[0] if of_hub else self.base_weights
+        return Path("results") / Path(name).absolute().name.removesuffix(".safetensors")
 
     @property
     def records(self) -> Path:

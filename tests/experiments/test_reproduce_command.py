@@ -25,6 +25,7 @@ def test_a_dry_run_lists_the_runs_and_their_cost_and_writes_nothing(tmp_path):
     assert found.returncode == 0, found.stderr
     names = found.stdout.splitlines()
     assert names[0] == "faces_base" and names[-1] == "faces_subspace_32_r64_seed1" and len(names) == 27
+    assert "base model nano_2; tables and records in results/nano_2" in found.stderr
     assert "fine-tunings for seed(s) 0, 1" in found.stderr and "about" in found.stderr
     assert not list(tmp_path.iterdir()) and "have a record" not in found.stderr
 
@@ -40,12 +41,15 @@ def test_a_dry_run_says_which_runs_have_a_record():
     [
         ({}, "nano_2"),
         ({"weights": "nano"}, "nano"),
-        ({"weights": "my.safetensors"}, "nano"),
-        ({"preset": "vggt_1b"}, "vggt_1b"),
+        ({"weights": "models/my.safetensors"}, "my"),
+        ({"weights": "models/v1.5/"}, "v1.5"),
+        ({"weights": "."}, Path().absolute().name),
+        ({"preset": "vggt_1b"}, "VGGT-1B"),
+        ({"weights": "hf:facebook/VGGT-1B@main"}, "VGGT-1B"),
         ({"output": Path("mine")}, "../mine"),
     ],
 )
-def test_small_models_have_folders_of_their_own(changes, folder):
+def test_models_have_folders_of_their_own(changes, folder):
     assert Settings(**changes).folder.resolve() == Path("results", folder).resolve()
 
 
@@ -68,6 +72,7 @@ def test_the_page_says_which_command_makes_its_figures(tmp_path):
         (["--data=nowhere"], "there is no folder nowhere"),
         (["--data=."], ". has no data set at TASK/SPLIT/dataset_00"),
         (["--table=3", "--at_once=1000000"], "at_once=1000000 fine-tunings need"),
+        (["--dry_run", "--weights=nano_3"], "nano_3: no such file or folder; did you mean nano_2?"),
         (["--output=/dev/null"], "/dev/null is a file"),
         (["--dry_run", "--output=/dev/null", "--overwrite"], "/dev/null is a file"),
         (["--dry_run", f"--output={Path(__file__).parent}"], "and nothing that this would complete"),

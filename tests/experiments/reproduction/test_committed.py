@@ -1,55 +1,78 @@
-"""The results that are shipped are what their records say, and of the nano that is shipped."""
+"""The results that are shipped are what their records say, and of the small models that are shipped."""
 
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from experiments.presets import PRESETS
-from experiments.reproduction import Settings, reproduce
+from experiments.reproduction import Settings, pipeline, reproduce
 from experiments.reproduction.labels import row_label
 from experiments.reproduction.records import RateSearch, RunRecord, read, read_searches, run_files
 from experiments.reproduction.rows import TABLES
 from experiments.reproduction.search import from_chosen
 from subspace.errors import InputError
 
-RESULTS = Path(__file__).parents[3] / "results" / "nano"
+RESULTS = Path(__file__).parents[3] / "results"
+ASKED = {
+    "nano": Settings(tables=("1",), seeds=(0, 1, 2), weights="nano"),
+    "nano_2": Settings(tables=("controls",), seeds=(0, 1), minings="each"),
+}
+
+
+class RunsNothing:
+    """In place of the schedule: what has no record is left to be run."""
+
+    def __init__(self, *_):
+        pass
+
+    def __call__(self, *_):
+        return iter(())
 
 
 @pytest.fixture(scope="module")
 def remade(tmp_path_factory):
-    """The shipped records' tables and page, written again; nothing is left to run."""
-    folder = tmp_path_factory.mktemp("nano")
-    shutil.copytree(RESULTS / "records", folder / "records")
-    command = re.search(r"by `(.+?)`", (RESULTS / "README.md").read_text())
-    assert command is not None
-    settings = Settings(tables=("1",), seeds=(0, 1, 2), weights="nano", store=folder / "store", output=folder)
-    return reproduce(settings, command=command[1])
+    """Model → the shipped records' tables and page, written again."""
+
+    def remake(name):
+        folder = tmp_path_factory.mktemp(name)
+        shutil.copytree(RESULTS / name / "records", folder / "records")
+        command = re.search(r"by `(.+?)`", (RESULTS / name / "README.md").read_text())
+        assert command is not None and ASKED[name].base_weights == name
+        return reproduce(replace(ASKED[name], store=folder / "store", output=folder), command=command[1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "Schedule", RunsNothing)
+        return {name: remake(name) for name in ASKED}
 
 
-def test_tables_and_page_are_those_of_the_records(remade):
+@pytest.mark.parametrize("name", ASKED)
+def test_tables_and_page_are_those_of_the_records(name, remade):
     """After a change of how they look: python -m experiments.reproduce --table=1 with the shipped records."""
-    made = {path.name: path.read_text() for path in remade.folder.iterdir() if path.is_file()}
-    shipped = {path.name: path.read_text() for path in RESULTS.iterdir() if path.is_file()}
+    folder = remade[name].folder
+    made = {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
+    shipped = {path.name: path.read_text() for path in (RESULTS / name).iterdir() if path.is_file()}
     assert made.keys() == shipped.keys()
     assert [name for name in made if made[name] != shipped[name]] == []
-    records = {path.name: path.read_bytes() for path in (remade.folder / "records").iterdir()}
-    assert records == {path.name: path.read_bytes() for path in (RESULTS / "records").iterdir()}
+    records = {path.name: path.read_bytes() for path in (folder / "records").iterdir()}
+    assert records == {path.name: path.read_bytes() for path in (RESULTS / name / "records").iterdir()}
 
 
 def test_results_are_typed(remade):
-    (table,) = remade.tables
+    found = remade["nano"]
+    (table,) = found.tables
     assert table.table is TABLES["1"] and [line.row for line in table.lines] == list(TABLES["1"].rows)
     assert table.seeds == [0, 1, 2] and table.missing == table.fewer_seeds == 0
-    text = (remade.folder / "table_1.md").read_text()
+    text = (found.folder / "table_1.md").read_text()
     for line in table.lines:
         assert f"| {row_label(line.row, table.table, table.scale)} |" in text
         assert {record.run.task for record in line.records} == {"faces"}
-    assert {finding.claim.table for finding in remade.findings} == {"1"} and remade.page.name == "README.md"
-    assert len(remade.records) == 110 and {table.name for table in remade.shown.tables} == set(TABLES)
+    assert {finding.claim.table for finding in found.findings} == {"1"} and found.page.name == "README.md"
+    assert len(found.records) == 110 and {table.name for table in found.shown.tables} == set(TABLES)
 
 
 def test_a_page_that_is_not_of_records_is_left_alone(tmp_path):
@@ -60,12 +83,13 @@ def test_a_page_that_is_not_of_records_is_left_alone(tmp_path):
     assert error.value.argument == "overwrite" and page.read_text() == "my own" and [*tmp_path.iterdir()] == [page]
 
 
-def test_every_run_has_the_rate_that_was_best_on_validation_scenes():
-    folder = RESULTS / "records"
+@pytest.mark.parametrize(("name", "runs"), [("nano", 107), ("nano_2", 19)])
+def test_every_run_has_the_rate_that_was_best_on_validation_scenes(name, runs):
+    folder = RESULTS / name / "records"
     chosen = {each.search: each.chosen for each in read_searches(folder)}
     records = [record for path in run_files(folder) if (record := read(path, RunRecord)) is not None]
     trained = [record for record in records if record.run.search is not None]
-    assert len(trained) == 107
+    assert len(trained) == runs
     for run in trained:
         rates = from_chosen(PRESETS["nano"].scale.rates, chosen[run.run.search])
         assert run.rate is not None
@@ -73,9 +97,10 @@ def test_every_run_has_the_rate_that_was_best_on_validation_scenes():
         assert run.validation["after"] < run.validation["before"], run.run
 
 
-def test_records_are_written_as_they_were_read():
-    paths = run_files(RESULTS / "records")
-    paths += (RESULTS / "records").glob("rates_*.json")
+@pytest.mark.parametrize("name", ASKED)
+def test_records_are_written_as_they_were_read(name):
+    paths = run_files(RESULTS / name / "records")
+    paths += (RESULTS / name / "records").glob("rates_*.json")
     for path in paths:
         record = read(path, RateSearch if path.name.startswith("rates_") else RunRecord)
         assert json.loads(json.dumps(msgspec.to_builtins(record))) == json.loads(path.read_text()), path
