@@ -57,6 +57,7 @@ def test_what_the_page_says_of_the_controls(controls):
     (decided,) = [each for each in compared if each.decided]
     assert f"one of {len(compared)} comparisons is decided: normals" in page and decided.metric == "normal_consistency"
     unit = decided.means[1] / 100
+    assert decided.test is not None
     low, high = decided.test.low / unit, decided.test.high / unit
     figures = f"(+{decided.difference / unit:.1f} %, interval +{low:.1f} to +{high:.1f}, p = {p_value(decided.p)}"
     assert f"{figures}, corrected {p_value(decided.corrected)})" in page

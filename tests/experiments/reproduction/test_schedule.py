@@ -188,8 +188,8 @@ def test_tables_and_seeds_of_other_calls_are_shown_too(tmp_path):
     assert {run.task for run in found} == {"glass", "faces"} and len(found) == 13
     write_results(tmp_path, shown, found, read_searches(tmp_path / "records"), "python -m experiments.reproduce")
     page = (tmp_path / "README.md").read_text()
-    assert "13 runs" in page and "## Table 3" in page and "Seed 0.\n" in page
-    assert "Nothing is fine-tuned yet. 13 of 14 rows are still to be run" in page
+    assert "13 runs" in page and "## Table 3" in page and "Seed 0. 12 test scenes.\n" in page
+    assert "Nothing is fine-tuned yet. 12 test scenes. 13 of 14 rows are still to be run" in page
     assert "gets the next lower one" not in page
     run, record = next((run, record) for run, record in found.items() if run.method)
     harmed = {**found, run: msgspec.structs.replace(record, rate=1e-4, given_up=(5e-4,))}
