@@ -30,8 +30,6 @@ from experiments.reproduction.records import record_file
 from experiments.reproduction.rows import TableName
 from experiments.reproduction.settings import Settings
 from experiments.storage.store_flags import DEFINE_store
-from weights_convert import read_config
-from weights_convert.sources import HUB
 
 TABLES: tuple[TableName, ...] = get_args(TableName)
 PAPERS: tuple[TableName, ...] = tuple(rows.TABLES)
@@ -83,16 +81,9 @@ def _command() -> str:
 
 def main(_: Sequence[str]) -> None:
     given, settings, reporter = flags.FLAGS, _settings(), console()
-    if given.dry_run:
-        from experiments.reproduction.results import check_folder  # now, as --help should not wait for it
+    from experiments.reproduction.pipeline import check, check_given  # now, as --help should not wait for it
 
-        check_folder(settings.folder, settings.records, settings.overwrite)
-        if not settings.base_weights.startswith(HUB):
-            read_config(settings.base_weights)
-    else:
-        from experiments.reproduction.pipeline import check
-
-        check(settings)
+    (check_given if given.dry_run else check)(settings)
     plan = settings.plan
     reporter.info(f"base model {settings.base_weights}; tables and records in {settings.folder}")
     for line in describe(plan):

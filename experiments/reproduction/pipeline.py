@@ -47,10 +47,17 @@ class Reproduced:
     """Everything that was measured for the page."""
 
 
+def check_given(settings: Settings) -> None:
+    """Raises InputError for a folder that cannot be completed, or a base model that is not there."""
+    check_folder(settings.folder, settings.records, settings.overwrite)
+    if not settings.base_weights.startswith(HUB):
+        read_config(settings.base_weights)
+
+
 def check(settings: Settings) -> None:
     """Raises what :func:`reproduce` would raise before it does or fetches anything: folder, base model, missing packages."""
     plan = settings.plan
-    check_folder(settings.folder, settings.records, settings.overwrite)
+    check_given(settings)
     free = free_on_host()
     if settings.at_once > 1 and free is not None and settings.at_once * _BYTES_AT_ONCE > free:
         raise InputError(
@@ -58,8 +65,6 @@ def check(settings: Settings) -> None:
             f"{in_gib(free)} are free",
             argument="at_once",
         )
-    if not settings.base_weights.startswith(HUB):
-        read_config(settings.base_weights)
     if not all(record_file(settings.records, run).exists() for run in plan.runs):
         RunInputs(settings).check(plan)
 
