@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +55,7 @@ class Schedule:
         lost: list[Run] = []
         while True:
             while len(busy) < at_once and (action := state.next_action) is not None:
-                busy[self._begin(workers, action)] = action
+                busy[self._begin(workers, action, found)] = action
                 state = state.begun(action)
             if not busy:
                 break
@@ -70,8 +70,6 @@ class Schedule:
                     state = self._tried(state, action, future.result())
                     continue
                 found[action.run] = future.result()
-                self.records.check_data(found)
-                self.records.keep(action.run, found[action.run])
                 yield action.run, found[action.run]
         if lost:
             raise InputError(
@@ -106,9 +104,28 @@ class Schedule:
             )
         return state
 
-    def _begin(self, workers: Workers, action: Action) -> Future[Any]:
+    def _begin(self, workers: Workers, action: Action, found: Mapping[Run, RunRecord]) -> Future[Any]:
         job = self._job(action.run, action.rate)
-        return workers.record(job) if isinstance(action, MakeRecord) else workers.validation_loss(job)
+        if isinstance(action, MakeRecord):
+            return self._kept(action.run, workers.record(job), found)
+        return workers.validation_loss(job)
+
+    def _kept(self, run: Run, made: Future[RunRecord], found: Mapping[Run, RunRecord]) -> Future[RunRecord]:
+        """Done when the record is written: as soon as it is made, also while this thread makes what another run needs."""
+        kept: Future[RunRecord] = Future()
+
+        def keep(done: Future[RunRecord]) -> None:
+            try:
+                record = done.result()
+                self.records.check_data({**found, run: record})
+                self.records.keep(run, record)
+            except BaseException as error:  # for the thread that waits
+                kept.set_exception(error)
+            else:
+                kept.set_result(record)
+
+        made.add_done_callback(keep)
+        return kept
 
     def _job(self, run: Run, rate: float | None) -> Job:
         """With what it needs made, if it is not there."""

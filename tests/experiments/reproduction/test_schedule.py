@@ -5,7 +5,7 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 import msgspec
 import pytest
@@ -411,6 +411,33 @@ def test_several_at_a_time_are_the_same_runs(tmp_path, at_once):
             other for other in workers.recorded if (other.run.task, other.run.method) == (job.run.task, job.run.method)
         ]
         assert {other.rate for other in later} == {BEST_RATE}
+
+
+def test_a_record_is_kept_when_it_is_made_not_when_the_next_run_has_what_it_needs(tmp_path):
+    """Extraction takes minutes; a command that is ended meanwhile must not lose what other processes have finished."""
+    runs = plan("3")
+    extracting = Event()
+
+    class Extracting(RunInputs):
+        def subspaces(self, wanted):
+            extracting.set()
+            deadline = time.monotonic() + 20
+            while not (tmp_path / "records" / "glass_base.json").exists():
+                assert time.monotonic() < deadline, "a finished run has no record during an extraction"
+                time.sleep(0.01)
+            return super().subspaces(wanted)
+
+    class Slow(Done):
+        def record(self, job):
+            return pool.submit(self._after, super().record(job).result())
+
+        def _after(self, made):
+            assert made.run.method is not None or extracting.wait(20)
+            return made
+
+    with ThreadPoolExecutor(9) as pool:
+        found = dict(make(tmp_path, runs, Extracting())(Slow(runs.scale), 9))
+    assert extracting.is_set() and found.keys() == set(runs.runs)
 
 
 def test_what_a_job_raises_comes_out_and_finished_runs_stay(tmp_path):
