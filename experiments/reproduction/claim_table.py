@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from experiments.data.manifest import Split
 from experiments.presets import Scale
-from experiments.reproduction.claims import Finding
-from experiments.reproduction.labels import METRIC_NAMES, row_label
-from experiments.reproduction.results import WORDS, p_value
+from experiments.reproduction.claims import Finding, Reading
+from experiments.reproduction.labels import LOSS, METRIC_NAMES, SPLIT_NAMES, Scenes, row_label
 from experiments.reproduction.rows import CHAMFER, EVERY_TABLE
 
+WORDS: Mapping[Reading, str] = {
+    "holds": "yes",
+    "opposite": "no, the opposite",
+    "undecided": "cannot be told",
+    "one_seed": "one seed",
+    "one_scene": "one scene",
+}
 _HEADINGS = (
     "claim",
     "table",
@@ -26,33 +31,38 @@ _HEADINGS = (
 _NONE = "–"
 
 
-def claim_table(findings: Sequence[Finding], scale: Scale, metric: str = CHAMFER, split: Split = "test") -> str:
-    """Markdown with a line for each claim that has this figure on this test set; differences in per cent of the second row."""
+def claim_table(findings: Sequence[Finding], scale: Scale, metric: str = CHAMFER, split: Scenes = "test") -> str:
+    """Markdown with a line for each claim that has this figure on these scenes.
+
+    Differences are in per cent of the second row; of the loss they are as they are, since it has no natural zero.
+    """
     lines = [_HEADINGS, ("---",) * 4 + ("--:",) * 6]
-    for each in findings:
-        if (each.metric, each.split) != (metric, split):
-            continue
-        claim, unit = each.claim, abs(each.means[1])
-        table = EVERY_TABLE[claim.table]
-        rows = " · ".join(row_label(row, table, scale) for row in (claim.first, claim.second))
-        test = each.test
-        lines.append(
-            (
-                claim.words,
-                table.number,
-                rows,
-                WORDS[each.reading],
-                _signed(each.difference / unit),
-                _NONE if test is None else f"{_signed(test.low / unit)} to {_signed(test.high / unit)}",
-                p_value(each.p),
-                p_value(each.corrected),
-                _NONE if test is None else f"{test.detectable() / unit:.1%}",
-                f"{len(each.by_seed)}",
-            )
-        )
-    title = f"{METRIC_NAMES[metric]} on the test scenes, negative is better:"
+    lines += [_line(each, scale) for each in findings if (each.metric, each.split) == (metric, split)]
+    title = f"{METRIC_NAMES[metric]} on the {SPLIT_NAMES[split]} scenes, negative is better:"
     return title + "\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def _signed(share: float) -> str:
-    return f"{share:+.1%}".replace("-", "−")
+def p_value(p: float | None) -> str:
+    """With two digits, or what it is below."""
+    return _NONE if p is None else "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def _line(finding: Finding, scale: Scale) -> tuple[str, ...]:
+    claim, test, table = finding.claim, finding.test, EVERY_TABLE[finding.claim.table]
+    unit, digits = (1.0, ".3f") if finding.metric == LOSS else (abs(finding.means[1]), ".1%")
+
+    def signed(value: float) -> str:
+        return f"{value / unit:+{digits}}".replace("-", "−")
+
+    return (
+        claim.words,
+        table.number,
+        " · ".join(row_label(row, table, scale) for row in (claim.first, claim.second)),
+        WORDS[finding.reading],
+        signed(finding.difference),
+        _NONE if test is None else f"{signed(test.low)} to {signed(test.high)}",
+        p_value(finding.p),
+        p_value(finding.corrected),
+        _NONE if test is None else f"{test.detectable() / unit:{digits}}",
+        f"{len(finding.by_seed)}",
+    )

@@ -25,13 +25,13 @@ null have a false decision after the correction, with it at most 5 %
 
 
 @dataclass(frozen=True)
-class CrossedTest:
-    """What a table of differences, seeds × scenes, says about their expectation."""
+class DifferenceTest:
+    """What differences say about their expectation."""
 
     mean: float
     """The mean difference."""
     standard_error: float
-    """Of the mean, for other seeds and other scenes."""
+    """Of the mean, for what would be drawn anew: other seeds, and in a crossed test other scenes."""
     dof: float
     """Degrees of freedom of the standard error."""
 
@@ -74,7 +74,7 @@ class CrossedTest:
         return float(stats.t.sf(distance / self.standard_error, self.dof))
 
 
-def crossed_test(differences: Float[np.ndarray, "seeds scenes"]) -> CrossedTest:
+def crossed_test(differences: Float[np.ndarray, "seeds scenes"]) -> DifferenceTest:
     """Both seeds and scenes are drawn at random: difference = mean + seed + scene + rest.
 
     The variance of the mean is (MS_seeds + MS_scenes − MS_rest) / (seeds · scenes) with the mean squares of a two-way
@@ -97,9 +97,24 @@ def crossed_test(differences: Float[np.ndarray, "seeds scenes"]) -> CrossedTest:
     variance = of_seeds + of_scenes - rest
     most = _MOST_DOF_PER_SEED * (seeds - 1)
     if variance == 0:
-        return CrossedTest(float(mean), 0.0, most)
+        return DifferenceTest(float(mean), 0.0, most)
     spread = of_seeds**2 / (seeds - 1) + of_scenes**2 / (scenes - 1) + rest**2 / ((seeds - 1) * (scenes - 1))
-    return CrossedTest(float(mean), (variance / (seeds * scenes)) ** 0.5, min(variance**2 / spread, most))
+    return DifferenceTest(float(mean), (variance / (seeds * scenes)) ** 0.5, min(variance**2 / spread, most))
+
+
+def seeds_test(differences: Float[np.ndarray, " seeds"]) -> DifferenceTest:
+    """Seeds alone are drawn at random: Student's t of paired differences.
+
+    Args:
+        differences: first method minus second, the same seed of both.
+
+    Raises:
+        InputError: fewer than two seeds.
+    """
+    if differences.ndim != 1 or len(differences) < 2:
+        raise InputError(f"a test over seeds needs two of them at least, got {differences.shape}")
+    values = differences.astype(np.float64)
+    return DifferenceTest(float(values.mean()), float(stats.sem(values)), len(values) - 1)
 
 
 def corrected(p: Sequence[float]) -> list[float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import assert_never
+from typing import Literal, assert_never
 
 from experiments.data.manifest import Split
 from experiments.evaluation.results import METRICS
@@ -22,6 +22,8 @@ _OTHERWISE_MINED: Mapping[Updates, str] = {
     "full": " of full fine-tunings",
     "gradient": " of gradients",
 }
+LOSS = "validation_loss"
+"""Name of the loss on validation scenes among figures."""
 METRIC_NAMES = {
     "accuracy": "Acc",
     "completeness": "Comp",
@@ -29,9 +31,17 @@ METRIC_NAMES = {
     "normal_consistency": "NC",
     "abs_rel": "AbsRel",
     "delta": "δ < 1.25",
+    LOSS: "Loss",
 }
-SPLIT_NAMES: Mapping[Split, str] = {"train": "training", "test": "test", "cross_domain": "cross-domain"}
-BETTER = {metric.name: metric.better for metric in METRICS} | {CHAMFER: -1}
+Scenes = Split | Literal["validation"]
+"""Scenes that figures are of."""
+SPLIT_NAMES: Mapping[Scenes, str] = {
+    "train": "training",
+    "test": "test",
+    "cross_domain": "cross-domain",
+    "validation": "validation",
+}
+BETTER = {metric.name: metric.better for metric in METRICS} | {CHAMFER: -1, LOSS: -1}
 """Metric → 1 where larger is better, −1 where smaller is."""
 
 

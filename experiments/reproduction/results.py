@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from experiments.data.manifest import Split
 from experiments.finetuning.methods import METHODS
 from experiments.presets import Scale
 from experiments.reports.markdown import render_markdown
-from experiments.reproduction.claims import SIMILAR, Claim, Finding, Reading, examine
+from experiments.reproduction.claim_table import WORDS, claim_table, p_value
+from experiments.reproduction.claims import SIMILAR, Claim, Finding, examine, examine_losses
 from experiments.reproduction.crossed import LEVEL
-from experiments.reproduction.labels import METRIC_NAMES, SPLIT_NAMES, row_label
+from experiments.reproduction.labels import LOSS, METRIC_NAMES, SPLIT_NAMES, Scenes, row_label
+from experiments.reproduction.loss_correlations import loss_correlations
 from experiments.reproduction.notes import Recorded, notes
 from experiments.reproduction.plan import Plan
 from experiments.reproduction.records import RateSearch, run_files
@@ -28,13 +29,6 @@ from subspace.errors import InputError
 PAGE = "README.md"
 _TEMPLATE = "page.md.jinja"
 _FORMATS: Mapping[str, Callable[[MeasuredTable], str]] = {"md": markdown, "tex": latex, "csv": csv_of}
-WORDS: Mapping[Reading, str] = {
-    "holds": "yes",
-    "opposite": "no, the opposite",
-    "undecided": "cannot be told",
-    "one_seed": "one seed",
-    "one_scene": "one scene",
-}
 
 
 @dataclass(frozen=True)
@@ -123,8 +117,7 @@ def write_results(
     for each in measured:
         for suffix, make in _FORMATS.items():
             write_bytes(folder / _table_file(each.table.name, suffix), make(each).encode())
-    findings = examine(plan.scale, plan.seeds, records, [table.name for table in plan.tables], plan.minings)
-    write_bytes(folder / PAGE, _page(plan, measured, findings, records, searches, command, recorded).encode())
+    write_bytes(folder / PAGE, _page(plan, measured, records, searches, command, recorded).encode())
 
 
 def _table_file(name: TableName, suffix: str) -> str:
@@ -134,12 +127,14 @@ def _table_file(name: TableName, suffix: str) -> str:
 def _page(
     plan: Plan,
     measured: Sequence[MeasuredTable],
-    findings: Sequence[Finding],
     records: Records,
     searches: Sequence[RateSearch],
     command: str,
     recorded: Recorded,
 ) -> str:
+    names: list[TableName] = [table.name for table in plan.tables]
+    findings = examine(plan.scale, plan.seeds, records, names, plan.minings)
+    losses = examine_losses(plan.scale, plan.seeds, records, names, plan.minings)
     return render_markdown(
         Path(__file__).with_name(_TEMPLATE),
         plan=plan,
@@ -148,6 +143,12 @@ def _page(
         recorded=recorded,
         claims=_claim_lines(findings, plan.scale),
         readings=_table_readings(findings),
+        losses=claim_table(losses, plan.scale, LOSS, "validation") if any(each.test for each in losses) else "",
+        correlations=[
+            (each.table.number, SPLIT_NAMES[column.split], correlation)
+            for each in measured
+            for column, correlation in loss_correlations(each)
+        ],
         words=WORDS,
         seed_effects=[
             (each.table.number, SPLIT_NAMES[effect.column.split], METRIC_NAMES[effect.column.metric], effect)
@@ -196,7 +197,7 @@ def _loss(search: RateSearch, rate: float) -> str:
 
 def _claim_lines(findings: Sequence[Finding], scale: Scale) -> list[ClaimLine]:
     """One line for each claim and test set."""
-    groups: dict[tuple[Claim, Split], list[Finding]] = {}
+    groups: dict[tuple[Claim, Scenes], list[Finding]] = {}
     for finding in findings:
         groups.setdefault((finding.claim, finding.split), []).append(finding)
     return [
@@ -243,8 +244,3 @@ def _reading(finding: Finding) -> str:
     if finding.printed:
         about.append(f"paper: {WORDS[finding.printed]}")
     return f"{METRIC_NAMES[finding.metric]}: {WORDS[finding.reading]} ({'; '.join(about)})"
-
-
-def p_value(p: float | None) -> str:
-    """With two digits, or what it is below."""
-    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.2g}"

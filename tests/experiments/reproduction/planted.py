@@ -15,7 +15,7 @@ def plan(*tables, seeds=(0,), preset="nano"):
     return make_plan(tables, seeds, PRESETS[preset].scale)
 
 
-def record(run, level, splits=("test", "cross_domain"), noise=0.0, parameters=1000, seconds=60.0, tests=None):
+def record(run, level, splits=("test", "cross_domain"), noise=0.0, parameters=1000, seconds=60.0, tests=None, loss=0.2):
     """All figures of scene i are ``level`` (1 + i / 100), but for seeds' noise, unless ``tests`` says more."""
     rng = np.random.default_rng(run.seed)
     draws = 1 + noise * rng.standard_normal(len(SCENES))
@@ -25,7 +25,7 @@ def record(run, level, splits=("test", "cross_domain"), noise=0.0, parameters=10
     }
     return RunRecord(
         run=run, sizes={}, base="nano (ab)", commit="c0ffee", parameters=parameters, rate=1e-3, steps=100,
-        training_seconds=seconds, evaluation_seconds=1.0, data={}, details={}, validation={"before": 0.3, "after": 0.2},
+        training_seconds=seconds, evaluation_seconds=1.0, data={}, details={}, validation={"before": 0.3, "after": loss},
         tests={split: scenes for split in splits} if tests is None else tests,
     )  # fmt: skip
 

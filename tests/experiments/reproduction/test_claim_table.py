@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 
 from experiments.presets import PRESETS
-from experiments.reproduction.claim_table import claim_table
+from experiments.reproduction.claim_table import claim_table, p_value
 from experiments.reproduction.claims import examine
 from experiments.reproduction.labels import row_label
 from experiments.reproduction.plan import make_plan, run_of
 from experiments.reproduction.record_folder import RecordFolder
 from experiments.reproduction.records import scene_means
-from experiments.reproduction.results import p_value
 from experiments.reproduction.rows import CHAMFER, CONTROLS, TABLES, ours
 from experiments.reproduction.tables import records_of
 

@@ -1,9 +1,9 @@
 """Readings of claims on planted figures."""
 
 import pytest
-from scipy.stats import false_discovery_control
+from scipy.stats import false_discovery_control, ttest_rel
 
-from experiments.reproduction.claims import CLAIMS, examine
+from experiments.reproduction.claims import CLAIMS, examine, examine_losses
 from experiments.reproduction.paper import printed
 from experiments.reproduction.plan import run_of
 from experiments.reproduction.records import figure
@@ -139,3 +139,33 @@ def test_only_seeds_that_both_rows_have_are_compared():
     assert examine(wanted.scale, (0, 1), later, ["2"]) == []
     untrained = {first[1]: record(first[1], 0.01), base[0]: record(base[0], 0.02)}  # it is the same for every seed
     assert {each.claim.second for each in examine(wanted.scale, (0, 1), untrained, ["2"])} == {BASE}
+
+
+def losses(by_row, seeds=(0, 1, 2), name="3"):
+    wanted = plan(name, seeds=seeds)
+    records = {}
+    for row, values in by_row.items():
+        for seed, value in zip(seeds, values, strict=True):
+            run = run_of(row, TABLES[name], wanted.scale, seed)
+            records[run] = record(run, 1.0, loss=value)
+    return examine_losses(wanted.scale, seeds, records, [name])
+
+
+def test_losses_are_compared_between_equal_seeds():
+    ours_losses, lora_losses, heads = (1.0, 1.5, 1.2), (1.1, 1.62, 1.29), (1.0, 1.6, 1.1)
+    (first, second) = losses({OURS: ours_losses, lora(16): lora_losses, CONTROL: heads})
+    expected = [ttest_rel(ours_losses, other).pvalue for other in (lora_losses, heads)]
+    assert [first.p, second.p] == pytest.approx(expected)
+    assert [first.corrected, second.corrected] == pytest.approx(list(false_discovery_control(expected)))
+    assert (first.reading, second.reading) == ("holds", "undecided") and first.compared == 2
+    assert first.by_seed == pytest.approx((-0.1, -0.12, -0.09))
+    assert (first.split, first.metric, first.claim.second) == ("validation", "validation_loss", lora(16))
+    (worse,) = losses({OURS: lora_losses, lora(16): ours_losses})
+    assert worse.reading == "opposite"
+
+
+def test_losses_of_one_seed_are_no_evidence_and_the_base_model_has_none():
+    (found,) = losses({OURS: (1.0,), lora(16): (2.0,)}, seeds=(0,))
+    assert found.reading == "one_seed" and found.test is None
+    assert losses({ours(64): (1.0, 1.1), BASE: (2.0, 2.0)}, seeds=(0, 1), name="2") == []
+    assert losses({ours(64, allocation="importance"): (1.0,), ours(64): (1.0,)}, seeds=(0,), name="s1") == []

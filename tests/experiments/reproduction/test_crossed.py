@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.reproduction.crossed import CrossedTest, corrected, crossed_test
+from experiments.reproduction.crossed import DifferenceTest, corrected, crossed_test, seeds_test
 from subspace.errors import InputError
 
 
@@ -96,7 +96,7 @@ def test_what_does_not_vary_is_certain():
 def test_a_detectable_difference_is_found_that_often():
     seeds, scenes = 8, 20
     rng = np.random.default_rng(3)
-    expected = CrossedTest(0.0, np.sqrt(1 / seeds), seeds - 1).detectable()
+    expected = DifferenceTest(0.0, np.sqrt(1 / seeds), seeds - 1).detectable()
     drawn = expected + rng.normal(size=(800, seeds, 1)) + np.zeros((800, seeds, scenes))
     assert np.mean([crossed_test(each).p < 0.05 for each in drawn]) == pytest.approx(0.8, abs=0.05)
 
@@ -111,3 +111,15 @@ def test_correction_is_that_of_benjamini_and_hochberg():
 def test_one_seed_or_one_scene_is_no_test(shape):
     with pytest.raises(InputError, match="two seeds and two scenes"):
         crossed_test(np.zeros(shape))
+
+
+def test_over_seeds_alone_it_is_students_paired_test():
+    rng = np.random.default_rng(4)
+    first, second = rng.normal(size=(2, 5))
+    expected = stats.ttest_rel(first, second)
+    found = seeds_test(first - second)
+    assert found.p == pytest.approx(expected.pvalue) and found.dof == expected.df == 4
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval()))
+    for wrong in (np.zeros(1), np.zeros((2, 2))):
+        with pytest.raises(InputError, match="two of them at least"):
+            seeds_test(wrong)
