@@ -15,13 +15,14 @@ _FEWEST_ROWS = 4
 def loss_correlations(measured: MeasuredTable) -> Iterator[tuple[Column, float]]:
     """Pearson's correlation, over the rows that were trained, of the mean loss with the mean Chamfer distance of a test set.
 
-    Of the rows that have all of the table's seeds, if these are four at least.
+    Of the rows that have all of the table's seeds, if these are four at least and not all alike.
     """
-    lines = [line for line in measured.lines if line.row.method and len(line.records) == len(measured.seeds)]
+    lines = [line for line in measured.lines if line.row.method and 0 < len(line.records) == len(measured.seeds)]
     if len(lines) < _FEWEST_ROWS:
         return
     losses = [np.mean([record.validation["after"] for record in line.records]) for line in lines]
     for column in measured.columns:
         if column.metric == CHAMFER:
             figures = [column.values(line.records).mean() for line in lines]
-            yield column, float(np.corrcoef(losses, figures)[0, 1])
+            if np.ptp(losses) > 0 and np.ptp(figures) > 0:
+                yield column, float(np.corrcoef(losses, figures)[0, 1])
