@@ -201,7 +201,6 @@ TABLES: Mapping[TableName, PaperTable] = {
     )
 }
 
-_OTHERWISE_MINED: tuple[Updates, ...] = ("second_pass", "full", "gradient")
 CONTROLS = PaperTable(
     "controls",
     "Mined directions or others, at equal numbers of parameters (not in the paper)",
@@ -212,8 +211,9 @@ CONTROLS = PaperTable(
     (
         *(BASE, lora(16), CONTROL, ours(64)),
         *(mean(64), pooled(64), shuffled(64), psv(256), gradient(256), random(256)),
+        ours(64, updates="gradient"),
         ours(64, allocation="exact", mined_dim=128),
-        *(ours(64, updates=each) for each in _OTHERWISE_MINED),
+        *(ours(64, updates="second_pass"), ours(64, updates="full")),
     ),
 )
 """Does mining k trained adapters beat one gradient, singular vectors, random directions, or one subspace for all? And does
