@@ -22,7 +22,8 @@ class Gradient(PSV):
     """dW = Ā M B̄ᵀ with the leading singular vectors of the loss's mean gradient at W, frozen, and as in Ours a plain LoRA.
 
     The gradient is that of the base model, before any step, over the first batches that training shows. What mining trained
-    adapters is worth is what Ours has over this.
+    adapters is worth is what Ours has over this. LoRA-SB (arXiv 2411.19557) has such directions too, but its M does not start
+    at zero: it starts where it approximates the first step of full fine-tuning best.
     """
 
     name = "gradient"
