@@ -102,8 +102,8 @@ def test_controls_are_no_table_of_the_papers_and_run_only_where_asked_for():
     }  # fmt: skip
     others = [run.name for run in found.runs if run.subspaces and len(msgspec.to_builtins(run.subspaces)) > 3]
     assert others == [
-        "glass_subspace_64_r64_gradient_seed0",
         "glass_subspace_64_r64_exact_of128_seed0",
+        "glass_subspace_64_r64_gradient_seed0",
         "glass_subspace_64_r64_second_pass_seed0",
         "glass_subspace_64_r64_full_seed0",
     ]
