@@ -172,9 +172,9 @@ def examine_losses(
 ) -> list[Finding]:
     """What the loss on the validation scenes says of the claims that one fine-tuning is better than another.
 
-    On some tasks it varies less from seed to seed than figures of test scenes, and tells more apart. But it is not what the
-    paper reports, learning rates were chosen by it, and the test asks about other seeds only, not about other scenes.
-    Each table is corrected for the losses that are compared in it.
+    It is what training minimises, so that it tells a better fit from a better reconstruction. The paper does not report it,
+    learning rates were chosen by it, and the test asks about other seeds only, not about other scenes. Each table is corrected
+    for the losses that are compared in it.
     """
     return _in_tables(tables, lambda claim: _on_losses(claim, _paired(claim, scale, seeds, records, minings)))
 
