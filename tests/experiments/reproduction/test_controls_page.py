@@ -1,0 +1,177 @@
+"""What the page of results says of the controls is what their records say."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.presets import PRESETS
+from experiments.reproduction.claim_table import claim_table, p_value
+from experiments.reproduction.claims import examine, examine_losses
+from experiments.reproduction.crossed import crossed_test
+from experiments.reproduction.labels import LOSS, row_label
+from experiments.reproduction.plan import make_plan
+from experiments.reproduction.record_folder import RecordFolder
+from experiments.reproduction.records import figure, scene_means
+from experiments.reproduction.rows import (
+    CHAMFER,
+    CONTROL,
+    CONTROLS,
+    gradient,
+    lora,
+    mean,
+    ours,
+    pooled,
+    psv,
+    random,
+    shuffled,
+)
+from experiments.reproduction.tables import records_of
+
+ROOT = Path(__file__).parents[3]
+SCALE, SEEDS = PRESETS["nano"].scale, (0, 1, 2, 3, 4)
+WORDS = "no one two three four five six seven eight nine ten".split()
+
+
+@pytest.fixture(scope="module")
+def records():
+    folder = ROOT / "results" / "nano_2" / "records"
+    return RecordFolder(make_plan(("controls",), SEEDS, SCALE, "each"), "nano_2 (acf2e0b42e61dd5f)", folder).found()
+
+
+@pytest.fixture(scope="module")
+def findings(records):
+    return examine(SCALE, SEEDS, records, ["controls"], "each")
+
+
+@pytest.fixture(scope="module")
+def losses(records):
+    return examine_losses(SCALE, SEEDS, records, ["controls"], "each")
+
+
+@pytest.fixture(scope="module")
+def page():
+    return (ROOT / "docs" / "results" / "index.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def prose(page):
+    return re.sub(r"\s+", " ", page)
+
+
+def of_row(row, records):
+    """Seed → record."""
+    return {each.run.seed: each for each in records_of(row, CONTROLS, SCALE, SEEDS, records, "each")}
+
+
+def chamfer(record):
+    """In cm."""
+    return 100 * scene_means(record.tests["test"], CHAMFER)
+
+
+def test_the_page_has_both_tables_of_claims(page, findings, losses):
+    assert claim_table(findings, SCALE) in page
+    assert claim_table(losses, SCALE, LOSS, "validation") in page
+
+
+@pytest.mark.parametrize("row", CONTROLS.rows)
+def test_the_page_has_every_row_that_was_run(row, records, page):
+    found, label = of_row(row, records), row_label(row, CONTROLS, SCALE)
+    if not found:
+        assert f"| {label} |" not in page
+        return
+    distances = {seed: chamfer(record) for seed, record in found.items()}
+    if row.method is None:  # the same for all seeds
+        distances = dict.fromkeys(SEEDS, *distances.values())
+    losses = [record.validation["after"] for record in found.values() if record.validation]
+    complete, some = len(distances) == len(SEEDS), next(iter(found.values()))
+    cells = [label, *(("–", "–") if some.rate is None else (f"{some.parameters:,}", f"{some.rate:g}"))]
+    cells += [f"{distances[seed]:.2f}" if seed in distances else "–" for seed in SEEDS]
+    cells.append(f"{np.mean(list(distances.values())):.2f}" if complete else "–")
+    cells.append(f"{np.mean(losses):.3f}" if complete and losses else "–")
+    assert f"| {' | '.join(cells)} |" in page
+
+
+def test_how_many_comparisons_are_decided(findings, losses, prose):
+    for found, words in ((findings, "comparisons"), (losses, "losses")):
+        compared = [each for each in found if each.test is not None]
+        decided = [each for each in compared if each.decided]
+        assert {each.compared for each in compared} == {len(compared)}
+        assert f"{'none' if not decided else WORDS[len(decided)]} of {len(compared)} {words}" in prose
+
+
+def shares(finding):
+    """Differences of the seeds in per cent of the second row."""
+    return [100 * difference / finding.means[1] for difference in finding.by_seed]
+
+
+def probability(finding):
+    return f"(p = {p_value(finding.p)}, corrected {p_value(finding.corrected)})"
+
+
+def test_what_is_said_of_what_two_seeds_decided(findings, prose):
+    (normals,) = [each for each in findings if each.claim.second == CONTROL and each.metric == "normal_consistency"]
+    assert not normals.decided
+    assert f"the further seeds have {min(shares(normals)[2:]):.1f} to +{max(shares(normals)[2:]):.1f} %" in prose
+
+
+def test_what_is_said_of_one_gradient(findings, losses, prose):
+    (distance,) = [each for each in findings if each.claim.second == gradient(256) and each.metric == CHAMFER]
+    (loss,) = [each for each in losses if each.claim.second == gradient(256)]
+    assert min(distance.by_seed) > 0 and len(distance.by_seed) == len(SEEDS)
+    worse = f"by {min(shares(distance)):.1f} to {max(shares(distance)):.1f} % {probability(distance)}"
+    assert f"better than mined ones with each of the {WORDS[len(SEEDS)]} seeds, {worse}" in prose
+    unit, test = distance.means[1] / 100, distance.test
+    readme = re.sub(r"\s+", " ", (ROOT / "README.md").read_text())
+    interval = f"{test.low / unit:+.1f} to {test.high / unit:+.1f} %"
+    assert f"Ours is {distance.difference / unit:.1f} % further away ({interval}; {probability(distance)[1:]}" in readme
+    compared = [each for each in findings if each.test is not None]
+    assert f"none of {len(compared)} comparisons is decided" in readme and not any(each.decided for each in compared)
+    lower = WORDS[sum(difference > 0 for difference in loss.by_seed)]
+    assert f"Their loss is lower with {lower} of them {probability(loss)}" in prose
+
+
+def test_what_is_said_of_the_lora_of_all_matrices(records, prose):
+    """No claim: nobody asked before the figures were there."""
+    mined, plain = of_row(ours(64), records), of_row(lora(16), records)
+    tables = [
+        np.array([[figure(scene, CHAMFER) for _, scene in sorted(found[seed].tests["test"].items())] for seed in SEEDS])
+        for found in (plain, mined)
+    ]
+    test = crossed_test(tables[0] - tables[1])
+    better = [100 * (1 - chamfer(plain[seed]) / chamfer(mined[seed])) for seed in SEEDS]
+    said = f"with {WORDS[sum(np.array(better) > 0)]} of the seeds"
+    said += f", by {max(better):.1f} % at most and {min(better):.1f} % at least (p = {p_value(test.p)}, uncorrected"
+    assert f"is better than Ours {said}".replace("-", "−") in prose
+    higher = sum(plain[seed].validation["after"] > mined[seed].validation["after"] for seed in SEEDS)
+    assert f"although its loss is higher with {WORDS[higher]} of them" in prose
+
+
+def test_what_is_said_of_the_other_directions(findings, prose):
+    others = (psv(256), pooled(64), shuffled(64), ours(64))
+    found = [
+        each
+        for each in findings
+        if each.metric == CHAMFER and each.claim.second in others and each.claim.first in (ours(64), mean(64))
+    ]
+    assert len(found) == 4 and {each.reading for each in found} == {"undecided"}
+    ends = [100 * end / each.means[1] for each in found for end in (each.test.low, each.test.high)]
+    assert f"lie between {min(ends):.1f} and +{max(ends):.1f} %".replace("-", "−") in prose
+    assert "a difference above 8 %" in prose and max(map(abs, ends)) < 8
+
+
+def test_what_is_said_of_random_directions(findings, records, prose):
+    (found,) = [each for each in findings if each.metric == CHAMFER and each.claim.second == random(256)]
+    worse, better = [-share for share in shares(found) if share < 0], [share for share in shares(found) if share > 0]
+    assert (
+        f"With {WORDS[len(worse)]} of the seeds they are worse than Ours, by {min(worse):.1f} to {max(worse):.1f} %"
+        in prose
+    )
+    assert f"with {WORDS[len(better)]} better by {max(better):.1f} %" in prose
+    means = {
+        row: np.mean([chamfer(each) for each in of_row(row, records).values()])
+        for row in CONTROLS.rows
+        if row.method and of_row(row, records)
+    }
+    assert sorted(means, key=means.__getitem__)[-2:] == [random(256), CONTROL]
