@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import socket
+import threading
 import urllib.request
 from unittest import mock
 
@@ -25,6 +26,8 @@ NAMES = itertools.count()
 class S3Server(ServerThread):
     """moto's server behind a layer that spoils answers.
 
+    Objects are written one after another: moto asks whether there is one and writes it in two steps, where S3 has one.
+
     ``fault`` is asked for each request (method, path) and returns None, or what happens to it: "503", "507", "reset" (the
     connection ends in the middle of the request), "lost" (it ends before the answer to what is done), "truncated" (half of the
     body, the whole length promised).
@@ -41,7 +44,7 @@ class S3Server(ServerThread):
                 pass
 
         s3fs.S3FileSystem.clear_instance_cache()  # one that a test of this process made knows another server
-        self._app = DomainDispatcherApplication(create_backend_app)
+        self._app, self._writing = DomainDispatcherApplication(create_backend_app), threading.Lock()
         super().__init__(make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=Quiet))
 
     @contextlib.contextmanager
@@ -80,20 +83,23 @@ class S3Server(ServerThread):
             start(f"{what} spoiled", [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
             return [body]
         if what not in ("reset", "lost", "truncated"):
-            return self._app(environ, start)
+            return self._done(environ, start)
         if what == "lost":
-            b"".join(self._app(environ, lambda *_: None))
+            b"".join(self._done(environ, lambda *_: None))
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             return []
         if method != "GET":
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0) // 2)
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             return []
-        answer = self._app(environ, start)
-        body = b"".join(answer)
+        body = b"".join(self._done(environ, start))
 
         def half():
             yield body[: len(body) // 2]
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
 
         return half()
+
+    def _done(self, environ, start):
+        with self._writing if environ["REQUEST_METHOD"] == "PUT" else contextlib.nullcontext():
+            return self._app(environ, start)
