@@ -1,10 +1,11 @@
-"""Ways of laying out a training step in memory, the quickest first, and the first that a chip's memory holds."""
+"""Ways of laying out a training step in memory, and the one to take of those that a chip's memory holds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
+from math import inf
 from pathlib import Path
 
 import msgspec
@@ -26,7 +27,7 @@ LAYOUTS = (
     StepPlan(accumulate=1, keep_attention=False, frames_chunk=4),
     StepPlan(accumulate=1, keep_attention=False, frames_chunk=2),
 )
-"""Of steps of VGGT-1B, one adapter at a time. Each next one needs less memory, and more time."""
+"""Of steps of VGGT-1B, one adapter at a time. Each next one needs less memory and, but for one, more time: see :func:`fitting`."""
 USUAL = 1
 """Place of the one that keeps attention and makes the rest again: a step of 32 pictures in 30 GB."""
 CONFIGS = {"nano": VGGTConfig.nano, "vggt_1b": VGGTConfig.vggt_1b}
@@ -102,9 +103,11 @@ def program_of(
 
 
 def fitting(chip: Chip, limit: int, views: int, rows: Iterable[Row] | None = None) -> int | None:
-    """The place of the first layout that ``limit`` bytes hold where sequences have ``views`` pictures; None if none does.
+    """The place of the quickest layout that ``limit`` bytes hold where sequences have ``views`` pictures; None if none does.
 
-    Of a GPU that was not compiled for, the plans of another one hold: they differ by a hundredth.
+    By roofline; equally quick ones count in their order. Where everything is kept, a step is quicker on an H200 and slower on
+    an H100, whose compiler has to save memory then. Of a GPU that was not compiled for, the plans of all others count, which
+    differ by up to 8 % in memory, and the first that holds in all of them is taken.
 
     Args:
         chip: what is asked for.
@@ -115,10 +118,11 @@ def fitting(chip: Chip, limit: int, views: int, rows: Iterable[Row] | None = Non
     rows = [
         row for row in (table() if rows is None else rows) if row.views == views and not row.mesh and row.adapters == 1
     ]
+    found: dict[int, float] = {}
     for place in range(len(LAYOUTS)):
         of_layout = [row for row in rows if row.layout == place and CHIPS[row.chip].platform == chip.platform]
-        own = [row for row in of_layout if row.chip == chip.name] or of_layout
-        peaks = [row.peak for row in own]
+        own = [row for row in of_layout if row.chip == chip.name]
+        peaks = [row.peak for row in own or of_layout]
         if peaks and all(peak is not None and peak <= limit for peak in peaks):
-            return place
-    return None
+            found[place] = max((row.seconds for row in own), default=inf)
+    return min(found, key=found.__getitem__, default=None)

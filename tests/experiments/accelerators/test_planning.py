@@ -34,6 +34,15 @@ def test_the_first_layout_that_the_memory_holds(limit, place):
     assert fitting(CHIPS["h100"], limit * GB, 16, rows()) == place
 
 
+@pytest.mark.parametrize(("chip", "limit", "place"), [("h100", 78, 1), ("h100", 64, 1), ("h200", 106, 0), ("h200", 80, 1)])
+def test_the_quickest_layout_of_the_stored_plans(chip, limit, place):
+    steps = [row for row in table() if (row.views, row.sequences, row.mesh, row.adapters) == (8, 4, "", 1)]
+    all_kept, attention_kept = (row for row in steps if row.chip == chip)
+    assert (all_kept.layout, attention_kept.layout) == (0, 1)
+    assert (all_kept.seconds < attention_kept.seconds) == (chip == "h200")
+    assert fitting(CHIPS[chip], limit * GB, 8, steps) == place
+
+
 def test_a_chip_has_its_own_plans_or_those_of_its_kind():
     known = [*rows(), *rows("rtx3090", peaks=[41, 29]), *rows("v6e", peaks=[None, None, 20])]
     assert fitting(CHIPS["rtx3090"], 30 * GB, 16, known) == 1
