@@ -27,7 +27,7 @@ LAYOUTS = (
     StepPlan(accumulate=1, keep_attention=False, frames_chunk=4),
     StepPlan(accumulate=1, keep_attention=False, frames_chunk=2),
 )
-"""Of steps of VGGT-1B, one adapter at a time. Each next one needs less memory and, but for one, more time: see :func:`fitting`."""
+"""Of steps of VGGT-1B, one adapter at a time. Each next one needs less memory, and more time but as :func:`fitting` says."""
 USUAL = 1
 """Place of the one that keeps attention and makes the rest again: a step of 32 pictures in 30 GB."""
 CONFIGS = {"nano": VGGTConfig.nano, "vggt_1b": VGGTConfig.vggt_1b}

@@ -34,7 +34,9 @@ def test_the_first_layout_that_the_memory_holds(limit, place):
     assert fitting(CHIPS["h100"], limit * GB, 16, rows()) == place
 
 
-@pytest.mark.parametrize(("chip", "limit", "place"), [("h100", 78, 1), ("h100", 64, 1), ("h200", 106, 0), ("h200", 80, 1)])
+@pytest.mark.parametrize(
+    ("chip", "limit", "place"), [("h100", 78, 1), ("h100", 64, 1), ("h200", 106, 0), ("h200", 80, 1)]
+)
 def test_the_quickest_layout_of_the_stored_plans(chip, limit, place):
     steps = [row for row in table() if (row.views, row.sequences, row.mesh, row.adapters) == (8, 4, "", 1)]
     all_kept, attention_kept = (row for row in steps if row.chip == chip)
