@@ -30,6 +30,12 @@ class Base:
     """The model's structure, without its parameters."""
     parameters: nnx.State
     """The model's parameters."""
+    weights: str = ""
+    """:func:`parameters_digest` of the parameters as they were stored; made here if it is not given."""
+
+    def __post_init__(self) -> None:
+        if not self.weights:
+            object.__setattr__(self, "weights", parameters_digest(self.parameters))
 
     @property
     def config(self) -> VGGTConfig:
@@ -81,10 +87,9 @@ def read_base(
     changes: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
     config = replace(config, **changes)
     graphdef, parameters = nnx.split(load_vggt(weights, config=config))
-    if for_products:
-        parameters = rounded(parameters, config)
     name = Path(weights).name if Path(weights).exists() else weights
-    return Base(BaseModel.of(name, config, parameters), graphdef, parameters)
+    base = Base(BaseModel.of(name, config, parameters), graphdef, parameters)
+    return replace(base, parameters=rounded(parameters, config)) if for_products else base
 
 
 def load_base(weights: str, resolution: int, training: Training, **layout: Any) -> Base:
@@ -103,12 +108,12 @@ def load_base(weights: str, resolution: int, training: Training, **layout: Any) 
 def parameters_digest(parameters: Any) -> str:
     """Twelve hexadecimal digits that tell a tree of parameters from others, heads included.
 
-    Of each parameter its name, its shape and up to 256 values spread over it count. (The fingerprint of a
-    :class:`vggt_jax.adapters.BaseModel` leaves the heads out.)
+    Of each parameter its name, its shape and some 256 values spread over its rows and columns count. (The fingerprint of a
+    :class:`vggt_jax.adapters.BaseModel`, by which an adapter knows its model, leaves the heads out.)
     """
     found = hashlib.sha256()
     for path, leaf in jax.tree.leaves_with_path(parameters):
         values = np.asarray(leaf).reshape(-1)
         found.update(f"{jax.tree_util.keystr(path)} {leaf.shape}".encode())
-        found.update(values[:: max(1, len(values) // 256)].astype(np.float32).tobytes())
+        found.update(values[:: len(values) // 256 | 1].astype(np.float32).tobytes())  # odd: rows have even lengths
     return found.hexdigest()[:12]

@@ -74,7 +74,7 @@ def _command() -> str:
     """The command with all that decides what its figures mean."""
     given = flags.FLAGS
     asked = {"table": given.table, "preset": given.preset, "seeds": ",".join(given.seeds)}
-    others = ("weights", "minings", "rates_for", "validate_on")
+    others = ("weights", "minings", "rates_for", "validate_on", "data")
     asked |= {name: given[name].value for name in others if given[name].value != given[name].default}
     return " ".join(["python -m experiments.reproduce", *(f"--{name}={value}" for name, value in asked.items())])
 

@@ -115,7 +115,9 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Analysis]:
     if settings.curves and (not inputs.has_adapters or min(adapter_counts(inputs).values()) < 3):
         raise InputError("curves need folders that hold three adapters or more each", argument="curves")
     controls = read_controls(settings.controls, inputs)
-    identity = _identity(inputs, controls, settings.seed) | ({"curves": True} if settings.curves else {})
+    identity = _identity(inputs, controls, settings.seed)
+    if settings.curves:
+        identity |= {"curves": {name: sorted(mined.snapshots) for name, mined in inputs.attributes.items()}}
     results = ResultsFolder.of(settings, "analyze", "_".join(inputs.names), identity, OUTPUTS)
     results.check()
     return Ready(results, lambda: _analyze(inputs, controls, settings, results, start, reporter), reporter)

@@ -95,7 +95,7 @@ def measure_specificity(inputs: Inputs, reporter: Reporter = SILENT, members: in
             )
             energies[name].append(over_matrices({path: energy(delta) for path, delta in adapter.items()}, 0))
     matrices = matrices_of(inputs.first.factors)
-    sizes = np.array([(matrix.dim, matrix.n, matrix.m) for matrix in matrices], float)
+    sizes = np.array([(dims[matrix.path], matrix.n, matrix.m) for matrix in matrices], float)
     output, input_ = sizes[:, 0] / sizes[:, 1], sizes[:, 0] / sizes[:, 2]
     chance = np.stack([output * input_, output, input_], axis=-1)
     stacked, whole = ({name: np.stack(each) for name, each in found.items()} for found in (shares, energies))

@@ -15,14 +15,14 @@ from experiments.data.dataset import Dataset, StoredScene
 from experiments.evaluation.bootstrap import Difference, compare_results
 from experiments.evaluation.pictures import draw
 from experiments.evaluation.predictions import Model, Predictor, from_folder, from_model, prediction_file
-from experiments.evaluation.report import OUTPUTS, extremes, write_results
+from experiments.evaluation.report import OUTPUTS, SUMMARY, extremes, write_results
 from experiments.evaluation.results import Results, SceneKey, joined, means, read_csv
 from experiments.evaluation.run import evaluate_dataset, evaluate_views, last_scenes
 from experiments.evaluation.settings import Settings
 from experiments.evaluation.views import choose_views
 from experiments.process.hosts import is_first, wait_for_all
 from experiments.process.reporting import SILENT, Reporter
-from experiments.storage.files import hashes, sha256
+from experiments.storage.files import hashes, read_json, reading, sha256
 from experiments.storage.identity import digest, identity
 from experiments.storage.results import Ready, ResultsFolder, check_output
 from subspace.errors import InputError
@@ -130,11 +130,28 @@ def compare(first: Path, second: Path) -> Comparison:
         second: another one, of the same scenes.
 
     Raises:
-        InputError: a file that is no result, or results of different scenes.
+        InputError: a file that is no result, or results of different scenes, views or pixels, as far as folders say them.
         OSError: a file that cannot be read.
     """
     results = read_csv(first)
+    made, other = (_made_from(path) for path in (first, second))
+    for name in made.keys() & other.keys():
+        if made[name] != other[name]:
+            raise InputError(
+                f"{first} and {second} cannot be compared: their {name} are {made[name]} and {other[name]}",
+                argument="compare",
+            )
     return Comparison(len(results), compare_results(results, read_csv(second)))
+
+
+def _made_from(path: Path) -> dict[str, Any]:
+    """What figures of equal scenes must have in common, as far as the folder says it."""
+    if not (path / SUMMARY).is_file():
+        return {}
+    content = read_json(path / SUMMARY, dict)
+    with reading(path / SUMMARY):
+        found = {"views": content.get("views"), "masks": content.get("settings", {}).get("mask")}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, UInt8
 from experiments.data.geometry import is_rotation
 from experiments.evaluation.results import SceneKey
 from experiments.evaluation.scene import Reconstruction
-from experiments.models import parameters_digest, read_base
+from experiments.models import read_base
 from experiments.process.mesh_sizes import MeshSizes
 from experiments.storage.files import reading
 from experiments.training.sharding import Placement, make_mesh
@@ -56,7 +56,7 @@ class Model:
         self.at_once: int = self._placement.mesh.shape["data"]
         """Scenes that are predicted at a time, each by its own devices."""
         self._parameters = self._placement.frozen(base.parameters)
-        self.digest = parameters_digest(base.parameters)
+        self.digest = base.weights
         """Twelve digits that tell the base's parameters from any others, those of its heads included."""
         self._deltas: Deltas = {}
         if adapter is not None and adapter.is_dir():

@@ -16,7 +16,8 @@ from experiments.evaluation.scene import SceneMetrics
 from experiments.reports.page import Section, Table, photograph, render
 from experiments.storage.files import write_json
 
-OUTPUTS = frozenset({"scenes.csv", "summary.json", "report.html", "pictures", "predictions"})
+SUMMARY = "summary.json"
+OUTPUTS = frozenset({"scenes.csv", SUMMARY, "report.html", "pictures", "predictions"})
 
 
 def summary(results: Results, about: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def write_results(
     """
     (folder / "scenes.csv").write_text(csv_of(results.scenes), encoding="utf-8")
     numbers = summary(results, about)
-    write_json(folder / "summary.json", numbers)
+    write_json(folder / SUMMARY, numbers)
     (folder / "pictures").mkdir()
     shown = []
     names = extremes(results.scenes)

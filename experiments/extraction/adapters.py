@@ -43,7 +43,7 @@ from experiments.storage.shared import settle
 from experiments.training.batch import TrainingBatch
 from experiments.training.continuation import Continuation
 from experiments.training.feature_cache import token_cache
-from experiments.training.held_out import evenly_spaced
+from experiments.training.held_out import check_finite, evenly_spaced
 from experiments.training.loop import train
 from experiments.training.sampling import BatchSampler, Encode
 from experiments.training.step import Step, TrainingState
@@ -90,7 +90,7 @@ class AdapterRun:
         """Everything that the adapters depend on, as JSON can hold it."""
         scenes = {"training": self.data.training, "held_out": self.data.held_out}
         return {
-            "base": self.base.identity.fingerprint,
+            "base": self.base.weights,
             "data": identity(self.data.settings),
             "scenes": {
                 kind: {str(number): [scene.folder.name for scene in chosen] for number, chosen in sets.items()}
@@ -222,7 +222,9 @@ def _train(
             _save_adapters(job, results / SNAPSHOTS / snapshot_folder(int(state.step)), state.params)
         return {name: value.mean(axis=1) for name, value in held_out(state).items()}
 
+    names = [[str(scene.folder) for scene in own] for own in job.data.held_out.values()]
     before = held_out(first)
+    check_finite(before["loss"], names, trained=False)
     last = train(
         own.step,
         first,
@@ -238,6 +240,7 @@ def _train(
         reporter=reporter,
     )
     after = held_out(last)
+    check_finite(after["loss"], names, trained=True)
     _save_adapters(job, results, last.params)
     return {
         when: {name: value.tolist() for name, value in values.items()}

@@ -109,7 +109,7 @@ class _Parts:
 
     def _call(self, places: tuple[int, ...]) -> tuple[object, ...]:
         names = ", ".join(f"{self._settings.attribute} {place:02d}" for place in places)
-        return self._where, self._settings, self._base.identity.fingerprint, places, self._board, names
+        return self._where, self._settings, self._base.weights, places, self._board, names
 
     def train(self, reporter: Reporter) -> None:
         """Wait until all are trained, where all data sets are there."""
@@ -134,9 +134,7 @@ class _Parts:
             )
 
 
-def train_part(
-    where: Where, settings: Settings, fingerprint: str, places: Sequence[int], board: Any, name: str
-) -> Path:
+def train_part(where: Where, settings: Settings, weights: str, places: Sequence[int], board: Any, name: str) -> Path:
     """A task: some of the k adapters on the devices of this node, or what an earlier try left of them; their folder."""
     where.enter()
     reporter = relay(board, name)
@@ -146,7 +144,7 @@ def train_part(
         fetch(rendering_of(settings).folder / dataset_name(number))
     plan = replace(settings.plan, adapters_at_once=len(places))
     settings, base = with_base(replace(settings, plan=plan), reporter)
-    if base.identity.fingerprint != fingerprint:
+    if base.weights != weights:
         raise InputError(f"weights={settings.weights} is another model on a node than here", argument="weights")
     job = AdapterRun(
         base, open_data(settings, range(settings.k) if whole else places), Recipe.of(settings), settings.plan

@@ -141,14 +141,13 @@ def extract_missing(wanted: Sequence[Settings], reporter: Reporter = SILENT) -> 
     Returns:
         The folders of results, in the same order; raises as :func:`extract`.
     """
-    fingerprints: dict[tuple[str, int], str] = {}
+    known: dict[tuple[str, int], str] = {}
     found = []
     for settings in wanted:
         weights = weights_of(settings)
-        if (weights, settings.resolution) not in fingerprints:
-            base = load_base(weights, settings.resolution, settings.training)
-            fingerprints[weights, settings.resolution] = base.identity.fingerprint
-        content = identity_of_trained(settings, fingerprints[weights, settings.resolution])
+        if (weights, settings.resolution) not in known:
+            known[weights, settings.resolution] = load_base(weights, settings.resolution, settings.training).weights
+        content = identity_of_trained(settings, known[weights, settings.resolution])
         found.append(_results(settings, content))
     later = [
         expected_seconds(settings) for settings, results in zip(wanted, found, strict=True) if not results.complete
@@ -172,11 +171,11 @@ def _prepare(settings: Settings, reporter: Reporter) -> tuple[dict[str, Any], Ca
     planned, base = with_base(settings, SILENT if settings.executor else reporter)
     if settings.executor is not None:
         check_room(adaptable_matrices(base.identity.config), rank=settings.training.rank, dim=settings.dim)
-        content = identity_of_trained(settings, base.identity.fingerprint)
+        content = identity_of_trained(settings, base.weights)
         return content, lambda: train_adapters(settings, base, reporter)
     _check_sizes(planned, base.identity.config)
     mesh_for(Recipe.of(planned), planned.k, planned.plan)  # before anything is rendered
-    content = identity_of_trained(planned, base.identity.fingerprint)
+    content = identity_of_trained(planned, base.weights)
     return content, lambda: train_adapters(planned, base, reporter)
 
 

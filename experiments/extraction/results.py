@@ -35,17 +35,17 @@ _VERSION = 1
 """To be raised when the same settings come to mean other results."""
 
 
-def identity_of_trained(settings: Settings, fingerprint: str) -> dict[str, Any]:
+def identity_of_trained(settings: Settings, weights: str) -> dict[str, Any]:
     """Everything that the results of adapters to train depend on, as JSON can hold it.
 
     Args:
         settings: what is asked for.
-        fingerprint: of the base model.
+        weights: of the base model, as :attr:`experiments.models.Base.weights` tells them apart.
     """
     recipe = identity(Recipe.of(settings))
     return {
         **identity(settings),
-        "base": fingerprint,
+        "base": weights,
         **{name: recipe[name] for name in ("optimizer", "objective", "loop", "outputs_sha256") if name in recipe},
         "versions": {"results": _VERSION, "recipe": recipe["version"]},
     }

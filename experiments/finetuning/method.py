@@ -113,8 +113,8 @@ class Method(ABC):
             OSError: a file that cannot be read.
         """
 
-    def inputs(self, base: Base) -> dict[str, str]:
-        """Hashes of what lies in the files that the settings name, by a name of each; raises as :meth:`trainable` does."""
+    def inputs(self, base: Base) -> dict[str, Any]:
+        """Hashes of what lies in the files that the settings name, as JSON can hold them; raises as :meth:`trainable` does."""
         return {}
 
 

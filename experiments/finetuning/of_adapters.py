@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.finetuning.methods.subspace import Subspace
 from subspace.errors import InputError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class OfAdapters(Subspace):
     """A control of :class:`Subspace` with as many directions, from the same adapters."""
 
-    def inputs(self, base: Base) -> dict[str, str]:
+    def inputs(self, base: Base) -> dict[str, Any]:
         """The adapters' files count too."""
         mined, _ = self.read(base)
         return super().inputs(base) | {f"adapters of {name}": _sha256(own) for name, own in mined.items()}

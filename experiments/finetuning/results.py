@@ -14,6 +14,7 @@ from experiments.finetuning.method import ADAPTER, MODEL
 from experiments.finetuning.run import METRICS, FineTuned
 from experiments.finetuning.settings import Settings
 from experiments.training.held_out_errors import ABS_REL, DIRECTION, ROTATION
+from experiments.training.metrics_log import plain
 from vggt_jax.disk_space import named_if_full
 
 SUMMARY = "summary.json"
@@ -42,8 +43,8 @@ def write_results(folder: Path, settings: Settings, identity: Any, tuned: FineTu
         "statistics": tuned.statistics,
         "validation": {
             "scenes": list(data.validation_names),
-            "before": {name: values.tolist() for name, values in tuned.before.items()},
-            "after": {name: values.tolist() for name, values in tuned.after.items()},
+            "before": {name: plain(values) for name, values in tuned.before.items()},
+            "after": {name: plain(values) for name, values in tuned.after.items()},
         },
     }
     with named_if_full(folder):
@@ -59,10 +60,15 @@ def verdict(tuned: FineTuned) -> str:
     if not tuned.before:
         return "No scene was held out to validate on."
     before, after = tuned.before, tuned.after
-    errors = [
-        f"{words} {before[name].mean():{form}} → {after[name].mean():{form}}"
-        for name, (words, form) in _ERRORS.items()
+    known = {
+        name: np.isfinite(before[name]) & np.isfinite(after[name])
+        for name in _ERRORS
         if name in before and name in after
+    }
+    errors = [
+        f"{words} {before[name][known[name]].mean():{form}} → {after[name][known[name]].mean():{form}}"
+        for name, (words, form) in _ERRORS.items()
+        if name in known and known[name].any()
     ]
     lower = int(np.sum(after["loss"] < before["loss"]))
     return (

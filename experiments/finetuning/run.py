@@ -23,9 +23,10 @@ from experiments.storage.locks import after_first_alone
 from experiments.storage.shared import settle
 from experiments.training.division import Division
 from experiments.training.feature_cache import token_cache
-from experiments.training.held_out import HeldOutLoss, evenly_spaced
+from experiments.training.held_out import HeldOutLoss, check_finite, evenly_spaced
 from experiments.training.held_out_errors import with_errors
 from experiments.training.loop import LoopSettings, train
+from experiments.training.metrics_log import plain
 from experiments.training.sampling import BatchSampler, Encode, view_counts
 from experiments.training.sharding import Placement, choose_mesh
 from experiments.training.step import TrainingStep, start
@@ -92,7 +93,9 @@ def tune(settings: Settings, base: Base, data: TuningData, reporter: Reporter = 
     if (record := _found(folder, reporter)) is None:
         with after_first_alone(folder, reporter):
             record = _found(folder, reporter) or _tuned(settings, base, data, identity, folder, reporter)
-    before, after = ({name: np.array(values) for name, values in record[when].items()} for when in ("before", "after"))
+    before, after = (
+        {name: np.array(values, float) for name, values in record[when].items()} for when in ("before", "after")
+    )
     result = folder / method.result
     is_model = method.result == MODEL
     return FineTuned(
@@ -169,7 +172,7 @@ def _train(
     measured = HeldOutLoss(with_errors(trainable.measured), frozen, placement)
     held_out = _HeldOut(measured, data, settings.held_out_views, encode)
     first = start(trainable.params, trainable.optimizer)
-    before = held_out(first)
+    before = held_out(first, trained=False)
     begun = time.perf_counter()
     steps = settings.optimizer.steps
     every = max(1, steps // _CHECKPOINTS)
@@ -182,28 +185,44 @@ def _train(
         LoopSettings(steps, checkpoint_every=every, validate_every=every, log=settings.log),
         folder,
         identity,
-        validate=lambda state: {name: values.mean() for name, values in held_out(state).items()},
+        validate=lambda state: {name: _mean(values) for name, values in held_out(state).items()},
         reporter=reporter,
     )
     seconds = time.perf_counter() - begun
-    after = held_out(last)
+    after = held_out(last, trained=True)
     params = without_axis(on_host(last.params))
     only_first("adapter", lambda: trainable.write(folder, params, identity))
     return {
         "parameters": trainable.count.parts,
-        "before": {name: values.tolist() for name, values in before.items()},
-        "after": {name: values.tolist() for name, values in after.items()},
+        "before": {name: plain(values) for name, values in before.items()},
+        "after": {name: plain(values) for name, values in after.items()},
         "seconds": round(seconds, 1),
         "statistics": {**trainable.statistics, **trainable.statistics_after(params)},
     }
 
 
+def _mean(values: np.ndarray) -> float:
+    """Over the scenes in which something was measured."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
 class _HeldOut:
-    """State of training → loss, terms and errors on each validation scene, (scenes,); nothing without any."""
+    """State of training → loss, terms and errors on each validation scene, (scenes,); nothing without any.
+
+    An error is NaN where a scene has nothing to measure it by. A loss that is not finite is an error of :func:`check_finite`
+    before training, and after it.
+    """
 
     def __init__(self, loss: HeldOutLoss, data: TuningData, views: int, encode: Encode | None):
         self._batches = [evenly_spaced([scene], min(views, scene.num_views), encode) for scene in data.validation]
-        self._loss = loss
+        self._loss, self._names = loss, data.validation_names
 
-    def __call__(self, state: Any) -> dict[str, np.ndarray]:
-        return {name: values[0] for name, values in self._loss(state, self._batches).items()} if self._batches else {}
+    def __call__(self, state: Any, trained: bool | None = None) -> dict[str, np.ndarray]:
+        """``trained`` says which of both states is to be checked; None checks nothing."""
+        if not self._batches:
+            return {}
+        found = self._loss(state, self._batches)
+        if trained is not None:
+            check_finite(found["loss"], [self._names], trained=trained)
+        return {name: values[0] for name, values in found.items()}

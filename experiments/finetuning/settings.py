@@ -151,6 +151,10 @@ def depends_on(settings: Settings, base: Base, data: TuningData) -> dict[str, An
     """
     return {
         **known(settings, data),
-        "base": {"name": base.identity.name, "fingerprint": base.identity.fingerprint},
+        "base": {
+            "name": base.identity.name,
+            "fingerprint": base.identity.fingerprint,
+            "weights": base.weights,
+        },
         "inputs": settings.method.inputs(base),
     }

@@ -211,6 +211,8 @@ def _on_scenes(claim: Claim, paired: Paired | None) -> Iterator[Finding]:
     for split, metrics in EVERY_TABLE[claim.table].tests:
         for metric in metrics:
             first, second = (_by_scene(each, split, metric) for each in paired)
+            if not np.isfinite([first, second]).all():
+                continue
             test = crossed_test(first - second) if min(first.shape) > 1 else None
             yield Finding(
                 claim,

@@ -75,10 +75,9 @@ class Execution:
     def validation_loss(self, job: Job) -> float:
         """On the task's validation scenes after fine-tuning, infinite if it diverged; else raises as :meth:`record` does."""
         try:
-            loss = _validation(self._tune(job))["after"]
+            return _validation(self._tune(job))["after"]
         except Diverged:
             return math.inf
-        return loss if math.isfinite(loss) else math.inf
 
     def record(self, job: Job) -> RunRecord:
         """Fine-tune, evaluate on all test sets; what was interrupted goes on.
@@ -117,6 +116,7 @@ class Execution:
             details={} if tuned is None else {name: f"{value:.6g}" for name, value in tuned.statistics.items()},
             validation={} if tuned is None else _validation(tuned),
             tests=tests,
+            weights=self.base.weights,
         )
 
     def _tuned(self, job: Job) -> tuple[float, tuple[float, ...], FineTuned]:
@@ -194,8 +194,18 @@ class Execution:
             dataset = Dataset(folder)
             views = choose_views(None, dataset.manifest.settings.views, task)
             results = evaluate_dataset(predict, dataset, views, MASKS[task])
+            if results.skipped:
+                first, why = next(iter(results.skipped.items()))
+                said = f"of {folder}, {len(results.skipped)} scenes cannot be evaluated, such as {first[1]}: {why}"
+                if not results.scenes:
+                    raise InputError(said)
+                self.reporter.warning(f"{job.run.name}: {said}")
             found[split] = {
-                scene: {m.name: float(f"{metrics.row()[m.name]:.{_DIGITS}g}") for m in METRICS}
+                scene: {
+                    m.name: float(f"{metrics.row()[m.name]:.{_DIGITS}g}")
+                    for m in METRICS
+                    if math.isfinite(metrics.row()[m.name])
+                }
                 for (_, scene), metrics in results.scenes.items()
             }
         return found

@@ -20,6 +20,7 @@ from experiments.reproduction.settings import Settings
 from experiments.tasks import Settings as TaskSettings
 from experiments.tasks import prepare
 from experiments.tasks.preparation import check_extra
+from subspace.errors import InputError
 
 VALIDATION = "validation"
 """Folder of the user's own validation data beside the splits."""
@@ -47,10 +48,19 @@ class RunInputs:
         return made.folder
 
     def validation(self, task: Task) -> Path:
-        """Scenes of the test data's kind that are no test scenes: the user's, or the stand-in with another seed."""
+        """Scenes of the test data's kind that are no test scenes: the user's, or the stand-in with another seed.
+
+        Raises InputError if the test scenes are the user's recordings and no validation scenes of theirs are there.
+        """
         given = self.settings.data_folder / task / VALIDATION / dataset_name(0)
         if given.exists():
             return given
+        tested = self.dataset(task, "test")
+        if (recorded := self.sheet(tested).recorded) is not None:
+            raise InputError(
+                f"{tested} holds recordings ({recorded}), and {given} is not there to validate on",
+                argument="validate_on",
+            )
         wanted = replace(self._wanted(task, "test"), seed=_OTHER_SEED, scenes=self.settings.scale.held_out)
         return prepare(wanted, self.reporter).folder
 

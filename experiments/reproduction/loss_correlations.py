@@ -24,5 +24,5 @@ def loss_correlations(measured: MeasuredTable) -> Iterator[tuple[Column, float]]
     for column in measured.columns:
         if column.metric == CHAMFER:
             figures = [column.values(line.records).mean() for line in lines]
-            if np.ptp(losses) > 0 and np.ptp(figures) > 0:
+            if np.isfinite(figures).all() and np.ptp(losses) > 0 and np.ptp(figures) > 0:
                 yield column, float(np.corrcoef(losses, figures)[0, 1])

@@ -93,7 +93,7 @@ def _reproduce(settings: Settings, reporter: Reporter, command: str) -> Reproduc
     inputs = RunInputs(settings, reporter)
     base = load_base(settings.base_weights, preset.rendering.resolution, preset.training)
     settings.records.mkdir(parents=True, exist_ok=True)  # now, not after the first run
-    records = RecordFolder(plan, base.label, settings.records, settings.overwrite)
+    records = RecordFolder(plan, base.label, settings.records, base.weights, settings.overwrite)
     schedule = Schedule(records, inputs, reporter)
     if settings.overwrite:  # which shows what records are of other data
         schedule.register_data()

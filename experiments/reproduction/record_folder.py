@@ -13,7 +13,7 @@ import msgspec
 from experiments.data.manifest import Split, Task
 from experiments.reproduction import records
 from experiments.reproduction.data_sheets import DataSheet, sheet_file
-from experiments.reproduction.plan import Plan, Run, Search, make_plan, run_of
+from experiments.reproduction.plan import Plan, RatesFor, Run, Search, make_plan, run_of
 from experiments.reproduction.records import RateSearch, RunRecord, record_file, search_file
 from experiments.reproduction.rows import BASE, CONTROLS, EVERY_TABLE, TABLES, Row, TableName
 from experiments.reproduction.scale import sizes
@@ -30,6 +30,8 @@ class RecordFolder:
     """Label of the model that everything starts from."""
     folder: Path
     """Folder of the records."""
+    weights: str | None = None
+    """Digest of all parameters of that model; None compares none."""
     overwrite: bool = False
     """Records that are damaged, or of another model, other settings or other data, count as missing; else they are refused."""
 
@@ -70,7 +72,7 @@ class RecordFolder:
         rates = self.plan.scale.rates
         if len(rates) == 1:
             return rates[0]
-        found = records.read(search_file(self.folder, search), RateSearch)
+        found = self._read_search(search)
         if found is None or not found.is_among(rates) or found.validated_on != self._validated_on:
             return None
         return found.chosen
@@ -86,7 +88,7 @@ class RecordFolder:
     def tried_on(self, run: Run) -> str | msgspec.UnsetType:
         """Name of the run on which the rate of ``run`` was found the best; unset where there was no search."""
         search = self.plan.search_of(run)
-        found = None if search is None else records.read(search_file(self.folder, search), RateSearch)
+        found = None if search is None else self._read_search(search)
         return msgspec.UNSET if found is None or len(self.plan.scale.rates) == 1 else found.run.name
 
     @property
@@ -100,6 +102,9 @@ class RecordFolder:
             losses={f"{rate:g}": loss if math.isfinite(loss) else None for rate, loss in sorted(losses.items())},
             rates_for="row" if self.plan.rates_for == "row" else msgspec.UNSET,
             validated_on=self._validated_on,
+            base=self.base,
+            weights=self._weights,
+            data=msgspec.UNSET if (sheet := self._sheet(run.task, "train")) is None else sheet.sha256,
         )
         records.write(search_file(self.folder, found.search), found)
         return found
@@ -145,6 +150,33 @@ class RecordFolder:
             if record is not None and record.run.method is not None:
                 yield record.run.seed
 
+    @property
+    def _weights(self) -> str | msgspec.UnsetType:
+        return msgspec.UNSET if self.weights is None else self.weights
+
+    def _read_search(self, search: Search) -> RateSearch | None:
+        """A search of this model and on these data; else None, or an error."""
+        path = search_file(self.folder, search)
+        try:
+            found = records.read(path, RateSearch)
+        except InputError:
+            if self.overwrite:
+                return None
+            raise
+        if found is None:
+            return None
+        sheet = self._sheet(search.task, "train")
+        is_of_data = found.data is msgspec.UNSET or sheet is None or not {*found.data}.isdisjoint(sheet.sha256)
+        for name, same in (
+            ("another base model", _is_same(found.base, self.base) and _is_same(found.weights, self._weights)),
+            ("other data", is_of_data),
+        ):
+            if not same and not self.overwrite:
+                raise _refused(f"{path} is of {name}")
+            if not same:
+                return None
+        return found
+
     def _read(self, run: Run) -> RunRecord | None:
         """The record of a run, complete and as it would be made now; else None, or an error."""
         path = record_file(self.folder, run)
@@ -155,23 +187,33 @@ class RecordFolder:
             ("run", record.run, run),
             ("sizes", record.sizes, sizes(self.plan.scale, run.method, run.size)),
             ("base model", record.base, self.base),
+            ("base model in its heads", record.weights, self._weights),
         ):
-            if made == wanted:
+            if _is_same(made, wanted):
                 continue
             if self.overwrite:
                 return None
             raise _refused(f"{path} is of another {name}: {made}, not {wanted}")
-        by_row = self.plan.rates_for == "row" and len(self.plan.scale.rates) > 1
-        if by_row and run.method is not None and record.rate_from != run.first.name:
+        if (wanted := self._wrong_rate(run, record)) is not None:
             if self.overwrite:
                 return None
-            raise _refused(f"{path} has a learning rate that was not searched for its row")
+            raise _refused(f"{path} has a learning rate that was not searched for its {wanted}")
         if run.method is not None and record.validated_on != self._validated_on:
             if self.overwrite:
                 return None
             raise _refused(f"{path} was validated on other scenes")
         missing = {split for task, split in self.plan.tests if task == run.task} - record.tests.keys()
         return None if missing else record
+
+    def _wrong_rate(self, run: Run, record: RunRecord) -> RatesFor | None:
+        """What the rate of a record should have been searched for, where it was not."""
+        search = self.plan.search_of(run)
+        if search is None or len(self.plan.scale.rates) == 1:
+            return None
+        if self.plan.rates_for == "row":
+            return None if record.rate_from == run.first.name else "row"
+        right = {msgspec.UNSET, self.tried_on(run), self.plan.searches[search].name}
+        return None if record.rate_from in right else "method"
 
     def _read_record(self, path: Path) -> RunRecord | None:
         try:
@@ -198,6 +240,11 @@ def _own_rows(name: TableName) -> list[Row]:
         return [row for row in table.rows if row not in shared]
     papers = {row.method for each in TABLES.values() for row in each.rows}
     return [row for row in table.rows if row.method not in papers]
+
+
+def _is_same(made: object, wanted: object) -> bool:
+    """Whether two entries of records agree, as far as both are known."""
+    return made == wanted or msgspec.UNSET in (made, wanted)
 
 
 def _refused(what: str) -> InputError:

@@ -55,7 +55,9 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     validated_on: Literal["test"] | msgspec.UnsetType = msgspec.UNSET
     """Whether validation scenes are of the test data's kind; without, they are the last ones of the training data."""
     tests: dict[str, dict[str, dict[str, float]]]
-    """Test set → scene → metric → value."""
+    """Test set → scene → metric → value; of captures without poses there are no points."""
+    weights: str | msgspec.UnsetType = msgspec.UNSET
+    """Digest of all parameters of the base model, whose fingerprint leaves its heads out; earlier records do not have it."""
 
 
 class RateSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,6 +71,12 @@ class RateSearch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Whether the rate is for the run's row alone; without, for all rows of its method."""
     validated_on: Literal["test"] | msgspec.UnsetType = msgspec.UNSET
     """As in :class:`RunRecord`."""
+    base: str | msgspec.UnsetType = msgspec.UNSET
+    """Name and fingerprint of the model; earlier records do not say."""
+    weights: str | msgspec.UnsetType = msgspec.UNSET
+    """As in :class:`RunRecord`."""
+    data: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    """sha256 of the training data, on all machines that made them; earlier records do not say."""
 
     @property
     def search(self) -> Search:
@@ -137,10 +145,12 @@ def write(path: Path, record: msgspec.Struct) -> None:
 
 
 def figure(scene: Mapping[str, float], metric: str) -> float:
-    """A figure of a scene; the Chamfer distance, which no record holds, is the mean of its two halves."""
-    return sum(scene[half] for half in HALVES) / len(HALVES) if metric == CHAMFER else scene[metric]
+    """A figure of a scene, NaN where it was not measured; the Chamfer distance, which no record holds, is its halves' mean."""
+    if metric == CHAMFER:
+        return sum(figure(scene, half) for half in HALVES) / len(HALVES)
+    return scene.get(metric, math.nan)
 
 
 def scene_means(scenes: Mapping[str, Mapping[str, float]], metric: str) -> float:
-    """Mean of a figure over the scenes of a test set."""
+    """Mean of a figure over the scenes of a test set; NaN unless it was measured in all of them."""
     return sum(figure(scene, metric) for scene in scenes.values()) / len(scenes)

@@ -171,9 +171,10 @@ def _page(
 
 
 def _rate_lines(records: Records, searches: Sequence[RateSearch], scale: Scale) -> Iterator[RateLine]:
-    """Of methods that have a run: it knows the base model's loss."""
+    """Of methods that have a run: it knows the base model's loss. The run that rates were tried on counts, or else another."""
     trained = [(run, record.validation["before"]) for run, record in records.items() if run.search]
     before = {search: loss for run, loss in trained for search in (run.search, run.own_search)}
+    before |= {each.search: records[each.run].validation["before"] for each in searches if each.run in records}
     for each in searches:
         if each.search in before:
             losses = tuple(_loss(each, rate) for rate in scale.rates)

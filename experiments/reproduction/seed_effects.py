@@ -30,7 +30,7 @@ class SeedEffect:
 
 
 def seed_effects(measured: MeasuredTable) -> Iterator[SeedEffect]:
-    """Of each column, if there are three seeds and two rows at least."""
+    """Of each column that was measured and varies in every row, if there are three seeds and two rows at least."""
     seeds = measured.seeds
     lines = [line for line in measured.lines if line.row.method and len(line.records) == len(seeds)]
     if len(seeds) < _FEWEST_SEEDS or len(lines) < 2:
@@ -38,6 +38,8 @@ def seed_effects(measured: MeasuredTable) -> Iterator[SeedEffect]:
     upper = np.triu_indices(len(lines), 1)
     for column in measured.columns:
         values = np.array([column.values(line.records) for line in lines])
+        if not (np.isfinite(values).all() and np.ptp(values, axis=1).all()):
+            continue
         between = values[upper[0]] - values[upper[1]]
         alone, apart = (float(np.sqrt(each.var(axis=1, ddof=1).mean())) for each in (values, between))
         level = float(np.abs(values.mean()))

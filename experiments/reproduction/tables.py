@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -51,6 +52,12 @@ class Line:
     """One record for each seed that is there."""
 
     @property
+    def trained(self) -> str:
+        """Numbers that were trained, to be read: of minings of their own, seeds may have numbers of their own."""
+        fewest, most = (found(record.parameters for record in self.records) for found in (min, max))
+        return f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
+
+    @property
     def minutes(self) -> float:
         """Mean duration of its fine-tunings."""
         return float(np.mean([record.training_seconds for record in self.records])) / 60
@@ -94,7 +101,8 @@ class MeasuredTable:
 
     def ranking(self, column: Column) -> dict[Row, int]:
         """Row → 1 for the best mean and 2 for the second, of rows that have been measured."""
-        means = {line.row: column.values(line.records).mean() for line in self.lines if line.records}
+        found = {line.row: column.values(line.records).mean() for line in self.lines if line.records}
+        means = {row: mean for row, mean in found.items() if math.isfinite(mean)}
         order = sorted(means, key=lambda row: -BETTER[column.metric] * means[row])
         return {row: rank for rank, row in enumerate(order[:2], start=1)} if len(order) > 1 else {}
 
@@ -153,7 +161,8 @@ def csv_of(measured: MeasuredTable) -> str:
             for column in measured.columns:
                 mean = scene_means(record.tests[column.split], column.metric)
                 start = [measured.table.name, label, theirs, record.parameters, record.run.seed]
-                writer.writerow([*start, column.split, column.metric, f"{mean:.6g}"])
+                if math.isfinite(mean):
+                    writer.writerow([*start, column.split, column.metric, f"{mean:.6g}"])
     for row in paper.values():
         start = [measured.table.name, row.label, row.label, row.parameters, "paper"]
         for (split, metric), value in row.figures(measured.table).items():
@@ -183,7 +192,7 @@ def _cells(measured: MeasuredTable, mark: Callable[[str, int], str]) -> Iterator
         if not line.records:
             yield [label, *[_MISSING] * (3 + len(measured.columns)), *last]
             continue
-        trained = f"{line.records[0].parameters:,}" if line.row.method else _MISSING
+        trained = line.trained if line.row.method else _MISSING
         time = f"{line.minutes:.1f}" if line.row.method else _MISSING
         rates = sorted({record.rate for record in line.records if record.rate is not None and line.row.method})
         rate = ", ".join(f"{each:g}" for each in rates) or _MISSING
@@ -193,7 +202,8 @@ def _cells(measured: MeasuredTable, mark: Callable[[str, int], str]) -> Iterator
             text = f"{values.mean():.2f}"
             if len(values) > 1:
                 text += f" [{values.min():.2f}, {values.max():.2f}]"
-            shown.append(mark(text, ranking[column].get(line.row, 0)))
+            is_known = np.isfinite(values).all()
+            shown.append(mark(text, ranking[column].get(line.row, 0)) if is_known else _MISSING)
         yield [label, trained, time, rate, *shown, *last]
 
 

@@ -11,14 +11,17 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import Float
 
 from experiments.data.observations import LoadableScene, ViewReader, stacked
 from experiments.process.cores import available_cores
 from experiments.training.batch import TrainingBatch
+from experiments.training.loop import Diverged
 from experiments.training.loss_function import Frozen, LossFunction
 from experiments.training.sampling import Encode
 from experiments.training.sharding import Placement
 from experiments.training.step import TrainingState
+from subspace.errors import InputError
 
 
 class HeldOutLoss:
@@ -44,6 +47,23 @@ class HeldOutLoss:
     def __call__(self, state: TrainingState, batches: Sequence[TrainingBatch]) -> dict[str, np.ndarray]:
         """``batches`` are each for all adapters (k, B, S, ...), as :func:`evenly_spaced` makes them; at least one."""
         return self._one_by_one(state, batches)
+
+
+def check_finite(losses: Float[np.ndarray, "k scenes"], scenes: Sequence[Sequence[str]], *, trained: bool) -> None:
+    """Raises an error that names the first scene, of those of the k adapters, whose loss is not finite.
+
+    It is :class:`experiments.training.loop.Diverged` where the loss is that of ``trained`` parameters, InputError where it is
+    the base model's.
+    """
+    for own, names in zip(losses, scenes, strict=True):
+        for loss, name in zip(own, names, strict=True):
+            if np.isfinite(loss):
+                continue
+            if not trained:
+                raise InputError(f"{name}: the base model's loss on this held-out scene is {loss}")
+            raise Diverged(
+                f"after training the loss on the held-out scene {name} is {loss}; a lower learning rate may help"
+            )
 
 
 class _OnCores:

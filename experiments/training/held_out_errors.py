@@ -33,8 +33,9 @@ def with_errors(loss: LossFunction) -> LossFunction:
 def errors(predicted: Predictions, batch: TrainingBatch) -> Losses:
     """Of a normalised batch; only of heads that the model has.
 
-    AbsRel is that of depth after one scale for each sequence, the median ratio over all its pixels. Rotation is the mean angle
-    between a view's turn from the first view and the true one, direction that between the translations.
+    AbsRel is that of depth after one scale for each sequence, the median ratio over all its pixels; NaN where no pixel of the
+    batch is known. Rotation is the mean angle between a view's turn from the first view and the true one, direction that
+    between the translations.
     """
     found = {}
     if predicted.depth is not None:
@@ -53,4 +54,4 @@ def _abs_rel(
     ratio = jnp.where(valid, true / jnp.maximum(found, 1e-6), jnp.nan)
     scale = jnp.nanmedian(ratio, axis=(1, 2, 3), keepdims=True)
     error = jnp.abs(scale * found - true) / jnp.maximum(true, 1e-6)
-    return jnp.nan_to_num(jnp.nanmean(jnp.where(valid, error, jnp.nan)))
+    return jnp.sum(jnp.where(valid, error, 0.0)) / jnp.sum(valid)

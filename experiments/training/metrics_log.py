@@ -32,7 +32,7 @@ class MetricsLog:
 
     def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
         """Appends {"step", "kind", **values}; arrays become lists, numbers that are not finite null."""
-        line = {"step": step, "kind": kind, **{name: _plain(value) for name, value in values.items()}}
+        line = {"step": step, "kind": kind, **{name: plain(value) for name, value in values.items()}}
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
 
     def flush(self) -> None:
@@ -76,8 +76,9 @@ def _event(path: Path, line: str) -> dict[str, Any]:
     return event
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A number or an array as JSON can hold it: arrays become lists, numbers that are not finite None."""
     value = np.asarray(value).tolist()
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -120,7 +120,7 @@ def _writer(config: VGGTConfig, frozen: nnx.State) -> Callable[[Path, nnx.State,
     def write(folder: Path, params: nnx.State, about: Mapping[str, Any]) -> Path:
         parts = (nnx.to_flat_state(part) for part in (params, frozen))
         weights = {dotted(keys): np.asarray(leaf[...]) for part in parts for keys, leaf in part}
-        plain = replace(config, dtype="float32", remat=False, keep_attention=True).to_dict()
+        plain = replace(config, dtype="float32", head_dtype="float32", remat=False, keep_attention=True).to_dict()
         with new_folder(folder / MODEL) as made:
             write_safetensors(made / WEIGHTS, weights)
             (made / CONFIG).write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")

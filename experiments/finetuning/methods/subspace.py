@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -106,10 +106,11 @@ class Subspace(InsideBases):
         """The first M of each matrix; None for zero."""
         return None
 
-    def inputs(self, base: Base) -> dict[str, str]:
+    def inputs(self, base: Base) -> dict[str, Any]:
+        """In the order of ``subspaces``, on which the signs of Ā and B̄ and what controls draw depend."""
         mined, chosen = self.read(base)
         self._check_dim(mined)
-        return {name: _sha256(own, chosen) for name, own in mined.items()}
+        return {"subspaces": [[name, _sha256(own, chosen)] for name, own in mined.items()]}
 
     def read(self, base: Base) -> tuple[dict[str, MinedAttribute], dict[str, Matrix]]:
         """Attribute → what was mined for it, and the matrices that get an M; raises as :func:`read_subspaces`."""

@@ -7,6 +7,7 @@ import pytest
 from experiments.analysis import Settings, analyze
 from experiments.analysis.curves import measure_curves
 from experiments.analysis.curves_section import curves_section
+from experiments.analysis.pipeline import ready
 from experiments.analysis.specificity import measure_specificity, part_rows
 from experiments.mining.folder import SNAPSHOTS, read_inputs, snapshot_folder
 from subspace.errors import InputError
@@ -35,6 +36,10 @@ def test_curves_over_adapters_and_steps(folders):
     after = measure_curves(read_inputs(folders))
     assert [point.row for point in after if point.over == "steps"] == whole
     assert {point.at for point in after if point.over == "steps"} == {20}
+    settings = Settings(tuple(folders), curves=True, store=folders[0].parent)
+    with_both = ready(settings).results.path
+    shutil.rmtree(folders[0] / SNAPSHOTS / snapshot_folder(20))
+    assert ready(settings).results.path != with_both  # another step is other work
     section = curves_section(after)
     assert len(section.sheets["curves"].rows) == len(after) and section.figures.keys() == {"curves"}
 

@@ -255,3 +255,17 @@ def test_parts_of_the_model_by_side(specific, attribute):
         assert (row.own_largest, row.adapters) == (largest, len(chosen) * K)
     for inside in Inside:
         assert sum(rows[part, inside].of_shared for part in members) == pytest.approx(1)
+
+
+def test_chance_is_of_the_dimensions_that_the_others_can_span(tmp_path):
+    """d' = 6 was asked for; two adapters of rank 2 span 4."""
+    shapes = {"aggregator.frame_blocks.attn.qkv": ((3,), 96, 64)}
+    folders = [
+        write_run(tmp_path / name, name, draw_adapters(seed, {}, k=3, rank=2, shapes=shapes), dim=6)
+        for seed, name in enumerate(("texture", "camera"))
+    ]
+    found = whole_shares(measure_specificity(read_inputs(folders)))
+    np.testing.assert_allclose(found.chance[0], [16 / (96 * 64), 4 / 96, 4 / 64])
+    np.testing.assert_allclose(
+        found.mean.mean(axis=(0, 1)), found.chance[0], rtol=0.25
+    )  # the adapters have nothing in common

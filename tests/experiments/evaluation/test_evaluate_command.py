@@ -250,6 +250,17 @@ def test_comparison(results):
         assert "first is better" in next(line for line in lines if line.startswith(name))
 
 
+@pytest.mark.parametrize("change", [{"settings": {"mask": "task"}}, {"views": {"dataset_00": [0, 2]}}])
+def test_results_of_other_pixels_or_views_are_not_compared(results, tmp_path, change):
+    other = shutil.copytree(results / "good", tmp_path / "other")
+    summary = json.loads((other / "summary.json").read_text())
+    (other / "summary.json").write_text(json.dumps(summary | change))
+    with pytest.raises(InputError, match=r"cannot be compared: their (masks|views) are .* and ") as error:
+        compare(results / "good", other)
+    assert error.value.argument == "compare" and "\n" not in str(error.value)
+    assert compare(results / "good", other / "scenes.csv").scenes == 3  # a file by itself says neither
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

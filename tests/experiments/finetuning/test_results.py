@@ -25,3 +25,10 @@ def test_records_of_before_there_were_errors_and_runs_without_validation_are_sai
     said = verdict(tuned({"loss": [2.0]}, {"loss": [1.0]}))  # pyright: ignore[reportArgumentType]
     assert "AbsRel" not in said and "lower on 1" in said
     assert "held out" in verdict(tuned({}, {}))  # pyright: ignore[reportArgumentType]
+
+
+def test_errors_are_of_the_scenes_in_which_they_were_measured():
+    before = {"loss": [2.0, 2.0], ABS_REL: [0.1, np.nan], ROTATION: [np.nan, np.nan]}
+    after = {"loss": [1.0, 1.0], ABS_REL: [0.05, np.nan], ROTATION: [np.nan, np.nan]}
+    said = verdict(tuned(before, after))  # pyright: ignore[reportArgumentType]
+    assert "AbsRel of depth 0.100 → 0.050" in said and "rotation" not in said and "lower on 2" in said

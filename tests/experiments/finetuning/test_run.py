@@ -15,8 +15,10 @@ from experiments.finetuning.pipeline import ready
 from experiments.presets import SMALL_MODEL
 from experiments.process.reporting import Reporter
 from experiments.training.held_out import evenly_spaced
+from experiments.training.loop import Diverged
 from experiments.training.losses import Objective
 from experiments.training.metrics_log import read_metrics
+from experiments.training.optimizer import OptimizerSettings
 from experiments.training.step import AdaptedBase, adapter_loss
 from subspace.errors import InputError
 from tests.experiments.finetuning import small
@@ -133,6 +135,15 @@ def test_the_same_settings_find_their_result_and_others_do_not(tuned, store, mon
     found.result.write_bytes(content)
 
 
+def test_training_that_ends_without_a_finite_loss_is_one_line_that_names_the_scene(store):
+    settings = replace(small.settings("lora", store), optimizer=OptimizerSettings(3, 1e3))
+    for _ in range(2):  # the second time from its last checkpoint
+        with pytest.raises(
+            Diverged, match=r"the loss on the held-out scene boxes/5 is (nan|inf); a lower learning rate"
+        ):
+            run.tune(settings, small.base(), small.data())
+
+
 @pytest.fixture
 def from_memory(monkeypatch):
     """``finetune`` of the tiny model and its scenes, which lie nowhere."""
@@ -151,7 +162,9 @@ def test_results_lie_in_a_folder_of_what_they_depend_on(tuned, store, from_memor
     summary = json.loads((done.output / "summary.json").read_text())
     assert summary["method"] == "adalora" and summary["settings"]["method"]["target_rank"] == 1
     assert summary["statistics"]["mean_rank_left"] == 1 and summary["seconds"] == found.seconds
-    assert summary["base"] == {"name": "tiny", "fingerprint": base.identity.fingerprint}
+    assert summary["base"] == {
+        "name": "tiny", "fingerprint": base.identity.fingerprint, "weights": base.weights
+    }  # fmt: skip
     names = load_adapter(done.output / "adapter.safetensors").deltas.keys()
     assert names == load_adapter(found.result).deltas.keys()
 

@@ -13,6 +13,7 @@ from experiments.reproduction import execution
 from experiments.reproduction.execution import Execution, Job
 from experiments.reproduction.settings import Settings
 from experiments.training.loop import Diverged
+from subspace.errors import InputError
 from tests.experiments.reproduction.planted import plan
 from vggt_jax.parameters import ParameterCount
 
@@ -64,7 +65,7 @@ def calls(monkeypatch):
 
 
 def make(tmp_path, wanted):
-    base = SimpleNamespace(label="nano (ab)")
+    base = SimpleNamespace(label="nano (ab)", weights="cd")
     return Execution(Settings(store=tmp_path / "store"), base)  # pyright: ignore[reportArgumentType]
 
 
@@ -157,5 +158,31 @@ def test_the_record_has_what_training_found(tmp_path, calls):
     assert record.validation == {"before": 1.0, "after": 0.5} and record.data == {
         "train": "of glass/train", "test": "of glass/test"
     }  # fmt: skip
-    assert record.sizes == {"rank": 2} and record.base == "nano (ab)" and record.steps > 0
+    assert record.sizes == {"rank": 2} and record.steps > 0
+    assert (record.base, record.weights) == ("nano (ab)", "cd")
     assert execute.validation_loss(job(run, 3e-4)) == 0.5
+
+
+def test_a_record_has_what_was_measured_and_no_scene_at_all_is_an_error(tmp_path, calls, monkeypatch):
+    measure = execution.evaluate_dataset
+    unmeasured = {"accuracy": np.nan, "completeness": np.nan}
+
+    def partly(*given):
+        found = measure(*given)
+        scene = next(iter(found.scenes.values()))
+        row = scene.row()
+        scene.row = lambda: row | unmeasured
+        return replace(found, skipped={("dataset_00", "scene_0009"): "no pixel counts"})
+
+    wanted, said = plan("1"), []
+    execute = make(tmp_path, wanted)
+    execute.reporter = SimpleNamespace(info=lambda line: None, warning=said.append)  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setattr(execution, "evaluate_dataset", partly)
+    record = execute.record(job(wanted.runs[0]))
+    scenes = record.tests["test"]
+    assert scenes["scene_0001"].keys() - scenes["scene_0000"].keys() == unmeasured.keys()
+    (line,) = said
+    assert line.endswith("faces/test, 1 scenes cannot be evaluated, such as scene_0009: no pixel counts")
+    monkeypatch.setattr(execution, "evaluate_dataset", lambda *given: replace(partly(*given), scenes={}))
+    with pytest.raises(InputError, match=r"^faces_base: of faces/test, 1 scenes .* scene_0009: no pixel counts"):
+        execute.record(job(wanted.runs[0]))

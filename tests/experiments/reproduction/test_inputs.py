@@ -84,3 +84,24 @@ def test_a_missing_package_is_named_before_anything_is_made(tables, needs, tmp_p
         (finished / "manifest.json").touch()
     RunInputs(replace(settings, data=tmp_path / "mine")).check(settings.plan)
     assert not asked
+
+
+def test_recordings_are_not_tested_on_after_a_choice_on_rendered_scenes(tmp_path, asked, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    settings = Settings(data=tmp_path / "mine", store=tmp_path, validate_on="test")
+    for name in ("test", "validation"):
+        (tmp_path / "mine" / "glass" / name / "dataset_00").mkdir(parents=True)
+        monkeypatch.setattr(inputs, "describe", lambda folder: SimpleNamespace(recorded="9 scenes of lab (captures)"))
+        found = RunInputs(settings)
+        if name == "test":
+            with pytest.raises(
+                InputError, match=r"holds recordings \(9 scenes .*validation/dataset_00 is not there"
+            ) as error:
+                found.validation("glass")
+            assert error.value.argument == "validate_on" and not asked
+    assert found.validation("glass") == tmp_path / "mine" / "glass" / "validation" / "dataset_00"
+    monkeypatch.setattr(inputs, "describe", lambda folder: SimpleNamespace(recorded=None))
+    (tmp_path / "mine" / "glass" / "validation" / "dataset_00").rmdir()
+    found.validation("glass")  # rendered scenes that lie there, in another number
+    (wanted,) = asked
+    assert (wanted.split, wanted.seed, wanted.scenes) == ("test", 1000, 16)

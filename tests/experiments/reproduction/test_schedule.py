@@ -1,5 +1,6 @@
 """The order of jobs, the same search for every method, records that are found again, and what does not belong together."""
 
+import json
 import math
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -311,6 +312,60 @@ def test_rates_of_a_method_do_not_pass_as_rates_of_rows(tmp_path):
         records_in(tmp_path, by_row).found()
     kept = records_in(tmp_path, by_row, overwrite=True).found()  # the rows that rates were compared on have their own
     assert {record.rate_from for run, record in kept.items() if run.method} == {run.name for run in kept if run.method}
+
+
+def test_rates_of_rows_do_not_pass_as_rates_of_their_method(tmp_path):
+    go(tmp_path, replace(plan("3"), rates_for="row"))
+    with pytest.raises(
+        InputError, match=r"glass_lora_32_seed0\.json has a learning rate that was not searched for its method"
+    ):
+        records_in(tmp_path, plan("3")).found()
+    kept = records_in(tmp_path, plan("3"), overwrite=True).found()
+    assert "glass_lora_16_seed0" in {run.name for run in kept} and "glass_lora_32_seed0" not in {
+        run.name for run in kept
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"base": "nano (cd)"}, "is of another base model"),
+        ({"weights": "ab"}, "is of another base model"),
+        ({"data": ("ef",)}, "is of other data"),
+    ],
+)
+def test_a_search_of_another_model_or_on_other_data_is_refused_and_made_again(change, message, tmp_path):
+    wanted = plan("3")
+    go(tmp_path, wanted)
+    path = tmp_path / "records" / "rates_glass_lora.json"
+    for record in (tmp_path / "records").glob("glass_lora_*_seed0.json"):
+        record.unlink()
+    content = json.loads(path.read_text())
+    assert (content["base"], content["data"]) == ("nano (ab)", ["ab"])
+    path.write_text(json.dumps(content | change))
+    more = {"weights": "cd"} if "weights" in change else {}
+    with pytest.raises(InputError, match=rf"rates_glass_lora\.json {message}"):
+        dict(make(tmp_path, wanted, **more)(Done(wanted.scale), 1))
+    for damage in (None, "{"):
+        if damage:
+            path.write_text(damage)
+            with pytest.raises(InputError, match=r"rates_glass_lora\.json"):
+                dict(make(tmp_path, wanted, **more)(Done(wanted.scale), 1))
+        workers = Done(wanted.scale)
+        dict(make(tmp_path, wanted, overwrite=True, **more)(workers, 1))
+        assert {job.run.name for job in workers.compared} == {"glass_lora_16_seed0"}
+        for record in (tmp_path / "records").glob("glass_lora_*_seed0.json"):
+            record.unlink()
+
+
+def test_records_of_a_model_with_other_heads_are_refused(tmp_path):
+    wanted = plan("3")
+    run, record = next(iter(make(tmp_path, wanted)(Done(wanted.scale), 1)))
+    records_in(tmp_path, wanted).keep(run, msgspec.structs.replace(record, weights="ab"))
+    assert records_in(tmp_path, wanted).found() and records_in(tmp_path, wanted, weights="ab").found()
+    with pytest.raises(InputError, match=r"glass_base\.json is of another base model in its heads: ab, not cd"):
+        records_in(tmp_path, wanted, weights="cd").found()
+    assert not records_in(tmp_path, wanted, weights="cd", overwrite=True).found()
 
 
 def test_controls_are_shown_where_there_are_records_of_them(tmp_path):

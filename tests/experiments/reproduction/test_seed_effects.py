@@ -42,3 +42,7 @@ def test_what_is_not_common_is_in_the_differences():
 
 def test_two_seeds_or_one_row_say_nothing():
     assert effects(LEVELS, (0, 1)) == [] == effects({FULL: (1.0, 1.2, 1.1)})
+
+
+def test_a_figure_that_no_seed_changes_has_no_effect():
+    assert effects({FULL: (1.0, 1.0, 1.0), lora(16): (2.0, 2.2, 2.1)}) == []

@@ -2,12 +2,14 @@
 
 import csv
 import io
+from copy import deepcopy
 
 import numpy as np
 import pytest
 
+from experiments.reproduction.claims import examine
 from experiments.reproduction.plan import run_of
-from experiments.reproduction.rows import BASE, CONTROL, FULL, TABLES, lora
+from experiments.reproduction.rows import BASE, CONTROL, FULL, HALVES, TABLES, lora
 from experiments.reproduction.tables import csv_of, latex, markdown, measure
 from tests.experiments.reproduction.planted import plan, record
 
@@ -97,3 +99,31 @@ def test_the_csv_holds_every_figure_and_the_papers(name):
     assert all(float(row["mean over scenes"]) == pytest.approx(0.5 * MEAN, rel=1e-5) for row in ours)
     printed_rows = sum(row != CONTROL for row in TABLES[name].rows)
     assert len(rows) - len(ours) == printed_rows * len(found.columns)
+
+
+def test_what_was_not_measured_is_a_dash_and_takes_no_part_in_what_is_best():
+    wanted, records = plan("2"), {}
+    for row, level in LEVELS.items():
+        run = run_of(row, TABLES["2"], wanted.scale, 0)
+        records[run] = deepcopy(record(run, level))
+        records[run].tests["test"] = {
+            scene: {name: value for name, value in figures.items() if name not in HALVES or scene != "scene_0000"}
+            for scene, figures in records[run].tests["test"].items()
+        }
+    found = measure(TABLES["2"], wanted.scale, (0,), records)
+    full = cells(markdown(found), "Full")
+    assert full[4:7] == ["–"] * 3 and full[7] != "–" and full[8].startswith("**")
+    assert " & -- & -- & -- & " in latex(found)
+    lines = [line for line in csv.DictReader(io.StringIO(csv_of(found))) if line["method"] == "Full"]
+    assert [line["metric"] for line in lines if line["test set"] == "test" and line["seed"] == "0"] == [
+        "normal_consistency"
+    ]
+    metrics = {(each.split, each.metric) for each in examine(wanted.scale, (0,), records, ["2"])}
+    assert ("test", "chamfer") not in metrics and ("cross_domain", "chamfer") in metrics
+
+
+def test_seeds_that_train_other_numbers_of_parameters_say_so():
+    table, scale = TABLES["2"], plan("2").scale
+    runs = [run_of(lora(16), table, scale, seed) for seed in (0, 1)]
+    records = {run: record(run, 1.0, parameters=number) for run, number in zip(runs, (1_300, 1_200), strict=True)}
+    assert cells(markdown(measure(table, scale, (0, 1), records)), "LoRA (rank=2)")[1] == "1,200 to 1,300"

@@ -26,7 +26,7 @@ from vggt_jax.adapters import BaseModel
 
 STORE = Path("runs")
 NOTHING = cast(Any, None)
-BASE = Base(BaseModel("nano", "0123456789abcdef", VGGTConfig.nano()), NOTHING, NOTHING)
+BASE = Base(BaseModel("nano", "0123456789abcdef", VGGTConfig.nano()), NOTHING, NOTHING, "0123456789ab")
 """A model whose parameters nobody asks for."""
 
 
@@ -40,7 +40,7 @@ def adapters() -> Path:
 
 def results_of_extract() -> Path:
     settings = ExtractionSettings.of("nano", dim=4)
-    identity = identity_of_trained(settings, BASE.identity.fingerprint)
+    identity = identity_of_trained(settings, BASE.weights)
     return results_folder(STORE, "extract", settings.label, identity)
 
 
@@ -53,9 +53,9 @@ def results_of_finetune() -> Path:
 @pytest.mark.parametrize(
     ("found", "name"),
     [
-        (adapters, "adapters/texture_object_centric-a6857c81230f"),
-        (results_of_extract, "extract/geometry_object_centric_nano-95e84ce220c4"),
-        (results_of_finetune, "finetune/lora-4f7535eeb4c4"),
+        (adapters, "adapters/texture_object_centric-ea776031daee"),
+        (results_of_extract, "extract/geometry_object_centric_nano-706218008b7b"),
+        (results_of_finetune, "finetune/lora-e91feef58a01"),
     ],
 )
 def test_known_work_has_its_folder(found, name):

@@ -59,3 +59,14 @@ def test_what_is_minimised_stays_and_heads_that_are_not_there_have_no_errors():
     depth = Predictions(depth=3 * given.depths[..., None])
     value, terms = with_errors(loss).judge(depth, given, None)
     assert value == 2 and terms.keys() == {"term", ABS_REL} and float(terms[ABS_REL]) < 1e-6
+
+
+def test_nothing_is_perfect_where_nothing_was_measured():
+    extrinsics = cameras(Rotation.identity(VIEWS - 1), np.ones((VIEWS - 1, 3)))
+    known, unknown = (
+        batch(np.ones((1, VIEWS, *SIZE)), np.full((1, VIEWS, *SIZE), each), extrinsics) for each in (True, False)
+    )
+    predicted = Predictions(depth=known.depths[..., None])
+    assert float(errors(predicted, known)[ABS_REL]) < 1e-6 and np.isnan(errors(predicted, unknown)[ABS_REL])
+    broken = Predictions(depth=jnp.full_like(known.depths, jnp.nan)[..., None])
+    assert np.isnan(errors(broken, known)[ABS_REL])

@@ -118,4 +118,4 @@ def test_folders_without_adapters_are_refused_and_adapters_count(base, folders, 
     with pytest.raises(InputError, match="keeps no copies of its adapters"):
         without.bases(without.read(base)[0], {QKV: CHOSEN[QKV]}, 0)
     inputs = Shuffled(subspaces=folders, matrices=(QKV,), plain=None).inputs(base)
-    assert inputs.keys() == {"texture", "camera", "adapters of texture", "adapters of camera"}
+    assert inputs.keys() == {"subspaces", "adapters of texture", "adapters of camera"}

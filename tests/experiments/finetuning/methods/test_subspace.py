@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.finetuning.methods.subspace import Subspace, read_subspaces
+from experiments.storage.identity import digest
 from subspace.errors import InputError
 from tests.experiments.finetuning import small
 from vggt_jax.adapters import BaseModel
@@ -49,6 +50,16 @@ def test_subspaces_of_something_else_are_one_line(folders, tmp_path):
         with pytest.raises(InputError, match=message) as raised:
             read_subspaces(given, base, wanted)
         assert "\n" not in str(raised.value)
+
+
+def test_the_order_of_the_attributes_makes_other_work(folders):
+    base = small.base()
+    base = replace(base, identity=BASE)
+    first, second = (
+        Subspace(subspaces=tuple(each), dim=2, plain=None, matrices=(QKV,)).inputs(base)
+        for each in (folders, folders[::-1])
+    )
+    assert digest(first) != digest(second) and sorted(first["subspaces"]) == sorted(second["subspaces"])
 
 
 def test_folders_may_be_named_by_strings():
