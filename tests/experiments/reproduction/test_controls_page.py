@@ -27,7 +27,7 @@ from experiments.reproduction.rows import (
     random,
     shuffled,
 )
-from experiments.reproduction.tables import records_of
+from experiments.reproduction.tables import Line, records_of
 
 ROOT = Path(__file__).parents[3]
 SCALE, SEEDS = PRESETS["nano"].scale, (0, 1, 2, 3, 4)
@@ -91,7 +91,8 @@ def test_the_page_has_every_row_that_was_run(row, records, page):
         distances = dict.fromkeys(SEEDS, *distances.values())
     losses = [record.validation["after"] for record in found.values() if record.validation]
     complete, some = len(distances) == len(SEEDS), next(iter(found.values()))
-    cells = [label, *(("–", "–") if some.rate is None else (f"{some.parameters:,}", f"{some.rate:g}"))]
+    trained = Line(row, tuple(found.values())).trained
+    cells = [label, *(("–", "–") if some.rate is None else (trained, f"{some.rate:g}"))]
     cells += [f"{distances[seed]:.2f}" if seed in distances else "–" for seed in SEEDS]
     cells.append(f"{np.mean(list(distances.values())):.2f}" if complete else "–")
     cells.append(f"{np.mean(losses):.3f}" if complete and losses else "–")
@@ -154,6 +155,18 @@ def test_what_is_said_of_one_gradient(findings, losses, prose, readme):
     assert f"of Ours is {distance.difference / unit:.1f} % larger ({interval}; {probability(distance)[1:]}" in readme
     compared = [each for each in findings if each.test is not None]
     assert f"none of {len(compared)} comparisons is decided" in readme and not any(each.decided for each in compared)
+
+
+def test_what_is_said_of_mined_gradients(records, prose):
+    of_gradients = of_row(ours(64, updates="gradient"), records)
+    (seed,) = of_gradients
+    row, mined, task = (
+        chamfer(each[seed]) for each in (of_gradients, *(of_row(row, records) for row in (ours(64), gradient(256))))
+    )
+    assert (
+        f"has one seed: {row:.2f} cm, where Ours has {mined:.2f} with that seed and the task's gradient {task:.2f}."
+        in prose
+    )
 
 
 def test_what_is_said_of_shuffled_attributes(findings, losses, prose):

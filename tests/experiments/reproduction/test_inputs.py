@@ -87,10 +87,9 @@ def test_a_missing_package_is_named_before_anything_is_made(tables, needs, tmp_p
 
 
 def test_recordings_are_not_tested_on_after_a_choice_on_rendered_scenes(tmp_path, asked, monkeypatch):
-    (tmp_path / "mine").mkdir()
-    settings = Settings(data=tmp_path / "mine", store=tmp_path, validate_on="test")
     for name in ("test", "validation"):
         (tmp_path / "mine" / "glass" / name / "dataset_00").mkdir(parents=True)
+        settings = Settings(data=tmp_path / "mine", store=tmp_path, validate_on="test")
         monkeypatch.setattr(inputs, "describe", lambda folder: SimpleNamespace(recorded="9 scenes of lab (captures)"))
         found = RunInputs(settings)
         if name == "test":
