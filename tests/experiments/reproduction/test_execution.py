@@ -171,7 +171,7 @@ def test_a_record_has_what_was_measured_and_no_scene_at_all_is_an_error(tmp_path
         found = measure(*given)
         scene = next(iter(found.scenes.values()))
         row = scene.row()
-        scene.row = lambda: row | unmeasured
+        scene.row = lambda: row | unmeasured  # pyright: ignore[reportAttributeAccessIssue]
         return replace(found, skipped={("dataset_00", "scene_0009"): "no pixel counts"})
 
     wanted, said = plan("1"), []
