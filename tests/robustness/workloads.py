@@ -150,7 +150,7 @@ def _planted_figures(work: Path) -> None:
         return msgspec.structs.replace(struct, **changes)
 
     pipeline.Workers = Done
-    pipeline.load_base = lambda *_: SimpleNamespace(label="nano (ab)")
+    pipeline.load_base = lambda *_: SimpleNamespace(label="nano (ab)", weights="cd")
     RunInputs.check = lambda self, plan: None
     RunInputs.dataset = lambda self, task, split: Path(task, split)
     RunInputs.sheet = lambda self, folder: planted.sheet("ab")

@@ -26,7 +26,7 @@ def plant(monkeypatch, folder: Path, *, drawn=False):
 
     def load_base(weights, resolution, training, **layout):
         fingerprint = FINGERPRINT if weights == SMALL_MODEL else digest(weights)
-        return SimpleNamespace(identity=BaseModel(weights, fingerprint, VGGTConfig.nano()))
+        return SimpleNamespace(identity=BaseModel(weights, fingerprint, VGGTConfig.nano()), weights=fingerprint)
 
     def train_adapters(settings, base, reporter):
         made.append(settings)
