@@ -130,7 +130,7 @@ class PeftConfig:
     def of(cls, ranks: Mapping[str, int], scale: float, *, use_dora: bool = False) -> PeftConfig:
         """The settings of modules (name → rank) that have the same scale: the most frequent rank is ``r``."""
         r = Counter(ranks.values()).most_common(1)[0][0]
-        others = {re.escape(name): rank for name, rank in ranks.items() if rank != r}
+        others = {_exactly(name): rank for name, rank in ranks.items() if rank != r}
         alphas = {pattern: scale * rank for pattern, rank in others.items()}
         return cls(r, scale * r, others, alphas, use_dora=use_dora)
 
@@ -142,8 +142,8 @@ class PeftConfig:
         return cls(
             r,
             alpha,
-            {re.escape(name): rank for name, rank in ranks.items() if rank != r},
-            {re.escape(name): own for name, own in alphas.items() if own != alpha},
+            {_exactly(name): rank for name, rank in ranks.items() if rank != r},
+            {_exactly(name): own for name, own in alphas.items() if own != alpha},
             base=base,
         )
 
@@ -173,6 +173,11 @@ class PeftConfig:
             "inference_mode": True,
         }
         return json.dumps(content, indent=2) + "\n"
+
+
+def _exactly(name: str) -> str:
+    """The pattern of this module alone: without the anchor, PEFT takes it for every name that ends in ``.name`` too."""
+    return "^" + re.escape(name)
 
 
 def _check_pattern(pattern: str) -> None:

@@ -1,0 +1,62 @@
+"""LoRAs of any model as they are written, against PEFT, which loads them, and against the updates that were given."""
+
+import json
+
+import numpy as np
+import pytest
+
+from subspace import LowRank
+from tests.subspace.oracle import dense
+from weights_convert.lora_file import LoraModule
+from weights_convert.lora_layouts import open_lora
+from weights_convert.lora_write import write_lora
+
+torch = pytest.importorskip("torch")
+peft = pytest.importorskip("peft")
+NAMES = ("single.0.proj_out", "single.1.proj_out", "proj_out")
+
+
+class Flux(torch.nn.Module):
+    """One name at the top is the end of two others, as in FLUX."""
+
+    def __init__(self):
+        super().__init__()
+        self.single = torch.nn.ModuleList(torch.nn.ModuleDict({"proj_out": torch.nn.Linear(7, 8)}) for _ in range(2))
+        self.proj_out = torch.nn.Linear(7, 8)
+
+
+def write_flux(folder, ranks, scales):
+    """Random updates of ``NAMES`` with these ranks and scales, written for PEFT."""
+    rng = np.random.default_rng(0)
+    updates, modules = {}, {}
+    for name, rank, scale in zip(NAMES, ranks, scales, strict=True):
+        A, B = (rng.standard_normal((size, rank)).astype(np.float32) for size in (8, 7))
+        updates[name] = LowRank(A, B)
+        modules[name] = LoraModule((8, 7), rank, scale, "", "", lambda up, down: (up, down))
+    write_lora(folder, updates, modules)
+    return updates
+
+
+@pytest.mark.parametrize(("ranks", "scales"), [((2, 2, 2), (1.0, 1.0, 4.0)), ((2, 2, 4), (1.0, 1.0, 1.0))])
+def test_a_name_that_others_end_in_keeps_its_rank_and_scale_to_itself(ranks, scales, tmp_path):
+    updates = write_flux(tmp_path / "flux", ranks, scales)
+    lora = open_lora(tmp_path / "flux")
+    model = peft.PeftModel.from_pretrained(Flux(), tmp_path / "flux").base_model.model
+    for name, rank, scale in zip(NAMES, ranks, scales, strict=True):
+        expected = dense(updates[name])
+        assert (lora.modules[name].rank, lora.modules[name].scale) == (rank, scale)
+        np.testing.assert_allclose(dense(lora.read(name)), expected, atol=1e-6)
+        added = model.get_submodule(name).get_delta_weight("default").detach().numpy()
+        np.testing.assert_allclose(added, expected, atol=1e-5)
+
+
+def test_folders_of_older_versions_whose_patterns_have_no_anchor_are_read(tmp_path):
+    updates = write_flux(tmp_path / "flux", (2, 4, 2), (1.0, 3.0, 1.0))
+    config = tmp_path / "flux" / "adapter_config.json"
+    content = json.loads(config.read_text())
+    for key in ("rank_pattern", "alpha_pattern"):
+        content[key] = {pattern.removeprefix("^"): value for pattern, value in content[key].items()}
+        assert list(content[key]) == [r"single\.1\.proj_out"]
+    config.write_text(json.dumps(content))
+    for name, update in updates.items():
+        np.testing.assert_allclose(dense(open_lora(tmp_path / "flux").read(name)), dense(update), atol=1e-6)
