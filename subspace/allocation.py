@@ -28,7 +28,8 @@ def allocate_uniform(effective_ranks: Float[AnyArray, " L"], dim: int) -> Int[An
 
 
 def allocate_importance(effective_ranks: Float[AnyArray, " L"], dim: int) -> Int[AnyArray, " L"]:
-    """d_l = d · ⌊EffectiveRank_l / mean⌋, as printed in supplement 2.2.
+    """d_l = d · ⌊EffectiveRank_l / mean⌋, as printed in supplement 2.2; a ratio that only rounding puts below a whole
+    number counts as that number.
 
     The floor acts on the ratio, so a layer below the mean gets nothing and only multiples of d occur. The sum is at most
     d · L, and for ranks that vary little it is far below: (2, 3, 4, 7) with d = 16 gives (0, 0, 16, 16), half of the budget.
@@ -37,8 +38,10 @@ def allocate_importance(effective_ranks: Float[AnyArray, " L"], dim: int) -> Int
     """
     ranks = _checked(effective_ranks, dim)
     xp = namespace(ranks)
+    ranks = ranks if ranks.dtype in (np.float32, np.float64) else ranks.astype(np.float32)
     mean = xp.mean(ranks)
-    return (dim * xp.floor(ranks / xp.where(mean > 0, mean, 1))).astype(np.int32)
+    rounding = ranks.shape[0] * float(xp.finfo(ranks.dtype).eps)  # of the mean, relative
+    return (dim * xp.floor(ranks / xp.where(mean > 0, mean, 1) * (1 + rounding))).astype(np.int32)
 
 
 def allocate_proportional(

@@ -24,6 +24,16 @@ def test_importance_can_spend_more_than_once_the_mean():
     assert allocate_importance(jnp.array([1.0, 1.0, 10.0]), 8).tolist() == [0, 0, 16]
 
 
+@pytest.mark.parametrize("kind", ["float32", "float64", "bfloat16"])
+def test_equal_ranks_get_the_budget_each_however_their_mean_is_rounded(kind):
+    values = np.random.default_rng(0).uniform(1, 16, 100)
+    for layers in (3, 5, 7, 24):
+        ranks = np.repeat(values[:, None], layers, 1).astype(kind)
+        assert all(allocate_importance(row, 16).tolist() == [16] * layers for row in ranks)
+    assert allocate_importance(jnp.full(24, 3.3, kind), 16).tolist() == [16] * 24
+    assert allocate_importance(np.array([0.98] * 23 + [1.46], kind), 16).tolist() == [0] * 23 + [16]
+
+
 @settings(max_examples=60, deadline=None)
 @given(RANKS, st.integers(1, 20), st.integers(0, 10))
 def test_proportional_spends_exactly_within_the_cap(ranks, dim, slack):
