@@ -2,12 +2,14 @@
 
 Nothing of size k·p·q is formed. C itself is (p × q, one matrix); the adapters are seen through the ``dim`` directions of each
 side only, where a residual splits into ‖Σ − UᵀW_iV‖², which is a difference of small matrices, and the adapter's energy
-outside. The leading singular vectors are those of the Gram matrix in float64, which keeps float32's digits. NumPy, one matrix
-after the other: what is large here are products, and BLAS has all cores for them.
+outside, ‖W_i‖² − ‖UᵀW_iV‖²: that cancels, so both terms are in float64, of U and V in float64. The leading singular vectors
+are those of the Gram matrix in float64, which keeps float32's digits. NumPy, one matrix after the other: what is large here
+are products, and BLAS has all cores for them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +20,8 @@ from subspace.low_rank import LowRank, at_least_float32
 
 CROWDED = 2**22
 """Numbers of the k cores of one matrix (16 MB in float32) from which on they are not formed."""
-GRAM_ROWS = 2**10
-"""Columns of adapters whose inner products with all others are in memory at once."""
+BLOCK = 2**10
+"""Columns of adapters whose inner products with all others, or whose copies in float64, are in memory at once."""
 
 
 class Solution(NamedTuple):
@@ -56,8 +58,7 @@ class Crowd:
         a, b = (x / x.dtype.type(s) for x, s in zip((adapters.A, adapters.B), scales, strict=True))
         sides = (_compressed(a), _compressed(b)) if bases is None else zip(bases, (_flat(a), _flat(b)), strict=True)
         (self._Q_A, self._A), (self._Q_B, self._B) = sides  # (p, k·r), (q, k·r)
-        grams = [np.einsum("kir,kis->krs", *(self._by_adapter(side),) * 2) for side in (self._A, self._B)]
-        own = np.maximum(np.sum(grams[0].astype(np.float64) * grams[1], axis=(1, 2)), 0)
+        own = np.concatenate([_energy(A, B) for A, B in self._blocks()])
         self.energy = own if energy is None else np.asarray(energy, np.float64) / self.unit**2
 
     @property
@@ -75,6 +76,14 @@ class Crowd:
     def _by_adapter(self, side: np.ndarray) -> np.ndarray:
         return np.moveaxis(side.reshape(len(side), self.k, self.r), 1, 0)
 
+    def _blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """A (p, k', r) and B (q, k', r) of a few adapters after the others, in float64."""
+        step = max(1, BLOCK // self.r)
+        for start in range(0, self.k, step):
+            part = slice(start * self.r, min(self.k, start + step) * self.r)
+            A, B = (side[:, part].astype(np.float64).reshape(len(side), -1, self.r) for side in (self._A, self._B))
+            yield A, B
+
     def mean(self, weights: Float[np.ndarray, " k"]) -> np.ndarray:
         """C, in the coordinates of the span."""
         return (self._A * np.repeat(weights, self.r).astype(self._A.dtype)) @ self._B.T
@@ -83,11 +92,15 @@ class Crowd:
         """All singular values of C."""
         return np.linalg.svd(self.mean(weights), compute_uv=False) * self._A.dtype.type(self.unit)
 
-    def inside(self, U: np.ndarray, V: np.ndarray) -> np.ndarray:
-        """UᵀW_iV of every adapter, (k, d, d), in the coordinates of the span."""
-        a = (U.T @ self._A).reshape(U.shape[1], self.k, self.r)
-        b = (V.T @ self._B).reshape(V.shape[1], self.k, self.r)
-        return np.einsum("dkr,ekr->kde", a, b, optimize=True)
+    def _inside(self, U: np.ndarray, V: np.ndarray) -> Iterator[np.ndarray]:
+        """UᵀW_iV, (k', d, d), of a few adapters after the others, in float64."""
+        for A, B in self._blocks():
+            a, b = (np.tensordot(x.astype(np.float64), y, (0, 0)) for x, y in ((U, A), (V, B)))
+            yield np.moveaxis(a, 1, 0) @ np.moveaxis(b, 0, 2)
+
+    def energy_inside(self, U: np.ndarray, V: np.ndarray) -> Float[np.ndarray, " k"]:
+        """‖UᵀW_iV‖² of every adapter, for U and V in the coordinates of the span."""
+        return np.concatenate([np.sum(part**2, axis=(1, 2)) for part in self._inside(U, V)])
 
     def cores(self) -> np.ndarray:
         """Every adapter in the coordinates of the span, (k, p, q)."""
@@ -97,7 +110,7 @@ class Crowd:
         """⟨E_i, E_j⟩ of E = W − UUᵀWVVᵀ, all pairs; and of their parts UᵀE and EV alone. A few rows are done at a time."""
         sides = self._A, self._B, U.T @ self._A, V.T @ self._B
         whole, near = np.empty((self.k, self.k)), np.empty((self.k, self.k))
-        step = max(1, GRAM_ROWS // self.r)
+        step = max(1, BLOCK // self.r)
         for start in range(0, self.k, step):
             rows = slice(start, min(self.k, start + step))
             part = slice(rows.start * self.r, rows.stop * self.r)
@@ -108,8 +121,8 @@ class Crowd:
 
     def leading(self, weights: Float[np.ndarray, " k"], count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """U, Σ in the adapters' unit, and V of the ``count`` largest singular values of C, in the coordinates of the span."""
-        U, sigma, V = _leading(self.mean(weights), count)
-        return U, sigma * self._A.dtype.type(self.unit), V
+        U, sigma, V = (x.astype(self.dtype) for x in _leading(self.mean(weights), count))
+        return U, sigma * self.dtype.type(self.unit), V
 
     def bases(self, U: np.ndarray, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Columns in the coordinates of the span, in those of the matrix."""
@@ -143,9 +156,12 @@ class Crowd:
         while found is None or (found.iterations < max_iterations and not found.converged):
             weights = following
             U, sigma, V = _leading(self.mean(weights), dim)
-            inside = self.inside(U, V)
-            within = np.sum((np.diag(sigma) - inside) ** 2, axis=(1, 2), dtype=np.float64)
-            outside = np.maximum(self.energy - np.sum(inside**2, axis=(1, 2), dtype=np.float64), 0)
+            parts = [
+                (np.sum((np.diag(sigma) - part) ** 2, axis=(1, 2)), np.sum(part**2, axis=(1, 2)))
+                for part in self._inside(U, V)
+            ]
+            within, inside = map(np.concatenate, zip(*parts, strict=True))
+            outside = np.maximum(self.energy - inside, 0)
             squares = np.maximum(epsilon**2 + within + outside, np.finfo(np.float64).tiny)
             following = counts * (squares / squares[counts > 0].min()) ** (-(2 - alpha) / 2)
             following /= following.sum()
@@ -153,8 +169,15 @@ class Crowd:
             objective[done] = np.sum(counts * squares ** (alpha / 2)) * self.unit**alpha
             converged = bool(np.abs(following - weights).max() <= tolerance * following.max())
             residuals = np.sqrt(within + outside) * self.unit
+            U, sigma, V = (x.astype(self.dtype) for x in (U, sigma, V))
             found = Solution(U, V, sigma, weights, residuals, objective, done + 1, converged)
         return found
+
+
+def _energy(A: Float[np.ndarray, "p k r"], B: Float[np.ndarray, "q k r"]) -> Float[np.ndarray, " k"]:
+    """‖A_i B_iᵀ‖², from the inner products of columns."""
+    grams = [np.moveaxis(x, 0, 1).mT @ np.moveaxis(x, 0, 1) for x in (A, B)]
+    return np.maximum(np.sum(grams[0] * grams[1], axis=(1, 2)), 0)
 
 
 def _flat(columns: Float[np.ndarray, "k n r"]) -> np.ndarray:
@@ -170,7 +193,7 @@ def _compressed(columns: Float[np.ndarray, "k n r"]) -> tuple[np.ndarray | None,
 
 
 def _leading(C: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The ``dim`` largest singular values, decreasing, with their vectors."""
+    """The ``dim`` largest singular values, decreasing, with their vectors, in float64."""
     p, q = C.shape
     short = C if p <= q else C.T
     wide = short.astype(np.float64)
@@ -180,5 +203,4 @@ def _leading(C: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
     others = wide.T @ vectors
     sigma = np.linalg.norm(others, axis=0)
     others = others / np.where(sigma > 0, sigma, 1)
-    U, V = (vectors, others) if p <= q else (others, vectors)
-    return U.astype(C.dtype), sigma.astype(C.dtype), V.astype(C.dtype)
+    return (vectors, sigma, others) if p <= q else (others, sigma, vectors)

@@ -262,7 +262,7 @@ def _examine_crowd(
 
     def shares(solution: Solution) -> np.ndarray:
         used = present(solution).astype(solution.U.dtype)
-        return np.sum(crowd.inside(solution.U * used, solution.V * used) ** 2, axis=(1, 2), dtype=np.float64) / energy
+        return crowd.energy_inside(solution.U * used, solution.V * used) / energy
 
     dtype, angles, held_out = subspace.weights.dtype, ([], []), []
     for own_counts in counts:
