@@ -29,6 +29,8 @@ PEFT_WEIGHTS = tuple(
 """What the weights in a folder of PEFT's may be called, the first one found is taken."""
 PROJECT = KEY
 """The entry of the metadata that this project's own adapters have."""
+_SETTINGS = "lora_adapter_metadata"
+"""The entry of the metadata in which diffusers keeps PEFT's settings."""
 _FACTOR = re.compile(
     r"(?P<module>.+?)(?:\.|_)(?:"
     r"lora_(?P<letter>[AB])(?:\.(?!weight$)(?P<adapter>[^.]+))?\.weight"
@@ -134,7 +136,10 @@ def _open_single(path: Path, tensors: Tensors, low_rank_part: bool) -> LoraFile:
         if stored in alphas:
             scale = alphas[stored] / rank
         elif (part := name.partition(".")[0]) in config:
-            scale = config[part].scale(name.partition(".")[2])
+            module = name.partition(".")[2]
+            if rank != (said := config[part].rank(module)):
+                raise InputError(f"{path}: {stored} has rank {rank}, {_SETTINGS} in the header gives it rank {said}")
+            scale = config[part].scale(module)
         else:
             scale = 1.0 if of_header is None or alphas or config else of_header / rank
         modules[name] = found.module(stored, scale)
@@ -302,7 +307,7 @@ def _files_of(weights: Path) -> tuple[Path, ...]:
 
 def _diffusers_config(path: Path, metadata: Mapping[str, str]) -> dict[str, PeftConfig]:
     """The settings that newer versions of diffusers put into the header, by the part of the pipeline."""
-    text = metadata.get("lora_adapter_metadata")
+    text = metadata.get(_SETTINGS)
     if text is None:
         return {}
     try:
@@ -312,4 +317,4 @@ def _diffusers_config(path: Path, metadata: Mapping[str, str]) -> dict[str, Peft
             parts[part][name] = value
         return {part: PeftConfig.of_entries(entries) for part, entries in parts.items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: lora_adapter_metadata in the header cannot be read ({error!r})") from None
+        raise InputError(f"{path}: {_SETTINGS} in the header cannot be read ({error})") from None

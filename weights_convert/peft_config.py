@@ -98,18 +98,15 @@ class PeftConfig:
         if refused:
             raise InputError(f"{path}: only ordinary LoRAs and DoRAs can be read, this one has {', '.join(refused)}")
         try:
-            settings = cls.of_entries(content)
-        except (ValueError, re.error, RecursionError) as error:
+            return cls.of_entries(content)
+        except ValueError as error:
             raise InputError(f"{path}: r, lora_alpha or their patterns are missing or wrong ({error})") from None
-        if min([settings.r, *settings.rank_pattern.values()]) < 1:
-            raise InputError(f"{path}: ranks must be at least 1")
-        return settings
 
     @classmethod
     def of_entries(cls, content: Mapping[str, Any]) -> PeftConfig:
         """The settings in the entries of a configuration.
 
-        Raises ValueError for entries that are missing or wrong, re.error for patterns that are none.
+        Raises ValueError for entries that are missing or wrong, ranks below 1, and patterns that are none.
         """
         entries = typed.convert(content, _Entries)
         settings = cls(
@@ -122,6 +119,8 @@ class PeftConfig:
             entries.base_model_name_or_path or None,
             bool(entries.target_parameters),
         )
+        if min([settings.r, *settings.rank_pattern.values()]) < 1:
+            raise ValueError("ranks must be at least 1")
         for pattern in (*settings.rank_pattern, *settings.alpha_pattern):
             _check_pattern(pattern)
         return settings
@@ -181,8 +180,11 @@ def _exactly(name: str) -> str:
 
 
 def _check_pattern(pattern: str) -> None:
-    """Raises re.error for what is no regular expression, ValueError for one that could take for ever."""
-    re.compile(pattern)
+    """Raises ValueError for what is no regular expression, or one that could take for ever."""
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError) as error:
+        raise ValueError(f"the pattern {pattern[:80]!r} is no regular expression: {error}") from None
     plain = re.sub(r"\\.", "x", pattern)
     if (
         len(pattern) > _LONGEST_PATTERN

@@ -285,6 +285,26 @@ def test_diffusers_settings_in_the_header(tmp_path):
     assert open_lora(tmp_path / "one.safetensors").modules["unet.q"].scale == 4
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"unet.rank_pattern": {"(": 3}}, "no regular expression"),
+        ({"unet.r": 0}, "ranks must be at least 1"),
+        ({"unet.r": -3}, "ranks must be at least 1"),
+        ({"unet.rank_pattern": {"q": 0}}, "ranks must be at least 1"),
+        ({"unet.r": 16}, r"unet\.q has rank 3, lora_adapter_metadata in the header gives it rank 16"),
+        ({"unet.rank_pattern": {"^q": 2}}, r"unet\.q has rank 3, lora_adapter_metadata in the header gives it rank 2"),
+    ],
+)
+def test_diffusers_settings_that_cannot_be_are_refused_in_one_line(changes, message, tmp_path):
+    B, A = _factors(np.random.default_rng(0), (3, 8), (5, 3))
+    header = {"lora_adapter_metadata": json.dumps({"unet.r": 3, "unet.lora_alpha": 12} | changes)}
+    save_file({"unet.q.lora_A.weight": B, "unet.q.lora_B.weight": A}, tmp_path / "one.safetensors", header)
+    with pytest.raises(InputError, match=rf"one\.safetensors: .*{message}") as error:
+        open_lora(tmp_path / "one.safetensors")
+    assert "\n" not in str(error.value)
+
+
 def test_this_projects_own_adapters(tmp_path):
     rng = np.random.default_rng(0)
     deltas = {
