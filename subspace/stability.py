@@ -360,8 +360,9 @@ def _examine(
             present = sigma > default_rank_tolerance(width, sigma.dtype) * sigma[:1]  # the others are rounding
             return Frame(found.U, present), Frame(found.V, present)
 
-        def shares(outputs: Array, inputs: Array) -> Array:
-            """Of every adapter's energy between two sets of columns."""
+        def shares(*sides: Frame) -> Array:
+            """Of every adapter's energy in a subspace."""
+            outputs, inputs = (jnp.where(side.present[None], side.columns, 0) for side in sides)
             inside = jnp.einsum("pd,kpq,qe->kde", outputs, cores, inputs, precision="highest")
             return jnp.sum(inside**2, axis=(1, 2)) / jnp.where(energy > 0, energy, 1)
 
@@ -372,16 +373,14 @@ def _examine(
         if whole:
             subspace = described(found, span, dim, width, alpha)
             turns = after(counts, subspace.factors.B)  # its LAPACK calls and those of subsets (subspace.threads)
-            captured = shares(*(jnp.where(side.present[None], side.columns, 0) for side in (outputs, inputs)))
-            captured = jnp.minimum(captured, 1)
+            captured = jnp.minimum(shares(outputs, inputs), 1)
         if not same:
             outputs, inputs = frames(fit(after(jnp.ones(k, cores.dtype), turns), subset_dim), subset_dim)
-        used = jnp.arange(width) < subset_dim
 
         def compare(own_counts: Array) -> tuple[AnyArray, AnyArray, Array]:
             part = fit(own_counts.astype(cores.dtype), subset_dim)
             part_outputs, part_inputs = frames(part, subset_dim)
-            share = shares(jnp.where(used[None], part.U, 0), jnp.where(used[None], part.V, 0))
+            share = shares(part_outputs, part_inputs)
             output_angles = angles_between(outputs, part_outputs)
             # the two sides know nothing of each other (subspace.threads)
             waiting = Frame(after(inputs.columns, output_angles), inputs.present)

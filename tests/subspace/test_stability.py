@@ -166,6 +166,18 @@ def test_a_crowd_gives_what_cores_give(k, monkeypatch):
     np.testing.assert_array_equal(alone.weights, found["tall"].subspace.weights)
 
 
+@pytest.mark.parametrize("crowded", [False, True])
+def test_a_subset_of_fewer_directions_captures_nothing_by_arbitrary_ones(crowded, monkeypatch):
+    A, B = (np.asarray(x, np.float32) for x in random_adapters(0, 3, 40, 30, 4))
+    A[1:] = 0
+    if crowded:
+        monkeypatch.setattr(shared_module, "CROWDED", 0)
+    stability = examine_subspaces({"q": LowRank(A, B)}, 4)["q"].stability
+    assert stability is not None
+    np.testing.assert_array_equal(stability.held_out_energy, 0)  # of the first: the two others span nothing
+    np.testing.assert_array_equal(stability.held_out_share, 0)
+
+
 def test_many_adapters_are_left_out_in_folds():
     k, common = LEAVE_ONE_OUT + 1, random_adapters(0, 1, 12, 10, 2)
     own = random_adapters(1, k, 12, 10, 2)
