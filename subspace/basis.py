@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import sqrt
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from subspace.angles import Frame, Side, frames
+from subspace.angles import Frame, Side, default_rank_tolerance, frames
 from subspace.errors import InputError
 from subspace.grouping import solve_in_groups
 from subspace.low_rank import LowRank, frobenius_norm
@@ -49,8 +50,8 @@ class Basis:
 
         Args:
           subspace: A (*layers, n, d) and B (*layers, m, d), each with orthogonal columns, as
-            :func:`subspace.shared_subspace` and :func:`subspace.canonicalize` return them. A zero column stays zero. NumPy's
-            factors are computed by NumPy.
+            :func:`subspace.shared_subspace` and :func:`subspace.canonicalize` return them. A zero column stays zero, and one
+            whose singular value is the rounding of their type becomes zero. NumPy's factors are computed by NumPy.
         """
         xp = namespace(subspace)
         (A, output_rank), (B, input_rank) = (_unit_columns(side) for side in (subspace.A, subspace.B))
@@ -88,10 +89,13 @@ class Basis:
 def _unit_columns(
     columns: Float[AnyArray, "*layers n d"],
 ) -> tuple[Float[AnyArray, "*layers n d"], Int[AnyArray, "*layers"]]:
-    """Columns of norm 1, and how many there are."""
+    """Columns of norm 1, and how many there are; those of norm √σ with a σ that is rounding are zero."""
     xp = namespace(columns)
     norms = xp.linalg.norm(columns, axis=-2, keepdims=True)
-    return columns / xp.where(norms > 0, norms, 1), xp.sum(norms[..., 0, :] > 0, axis=-1)
+    computed_in = np.promote_types(norms.dtype, np.float32)
+    tolerance = sqrt(default_rank_tolerance(columns.shape[-1], computed_in))
+    used = norms > tolerance * xp.max(norms, -1, keepdims=True, initial=0)
+    return xp.where(used, columns / xp.where(used, norms, 1), 0), xp.sum(used[..., 0, :], axis=-1)
 
 
 def merge_subspaces(

@@ -6,7 +6,7 @@ import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from subspace import LowRank, captured_energy, frobenius_norm, merge_subspaces, project
+from subspace import Basis, LowRank, canonicalize, captured_energy, frobenius_norm, merge_subspaces, project
 from tests.subspace.oracle import dense, random_adapters
 
 
@@ -73,6 +73,23 @@ def test_more_columns_than_the_space_has_dimensions():
     assert basis.A.shape == (2, 10, 10) and basis.B.shape == (2, 30, 12)
     assert (basis.output_rank.tolist(), basis.input_rank.tolist()) == ([10, 10], [12, 12])
     _assert_frame(basis.A, basis.output_rank, 1e-10)
+
+
+@pytest.mark.parametrize("as_array", [np.asarray, jnp.asarray])
+@pytest.mark.parametrize("scale", [1e-20, 1.0])
+def test_columns_of_rounding_are_no_directions(as_array, scale, dtype):
+    """Of an update of rank 2 that is written with four columns, and of one that is zero."""
+    A, B = (np.concatenate([x, x], -1).astype(dtype) for x in random_adapters(0, 2, 50, 40, 2))
+    A = A * np.asarray([scale, 0], dtype)[:, None, None]
+    basis = Basis.of_canonical(canonicalize(LowRank(as_array(A), as_array(B))))
+    assert basis.output_rank.tolist() == basis.input_rank.tolist() == [2, 0]
+    for side, columns in ((A, basis.A), (B, basis.B)):
+        assert columns.dtype == dtype and not np.any(columns[0, :, 2:]) and not np.any(columns[1])
+        angles = scipy.linalg.subspace_angles(np.asarray(columns[0, :, :2], np.float64), side[0, :, :2].astype(float))
+        assert angles.max() < 1e-4
+    half = canonicalize(LowRank(*(np.float32(x) for x in random_adapters(1, 2, 50, 40, 3))))
+    half = Basis.of_canonical(LowRank(as_array(half.A, "bfloat16"), as_array(half.B, "bfloat16")))
+    assert half.output_rank.tolist() == [3, 3]
 
 
 @settings(max_examples=20, deadline=None)
