@@ -19,7 +19,7 @@ from subspace.namespace import AnyArray, matmul, namespace
 from subspace.pytrees import register_dataclass
 from subspace.svd import svd
 from subspace.threads import after, is_traced, one_blas_thread
-from subspace.validation import check_finite, check_pair
+from subspace.validation import check_finite, check_pair, check_side
 
 TOLERANCE = 1e-3
 """Default of ``tolerance``: attributes' directions that agree to within about 0.1 % become one."""
@@ -65,8 +65,9 @@ class Basis:
     def narrowed(self, dim: int | None = None) -> Basis:
         """Without the columns that are zero in every layer, and with at most ``dim`` columns on each side.
 
-        At least one column stays. Not under ``jit``.
+        At least one column stays. Raises ValueError for a ``dim`` below 1. Not under ``jit``.
         """
+        _check_dim(dim)
         widths = []
         for rank in (self.output_rank, self.input_rank):
             used = max(1, int(np.max(np.asarray(rank))))
@@ -236,9 +237,13 @@ def _width(name: str, subspace: LowRank, rank: int | AnyArray | None) -> int:
 
 def _columns(width: int, size: tuple[int, ...], dim: int | None) -> tuple[int, ...]:
     """D_output and D_input: the attributes' columns, but no more than there is room for, nor than ``dim``."""
+    _check_dim(dim)
+    return tuple(max(1, min(width, side, width if dim is None else dim)) for side in size)
+
+
+def _check_dim(dim: int | None) -> None:
     if dim is not None and dim < 1:
         raise InputError(f"dim must be positive, got {dim}")
-    return tuple(max(1, min(width, side, width if dim is None else dim)) for side in size)
 
 
 @one_blas_thread
@@ -298,8 +303,9 @@ def captured_energy(delta: LowRank, basis: Basis, side: Side | None = None) -> F
       side: None for both; "output" for ‖Āᵀ dW‖² / ‖dW‖², "input" for ‖dW B̄‖² / ‖dW‖².
 
     Raises:
-      ValueError: for matrices of another size.
+      ValueError: for matrices of another size, or another ``side``.
     """
+    check_side(side)
     _check_size(delta, basis)
     if side is None:
         inside, norm = project(delta, basis), frobenius_norm(delta)

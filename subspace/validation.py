@@ -13,6 +13,9 @@ from subspace.grouping import StacksOnDemand
 from subspace.low_rank import LowRank
 from subspace.threads import is_traced
 
+_AXES = {"output": -2, "input": -1}
+"""Sides of an update, and where their length stands in its shape."""
+
 
 def check_adapters(adapters: LowRank, dim: int, name: str = "adapters") -> None:
     """Raise ValueError unless ``adapters`` (k, *layers, n, r) are finite adapters that span ``dim`` dimensions."""
@@ -87,13 +90,17 @@ def _are_finite(values: jax.Array) -> jax.Array:
     return jnp.isfinite(values).all(axis=(-2, -1))
 
 
+def check_side(side: str | None) -> None:
+    """Raise ValueError unless ``side`` is "output", "input" or None, which stands for both."""
+    if side not in (*_AXES, None):
+        raise InputError(f'side must be "output" or "input", got {side!r}')
+
+
 def check_pair(x: LowRank, y: LowRank, names: tuple[str, str], side: str | None = None) -> None:
     """Raise ValueError unless two subspaces can be compared on ``side`` ("output", "input" or, if None, both)."""
-    axes = {"output": -2, "input": -1}
-    if side is not None and side not in axes:
-        raise InputError(f'side must be "output" or "input", got {side!r}')
-    for which in axes if side is None else (side,):
-        a, b = x.shape[axes[which]], y.shape[axes[which]]
+    check_side(side)
+    for which in _AXES if side is None else (side,):
+        a, b = x.shape[_AXES[which]], y.shape[_AXES[which]]
         if a != b:
             raise InputError(f"{names[0]} and {names[1]} have {a} and {b} {which}s: they live in different spaces")
     for value, name in zip((x, y), names, strict=True):

@@ -152,3 +152,8 @@ def test_bad_input_is_named():
             merge_subspaces(subspaces, **options)
     with pytest.raises(ValueError, match="does not fit a basis of 20×15"):
         project(_subspace(0, n=21), merge_subspaces(parts))
+    with pytest.raises(ValueError, match='side must be "output" or "input", got \'outputs\''):
+        captured_energy(parts["a"], merge_subspaces(parts), "outputs")  # pyright: ignore[reportArgumentType]
+    for dim in (0, -1):
+        with pytest.raises(ValueError, match=f"dim must be positive, got {dim}"):
+            merge_subspaces(parts).narrowed(dim)
