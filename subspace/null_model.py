@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from subspace.errors import InputError
 from subspace.namespace import AnyArray, namespace
-from subspace.threads import one_blas_thread
+from subspace.threads import is_traced, one_blas_thread
 
 
 def null_eigenvalues(n: int, d: int, d_prime: int, samples: int, key: PRNGKeyArray) -> Float[Array, "samples d_plus_d"]:
@@ -71,7 +71,7 @@ def null_percentile(
     """The percentile, 0 to 100, of measured statistics among samples of the null model, each in its own column.
 
     For sorted eigenvalues this compares the smallest with the null's smallest, and so on. Near 0: closer than chance
-    would bring them; near 100: more orthogonal than chance. Ties count half.
+    would bring them; near 100: more orthogonal than chance. Ties count half. NaN where the measured value is NaN.
 
     Args:
       measured: q statistics of each matrix. NumPy's arrays are computed by NumPy.
@@ -79,7 +79,7 @@ def null_percentile(
       rounding: values that differ by no more than this are tied.
 
     Raises:
-      ValueError: for shapes that do not fit, or no samples.
+      ValueError: for shapes that do not fit, no samples, or samples that are not finite (outside of ``jit``).
     """
     below, up_to = _ranks(measured, null, rounding)
     return 50 * (below + up_to) / len(null)
@@ -101,11 +101,16 @@ def null_p_value(
 
 
 def _ranks(measured, null, rounding: float) -> tuple[Float[AnyArray, "..."], Float[AnyArray, "..."]]:
-    """Of every measured value (*layers, q), how many samples of its column are below it, and how many are not above it."""
+    """Of every measured value (*layers, q), how many samples of its column are below it, and how many are not above it.
+
+    NaN of NaN.
+    """
     xp = namespace(measured, null)
     measured, null = xp.asarray(measured), xp.asarray(null)
     if null.ndim != 2 or measured.ndim < 1 or measured.shape[-1] != null.shape[-1] or null.shape[0] == 0:
         raise InputError(f"measured (..., q) and null (samples, q) must fit, got {measured.shape} and {null.shape}")
+    if not is_traced(null) and not bool(xp.isfinite(null).all()):
+        raise InputError("null has NaN or infinity: nothing can be ranked among its samples")
     ordered, columns = xp.sort(null, axis=0), range(null.shape[1])
     dtype = np.promote_types(measured.dtype, np.float32)
 
@@ -114,6 +119,6 @@ def _ranks(measured, null, rounding: float) -> tuple[Float[AnyArray, "..."], Flo
             found = np.stack([np.searchsorted(ordered[:, i], values[..., i], side) for i in columns], axis=-1)
         else:
             found = jax.vmap(partial(jnp.searchsorted, side=side), in_axes=(1, -1), out_axes=-1)(ordered, values)
-        return found.astype(dtype)
+        return xp.where(xp.isnan(values), xp.nan, found.astype(dtype))
 
     return rank(measured - rounding, "left"), rank(measured + rounding, "right")

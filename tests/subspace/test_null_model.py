@@ -64,6 +64,22 @@ def test_what_rounding_tells_apart_is_tied():
     np.testing.assert_array_equal(null_p_value(measured, null, rounding=1e-6)[:, 0], [1, 1])
 
 
+@pytest.mark.parametrize("as_array", [np.asarray, jnp.asarray])
+def test_nan_is_neither_close_nor_far(as_array):
+    null, measured = (
+        as_array(np.arange(9.0, dtype=np.float32)[:, None]),
+        as_array(np.float32([[np.nan], [4], [np.inf]])),
+    )
+    for function, expected in ((null_p_value, [np.nan, 1, 0.2]), (null_percentile, [np.nan, 50, 100])):
+        found = function(measured, null)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found[:, 0], expected, rtol=1e-6)
+        np.testing.assert_allclose(jax.jit(function)(measured, null), found)
+        for bad in (np.nan, np.inf):
+            with pytest.raises(ValueError, match="null has NaN or infinity"):
+                function(measured, as_array(np.float32([[1], [bad]])))
+
+
 @pytest.mark.slow
 def test_percentiles_of_the_null_itself_are_uniform():
     null, fresh = (null_eigenvalues(100, 4, 4, 1000, jax.random.key(seed)) for seed in (0, 1))
