@@ -24,7 +24,7 @@ from vggt_jax.reading.safetensors_file import TYPES, Shape
 from weights_convert.inference import infer_config
 from weights_convert.names import OFFICIAL, leaf_shapes, without_absent_heads
 from weights_convert.sources import CONFIG, Source, Tensors, open_source
-from weights_convert.table import Piece, Rule, Table
+from weights_convert.table import Piece, Rule, Table, common_type
 from weights_convert.trained_names import foreign
 
 _LOGGER = logging.getLogger("attribute_subspaces")
@@ -153,7 +153,7 @@ def open_checkpoint(
     types: dict[str, np.dtype] = {}
     for piece in plan:
         stored = TYPES[tensors.types[piece.name]]
-        types[piece.path] = _common(types.get(piece.path, stored), stored)
+        types[piece.path] = common_type(types.get(piece.path, stored), stored)
     return Checkpoint(
         config,
         opened.path,
@@ -175,13 +175,6 @@ def _abstract(config: VGGTConfig) -> tuple[nnx.GraphDef[VGGT], nnx.State]:
 def _is_converted(tensors: Tensors) -> bool:
     """Whether names are this project's: PyTorch's have no "kernel"."""
     return any(name.endswith(".kernel") for name in tensors.shapes)
-
-
-def _common(first: np.dtype, second: np.dtype) -> np.dtype:
-    """A type that holds the numbers of both exactly."""
-    if first == second:
-        return first
-    return TYPES["F64"] if TYPES["F64"] in (first, second) else TYPES["F32"]
 
 
 def _type_problems(tensors: Tensors, leaves: Mapping[str, Shape], table: Table, *, may_differ: bool) -> list[str]:

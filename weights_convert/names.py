@@ -80,9 +80,11 @@ def without_absent_heads(names: Mapping[str, Shape], config: VGGTConfig) -> dict
 
 
 def from_official(tensors: Mapping[str, np.ndarray], config: VGGTConfig) -> nnx.State:
-    """The parameters of ``VGGT(config)`` from tensors under official names; types are kept.
+    """The parameters of ``VGGT(config)`` from tensors under official names.
 
-    Tensors of heads that ``config.heads`` leaves out are passed over; of the others each is used exactly once.
+    Types are kept; a stack of layers of several types gets one that holds all their numbers exactly. Without
+    ``jax_enable_x64`` float64 is rounded to float32, as JAX does with every array. Tensors of heads that ``config.heads``
+    leaves out are passed over; of the others each is used exactly once.
 
     Raises one InputError that lists every missing, unexpected, twice-matched and wrongly shaped tensor.
     """

@@ -153,14 +153,26 @@ class Table:
 def assemble(
     pieces: Sequence[Piece], read: Callable[[str], np.ndarray], leaves: Mapping[str, Shape]
 ) -> dict[str, np.ndarray]:
-    """The leaves (path → array) that a plan makes of the tensors which ``read`` returns by name; types are kept."""
+    """The leaves (path → array) that a plan makes of the tensors which ``read`` returns by name.
+
+    Types are kept; where the layers of a stack have several, it has one that holds all their numbers exactly.
+    """
     arrays: dict[str, np.ndarray] = {}
     for piece in pieces:
         value = piece.transform.forward(read(piece.name))
         if piece.path not in arrays:
             arrays[piece.path] = np.empty(leaves[piece.path], value.dtype)
+        dtype = common_type(arrays[piece.path].dtype, value.dtype)
+        arrays[piece.path] = arrays[piece.path].astype(dtype, copy=False)
         arrays[piece.path][... if piece.layer is None else piece.layer] = value
     return arrays
+
+
+def common_type(first: np.dtype, second: np.dtype) -> np.dtype:
+    """A type of weights that holds the numbers of both exactly."""
+    if first == second:
+        return first
+    return np.dtype(np.float64 if np.float64 in (first, second) else np.float32)
 
 
 def take_apart(pieces: Mapping[str, Piece], leaves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

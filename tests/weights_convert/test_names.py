@@ -92,6 +92,22 @@ def test_order_of_the_tensors_does_not_matter(small):
         np.testing.assert_array_equal(one[...], other[...])
 
 
+@pytest.mark.parametrize("kinds", [("bfloat16", "float32"), ("float32", "bfloat16"), ("float16", "bfloat16")])
+def test_layers_of_several_types_are_not_rounded_to_the_first(kinds, small):
+    config, tensors = small
+    names = [f"aggregator.frame_blocks.{i}.attn.qkv.weight" for i in range(2)]
+    mixed = {name: tensors[name].astype(kind) for name, kind in zip(names, kinds, strict=True)}
+    back = to_official(from_official({**tensors, **mixed}, config))
+    for name, tensor in mixed.items():
+        assert back[name].dtype == np.float32
+        np.testing.assert_array_equal(back[name], tensor.astype(np.float32))
+    table = Table([Rule("{a}.{layer}", "{a}")], {"a": "x"})
+    values = {"x.0": np.array([0.1], np.float16), "x.1": np.array([0.1], np.float64)}
+    leaves = {"x": (2, 1)}
+    stack = assemble(table.plan({name: (1,) for name in values}, leaves), values.__getitem__, leaves)["x"]
+    np.testing.assert_array_equal(stack[:, 0], [np.float16(0.1), 0.1])
+
+
 def test_all_problems_are_reported_together(small):
     config, tensors = small
     wrong = dict(tensors)
