@@ -88,9 +88,14 @@ def save_adapter(path: Path, adapter: Adapter) -> None:
 
     The tensors are called ``PATH.A`` (*stack, n, r) and ``PATH.B`` (*stack, m, r), and of weight-decomposed updates
     ``PATH.magnitude`` (*stack, n).
+
+    Raises:
+        InputError: what :func:`load_adapter` would refuse: NaN, infinity, numbers that float32 cannot hold, updates of rank
+            0, a header that JSON cannot hold. What lies at ``path`` stays.
+        OSError: the disk is full or cannot be written.
     """
     tensors = {
-        part: np.ascontiguousarray(values, np.float32)
+        part: np.ascontiguousarray(_finite(values, f"{path}: {part}"))
         for name, delta in adapter.deltas.items()
         for part, values in _parts(name, delta).items()
     }
@@ -112,7 +117,12 @@ def save_adapter(path: Path, adapter: Adapter) -> None:
         "scale": adapter.scale,
         "about": dict(adapter.about),
     }
-    content = save(tensors, {KEY: json.dumps(header)})
+    try:
+        text = json.dumps(header)
+        _parsed(text)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: this adapter could not be read again, nothing was written ({error})") from None
+    content = save(tensors, {KEY: text})
     write_bytes(path, content, durable=True)
 
 
@@ -149,7 +159,7 @@ def load_adapter(path: Path, base: BaseModel | None = None) -> Adapter:
     ]
     if problems:
         raise InputError(f"{path}: tensors do not fit the header:\n  " + "\n  ".join(problems))
-    tensors = {name: file.read_finite(name) for name in file.tensors}
+    tensors = {name: _finite(file.read(name), f"{path}: {name}") for name in file.tensors}
     deltas: dict[str, Update] = {}
     for name in header.matrices:
         low_rank = LowRank(jnp.asarray(tensors[f"{name}.A"]), jnp.asarray(tensors[f"{name}.B"]))
@@ -157,6 +167,15 @@ def load_adapter(path: Path, base: BaseModel | None = None) -> Adapter:
         if name in decomposed:
             deltas[name] = WeightDecomposed(low_rank, jnp.asarray(tensors[f"{name}.magnitude"]))
     return Adapter(deltas, found, header.scale, header.about)
+
+
+def _finite(values: Any, label: str) -> np.ndarray:
+    """The values as float32; raises InputError that names them for those that are no finite number in it."""
+    with np.errstate(over="ignore"):
+        stored = np.asarray(values).astype(np.float32, copy=False)
+    if not np.isfinite(stored).all():
+        raise InputError(f"{label} has NaN or infinity")
+    return stored
 
 
 class _Matrix(msgspec.Struct, frozen=True):
@@ -198,10 +217,15 @@ def read_header(path: Path, metadata: Mapping[str, str]) -> Header:
     if text is None:
         raise InputError(f"{path}: not an adapter of this project (its header has no {KEY})")
     try:
-        content = parse_json(text)
-        version = content.get("version") if isinstance(content, dict) else None
-        if version != _VERSION:
-            raise InputError(f"version {version}, this program reads {_VERSION}")
-        return typed.convert(content, Header)
-    except ValueError as error:  # msgspec's are ValueErrors too
+        return _parsed(text)
+    except ValueError as error:
         raise InputError(f"{path}: the header of this adapter cannot be read ({error})") from None
+
+
+def _parsed(text: str) -> Header:
+    """The header in JSON; raises ValueError, as msgspec's errors are."""
+    content = parse_json(text)
+    version = content.get("version") if isinstance(content, dict) else None
+    if version != _VERSION:
+        raise InputError(f"version {version}, this program reads {_VERSION}")
+    return typed.convert(content, Header)

@@ -86,6 +86,38 @@ def test_a_failed_write_leaves_the_old_file(adapter, stored, monkeypatch):
     assert [file.name for file in stored.parent.iterdir()] == [stored.name]
 
 
+def _with_first(adapter, change):
+    name, delta = next(iter(adapter.deltas.items()))
+    return {"deltas": {**adapter.deltas, name: change(delta)}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (lambda _: {"about": {"loss": float("nan")}}, "NaN, which is no number"),
+        (lambda _: {"about": {"loss": jnp.ones(())}}, "not JSON serializable"),
+        (lambda _: {"scale": float("inf")}, "Infinity, which is no number"),
+        (lambda x: _with_first(x, lambda delta: delta * np.nan), r"attn\.qkv\.A has NaN or infinity"),
+        (lambda x: _with_first(x, lambda delta: delta.to_numpy(np.float64) * 1e300), r"qkv\.A has NaN or infinity"),
+        (lambda x: _with_first(x, lambda delta: LowRank(delta.A[..., :0], delta.B[..., :0])), r"`int` >= 1.*rank"),
+    ],
+)
+def test_what_could_not_be_read_again_replaces_nothing(changes, message, adapter, stored):
+    before = stored.read_bytes()
+    with pytest.raises(ValueError, match=rf"adapter\.safetensors: .*{message}") as raised:
+        save_adapter(stored, replace(adapter, **changes(adapter)))
+    assert stored.read_bytes() == before and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float64"])
+def test_files_of_other_types_come_as_float32(kind, adapter, stored):
+    rewrite(stored, lambda tensors, _: tensors.update({name: x.astype(kind) for name, x in tensors.items()}))
+    found = load_adapter(stored)
+    for one, other in zip(jax.tree.leaves(dict(found.deltas)), jax.tree.leaves(dict(adapter.deltas)), strict=True):
+        assert one.dtype == jnp.float32
+        np.testing.assert_array_equal(one, np.asarray(other).astype(kind).astype(np.float32))
+
+
 def test_fingerprints_tell_models_apart_but_not_their_storage(params, tiny, random_model_of):
     print_ = fingerprint(params)
     assert len(print_) == 16 and print_ == fingerprint(params)
