@@ -68,7 +68,8 @@ def write_lora(
         dtype: of the tensors.
 
     Raises:
-        InputError: NaN, infinity, updates that are all zero, matrices that the layout cannot hold.
+        InputError: NaN, infinity, numbers that ``dtype`` cannot hold, updates that are all zero, matrices that the layout
+            cannot hold.
         FileExistsError: something is there.
         OSError: it cannot be written.
     """
@@ -78,7 +79,11 @@ def write_lora(
     for name, update in updates.items():
         if not (np.isfinite(update.A).all() and np.isfinite(update.B).all()):
             raise InputError(f"{name} has NaN or infinity: nothing was written")
-        tensors |= _tensors(name, update, modules[name], to, dtype)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            own = _tensors(name, update, modules[name], to, dtype)
+        if not all(np.isfinite(tensor).all() for tensor in own.values()):
+            raise InputError(f"{name} has numbers that {np.dtype(dtype)} cannot hold: nothing was written")
+        tensors |= own
     if not may_be_zero and not any(np.any(update.A) and np.any(update.B) for update in updates.values()):
         raise InputError("all updates are zero, there is nothing to write")
     ranks = {name: update.rank for name, update in updates.items()}

@@ -33,6 +33,7 @@ from weights_convert.peft_config import CONFIG, PeftConfig
 from weights_convert.table import report
 
 WEIGHTS = "adapter_model.safetensors"
+_SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 _PREFIX = "base_model.model."
 _NAME = re.compile(r"base_model\.model\.(.+)\.(?:lora_([AB])\.weight|lora_(magnitude)_vector)")
 
@@ -102,13 +103,14 @@ def write_peft(folder: str | Path, deltas: Deltas, config: VGGTConfig, *, scale:
     Tensors are float32.
 
     Raises:
-        InputError: paths that the model does not have, factors that do not fit, updates that are all zero or of which
-            some are weight-decomposed and others are not, a scale that is not positive.
+        InputError: paths that the model does not have, factors that do not fit, are all zero (a fresh LoRA's are not) or
+            not finite in float32 once A is divided by the scale, updates of which some are weight-decomposed and others
+            are not, a scale that is no positive number in float32.
         FileExistsError: the folder exists.
         OSError: the disk is full or cannot be written.
     """
-    if not scale > 0:
-        raise InputError(f"scale must be positive, got {scale}")
+    if not _SMALLEST <= scale <= _LARGEST:
+        raise InputError(f"scale must be positive, and a number in float32, got {scale}")
     modules = official_modules(config)
     _check_deltas(deltas, modules)
     kinds = {isinstance(delta, WeightDecomposed) for delta in deltas.values()}
@@ -124,7 +126,8 @@ def write_peft(folder: str | Path, deltas: Deltas, config: VGGTConfig, *, scale:
             shape = _magnitude_shape(weight)
             tensors[_magnitude(name)] = np.asarray(update.magnitude, np.float32).reshape(shape)
         low_rank = update.direction if isinstance(update, WeightDecomposed) else update
-        A, B = np.asarray(low_rank.A, np.float32) / np.float32(scale), np.asarray(low_rank.B, np.float32)
+        with np.errstate(over="ignore"):
+            A, B = np.asarray(low_rank.A, np.float32) / np.float32(scale), np.asarray(low_rank.B, np.float32)
         used = (A != 0).any(0) | (B != 0).any(0)
         used[0] |= isinstance(update, WeightDecomposed)  # whose rows may change in length alone
         if rank := int(used.sum()):
@@ -133,6 +136,9 @@ def write_peft(folder: str | Path, deltas: Deltas, config: VGGTConfig, *, scale:
             tensors[_tensor(name, "B")] = A[:, used].reshape(weight[0], rank, *(1,) * len(weight[2:]))
     if not ranks:
         raise InputError("deltas: all of them are zero, there is nothing to write")
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise InputError(f"deltas: {name} would have NaN or infinity in float32, nothing was written")
     text = PeftConfig.of(ranks, scale, use_dora=True in kinds).to_json(list(ranks))
     contiguous = {
         name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()

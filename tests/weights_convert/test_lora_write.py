@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from subspace import LowRank
+from subspace.errors import InputError
 from tests.subspace.oracle import dense
 from weights_convert.lora_file import LoraModule
 from weights_convert.lora_layouts import open_lora
@@ -48,6 +49,14 @@ def test_a_name_that_others_end_in_keeps_its_rank_and_scale_to_itself(ranks, sca
         np.testing.assert_allclose(dense(lora.read(name)), expected, atol=1e-6)
         added = model.get_submodule(name).get_delta_weight("default").detach().numpy()
         np.testing.assert_allclose(added, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(1e5, np.float16), (np.inf, np.float32), (1e300, np.float32)])
+def test_what_the_type_cannot_hold_is_refused(value, dtype, tmp_path):
+    update = LowRank(np.full((4, 1), value), np.ones((4, 1)))
+    with pytest.raises(InputError, match=r"x has .*: nothing was written"):
+        write_lora(tmp_path / "lora", {"x": update}, {"x": LoraModule.made((4, 4), 1)}, dtype=dtype)
+    assert not list(tmp_path.iterdir())
 
 
 def test_folders_of_older_versions_whose_patterns_have_no_anchor_are_read(tmp_path):

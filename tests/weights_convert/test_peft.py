@@ -563,8 +563,13 @@ def test_what_cannot_be_written(config, matrices, tmp_path):
     ]
     with pytest.raises(ValueError, match="all of them are zero"):
         write_peft(tmp_path / "lora", jax.tree.map(jnp.zeros_like, deltas), config)
-    with pytest.raises(ValueError, match=r"scale must be positive, got 0\.0"):
-        write_peft(tmp_path / "lora", deltas, config, scale=0.0)
+    for scale in (0.0, -1.0, float("inf"), float("nan"), 1e-40, 1e-50, 1e39):
+        with pytest.raises(ValueError, match=rf"scale must be .* in float32, got {re.escape(str(scale))}"):
+            write_peft(tmp_path / "lora", deltas, config, scale=scale)
+    path, delta = next(iter(deltas.items()))
+    for bad, scale in ((delta * jnp.nan, 1.0), (delta * 1e4, 1e-37), (LowRank(delta.A, delta.B * jnp.inf), 1.0)):
+        with pytest.raises(ValueError, match="would have NaN or infinity in float32, nothing was written"):
+            write_peft(tmp_path / "lora", {**deltas, path: bad}, config, scale=scale)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError, match="exists already"):
