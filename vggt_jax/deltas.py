@@ -98,7 +98,7 @@ def merge(base: nnx.State, deltas: Deltas) -> nnx.State:
     """The parameters with every update made to its weight, such as W + dW; ``base`` itself is left alone.
 
     ``base`` is what ``nnx.split(model)`` returns beside the graph definition. Weights keep their type; sums are made in
-    float32. Raises ValueError for a path without a kernel and for factors that do not fit it.
+    float32. Raises ValueError for a path without a kernel and for factors or magnitudes that do not fit it.
     """
     flat = dict(nnx.to_flat_state(base))
     names = {dotted(keys): keys for keys in flat}
@@ -120,6 +120,10 @@ def merge(base: nnx.State, deltas: Deltas) -> nnx.State:
             raise InputError(f"deltas: {path} has dW {dense.shape}, its kernel is {kernel.shape} (inputs, outputs)")
         merged = kernel.astype(jnp.float32) + change
         if isinstance(delta, WeightDecomposed):
+            if delta.magnitude.shape != dense.shape[:-1]:
+                raise InputError(
+                    f"deltas: {path} has a magnitude {delta.magnitude.shape}, needed is {dense.shape[:-1]}"
+                )
             merged *= delta.gain(kernel_matrix(kernel, conv=kernel.ndim == dense.ndim + 2))[..., None, :]
         flat[keys] = flat[keys].replace(merged.astype(kernel.dtype))
     return nnx.from_flat_state(flat)

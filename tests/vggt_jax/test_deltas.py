@@ -9,7 +9,7 @@ from flax import nnx
 from subspace import LowRank
 from vggt_jax import merge, unmerge
 from vggt_jax.adaptable import adaptable
-from vggt_jax.deltas import dotted
+from vggt_jax.deltas import WeightDecomposed, dotted
 from weights_convert.names import to_official
 
 RANK = 2
@@ -190,6 +190,10 @@ def test_merge_names_what_does_not_fit(setup):
         merge(params, {"aggregator.frame_blocks.attn.qkv": deltas["aggregator.frame_blocks.mlp.fc1"]})
     with pytest.raises(ValueError, match=r"depth_head\.projects\.0 has dW \(8, 72\)"):
         merge(params, {"depth_head.projects.0": deltas["depth_head.resize_layers.3"]})
+    for magnitude in (jnp.ones(1), jnp.ones((4, 1)), jnp.ones((1, 48))):
+        dora = WeightDecomposed(deltas["aggregator.frame_blocks.attn.qkv"], magnitude)
+        with pytest.raises(ValueError, match=r"attn\.qkv has a magnitude \(.*\), needed is \(4, 48\)"):
+            merge(params, {"aggregator.frame_blocks.attn.qkv": dora})
 
 
 def test_a_parameter_has_one_name_however_its_keys_are_found():

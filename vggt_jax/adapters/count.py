@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from subspace import Basis
+from vggt_jax.adapters.decomposed import Decomposed
 from vggt_jax.adapters.maker import Combined, Maker
 from vggt_jax.adapters.subspace_form import SubspaceForm
 
@@ -21,6 +22,9 @@ def trained_numbers(maker: Maker) -> dict[str, int]:
     """
     if isinstance(maker, Combined):
         return dict(sum((Counter(trained_numbers(own)) for own in maker.makers), Counter()))
+    if isinstance(maker, Decomposed):
+        rows = {path: prod(lengths.shape) for path, lengths in maker.magnitudes.items()}
+        return {path: numbers + rows[path] for path, numbers in trained_numbers(maker.directions).items()}
     if isinstance(maker, SubspaceForm):
         return {path: _entries(basis) for path, basis in maker.bases.items()}
     params = jax.eval_shape(lambda maker, key: maker.init(key), maker, jax.random.key(0))

@@ -82,12 +82,14 @@ def initialize(
     when PEFT trains several adapters with one seed). It matters for mining: an input factor hardly moves in training, so
     adapters that share its draw have an input-side subspace in common before they learn anything.
 
-    Raises ValueError for a count below 1 and for other ``init``.
+    Raises ValueError for a count below 1, for places that are none or not among 0 to ``count`` - 1, and for other ``init``.
     """
     if count < 1:
         raise InputError(f"count must be at least 1, got {count}")
     if init not in get_args(Init):
         raise InputError(f"init {init!r} is not one of {', '.join(get_args(Init))}")
+    if places is not None and (not places or min(places) < 0 or max(places) >= count):
+        raise InputError(f"places must lie between 0 and {count - 1}, at least one, got {places}")
     keys = jax.random.split(key, count) if init == "independent" else jnp.broadcast_to(key, (count,))
     return _init_each(maker, keys if places is None else keys[jnp.array(places)])
 

@@ -12,6 +12,7 @@ from vggt_jax.adaptable import adaptable
 from vggt_jax.adapters import (
     AdaLoRA,
     Combined,
+    Decomposed,
     Dense,
     LoRA,
     PiSSA,
@@ -137,6 +138,11 @@ def test_draws_are_independent_or_shared(makers):
         initialize(lora, jax.random.key(3), 3, "same")
     with pytest.raises(ValueError, match="count must be at least 1, got 0"):
         initialize(lora, jax.random.key(3), 0, "shared")
+    some = initialize(lora, jax.random.key(3), 3, "independent", places=(2, 0))
+    equal(some, jax.tree.map(lambda leaf: leaf[jnp.array([2, 0])], independent), rtol=1e-6)
+    for places in ((2, 7), (-1,), ()):
+        with pytest.raises(ValueError, match=r"places must lie between 0 and 2, at least one, got \("):
+            initialize(lora, jax.random.key(3), 3, "independent", places=places)
 
 
 def test_matrices_have_draws_of_their_own(makers):
@@ -291,6 +297,14 @@ def test_layers_of_a_smaller_basis_train_fewer_numbers(matrices):
     part = LowRank(*(jnp.ones((4, s, 3)) * jnp.eye(s, 3) for s in (matrices[path].n, matrices[path].m)))
     basis = merge_subspaces({"texture": part}, {"texture": jnp.array([0, 1, 2, 3])})
     assert trained_numbers(SubspaceForm({path: basis})) == {path: 0 + 1 + 4 + 9}
+    maker = Decomposed(SubspaceForm({path: basis}), {path: jnp.ones((4, matrices[path].n))})
+
+    def total(params):
+        delta = maker.deltas(params)[path]
+        return jnp.sum(jnp.sin(delta.direction.to_dense() + 1)) + jnp.sum(delta.magnitude)
+
+    moved = sum(np.count_nonzero(leaf) for leaf in jax.tree.leaves(jax.grad(total)(maker.init(jax.random.key(0)))))
+    assert trained_numbers(maker) == {path: moved} == {path: 14 + 4 * matrices[path].n}
 
 
 def test_counts_need_no_numbers(base, matrices):
