@@ -175,6 +175,11 @@ def merge_subspaces_by_path(
     for name, by_path in others:
         if unshared := sorted(set(first) ^ set(by_path)):
             raise InputError(f"{name} and {first_name} have different matrices: only one has {unshared[0]}")
+    for name in subspaces:
+        if ranks is not None and (absent := sorted(set(first) - set(ranks.get(name, ())))):
+            raise InputError(f"ranks names no number of columns for {absent[0]} of {name}")
+    if isinstance(dim, Mapping) and (absent := sorted(set(first) - set(dim))):
+        raise InputError(f"dim names no dimension for {absent[0]!r}")
     stacks: dict[str, LowRank] = {}
     widths: dict[str, int] = {}
     for path, subspace in first.items():

@@ -117,8 +117,14 @@ def solve_in_groups(
       own: what ``solve`` is to know of each path: one number, or an array (*layers, ...); shapes after the layers agree.
       solve: gets a stack (k, L, n', r) and what is known of its L matrices, (L, ...); returns a pytree with leading axis L.
       progress: is told how many matrices have been solved since it was told last.
+
+    Raises:
+      ValueError: for a stack without layers, naming the path.
     """
     layouts = layouts_of(stacks)
+    for path, layout in layouts.items():
+        if not layout.matrices:
+            raise InputError(f"{path} holds no matrix: its layers are {layout.layers}")
     pieces: defaultdict[str, list[T]] = defaultdict(list)
     read = lru_cache(maxsize=1)(stacks.__getitem__)  # a path may be cut across batches
     for n, m, paths in _groups(layouts):

@@ -148,7 +148,7 @@ def inner_product(x: LowRank, y: LowRank) -> Float[AnyArray, "*layers"]:
 
 def _norm(x: LowRank) -> Float[AnyArray, "*layers"]:
     xp, core = namespace(x), _core(x)
-    largest = xp.max(xp.abs(core), axis=(-2, -1), keepdims=True)
+    largest = xp.max(xp.abs(core), axis=(-2, -1), keepdims=True, initial=0)  # of rank 0 there are no numbers
     unit = core / xp.where(largest > 0, largest, 1)  # squares of 1e-25 would underflow in float32
     return largest[..., 0, 0] * xp.sqrt(xp.sum(unit**2, axis=(-2, -1)))
 

@@ -61,7 +61,7 @@ def effective_rank(x: LowRank | Float[AnyArray, "*layers p"]) -> Float[AnyArray,
     """
     sigma = singular_values(x) if isinstance(x, LowRank) else x
     xp = namespace(sigma)
-    largest = xp.max(sigma, axis=-1, keepdims=True)
+    largest = xp.max(sigma, axis=-1, keepdims=True, initial=0)
     return xp.sum((sigma / xp.where(largest > 0, largest, 1)) ** 2, axis=-1)
 
 
@@ -94,8 +94,9 @@ def spectral_pattern(sigma: Float[AnyArray, "*layers p"], rank: int) -> Spectral
         sigma = namespace(sigma).concatenate([sigma, sigma], axis=-1)
     flat = sigma.reshape(-1, sigma.shape[-1])
     if isinstance(flat, np.ndarray):
-        each = [_pattern(spectrum, rank=int(rank)) for spectrum in flat]
-        found = jax.tree.map(lambda *x: np.stack(x), *each)
+        spectra = flat if len(flat) else np.ones_like(flat, shape=(1, 2))  # of none, one for the types
+        each = [_pattern(spectrum, rank=int(rank)) for spectrum in spectra]
+        found = jax.tree.map(lambda *x: np.stack(x)[: len(flat)], *each)
     else:
         found = _patterns(flat, rank=int(rank))
     return jax.tree.map(lambda x: x.reshape((*sigma.shape[:-1], *x.shape[1:])), found)

@@ -218,7 +218,7 @@ class VGGTConfig:
         Raises InputError for unknown keys, values of other types and contradictory sizes, KeyError for missing ones.
         """
         content = source if isinstance(source, Mapping) else read_json(Path(source))
-        if "embed_dim" in content:
+        if isinstance(content, Mapping) and "embed_dim" in content:
             try:
                 content = _from_official(content)
             except (AttributeError, TypeError, IndexError):

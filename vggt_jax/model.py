@@ -100,10 +100,12 @@ class VGGT(nnx.Module):
         (x, y) of the first frame to follow; without them the track head does not run. ``deltas`` maps paths of
         adaptable weights to low-rank updates. ``patch_tokens``, from ``aggregator.encode``, spare the encoder.
 
-        Raises ValueError for images or points of another form, points without a track head, unknown paths and factors
-        that do not fit.
+        Raises ValueError for images or points of another form, a model without heads, points without a track head, unknown
+        paths and factors that do not fit.
         """
         check_images(images, self.config.patch_size)
+        if not self.config.heads:
+            raise InputError("this model has no heads that could say anything of images")
         if query_points is not None and self.track_head is None:
             raise InputError("query_points: this model has no track head")
         deltas = NO_DELTAS if deltas is None else deltas

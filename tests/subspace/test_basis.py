@@ -118,6 +118,15 @@ def test_captured_energy_of_chance():
     assert float(captured_energy(0 * _subspace(1, n=80, m=60, layers=(200,)), basis).max()) == 0
 
 
+@pytest.mark.parametrize("as_array", [np.asarray, jnp.asarray])
+def test_an_update_of_rank_zero_has_no_energy(as_array):
+    nothing = LowRank(as_array(np.zeros((2, 20, 0))), as_array(np.zeros((2, 15, 0))))
+    basis = jax.tree.map(as_array, merge_subspaces({"a": _subspace(0)}))
+    np.testing.assert_array_equal(frobenius_norm(nothing), [0, 0])
+    for side in (None, "output", "input"):
+        np.testing.assert_array_equal(captured_energy(nothing, basis, side), [0, 0])
+
+
 @pytest.mark.parametrize("scale", [1e-25, 1e15])
 def test_captured_energy_has_no_unit(scale):
     basis = merge_subspaces({"a": _subspace(0, dtype="float32")})

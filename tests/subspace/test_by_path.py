@@ -14,6 +14,7 @@ from subspace import (
     merge_subspaces_by_path,
     pairwise_eigenvalues,
     pairwise_eigenvalues_by_path,
+    shared_subspaces,
 )
 from subspace.grouping import BATCH_NUMBERS, FREE_NUMBERS, PRICE, solve_in_groups
 from tests.subspace.oracle import random_adapters
@@ -149,3 +150,16 @@ def test_what_does_not_fit_is_named():
         merge_subspaces_by_path({"texture": texture, "camera": camera}, ranks)
     with pytest.raises(ValueError, match="dim must be positive"):
         merge_subspaces_by_path({"texture": texture}, dim=0)
+    with pytest.raises(ValueError, match=r"dim names no dimension for 'frame\.fc1'"):
+        merge_subspaces_by_path({"texture": texture}, dim={"head": 1, "frame.qkv": 1})
+    for ranks in ({}, {"texture": {"head": 1, "frame.qkv": 1}}):
+        with pytest.raises(ValueError, match=r"ranks names no number of columns for frame\.fc1 of texture"):
+            merge_subspaces_by_path({"texture": texture}, ranks)
+    empty = {"q": LowRank(np.zeros((0, 5, 2)), np.zeros((0, 4, 2)))}
+    for call in (
+        lambda: merge_subspaces_by_path({"a": empty}),
+        lambda: pairwise_eigenvalues_by_path({"a": empty, "b": empty}),
+        lambda: shared_subspaces({"q": LowRank(np.zeros((3, 0, 5, 2)), np.zeros((3, 0, 4, 2)))}, 2),
+    ):
+        with pytest.raises(ValueError, match=r"q holds no matrix: its layers are \(0,\)"):
+            call()

@@ -116,6 +116,14 @@ def test_bad_input():
         spectral_pattern(np.ones((3, 0)), 1)
 
 
+@pytest.mark.parametrize("as_array", [np.asarray, jnp.asarray])
+def test_of_nothing_there_is_nothing(as_array):
+    found = spectral_pattern(as_array(np.zeros((0, 5), np.float32)), 2)
+    assert (found.code.shape, found.positions.shape, found.sizes.shape) == ((0,), (0, 2), (0, 2))
+    nothing = LowRank(as_array(np.zeros((3, 8, 0))), as_array(np.zeros((3, 6, 0))))
+    np.testing.assert_array_equal(effective_rank(nothing), np.zeros(3))
+
+
 def test_one_singular_value_has_no_drop():
     for sigma in (np.array([[2.0], [0.0]]), jnp.array([[2.0], [0.0]])):
         found = spectral_pattern(sigma, 4)

@@ -7,6 +7,7 @@ import jax
 import pytest
 from flax import nnx
 
+from subspace.errors import InputError
 from vggt_jax import DenseHeadConfig, VGGTConfig
 from vggt_jax.adaptable import ConvGeometry
 from vggt_jax.parameters import abstract_model, adaptable_matrices, parameter_shapes
@@ -104,6 +105,13 @@ def test_contradictions_are_named(changes, message):
 def test_unknown_entries_are_named():
     with pytest.raises(ValueError, match="EncoderConfig has no colour"):
         VGGTConfig.from_json({"encoder": {"colour": 1}})
+
+
+@pytest.mark.parametrize("text", ["5", "null", "[]", '"embed_dim"'])
+def test_other_json_is_no_configuration(text, tmp_path):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(InputError):
+        VGGTConfig.from_json(tmp_path / "config.json")
 
 
 def test_every_abstract_model_is_its_own():

@@ -29,6 +29,12 @@ def test_nano_says_something_about_images_of_any_size():
     assert {value.dtype for value in vars(found).values() if value is not None} == {jnp.dtype("float32")}
 
 
+def test_a_model_without_heads_says_that_it_has_none():
+    model = nnx.eval_shape(lambda: VGGT(replace(VGGTConfig.nano(), heads=()), rngs=nnx.Rngs(0)))
+    with pytest.raises(ValueError, match="this model has no heads"):
+        model(jnp.zeros((1, 1, 96, 96, 3)))
+
+
 @pytest.mark.slow
 def test_initial_block_is_reasonable():
     """PyTorch's bounds, neutral layer scales, no two layers alike."""
