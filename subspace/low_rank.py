@@ -131,7 +131,8 @@ def inner_product(x: LowRank, y: LowRank) -> Float[AnyArray, "*layers"]:
     """The Frobenius inner product tr(Xᵀ Y) of each pair of matrices, equivalent to ``sum(X * Y)`` of the dense ones.
 
     Costs two r×r' Gram matrices. Between nearly equal updates it loses half of the digits to cancellation; for the length
-    of a difference use ``frobenius_norm(x - y)``, which does not. NumPy's factors are computed by NumPy.
+    of a difference use ``frobenius_norm(x - y)``, which does not. Half precision is computed in float32, NumPy's factors by
+    NumPy.
 
     Args:
       x: (*layers, n, m), any rank.
@@ -142,6 +143,7 @@ def inner_product(x: LowRank, y: LowRank) -> Float[AnyArray, "*layers"]:
     """
     if x.shape[-2:] != y.shape[-2:]:
         raise InputError(f"no inner product of {x.shape[-2:]} and {y.shape[-2:]} matrices")
+    x, y = at_least_float32(x), at_least_float32(y)
     gram_a, gram_b = matmul(x.A.mT, y.A), matmul(x.B.mT, y.B)
     return (gram_a * gram_b).sum(axis=(-2, -1))
 

@@ -65,7 +65,7 @@ def transform_points(
 def depth_to_camera_points(
     depth: Float[Array, "*batch height width"], intrinsics: Float[Array, "*batch 3 3"]
 ) -> Float[Array, "*batch height width 3"]:
-    """Points in the camera's frame, one per pixel.
+    """Points in the camera's frame, one per pixel, in float32 at least.
 
     Args:
         depth: z of every pixel; a depth of 0 gives the origin.
@@ -75,6 +75,7 @@ def depth_to_camera_points(
         ValueError: the intrinsics are not (…, 3, 3).
     """
     check_trailing_shape("intrinsics", intrinsics, (3, 3))
+    depth = depth.astype(jnp.promote_types(depth.dtype, jnp.float32))  # bfloat16 does not tell columns above 256 apart
     height, width = depth.shape[-2:]
     column, row = jnp.meshgrid(jnp.arange(width, dtype=depth.dtype), jnp.arange(height, dtype=depth.dtype))
 
@@ -94,8 +95,8 @@ def unproject_depth(
     """Points in the world's frame, one per pixel.
 
     Args:
-        depth: z of every pixel in its camera. Pixels without depth (at most ``MIN_DEPTH``) give the camera
-            centre, as upstream; leave them out by a mask of the depth.
+        depth: z of every pixel in its camera. A depth of 0 gives the camera centre, a negative one a point behind
+            the camera, as upstream; leave out what is at most ``MIN_DEPTH`` by a mask of the depth.
         extrinsics: world-to-camera.
         intrinsics: upper triangular, in pixels.
 

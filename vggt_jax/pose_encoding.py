@@ -6,6 +6,7 @@ image's middle counted from its corner, see :mod:`vggt_jax.pixels`.
 Compared with the official functions in ``tests/fixtures/losses/pose_encoding_case.npz``.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -24,6 +25,9 @@ def quaternion_to_matrix(quaternion: Float[Array, "*batch 4"]) -> Float[Array, "
         ValueError: the last axis is not 4 long.
     """
     check_trailing_shape("quaternion", quaternion, (4,))
+    # divided by a power of two, which costs no digit: squares of 1e-25 or 1e20 are no numbers of float32
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(quaternion), axis=-1, keepdims=True))
+    quaternion *= jnp.ldexp(jnp.ones_like(largest), -jnp.clip(jnp.frexp(largest)[1], -126, 126))
     x, y, z, w = jnp.moveaxis(quaternion, -1, 0)
     squared_length = jnp.sum(quaternion * quaternion, axis=-1)
     s = 2.0 / jnp.where(squared_length > 0, squared_length, 1.0)

@@ -101,6 +101,10 @@ def test_gradient_through_canonical_factors():
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_is_computed_in_float32(dtype):
     x = _stack(8, dtype=dtype)
+    large = LowRank(100 * x.A, 100 * x.B)
+    inner, expected = inner_product(large, large), np.sum(dense(large) ** 2, axis=(1, 2))
+    assert inner.dtype == jnp.float32
+    np.testing.assert_allclose(inner, expected, rtol=1e-5)
     assert canonicalize(x).dtype == singular_values(x).dtype == frobenius_norm(x).dtype == jnp.float32
 
 

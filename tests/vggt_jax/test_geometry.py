@@ -82,6 +82,14 @@ def test_pixel_at_the_principal_point_lies_on_the_axis():
     np.testing.assert_allclose(points[3, 5], [2 / 5, 0, 2], rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+def test_columns_are_counted_in_float32_whatever_the_type_of_the_depth(kind):
+    intrinsics = jnp.asarray([[500.0, 0, 259], [0, 500, 3], [0, 0, 1]])
+    points = depth_to_camera_points(jnp.ones((2, 518), kind), intrinsics)
+    np.testing.assert_allclose(points[0, :, 0], (np.arange(518) - 259) / 500, atol=1e-6)
+    assert points.dtype == jnp.float32
+
+
 def test_pixels_without_depth_lie_at_the_camera_centre():
     camera = jnp.asarray([1.0, 2, 3, 0.1, 0.2, 0.3, 0.9, 1, 1])
     extrinsics, intrinsics = decode_pose(camera, (HEIGHT, WIDTH))

@@ -94,6 +94,23 @@ def test_quaternion_of_length_zero_is_the_identity_with_finite_gradient():
     assert np.isfinite(jax.jacobian(quaternion_to_matrix)(zero)).all()
 
 
+@pytest.mark.parametrize("length", [1e-36, 1e-25, 1e-3, 1e20, 1e38])
+def test_quaternions_of_any_length_are_the_rotation_of_the_unit_one(length):
+    unit = np.array([0.1, -0.5, 0.7, 0.5])
+    x, y, z, w = unit / np.linalg.norm(unit)
+    expected = [  # Rodrigues' formula
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    quaternion = jnp.asarray(length * unit, jnp.float32)
+    np.testing.assert_allclose(quaternion_to_matrix(quaternion), expected, atol=1e-6)
+    if 1e-30 < length < 1e30:
+        turned = np.asarray(jax.jacobian(quaternion_to_matrix)(quaternion)) * length  # by dq / length
+        plain = jax.jacobian(quaternion_to_matrix)(jnp.asarray(unit, jnp.float32))
+        np.testing.assert_allclose(turned, plain, atol=1e-5)
+
+
 def test_cut_field_of_view_is_an_infinite_focal_length_with_gradient_zero():
     encoding = jnp.asarray([0.0, 0, 0, 0, 0, 0, 1, 0, 1])
     _, intrinsics = decode_pose(encoding, (98, 42))
