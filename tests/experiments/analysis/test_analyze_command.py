@@ -246,7 +246,7 @@ def test_all_analyses_what_the_store_holds(undrawn, tmp_path):
     base = load_base(str(weights), 518, PRESETS["vggt_1b"].training)
     for i, attribute in enumerate(ATTRIBUTES):
         settings = Extraction.of("vggt_1b", attribute=attribute)
-        content = identity_of_trained(settings, base.identity.fingerprint)
+        content = identity_of_trained(settings, base.weights)
         folder = results_folder(tmp_path / "store", "extract", settings.label, content)
         _without_adapters(folder, attribute, i, base=base.identity)
         write_json(
