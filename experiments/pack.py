@@ -10,7 +10,9 @@ Interrupted, the command goes on where it stopped.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import get_args
 
 from absl import flags
@@ -19,6 +21,11 @@ from experiments.data.packed import DepthKind
 from experiments.process.command_line import DEFINE_path, InputError, refuse, run
 from experiments.process.reporting import console
 from experiments.storage.store_flags import DEFINE_stored
+
+
+def name_of(folder: Path) -> str:
+    """Also of ``.`` and ``..``."""
+    return Path(os.path.abspath(folder)).name
 
 
 def main(_: Sequence[str]) -> None:
@@ -31,7 +38,7 @@ def main(_: Sequence[str]) -> None:
         refuse(("output", "depth"), "with --replace, which keeps each data set where and what it is")
     elif given.output is None:
         raise InputError("--output: name a folder for the packed data sets, or ask to --replace them")
-    elif len({folder.name for folder in given.data}) < len(given.data):
+    elif len({name_of(folder) for folder in given.data}) < len(given.data):
         raise InputError(
             "--data: two data sets have one name, and would go to one folder; pack them into different ones"
         )
@@ -39,7 +46,7 @@ def main(_: Sequence[str]) -> None:
         if given.replace:
             done: Packed = replace(folder, console())
         else:
-            done = pack(folder, given.output / folder.name, given.depth, console())
+            done = pack(folder, given.output / name_of(folder), given.depth, console())
         before, after = (count / done.views / 1e3 for count in (done.bytes_before, done.bytes))
         did = "wrote" if done.written else "nothing to do:"
         print(f"{did} {done.folder}, {done.views} views: {after:,.0f} kB a view, before {before:,.0f} kB")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +35,10 @@ from experiments.data.packed import (
     new_array,
     write_archive,
 )
+from experiments.data.production import OURS
 from experiments.data.scene_folder import find_damage, view_files
 from experiments.process.reporting import SILENT, Reporter
-from experiments.storage import files, shared
+from experiments.storage import files, locks, shared
 from experiments.storage.locks import alone
 from subspace.errors import InputError
 
@@ -114,12 +117,17 @@ def pack(source: Path, output: Path, depth: DepthKind = "exact", reporter: Repor
 
 
 def replace(source: Path, reporter: Reporter = SILENT) -> Packed:
-    """Put a packed data set in the place of the one that it is made from; arguments and errors are those of :func:`pack`."""
+    """Put a packed data set in the place of the one that it is made from; arguments and errors are those of :func:`pack`.
+
+    Raises InputError too if the folder holds what this program did not write.
+    """
+    source = Path(os.path.abspath(source))
     if (done := _packing(source)) is not None:
         bytes, views = sum(file.size for file in done.files.values()), read_manifest(source).counts["images"]
         return Packed(source, views, bytes, bytes, 0)
     beside = source.with_name(f"{source.name}_packed")
     with alone(source, reporter):
+        files.check_all_ours(source, re.compile(rf"{OURS.pattern}|{re.escape(locks.NAME)}"), "data")
         made = pack(source, beside, "exact", reporter)
         Dataset(beside).verify()
         with files.new_path(source) as new:

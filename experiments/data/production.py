@@ -33,7 +33,7 @@ from experiments.storage.shared import publish
 from subspace.errors import InputError
 
 SETTINGS = "settings.json"
-_OURS = re.compile(
+OURS = re.compile(
     rf"{re.escape(MANIFEST)}|{re.escape(CONTACT_SHEET)}|{re.escape(INPUTS)}|\.scene_\d+\..*|"
     r"scene_\d+\.zip|scene_\d+/(record\.json|spec\.json|cameras\.json|images/\d{6}\.png|arrays/\d{6}\.npz)"
 )
@@ -147,7 +147,7 @@ def examine(
         files.remove_partial(folder)
         examination.read_scenes()
     if dataset.changed or dataset.damaged:
-        files.check_all_ours(folder, _OURS)
+        files.check_all_ours(folder, OURS)
     return dataset
 
 
@@ -252,7 +252,7 @@ def may_continue(output: Path, settings: AnySettings, overwrite: bool = False) -
     kept = MANIFEST if isinstance(settings, RecordedSettings) else "scene_*"
     if overwrite or not any(output.glob(f"dataset_*/{kept}")):
         for folder in _datasets(output):
-            files.check_all_ours(folder, _OURS)
+            files.check_all_ours(folder, OURS)
         return False
     name = differing[0]
     raise InputError(

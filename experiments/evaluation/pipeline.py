@@ -228,7 +228,8 @@ class _Plan:
         for key in extremes(results.scenes):
             name, scene = key
             dataset, views = self.datasets[name], self.views[name]
-            loaded = StoredScene(dataset.folder / scene, dataset.manifest.settings.views).load(views)
+            (stored,) = (each for each in self.scenes(name) if each.folder.name == scene)
+            loaded = stored.load(views)
             evaluated = evaluate_views(
                 predict,
                 key,

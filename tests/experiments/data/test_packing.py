@@ -4,6 +4,7 @@ import dataclasses
 import io
 import shutil
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,6 +134,34 @@ def test_a_packed_data_set_in_the_place_of_another_is_complete(rendered, tmp_pat
     (output / "dataset_00" / "scene_0001.zip").unlink()
     with pytest.raises(InputError, match="packed"):
         generate(output)
+
+
+@pytest.mark.parametrize("mine", ["mask_editor.py", "notes/n.txt", "scene_0000/my_mask.png"])
+def test_what_is_the_user_s_is_not_replaced(rendered, tmp_path, mine):
+    folder = tmp_path / "dataset_00"
+    shutil.copytree(rendered / "dataset_00", folder)
+    (folder / mine).parent.mkdir(exist_ok=True)
+    (folder / mine).write_text("mine")
+    before = files_of(folder)
+    with pytest.raises(InputError, match=f"would be replaced, and holds '{mine}'") as error:
+        replace(folder)
+    assert error.value.argument == "data" and files_of(folder) == before and [*tmp_path.iterdir()] == [folder]
+
+
+def files_of(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_data_set_may_be_the_current_folder(rendered, tmp_path, monkeypatch):
+    folder = tmp_path / "dataset_00"
+    shutil.copytree(rendered / "dataset_00", folder)
+    monkeypatch.chdir(folder / "scene_0000")
+    done = call("experiments.pack", "--data=..", f"--output={tmp_path / 'packed'}")
+    assert done.status == 0, done.stderr
+    assert (tmp_path / "packed" / "dataset_00" / "manifest.json").is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {"dataset_00", "packed"}
+    monkeypatch.chdir(folder)
+    assert replace(Path()).folder == folder and len(Dataset(folder)) == 2
 
 
 @pytest.mark.parametrize("place", [0.2, 0.5, 0.9])

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from safetensors.numpy import save_file
 
 from experiments.data.dataset import Dataset
+from experiments.data.packing import pack
 from experiments.evaluation import Settings, compare, evaluate, pipeline
 from experiments.evaluation.predictions import Model, from_folder, load_prediction, prediction_file, save_prediction
 from experiments.evaluation.report import table
@@ -238,6 +239,18 @@ def test_only_depth_without_poses(data, tmp_path):
     assert "accuracy" not in found["mean"] and found["only_depth"] == ["dataset_00"]
     assert "accuracy" in found["by_dataset"]["dataset_01"] and "accuracy" not in found["by_dataset"]["dataset_00"]
     assert "–" in (tmp_path / "both" / "report.html").read_text()
+
+
+def test_a_packed_data_set_has_the_same_figures_and_pictures(data, tmp_path):
+    perfect(tmp_path / "predictions", data, noise=0.02)
+    packed = pack(data, tmp_path / "packed" / data.name).folder
+    found = [
+        evaluated([each], tmp_path / f"of_{name}", predictions=tmp_path / "predictions")
+        for name, each in (("folders", data), ("files", packed))
+    ]
+    assert found[0].mean == found[1].mean
+    names = [{path.name for path in (each.folder / "pictures").iterdir()} for each in found]
+    assert names[0] == names[1] and len(names[0]) == 3
 
 
 def test_comparison(results):
