@@ -199,7 +199,8 @@ def found(place: str | Path) -> Path:
     if not is_address(text):
         return Path(place)
     parts = text.split("/")
-    for end in range(len(parts) - 1, 3, -1):  # from the longest store to the shortest
+    shortest = 4 if text.startswith("file:") else 3  # a bucket may be a store itself
+    for end in range(len(parts) - 1, shortest - 1, -1):  # from the longest store to the shortest
         objects = Objects("/".join(parts[:end]))
         for last in range(len(parts), end, -1):
             name = "/".join(parts[end:last])

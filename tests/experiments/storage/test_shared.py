@@ -305,6 +305,18 @@ def test_an_object_that_is_not_what_was_published_is_refused(address, machine):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["s3", "gs"])
+def test_a_bucket_may_be_a_store_itself(servers, scheme, machine):
+    bucket = unspoiled(servers[scheme]).bucket().rpartition("/")[0]
+    shared.publish(written(machine("here", bucket) / "data" / "sets", CONTENT), "manifest.json")
+    machine("there", bucket)
+    assert read(shared.found(f"{bucket}/data/sets")) == CONTENT
+    assert shared.found(f"{bucket}/data/sets/more").read_text() == CONTENT["more"]
+    with pytest.raises(InputError, match="is not published there"):
+        shared.found(f"{bucket}/data/others")
+
+
+@pytest.mark.slow
 def test_wrong_credentials_are_told_from_a_missing_bucket(s3, machine):
     address = s3.bucket()
     with pytest.raises(InputError, match="no bucket 'nowhere'"):
