@@ -74,15 +74,16 @@ def refuse(names: Iterable[str], form: str) -> None:
 
 
 def _meant(name: str) -> str:
-    """Which of this command's flags was meant by one that there is not: one of nearly that name or sense, or else all."""
+    """Which of this command's flags was meant by one that there is not: one of that sense or nearly of that name, or all."""
     modules = flags.FLAGS.flags_by_module_dict().items()
     own = sorted({flag.name for module, found in modules if not module.startswith("absl") for flag in found})
     plain = name.replace("-", "_").lower()
+    if same := [each for each in own if plain in _ALSO_CALLED.get(each, ())]:
+        return f"; did you mean --{same[0]}?"
     if near := nearest(plain, [*own, *flags.FLAGS], "--"):
         return near
-    words = [each for each in own if each.startswith(plain) or (len(each) > 2 and plain.startswith(each))]
-    if same := [*words, *(each for each in own if plain in _ALSO_CALLED.get(each, ()))]:
-        return f"; did you mean --{same[0]}?"
+    if words := [each for each in own if each.startswith(plain) or (len(each) > 2 and plain.startswith(each))]:
+        return f"; did you mean --{words[0]}?"
     return f"; there are {', '.join(f'--{each}' for each in own)}" if own else ""
 
 

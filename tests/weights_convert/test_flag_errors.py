@@ -46,6 +46,8 @@ def values(monkeypatch):
         ("--sha", "there is no flag --sha; did you mean --share?"),
         ("--co-lor", "there is no flag --co-lor; did you mean --color?"),
         ("--dest=x", "there is no flag --dest; did you mean --output?"),
+        ("--type=x", "there is no flag --type; did you mean --dtype?"),
+        ("--results=x", "there is no flag --results; did you mean --output?"),
         ("--output=", "--output must be a path, got nothing"),
         ("--dtype=float16", "--dtype must be float32 or bfloat16, got float16"),
         ("--dtype=bf16", "--dtype must be float32 or bfloat16, got bf16; did you mean bfloat16?"),
