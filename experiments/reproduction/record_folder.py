@@ -212,8 +212,9 @@ class RecordFolder:
             return None
         if self.plan.rates_for == "row":
             return None if record.rate_from == run.first.name else "row"
-        right = {msgspec.UNSET, self.tried_on(run), self.plan.searches[search].name}
-        return None if record.rate_from in right else "method"
+        if record.rate_from in (msgspec.UNSET, self.plan.searches[search].name):
+            return None
+        return None if record.rate_from == self.tried_on(run) else "method"
 
     def _read_record(self, path: Path) -> RunRecord | None:
         try:
