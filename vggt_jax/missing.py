@@ -16,9 +16,11 @@ def nearest(name: str, names: Iterable[str], prefix: str = "") -> str:
 
 
 def nearest_path(path: str | os.PathLike[str]) -> str:
-    """What :func:`nearest` says of the names that lie where a missing file or folder should."""
+    """What :func:`nearest` says of the names that lie where a missing file or folder should; hidden ones for a hidden one."""
     folder, name = os.path.split(os.path.abspath(path))
-    return nearest(name, os.listdir(folder)) if os.path.isdir(folder) else ""
+    if not os.path.isdir(folder):
+        return ""
+    return nearest(name, (each for each in os.listdir(folder) if name.startswith(".") or not each.startswith(".")))
 
 
 def no_folder(path: str | os.PathLike[str]) -> str:

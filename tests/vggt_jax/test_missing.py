@@ -19,5 +19,8 @@ def test_why_there_is_no_folder(tmp_path, monkeypatch, make):
     assert no_folder(make(tmp_path / "photo")) == f"there is no folder {tmp_path / 'photo'}; did you mean photos?"
     assert no_folder(make(tmp_path / "file")) == f"{tmp_path / 'file'} is a file, not a folder"
     assert nearest_path(make(tmp_path / "nowhere" / "photo")) == ""
+    (tmp_path / ".file_2.lock").touch()
+    assert nearest_path(make(tmp_path / "file_2_lock")) == ""
+    assert nearest_path(make(tmp_path / ".file_2_lock")) == "; did you mean .file_2.lock?"
     monkeypatch.chdir(tmp_path)
     assert nearest_path("photo") == nearest_path("photo/") == "; did you mean photos?"
