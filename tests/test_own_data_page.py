@@ -21,11 +21,11 @@ from tests.experiments.tasks.recordings.written import write_capture
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "own_data.md").read_text(encoding="utf-8")
 FRAMES = 8
-RENDERED = "--views=2 --resolution=28 --samples=1 --workers=1"
+RENDERED = "--views=2 --resolution=32 --samples=1 --workers=1"
 SMALL = {
     "prepare --layout": "--resolution=48",
     "prepare --meshes": RENDERED,
-    "generate --textures": f"{RENDERED} --datasets=1 --scenes=1",
+    "generate --textures": f"{RENDERED} --views=4 --datasets=2 --scenes=2",
     "finetune": "--steps=2 --held_out=1",
 }
 """What makes a command small, by its name and a flag that it has."""
@@ -91,7 +91,7 @@ def test_every_command_of_the_page_runs(tmp_path):
         )
         assert done.returncode == 0, (command, done.stderr)
         said[" ".join(command)] = done.stdout + done.stderr
-    assert len(said) == 7
+    assert len(said) == 10
     (block,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-c", block], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
@@ -102,7 +102,7 @@ def test_every_command_of_the_page_runs(tmp_path):
         "tuned/adapter.safetensors",
         "result/report.html",
         "result_of_mine/report.html",
-        "textured/dataset_00/manifest.json",
+        "textured/dataset_01/manifest.json",
     ):
         assert (tmp_path / made).is_file()
     words = said[next(command for command in said if "of_mine" in command)]
