@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,8 @@ class Settings:
     """Pixels that count."""
     output: Path
     """Folder that gets ``SCENE.png``."""
+    overwrite: bool = False
+    """Whether pictures that are there are replaced."""
 
     def __post_init__(self) -> None:
         if not self.results:
@@ -61,7 +64,8 @@ def draw_side_by_side(settings: Settings, reporter: Reporter = SILENT) -> list[P
     """One picture for each scene.
 
     Raises:
-        InputError: results without predictions of a scene, scenes that the data set lacks, or what an evaluation refuses.
+        InputError: results without predictions of a scene, scenes that the data set lacks, files of the pictures' names that
+            may not be replaced, or what an evaluation refuses.
         OSError: a file that cannot be read or written.
     """
     dataset = Dataset(settings.data)
@@ -70,14 +74,15 @@ def draw_side_by_side(settings: Settings, reporter: Reporter = SILENT) -> list[P
     if unknown := [name for name in settings.scenes if name not in every]:
         raise InputError(f"{settings.data} has no scene {unknown[0]} among those that are evaluated", argument="scenes")
     folders = {name: _predictions(folder) for name, folder in settings.results.items()}
-    made = []
-    for name in settings.scenes or list(every)[:_SCENES]:
+    pictures = {name: settings.output / f"{name}.png" for name in settings.scenes or list(every)[:_SCENES]}
+    if not settings.overwrite and (there := [path for path in pictures.values() if os.path.lexists(path)]):
+        raise InputError(f"{there[0]} is there already; name another folder, or replace it with --overwrite")
+    for name, picture in pictures.items():
         reporter.info(f"drawing {name}")
         figure = _draw(settings, dataset, every[name], views, folders)
-        with new_path(settings.output / f"{name}.png") as new:
+        with new_path(picture) as new:
             figure.savefig(new, dpi=130, format="png")
-        made.append(settings.output / f"{name}.png")
-    return made
+    return list(pictures.values())
 
 
 def _predictions(folder: Path) -> Path:

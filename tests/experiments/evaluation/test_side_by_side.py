@@ -74,6 +74,13 @@ def test_the_command_draws_the_scenes_that_are_named(data, results, tmp_path):
     assert done.status == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["scene_0001.png"]
     assert imread(tmp_path / "scene_0001.png").std() > 0.05
+    drawn = (tmp_path / "scene_0001.png").read_bytes()
+    (tmp_path / "scene_0001.png").write_text("of mine")
+    again = call("experiments.evaluate", *given, f"--side_by_side={named}")
+    assert again.status == 2 and f"{tmp_path}/scene_0001.png is there already" in again.stderr
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["of mine"]
+    assert call("experiments.evaluate", *given, f"--side_by_side={named}", "--overwrite").status == 0
+    assert (tmp_path / "scene_0001.png").read_bytes() == drawn
     assert call("experiments.evaluate", *given, f"--side_by_side={named}", "--scenes=scene_0009").status == 2
     assert call("experiments.evaluate", *given, "--side_by_side=a=x,a=y").status == 2
     assert call("experiments.evaluate", *given, "--scenes=scene_0001").status == 2
