@@ -1,4 +1,4 @@
-"""Flags for files and folders, in which ``~`` is the home folder: after ``=`` most shells leave it as it is."""
+"""Flags for files and folders of this machine. ``~`` is the home folder in them: after ``=`` most shells leave it as it is."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from typing import Any
 
 from absl import flags
 
+from subspace.errors import InputError
+
 flags.disclaim_key_flags()  # they are those of the command that defines them, whose --help shows them
 
 
 def _given(argument: Any) -> Any:
     if argument == "":
         raise ValueError("it is empty")
+    if "://" in str(argument):  # as a path it would be a folder of the scheme's name
+        raise InputError(f"{argument} is an address, where a path of this machine is needed")
     return argument
 
 

@@ -48,6 +48,18 @@ def test_no_path_is_empty(values, argument):
         values(["program", argument])
 
 
+@pytest.mark.parametrize(
+    "argument", ["--output=s3://bucket/x", "--weights=https://a.org/w.pt", "--data=a,gs://b/c", "--results=Ours=s3://b/c"]
+)
+def test_no_path_is_an_address(values, argument):
+    DEFINE_path("output", None, "", values)
+    DEFINE_path_or_name("weights", "nano", "", values)
+    DEFINE_paths("data", [], "", values)
+    DEFINE_named_paths("results", [], "", values)
+    with pytest.raises(flags.IllegalFlagValueError, match="is an address, where a path of this machine is needed"):
+        values(["program", argument])
+
+
 def test_what_may_be_a_path(values):
     DEFINE_path_or_name("weights", "nano", "a model", values)
     DEFINE_paths_or_names("controls", [], "folders or names", values)
