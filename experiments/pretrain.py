@@ -144,7 +144,7 @@ if __name__ == "__main__":
         "nano: from scratch; orbits: on from nano, around objects and heads",
     )
     DEFINE_path_or_name("start", None, "the model that --recipe=orbits begins with (nano)")
-    flags.DEFINE_float("length", 1.0, "multiplies the steps of every stage", lower_bound=0.0)
+    flags.DEFINE_float("length", 1.0, "multiplies the steps of every stage", lower_bound=0, upper_bound=1000)
     flags.DEFINE_integer("seed", 0, "of everything random", lower_bound=0)
     flags.DEFINE_enum("without", None, list(INGREDIENTS), "leave one ingredient out, for an ablation")
     DEFINE_paths("ablations", None, "do not train: show these other runs' outputs in the card of --output")

@@ -20,7 +20,7 @@ from absl import app, flags, logging
 from subspace.errors import InputError
 from vggt_jax import disk_space
 from weights_convert import stopping
-from weights_convert.flag_errors import check_finite, in_words
+from weights_convert.flag_errors import check_numbers, in_words
 
 _NOT_OUR_FAULT = frozenset({errno.ESTALE, errno.EPIPE, errno.EMFILE})
 """Errors of the system that concern the machine even where they name no file, as those of ``write`` do."""
@@ -58,7 +58,7 @@ def run(
         _fail(program, "the folder that this was started in is there no more; change to another one")
     try:
         arguments = flags.FLAGS(sys.argv)[1:]
-        check_finite()
+        check_numbers()
     except (flags.Error, ValueError) as error:  # absl's own ValueError is of --noNAME=VALUE
         _fail(program, in_words(error))
     except SystemExit:  # absl's help flags end with 1

@@ -39,10 +39,12 @@ _ALSO_CALLED = {
 """Flag → what other programs call it."""
 
 
-def check_finite() -> None:
-    """Raises InputError for a flag that is NaN or infinite."""
+def check_numbers() -> None:
+    """Raises InputError for a flag that is NaN, infinite, or a whole number of more than 64 bits, which arrays do not hold."""
     for name in flags.FLAGS:
         value = flags.FLAGS[name].value
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise InputError(f"--{name} must be less than 2 to the power of 63, got {value}")
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"--{name} must be a finite number, got {value}")
 
@@ -54,9 +56,10 @@ def in_words(error: flags.Error | ValueError) -> str:
         return f"there is no flag --{error.flagname}{_meant(error.flagname)}"
     if match := _MISSING.fullmatch(text):
         return f"--{match['name']} needs a value"
+    match = _ILLEGAL.fullmatch(text)
     if isinstance(error.__context__, InputError):  # of a parser that knows what is wrong
-        return str(error.__context__)
-    if (match := _ILLEGAL.fullmatch(text)) and match["name"] in flags.FLAGS:
+        return f"{error.__context__} (see --{match['name']})" if match else str(error.__context__)
+    if match and match["name"] in flags.FLAGS:
         parser, value = flags.FLAGS[match["name"]].parser, match["value"]
         if needed := _needed(parser):
             near = ""

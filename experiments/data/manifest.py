@@ -200,12 +200,25 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return not isinstance(self.settings, RecordedSettings) or self.settings.poses
 
 
-def check_sizes(settings: object, least: Mapping[str, int]) -> None:
-    """Raises InputError if a number of some settings is smaller than allowed; None is allowed."""
-    for name, lowest in least.items():
+LIMITS: Mapping[str, tuple[int, int]] = {
+    "datasets": (1, 100_000),
+    "scenes": (1, 100_000),
+    "views": (1, 10_000),
+    "resolution": (14, 65_536),
+    "samples": (1, 65_536),
+    "seed": (0, 2**63 - 1),
+}
+"""Settings of what is rendered → what they may be. The largest resolution is Blender's; the other limits keep a slip of the finger
+from planning for hours."""
+
+
+def check_sizes(settings: object, limits: Mapping[str, tuple[int, int]]) -> None:
+    """Raises InputError if a number of some settings is smaller or larger than allowed; None is allowed."""
+    for name, (least, most) in limits.items():
         value: int | None = getattr(settings, name)
-        if value is not None and value < lowest:
-            raise InputError(f"{name} must be at least {lowest}, got {value}", argument=name)
+        if value is not None and not least <= value <= most:
+            needed = f"at least {least}" if value < least else f"at most {most}"
+            raise InputError(f"{name} must be {needed}, got {value}", argument=name)
 
 
 def scene_name(scene: int) -> str:

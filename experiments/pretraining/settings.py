@@ -53,6 +53,8 @@ class Settings:
             raise InputError("data: name at least one data set, a folder with a manifest.json", argument="data")
         if not self.length > 0:
             raise InputError(f"length must be positive, got {self.length}", argument="length")
+        if self.length > 1000:
+            raise InputError(f"length must be at most 1000, got {self.length}", argument="length")
         if self.without is not None and self.without not in INGREDIENTS:
             raise InputError(f"without={self.without} is none of {', '.join(INGREDIENTS)}", argument="without")
         check_installed(self.log)

@@ -15,7 +15,7 @@ import msgspec
 
 from experiments.cluster.settings import Ray
 from experiments.data.inputs import Sources
-from experiments.data.manifest import Split, Task, TaskSettings, check_sizes
+from experiments.data.manifest import LIMITS, Split, Task, TaskSettings, check_sizes
 from experiments.data.production import dataset_name
 from experiments.presets import PRESETS, PresetName
 from experiments.process.reporting import SILENT, Reporter
@@ -70,7 +70,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raises InputError if a number is too small."""
-        check_sizes(self, {"scenes": 1, "views": 1, "resolution": 14, "samples": 1, "seed": 0})
+        check_sizes(self, {name: LIMITS[name] for name in ("scenes", "views", "resolution", "samples", "seed")})
 
     @classmethod
     def of(cls, preset: PresetName, task: Task, split: Split, **changes: Any) -> Settings:
@@ -162,7 +162,7 @@ class Recording:
 
     def __post_init__(self) -> None:
         """Raises InputError if a number is too small."""
-        check_sizes(self, {"views": 1, "resolution": 14})
+        check_sizes(self, {name: LIMITS[name] for name in ("views", "resolution")})
 
     @classmethod
     def of(

@@ -5,7 +5,7 @@ from absl import flags
 
 from subspace.errors import InputError
 from vggt_jax.missing import nearest
-from weights_convert.flag_errors import check_finite, in_words, refuse
+from weights_convert.flag_errors import check_numbers, in_words, refuse
 from weights_convert.path_flags import DEFINE_path
 
 
@@ -64,10 +64,18 @@ def test_what_is_refused_is_said_in_words(values, argument, words):
 def test_numbers_are_finite(values, value):
     flags.DEFINE_float("length", 1.0, "", flag_values=values)
     values(["command"])
-    check_finite()
+    check_numbers()
     values(["command", f"--length={value}"])
     with pytest.raises(InputError, match=f"^--length must be a finite number, got {value}$"):
-        check_finite()
+        check_numbers()
+
+
+def test_whole_numbers_fit_into_arrays(values):
+    values(["command", f"--any={2**63 - 1}"])
+    check_numbers()
+    values(["command", f"--any={2**63}"])
+    with pytest.raises(InputError, match=f"^--any must be less than 2 to the power of 63, got {2**63}$"):
+        check_numbers()
 
 
 def test_nearest():

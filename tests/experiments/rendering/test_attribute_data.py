@@ -117,6 +117,7 @@ def test_textures_that_are_missing_leave_nothing(tmp_path):
         ({"datasets": 0}, "datasets must be at least 1, got 0"),
         ({"scenes": 0}, "scenes must be at least 1, got 0"),
         ({"views": 0}, "views must be at least 1, got 0"),
+        ({"views": 10_001}, "views must be at most 10000, got 10001"),
         ({"resolution": 13}, "resolution must be at least 14, got 13"),
         ({"samples": 0}, "samples must be at least 1, got 0"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
