@@ -46,7 +46,9 @@ _OF_EVALUATION = (
     "overwrite", "mesh", "executor", "retries",
 )  # fmt: skip
 
-_NOT_DRAWN = tuple(name for name in _OF_EVALUATION if name not in ("data", "views", "held_out", "mask", "output", "overwrite"))
+_NOT_DRAWN = tuple(
+    name for name in _OF_EVALUATION if name not in ("data", "views", "held_out", "mask", "output", "overwrite")
+)
 
 
 def _draw_side_by_side(given: flags.FlagValues) -> None:
@@ -176,7 +178,9 @@ if __name__ == "__main__":
     )
     flags.DEFINE_boolean("save_predictions", False, "keep the model's depth maps and cameras, for --predictions")
     flags.DEFINE_boolean(
-        "overwrite", False, "make the results or pictures again, also in place of results of other settings in the output folder"
+        "overwrite",
+        False,
+        "make results or pictures again, also in place of results of other settings in the output folder",
     )
     DEFINE_mesh_and_hosts("(adapter is 1 here), scenes, the model's large matrices; by default all devices take scenes")
     DEFINE_executor()

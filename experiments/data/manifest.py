@@ -208,8 +208,8 @@ LIMITS: Mapping[str, tuple[int, int]] = {
     "samples": (1, 65_536),
     "seed": (0, 2**63 - 1),
 }
-"""Settings of what is rendered → what they may be. The largest resolution is Blender's; the other limits keep a slip of the finger
-from planning for hours."""
+"""Settings of what is rendered → what they may be. The largest resolution is Blender's; the other limits keep a slip from
+planning for hours."""
 
 
 def check_sizes(settings: object, limits: Mapping[str, tuple[int, int]]) -> None:

@@ -49,7 +49,8 @@ def test_no_path_is_empty(values, argument):
 
 
 @pytest.mark.parametrize(
-    "argument", ["--output=s3://bucket/x", "--weights=https://a.org/w.pt", "--data=a,gs://b/c", "--results=Ours=s3://b/c"]
+    "argument",
+    ["--output=s3://bucket/x", "--weights=https://a.org/w.pt", "--data=a,gs://b/c", "--results=Ours=s3://b/c"],
 )
 def test_no_path_is_an_address(values, argument):
     DEFINE_path("output", None, "", values)
