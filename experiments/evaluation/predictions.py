@@ -13,6 +13,7 @@ from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, UInt8
 
+from experiments.accelerators.double_precision import double_precision
 from experiments.data.geometry import is_rotation
 from experiments.evaluation.results import SceneKey
 from experiments.evaluation.scene import Reconstruction
@@ -97,7 +98,7 @@ class Model:
         assert poses is not None and depths is not None
         found = []
         for pose, depth, own in zip(np.asarray(poses), np.asarray(depths), scenes, strict=False):
-            with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
+            with double_precision():
                 extrinsics, intrinsics = decode_pose(jnp.asarray(pose, jnp.float64), own.shape[1:3])
             found.append(Reconstruction(depth[..., 0], np.asarray(extrinsics), np.asarray(intrinsics)))
         return found

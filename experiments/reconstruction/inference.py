@@ -15,6 +15,7 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float
 
+from experiments.accelerators.double_precision import double_precision
 from experiments.process.memory import in_gib, is_out_of_memory
 from experiments.reconstruction.framing import PhotoFraming
 from experiments.reconstruction.matched_pose import solve_views
@@ -196,7 +197,7 @@ def scene_of(
                 f"{name}: the model says that it sees {degrees[1]:.0f} by {degrees[0]:.0f} degrees, "
                 "which no pinhole camera does; are these weights trained?"
             )
-    with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
+    with double_precision():
         cameras = decode_pose(jnp.asarray(pose_encodings, jnp.float64), images.shape[1:3])
     extrinsics, intrinsics = (np.asarray(array) for array in cameras)
     intrinsics = from_corner(intrinsics)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from experiments.accelerators.double_precision import double_precision
 from experiments.reconstruction.framing import PhotoFraming
 from vggt_jax.geometry import unproject_depth
 from vggt_jax.pixels import to_corner
@@ -72,7 +72,7 @@ class ReconstructedScene:
     def points(self) -> Float[np.ndarray, "views height width 3"]:
         """Every pixel's point in the world, float64."""
         # float64 on the host: in float32 a point can miss its pixel of a large photo by more than 1/1000
-        with jax.enable_x64(True), jax.default_device(jax.local_devices(backend="cpu")[0]):
+        with double_precision():
             depth, extrinsics, intrinsics = (
                 jnp.asarray(array, jnp.float64) for array in (self.depth, self.extrinsics, self.intrinsics)
             )
