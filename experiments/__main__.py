@@ -10,7 +10,7 @@ import runpy
 import sys
 
 from weights_convert import stopping
-from weights_convert.command_line import called_as
+from weights_convert.command_line import called_as, help_printed
 
 COMMANDS = {
     "extract": "the subspace of one attribute: data, adapters, what they share, a report",
@@ -57,7 +57,8 @@ def main() -> None:
     """
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h", "help"):
-        print(usage())
+        with help_printed("attribute-subspaces"):
+            print(usage())
         raise SystemExit(0)
     if name not in COMMANDS and name != CONVERT:
         near = difflib.get_close_matches(name, [*COMMANDS, *_OTHERS], n=1)

@@ -27,6 +27,10 @@ _NOT_OUR_FAULT = frozenset({errno.ESTALE, errno.EPIPE, errno.EMFILE})
 _NOBODY_READS = 128 + signal.SIGPIPE
 """Exit status where what a command prints is read no longer, as of a program that the signal ends."""
 _INTERRUPTED = "interrupted; the same command goes on with what is finished"
+_STARTS_DEVICES = "jax._src.xla_bridge"
+"""JAX's module that finds the devices; its errors have no type of their own."""
+_HELP_OF_ABSL = 1
+"""Exit status with which absl ends after ``--help``."""
 _TAKE_MEMORY = ("resolution", "views", "k", "rank", "dim", "workers", "jobs")
 """Flags of commands that need less memory with a smaller value."""
 
@@ -57,15 +61,13 @@ def run(
     except FileNotFoundError:
         _fail(program, "the folder that this was started in is there no more; change to another one")
     try:
-        arguments = flags.FLAGS(sys.argv)[1:]
+        with help_printed(program):
+            arguments = flags.FLAGS(sys.argv)[1:]
         check_numbers()
     except (flags.Error, ValueError) as error:  # absl's own ValueError is of --noNAME=VALUE
         _fail(program, in_words(error))
-    except SystemExit:  # absl's help flags end with 1
-        raise SystemExit(0) from None
-    except BrokenPipeError:  # --help | head
-        _print_no_more()
-        raise SystemExit(0) from None
+    except SystemExit as ended:
+        raise SystemExit(0 if ended.code == _HELP_OF_ABSL else ended.code) from None
     if arguments and not positional:
         _fail(program, f"unexpected argument {arguments[0]!r}: options start with --, see --help")
 
@@ -117,6 +119,20 @@ def _printed() -> Iterator[None]:
         raise ended
 
 
+@contextmanager
+def help_printed(program: str) -> Iterator[None]:
+    """Help is printed within: as much of it as is read; where it cannot be written, one line says so."""
+    try:
+        with _printed():
+            yield
+    except BrokenPipeError:  # --help | head
+        _print_no_more()
+        raise SystemExit(0) from None
+    except OSError as error:
+        _print_no_more()
+        _fail(program, f"standard output: {disk_space.in_words(error.errno or 0) or error.strerror}")
+
+
 def _is_read() -> bool:
     """Whether somebody can still read what is printed."""
     poll = select.poll()
@@ -151,7 +167,19 @@ def _line(error: Exception, flag_of: Mapping[str, str]) -> str | None:
         smaller = [f"--{name}" for name in _TAKE_MEMORY if name in flags.FLAGS]
         advice = f"smaller values of {', '.join(smaller)} need less" if smaller else "give it less at a time"
         return f"out of memory{f' ({reason})' if (reason := _first_line(error)) else ''}; {advice}"
+    if _is_raised_in(error, _STARTS_DEVICES):
+        reason = re.sub(r"^Unable to initialize backend '\w+': | \(.*?\)$", "", _first_line(error))
+        chosen = os.environ.get("JAX_PLATFORMS")
+        advice = f"JAX_PLATFORMS={chosen} is set; without it JAX takes what is there" if chosen else "see JAX's help"
+        return f"JAX cannot use the devices{f' ({reason})' if reason else ''}; {advice}"
     return None
+
+
+def _is_raised_in(error: Exception, module: str) -> bool:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__") == module
 
 
 def _may_not_be_made(error: OSError, path: str) -> bool:

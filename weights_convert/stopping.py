@@ -3,8 +3,9 @@
 All three end it in the same way: an exception unwinds what the command does, so that half-written files and workers go away,
 one line says how to go on, and the exit status is that of shells, 128 + the signal's number. Python drops exceptions that are
 raised inside of callbacks (of garbage collection, say): it is raised again then. Libraries turn it into others, which count as
-the same. Compiled code cannot be interrupted: a thread that the signal wakes at once ends the process a moment later, whatever
-it does then, so that no more than two seconds pass on a busy machine either.
+the same. While a module is loaded, the process ends at once. Compiled code cannot be interrupted: a thread that the signal
+wakes at once ends the process a moment later, whatever it does then, so that no more than two seconds pass on a busy machine
+either.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ GRACE_S = 1.5
 """What a command has for its own end; with seven processes for each core, up to half a second more passed until it was over."""
 _AGAIN_S = 0.01
 """Until a dropped exception is raised again, by when the callback that it was raised in is over."""
+_IMPORT = "<frozen importlib._bootstrap>"
+"""Where the code of ``import`` comes from."""
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
@@ -52,6 +55,9 @@ def listening(tell: Callable[[], None]) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         if stopping or _is_in(dropped.__code__, frame):
             return  # a second signal must not end the cleaning up after the first
+        if _loads_a_module(frame):
+            tell()
+            end(number)
         stopping.append(number)
         raise Stopped(number)
 
@@ -103,6 +109,13 @@ def end_without_words() -> None:
     is_main = threading.current_thread() is threading.main_thread()
     if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _loads_a_module(frame: FrameType | None) -> bool:
+    """Whether ``frame`` is below an import: an exception there leaves compiled modules half loaded, which then may crash."""
+    while frame is not None and frame.f_code.co_filename != _IMPORT:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _is_in(code: CodeType, frame: FrameType | None) -> bool:

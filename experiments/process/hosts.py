@@ -23,9 +23,18 @@ T = TypeVar("T")
 
 _LONGEST_WORK = 7 * 24 * 3600
 """Seconds that the others wait for what the first process does, such as the rendering of data sets."""
+
+
+def _number_in(variable: str) -> int:
+    text = os.environ.get(variable, "1")
+    if not (text.isascii() and text.isdigit()):
+        raise InputError(f"the variable {variable} must be the number of processes, got {text!r}")
+    return int(text)
+
+
 _STARTED_BY: Mapping[str, Callable[[], int]] = {
-    "Slurm": lambda: int(os.environ.get("SLURM_STEP_NUM_TASKS", 1)),
-    "Open MPI": lambda: int(os.environ.get("OMPI_COMM_WORLD_SIZE", 1)),
+    "Slurm": lambda: _number_in("SLURM_STEP_NUM_TASKS"),
+    "Open MPI": lambda: _number_in("OMPI_COMM_WORLD_SIZE"),
     "a TPU slice of GKE": lambda: len(os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")),
 }
 """What starts the processes of a job in a way that JAX knows → their number."""

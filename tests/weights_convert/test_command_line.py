@@ -178,6 +178,46 @@ def test_what_is_printed_may_be_read_no_longer_or_not_be_written(ends):
     assert done.returncode == 2 and ": no space left on device; " in done.stderr and done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["-c", "from weights_convert.command_line import run; run(print)", "--help"],
+        ["-m", "experiments"],
+        ["-m", "experiments.status", "--help"],
+    ],
+)
+def test_help_may_be_read_no_longer_or_not_be_written(command):
+    environment = {**os.environ, "PYTHONPATH": "."}
+    with subprocess.Popen(
+        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert (process.wait(), process.stderr.read()) == (0, b"")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, *command], stdout=full, stderr=subprocess.PIPE, text=True, env=environment
+        )
+    assert done.returncode == 2 and "standard output: no space left on device" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("platforms", "words"), [("nonsense", "Backend 'nonsense' is not in the list of known backends"), ("rocm", "")]
+)
+def test_devices_that_jax_cannot_use_are_one_line(platforms, words):
+    code = "import jax; from weights_convert.command_line import run; run(lambda _: jax.local_devices())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": ".", "JAX_PLATFORMS": platforms},
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert "JAX cannot use the devices" in done.stderr and words in done.stderr
+    assert done.stderr.endswith(f"; JAX_PLATFORMS={platforms} is set; without it JAX takes what is there\n")
+
+
 def test_terminals_of_few_characters_are_no_reason_to_fail():
     code = """
         import sys

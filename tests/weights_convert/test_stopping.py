@@ -10,7 +10,7 @@ import time
 import pytest
 
 COMMAND = """
-    import gc, hashlib, signal, sys, time
+    import gc, hashlib, importlib.util, signal, sys, time
     from weights_convert.command_line import run
 
     for number in (signal.SIGINT, signal.SIGHUP):  # which whoever runs the tests may ignore
@@ -69,6 +69,20 @@ COMMAND = """
         finally:
             print("cleaned up")
 
+    def imports():
+        class Slow:  # finds a module that takes long to load
+            @staticmethod
+            def find_spec(name, *_):
+                return importlib.util.spec_from_loader(name, Slow) if name == "slow" else None
+            create_module = staticmethod(lambda spec: None)
+            exec_module = staticmethod(lambda module: work())
+
+        sys.meta_path.insert(0, Slow)
+        try:
+            import slow
+        finally:
+            print("raised")
+
     name = sys.argv.pop()
     run(lambda _: globals()[name]())
 """
@@ -121,6 +135,12 @@ def test_what_cannot_be_interrupted_ends_all_the_same():
     ended, _, errors, seconds = stopped("computes", signal.SIGINT)
     assert ended == 130 and ": interrupted" in errors[-1]
     assert 1.4 < seconds < 10  # two at most, and what a busy machine adds
+
+
+def test_no_module_is_left_half_loaded():
+    ended, out, errors, seconds = stopped("imports", signal.SIGINT)
+    assert (ended, out) == (130, []) and len(errors) == 1 and ": interrupted" in errors[0]
+    assert seconds < 1.4  # at once, and not by force after the time for cleaning up
 
 
 def test_signals_that_are_ignored_stay_so():

@@ -11,6 +11,7 @@ import pytest
 
 from experiments.process import hosts
 from experiments.process.rendezvous import Job
+from subspace.errors import InputError
 from tests.experiments.commands import call
 
 ROOT = Path(__file__).parents[3]
@@ -84,6 +85,14 @@ def run_job(what, started_by=None):
     ]  # fmt: skip
     # Gloo, which connects CPUs, prints to stdout, too.
     return [json.loads(process.communicate(timeout=200)[0].splitlines()[-1]) for process in started]
+
+
+def test_a_number_of_processes_that_is_none_is_named(monkeypatch):
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "many")
+    with pytest.raises(
+        InputError, match="the variable OMPI_COMM_WORLD_SIZE must be the number of processes, got 'many'"
+    ):
+        hosts.join(None)
 
 
 @pytest.mark.slow
