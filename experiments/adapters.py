@@ -279,9 +279,12 @@ def _weights(pairs: Sequence[str]) -> dict[str, float]:
         try:
             if not equals:
                 raise ValueError
-            found[name] = float(value)
+            weight = float(value)
         except ValueError:
             raise InputError(f"weights are NAME=NUMBER, with commas, got {pair!r}", argument="weigh") from None
+        if name in found:
+            raise InputError(f"{name} has two weights, {found[name]:g} and {weight:g}", argument="weigh")
+        found[name] = weight
     return found
 
 

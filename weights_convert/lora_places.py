@@ -53,6 +53,8 @@ def _found(place: str, argument: str) -> list[tuple[str, Path]]:
         name = place.removeprefix(HUB)
         folder = fetch(name, ((".safetensors", ".safetensors.index.json"), (".bin", ".bin.index.json")), CONFIG)
         return [(label if label != folder.name else name, path) for label, path in _in_folder(folder, argument)]
+    if not place:
+        raise InputError("the name of a LoRA's place is empty", argument=argument)
     path = Path(place)
     if path.is_dir():
         return _in_folder(path, argument)

@@ -13,6 +13,7 @@ from experiments.mining.union import unite
 from subspace import Basis, LowRank, captured_energy, frobenius_norm, project
 from subspace.errors import InputError
 from vggt_jax.adapters import Adapter, BaseModel, save_adapter
+from vggt_jax.adapters.file import KEY
 from vggt_jax.atomic import check_absent
 from weights_convert.lora_file import LoraFile
 from weights_convert.peft import official_modules, stack_official
@@ -49,11 +50,13 @@ def convert_to_project(lora: LoraFile, path: Path, base: BaseModel, subspace: Mi
         subspace: where it was trained inside of it: the adapter is then Ā M B̄ᵀ in the bases that ``finetune`` makes of it.
 
     Raises:
-        InputError: modules that VGGT does not have, an update that is not inside the subspace.
+        InputError: an adapter of this project, modules that VGGT does not have, an update that is not inside the subspace.
         FileExistsError: the file exists.
         OSError: it cannot be written.
     """
     check_absent(path)
+    if KEY in lora.tensors.metadata:
+        raise InputError(f"{lora.path} is an adapter of this project already, which needs no conversion", argument="to")
     stacked = stack_official({name: lora.read(name) for name in lora.modules}, base.config, lora.path)
     deltas = {name: x.to_numpy(np.float64) for name, x in stacked.items()}
     said = []

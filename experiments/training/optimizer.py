@@ -50,8 +50,13 @@ class OptimizerSettings:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise InputError(f"steps must be at least 1, got {self.steps}")
-        if not 0 < self.end_rate <= self.peak_rate:
-            raise InputError(f"learning rates: needs 0 < end_rate <= peak_rate, got {self.end_rate}, {self.peak_rate}")
+        if not self.end_rate > 0:
+            raise InputError(f"end_rate must be positive, got {self.end_rate:g}")
+        if not self.peak_rate >= self.end_rate:
+            raise InputError(
+                f"peak_rate must be at least the rate at the end, {self.end_rate:g}, got {self.peak_rate:g}",
+                argument="peak_rate",
+            )
         if not 0 <= self.warmup < 1:
             raise InputError(f"warmup is a fraction of the steps in [0, 1), got {self.warmup}")
         if not self.input_rate > 0:

@@ -137,6 +137,8 @@ def test_convert(folder, tmp_path):
         (("mine", "{all}", "--dim=99"), "dim=99"),
         (("compare", "{all}", "--output={all}"), "exists already"),
         (("merge", "{all}", "--output=x", "--weigh=lora_0"), "NAME=NUMBER"),
+        (("merge", "{all}", "--output=x", "--weigh=lora_0=1,lora_0=2"), "lora_0 has two weights, 1 and 2"),
+        (("info", ""), "the name of a LoRA's place is empty"),
         (("merge", "{all}", "--output=x", "--weigh=lora_9=2"), "weights name lora_9"),
         (("merge", "{all}", "--output=x", "--weigh=lora_0=nan"), "the weight of lora_0 must be a finite number"),
         (("merge", "{all}", "--output=x", "--weigh=lora_0=-3"), "weights add up to zero"),

@@ -16,7 +16,7 @@ from experiments.rendering.pool import LocalPool
 from tests.experiments.commands import call
 from tests.experiments.extraction.command import ROOT
 from tests.experiments.rendering.small_scenes import COMMAND, SETTINGS, make_scene
-from vggt_jax.adapters import SubspaceForm, load_adapter, select
+from vggt_jax.adapters import Adapter, SubspaceForm, load_adapter, save_adapter, select
 from vggt_jax.deltas import low_rank_only
 from vggt_jax.parameters import adaptable_matrices
 from weights_convert.lora_layouts import open_lora
@@ -185,13 +185,16 @@ def test_a_lora_of_a_vggt_becomes_an_adapter_here(base, mined, tmp_path):
         ),
         (("convert", "{lora}", "--to=kohya", "--weights={weights}"), "--weights has no effect without --to=project"),
         (("convert", "{lora}", "--to=project", "--weights=nano"), "this is no LoRA of that VGGT"),
+        (("convert", "{own}", "--to=project", "--weights={weights}"), "is an adapter of this project already"),
         (("start", "--basis={basis}", "--weights=nano"), "was mined from adapters of vggt_small"),
         (("start", "{lora}", "--basis={basis}", "--weights={weights}"), "got both"),
     ],
 )
-def test_what_does_not_fit_is_one_line(arguments, message, mined, tmp_path):
+def test_what_does_not_fit_is_one_line(arguments, message, base, mined, tmp_path, tmp_path_factory):
     basis, _ = mined
-    words = {"lora": basis.parent / "lora_0", "basis": basis, "weights": WEIGHTS}
+    own = tmp_path_factory.mktemp("own") / "adapter.safetensors"
+    save_adapter(own, Adapter(read_peft(basis.parent / "lora_0", base.config), base.identity))
+    words = {"lora": basis.parent / "lora_0", "basis": basis, "weights": WEIGHTS, "own": own}
     output = f"--output={tmp_path / 'x'}"
     found = call("experiments.adapters", *(word.format(**words) for word in arguments), output)
     assert found.status == 2 and message in found.stderr and "Traceback" not in found.stderr, found.stderr
