@@ -43,7 +43,7 @@ from experiments.storage.shared import settle
 from experiments.training.batch import TrainingBatch
 from experiments.training.continuation import Continuation
 from experiments.training.feature_cache import token_cache
-from experiments.training.held_out import check_finite, evenly_spaced
+from experiments.training.held_out import check_base, check_trained, evenly_spaced
 from experiments.training.loop import train
 from experiments.training.sampling import BatchSampler, Encode
 from experiments.training.step import Step, TrainingState
@@ -224,7 +224,7 @@ def _train(
 
     names = [[str(scene.folder) for scene in own] for own in job.data.held_out.values()]
     before = held_out(first)
-    check_finite(before["loss"], names, trained=False)
+    check_base(before, names)
     last = train(
         own.step,
         first,
@@ -240,7 +240,7 @@ def _train(
         reporter=reporter,
     )
     after = held_out(last)
-    check_finite(after["loss"], names, trained=True)
+    check_trained(before, after, names)
     _save_adapters(job, results, last.params)
     return {
         when: {name: value.tolist() for name, value in values.items()}

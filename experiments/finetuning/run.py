@@ -23,7 +23,7 @@ from experiments.storage.locks import after_first_alone
 from experiments.storage.shared import settle
 from experiments.training.division import Division
 from experiments.training.feature_cache import token_cache
-from experiments.training.held_out import HeldOutLoss, check_finite, evenly_spaced
+from experiments.training.held_out import HeldOutLoss, check_base, check_trained, evenly_spaced
 from experiments.training.held_out_errors import with_errors
 from experiments.training.loop import LoopSettings, train
 from experiments.training.metrics_log import plain
@@ -172,7 +172,9 @@ def _train(
     measured = HeldOutLoss(with_errors(trainable.measured), frozen, placement)
     held_out = _HeldOut(measured, data, settings.held_out_views, encode)
     first = start(trainable.params, trainable.optimizer)
-    before = held_out(first, trained=False)
+    before = held_out(first)
+    if before:
+        check_base(_of_one(before), [data.validation_names])
     begun = time.perf_counter()
     steps = settings.optimizer.steps
     every = max(1, steps // _CHECKPOINTS)
@@ -189,7 +191,9 @@ def _train(
         reporter=reporter,
     )
     seconds = time.perf_counter() - begun
-    after = held_out(last, trained=True)
+    after = held_out(last)
+    if after:
+        check_trained(_of_one(before), _of_one(after), [data.validation_names])
     params = without_axis(on_host(last.params))
     only_first("adapter", lambda: trainable.write(folder, params, identity))
     return {
@@ -210,19 +214,17 @@ def _mean(values: np.ndarray) -> float:
 class _HeldOut:
     """State of training → loss, terms and errors on each validation scene, (scenes,); nothing without any.
 
-    An error is NaN where a scene has nothing to measure it by. A loss that is not finite is an error of :func:`check_finite`
-    before training, and after it.
+    An error is NaN where a scene has nothing to measure it by.
     """
 
     def __init__(self, loss: HeldOutLoss, data: TuningData, views: int, encode: Encode | None):
         self._batches = [evenly_spaced([scene], min(views, scene.num_views), encode) for scene in data.validation]
-        self._loss, self._names = loss, data.validation_names
+        self._loss = loss
 
-    def __call__(self, state: Any, trained: bool | None = None) -> dict[str, np.ndarray]:
-        """``trained`` says which of both states is to be checked; None checks nothing."""
-        if not self._batches:
-            return {}
-        found = self._loss(state, self._batches)
-        if trained is not None:
-            check_finite(found["loss"], [self._names], trained=trained)
-        return {name: values[0] for name, values in found.items()}
+    def __call__(self, state: Any) -> dict[str, np.ndarray]:
+        return {name: values[0] for name, values in self._loss(state, self._batches).items()} if self._batches else {}
+
+
+def _of_one(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """As of one of several adapters."""
+    return {name: values[None] for name, values in found.items()}

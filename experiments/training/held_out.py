@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import groupby
@@ -16,6 +16,7 @@ from jaxtyping import Float
 from experiments.data.observations import LoadableScene, ViewReader, stacked
 from experiments.process.cores import available_cores
 from experiments.training.batch import TrainingBatch
+from experiments.training.held_out_errors import MEAN_DEPTH
 from experiments.training.loop import Diverged
 from experiments.training.loss_function import Frozen, LossFunction
 from experiments.training.sampling import Encode
@@ -49,21 +50,44 @@ class HeldOutLoss:
         return self._one_by_one(state, batches)
 
 
-def check_finite(losses: Float[np.ndarray, "k scenes"], scenes: Sequence[Sequence[str]], *, trained: bool) -> None:
-    """Raises an error that names the first scene, of those of the k adapters, whose loss is not finite.
+Measured = Mapping[str, Float[np.ndarray, "k scenes"]]
+"""Loss, its terms and :mod:`experiments.training.held_out_errors` of k adapters on the held-out scenes of each."""
+_SEEN = 1e-4
+"""How far, relative to its mean, the mean depth of scenes differs at least where a model sees which one it is shown."""
 
-    It is :class:`experiments.training.loop.Diverged` where the loss is that of ``trained`` parameters, InputError where it is
-    the base model's.
+
+def check_base(before: Measured, scenes: Sequence[Sequence[str]]) -> None:
+    """Raises InputError that names the first scene, of those of each adapter, on which the base model's loss is not finite."""
+    for loss, name in _not_finite(before, scenes):
+        raise InputError(f"{name}: the base model's loss on this held-out scene is {loss}")
+
+
+def check_trained(before: Measured, after: Measured, scenes: Sequence[Sequence[str]]) -> None:
+    """Raises :class:`experiments.training.loop.Diverged` where training has left nothing of use.
+
+    It names the first scene on which the loss is not finite, or says that the same is predicted of all scenes, which the base
+    model did not.
     """
-    for own, names in zip(losses, scenes, strict=True):
-        for loss, name in zip(own, names, strict=True):
-            if np.isfinite(loss):
-                continue
-            if not trained:
-                raise InputError(f"{name}: the base model's loss on this held-out scene is {loss}")
+    for loss, name in _not_finite(after, scenes):
+        raise Diverged(
+            f"after training the loss on the held-out scene {name} is {loss}; a lower learning rate may help"
+        )
+    if MEAN_DEPTH in after and after[MEAN_DEPTH].shape[-1] > 1:
+        seen, saw = (_differences(each[MEAN_DEPTH]) > _SEEN for each in (after, before))
+        if np.any(saw & ~seen):
             raise Diverged(
-                f"after training the loss on the held-out scene {name} is {loss}; a lower learning rate may help"
+                "after training the same depth is predicted of every held-out scene, whatever it shows; "
+                "a lower learning rate may help"
             )
+
+
+def _not_finite(found: Measured, scenes: Sequence[Sequence[str]]) -> Iterator[tuple[float, str]]:
+    for own, names in zip(found["loss"], scenes, strict=True):
+        yield from ((loss, name) for loss, name in zip(own, names, strict=True) if not np.isfinite(loss))
+
+
+def _differences(depths: Float[np.ndarray, "k scenes"]) -> Float[np.ndarray, " k"]:
+    return np.ptp(depths, axis=-1) / np.abs(depths.mean(axis=-1))
 
 
 class _OnCores:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from experiments.training.batch import TrainingBatch
-from experiments.training.held_out_errors import ABS_REL, DIRECTION, ROTATION, errors, with_errors
+from experiments.training.held_out_errors import ABS_REL, DIRECTION, MEAN_DEPTH, ROTATION, errors, with_errors
 from experiments.training.loss_function import LossFunction
 from vggt_jax import Predictions
 from vggt_jax.pose_encoding import encode_pose
@@ -48,6 +48,7 @@ def test_errors_are_those_that_were_put_in():
     np.testing.assert_allclose(found[DIRECTION], 45, atol=0.05)
     scaled = np.median((depths / found_depth)[valid]) * found_depth
     np.testing.assert_allclose(found[ABS_REL], np.mean((np.abs(scaled - depths) / depths)[valid]), rtol=1e-4)
+    np.testing.assert_allclose(found[MEAN_DEPTH], found_depth.mean(), rtol=1e-5)
 
 
 def test_what_is_minimised_stays_and_heads_that_are_not_there_have_no_errors():
@@ -58,7 +59,7 @@ def test_what_is_minimised_stays_and_heads_that_are_not_there_have_no_errors():
     given = batch(np.ones((1, VIEWS, *SIZE)), np.ones((1, VIEWS, *SIZE), bool), extrinsics)
     depth = Predictions(depth=3 * given.depths[..., None])
     value, terms = with_errors(loss).judge(depth, given, None)
-    assert value == 2 and terms.keys() == {"term", ABS_REL} and float(terms[ABS_REL]) < 1e-6
+    assert value == 2 and terms.keys() == {"term", ABS_REL, MEAN_DEPTH} and float(terms[ABS_REL]) < 1e-6
 
 
 def test_nothing_is_perfect_where_nothing_was_measured():
