@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -143,6 +144,16 @@ class FromModel:
 def from_model(model: Model) -> Predictor:
     """What the model makes of the pictures."""
     return FromModel(model)
+
+
+def with_constant_depth(model: Model) -> Predictor:
+    """The model's cameras, and for each pixel of a scene the median of the depth that it predicts there."""
+
+    def predict(key: SceneKey, views: Sequence[int], images: UInt8[np.ndarray, "s h w 3"]) -> Reconstruction:
+        predicted = model(images)
+        return replace(predicted, depths=np.full_like(predicted.depths, np.median(predicted.depths)))
+
+    return predict
 
 
 def from_folder(folder: Path) -> Predictor:

@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.data.dataset import Dataset
 from experiments.data.manifest import Split, Task
-from experiments.evaluation.predictions import Model, from_model
+from experiments.evaluation.predictions import Model, from_model, with_constant_depth
 from experiments.evaluation.results import METRICS
 from experiments.evaluation.run import Mask, evaluate_dataset
 from experiments.evaluation.views import choose_views
@@ -188,7 +188,7 @@ class Execution:
         """Test set → scene → metric → value."""
         task = job.run.task
         model = Model(self.settings.base_weights) if tuned is None else Model(tuned.weights, tuned.adapter)
-        predict = from_model(model)
+        predict = from_model(model) if job.run.constant_depth is msgspec.UNSET else with_constant_depth(model)
         found: dict[str, dict[str, dict[str, float]]] = {}
         for split, folder in job.tests.items():
             dataset = Dataset(folder)

@@ -13,7 +13,7 @@ from experiments.presets import Scale
 from experiments.reproduction.rows import CHAMFER, PaperTable, Row
 from experiments.reproduction.scale import scaled
 
-BASE_MODEL = "VGGT"
+BASE_MODEL, CONSTANT_DEPTH = "VGGT", "A constant depth"
 _HEADS = "Heads alone"
 """The control: a method that changes nothing but the heads."""
 _OTHERWISE_MINED: Mapping[Updates, str] = {
@@ -48,7 +48,7 @@ BETTER = {metric.name: metric.better for metric in METRICS} | {CHAMFER: -1, LOSS
 def row_label(row: Row, table: PaperTable, scale: Scale) -> str:
     """A row's name with the sizes that it has at a scale: ``LoRA (rank=2)``, ``Ours (d=8)``, ``r=8 (d=1)``."""
     if row.method is None:
-        return BASE_MODEL
+        return CONSTANT_DEPTH if row.constant_depth else BASE_MODEL
     name = _name(row, row.method, table, scale)
     if not row.size:
         return name

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from experiments.data.manifest import Split, Task
 from experiments.finetuning.methods import METHODS
-from experiments.reproduction.labels import SPLIT_NAMES
+from experiments.reproduction.labels import CONSTANT_DEPTH, SPLIT_NAMES
 from experiments.reproduction.scale import scaled
 from experiments.reproduction.tables import MeasuredTable
 
@@ -42,6 +42,10 @@ def _of_task(measured: MeasuredTable, recorded: Recorded) -> Iterator[str]:
             yield (
                 "Test pictures are rendered prints, one camera path for each face, where the paper has nine viewpoints of "
                 "each. The paper's AbsRel and δ are of real captures; there are none here, so do not compare ours with them."
+            )
+            yield (
+                f"“{CONSTANT_DEPTH}” is the base model's cameras with one depth for all pixels of a scene. Prints are nearly "
+                "flat, so that whatever flattens a reconstruction gains here: what a model has learnt, and its collapse."
             )
         case "humans":
             yield "Bodies are stand-ins for the paper's scans (THuman 2.1, and 2K2K in the other domain)."

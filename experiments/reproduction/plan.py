@@ -82,6 +82,8 @@ class Run:
     """How directions are spent on the layers, of the method subspace."""
     seed: int
     """Seed of what is drawn and of the order of the data."""
+    constant_depth: bool | msgspec.UnsetType = msgspec.UNSET
+    """True where every pixel of a scene gets the median of what is predicted of it."""
 
     @property
     def part(self) -> ModelPart:
@@ -92,7 +94,7 @@ class Run:
     def name(self) -> str:
         """What its record's file is called: different for different runs of one scale."""
         if self.method is None:
-            return f"{self.task}_base"
+            return f"{self.task}_base" if self.constant_depth is msgspec.UNSET else f"{self.task}_constant_depth"
         parts = [self.task, self.method, *self._sizes]
         if self.subspaces is not None and self.subspaces.mining is not msgspec.UNSET:
             parts.append(f"mining{self.subspaces.mining}")
@@ -152,6 +154,7 @@ def run_of(row: Row, table: PaperTable, scale: Scale, seed: int, minings: Mining
         subspaces=subspaces,
         allocation=row.allocation if subspaces else "",
         seed=0 if row.method is None else seed,
+        constant_depth=row.constant_depth or msgspec.UNSET,
     )
 
 

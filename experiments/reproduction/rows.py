@@ -41,6 +41,8 @@ class Row:
     """How directions are spent on the layers, of subspace."""
     part: ModelPart = "all"
     """Part of the model that the method changes; with subspace and psv, the part that gets an M."""
+    constant_depth: bool = False
+    """Whether every pixel of a scene gets the median of what is predicted of it: what depth alone is worth."""
 
     @property
     def matrices(self) -> tuple[str, ...]:
@@ -93,6 +95,8 @@ DEPTH = ("abs_rel", "delta")
 _ALL: tuple[Attribute, ...] = ("texture", "geometry", "camera", "lighting")
 
 BASE, FULL = Row(), Row("full")
+CONSTANT = Row(constant_depth=True)
+"""Not in the paper: a print is nearly flat, so that a model that sees nothing in a picture may reconstruct it well."""
 lora, pissa, adalora, psv, ours = (partial(Row, method) for method in ("lora", "pissa", "adalora", "psv", "subspace"))
 random, gradient, pooled, shuffled, mean = (
     partial(Row, method) for method in ("random", "gradient", "pooled", "shuffled", "mean")
@@ -119,6 +123,7 @@ TABLES: Mapping[TableName, PaperTable] = {
             "micro_baseline",
             (
                 BASE,
+                CONSTANT,
                 FULL,
                 *_each(lora, (16, 32, 64, 128)),
                 *_each(pissa, (16, 32, 64, 128)),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.evaluation.results import METRICS, Results
+from experiments.evaluation.scene import Reconstruction
 from experiments.finetuning.run import FineTuned
 from experiments.reproduction import execution
 from experiments.reproduction.execution import Execution, Job
@@ -126,6 +127,27 @@ def test_a_run_that_a_rate_harms_gets_the_next_lower_one(tmp_path, calls, monkey
     assert record.validation["after"] == after[rate]
     follow = [line for line in said if line.endswith("the next lower rate follows")]
     assert len(follow) == len(after) - 1 and all(line.startswith("glass_lora_16_seed0: ") for line in follow)
+
+
+def test_a_constant_depth_is_the_base_models_cameras_with_the_median_of_its_depth(tmp_path, calls, monkeypatch):
+    rng = np.random.default_rng(0)
+    predicted = Reconstruction(rng.uniform(1, 2, (3, 4, 5)), rng.normal(size=(3, 3, 4)), rng.normal(size=(3, 3, 3)))
+    monkeypatch.setattr(execution, "Model", lambda *given: lambda images: predicted)
+    evaluate, found = execution.evaluate_dataset, []
+
+    def predicting(predict, *others):
+        found.append(predict(("dataset_00", "scene_0000"), range(3), np.zeros((3, 4, 5, 3), np.uint8)))
+        return evaluate(predict, *others)
+
+    monkeypatch.setattr(execution, "evaluate_dataset", predicting)
+    wanted = plan("1")
+    (constant,) = (run for run in wanted.runs if run.name == "faces_constant_depth")
+    record = make(tmp_path, wanted).record(job(constant))
+    assert (record.parameters, record.rate, record.validation) == (0, None, {}) and record.run == constant
+    (made,) = found
+    assert np.unique(made.depths) == np.median(predicted.depths)
+    np.testing.assert_array_equal(made.extrinsics, predicted.extrinsics)
+    np.testing.assert_array_equal(made.intrinsics, predicted.intrinsics)
 
 
 def test_sizes_are_the_scales_and_each_method_gets_what_is_its_own(tmp_path, calls):
