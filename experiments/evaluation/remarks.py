@@ -14,6 +14,9 @@ from experiments.tasks.recordings.conventions import shown
 LITTLE_OVERLAP = 0.3
 """Share of points that ICP finds near the truth, below which distances are those of clouds that were not aligned."""
 
+_FLAT = 1e-3
+"""Relief of a prediction that is taken to be the same everywhere."""
+
 
 def remarks(results: Results) -> list[str]:
     """What was left out, what was not aligned, and what in stored predictions looks like another convention."""
@@ -29,6 +32,11 @@ def remarks(results: Results) -> list[str]:
         found.append(
             f"In {apart} of {len(scenes)} scene(s) less than {LITTLE_OVERLAP:.0%} of the points came near the truth "
             "(icp_fitness): these clouds could not be aligned, and their distances say little."
+        )
+    if flat := sum(metrics.relief < _FLAT for metrics in scenes):
+        found.append(
+            f"In {flat} of {len(scenes)} scene(s) the same depth is predicted everywhere (relief). Such a prediction "
+            "sees nothing, and can still have good figures where the truth is flat."
         )
     stored = list(results.plausible.values())
     return [*found, *_other_poses(stored), *_other_intrinsics(stored), *_two_units(stored), *_unexplained(stored)]

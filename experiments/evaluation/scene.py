@@ -86,6 +86,8 @@ class SceneMetrics:
     """Whether ICP stopped by itself."""
     missing: int
     """Number of pixels in the mask that were left out, over all views, as there is no prediction of them."""
+    relief: float
+    """Standard deviation of the predicted depth over the pixels in units of its mean: 0 where it is the same everywhere."""
     poses: PoseMetrics
     """How well the cameras were found."""
 
@@ -165,6 +167,7 @@ def evaluate_scene(
             icp_iterations=registration.iterations,
             icp_converged=registration.converged,
             missing=missing,
+            relief=_relief(predicted, mask),
             poses=pose_metrics(predicted.extrinsics, truth.extrinsics),
         ),
         predicted,
@@ -207,9 +210,15 @@ def evaluate_depth(
         icp_iterations=0,
         icp_converged=True,
         missing=missing,
+        relief=_relief(predicted, mask),
         poses=PoseMetrics.unknown(),
     )
     return Evaluated(metrics, predicted, truth, mask, None)
+
+
+def _relief(predicted: Reconstruction, mask: Bool[np.ndarray, "s h w"]) -> float:
+    depths = predicted.depths[mask].astype(float)
+    return float(depths.std() / depths.mean())
 
 
 def align_depth(

@@ -17,7 +17,6 @@ from experiments.reproduction.plan import Minings
 from experiments.reproduction.records import RunRecord, figure
 from experiments.reproduction.rows import (
     BASE,
-    CONSTANT,
     CONTROL,
     EVERY_TABLE,
     FULL,
@@ -94,8 +93,6 @@ CLAIMS = (
         alike=True,
     ),
     # Not the paper's:
-    Claim("Ours beats a constant depth", "1", ours(16), CONSTANT),
-    Claim("Full fine-tuning beats a constant depth", "1", FULL, CONSTANT),
     Claim(_ADDS.format("mined directions"), "1", ours(16), CONTROL),
     Claim(_ADDS.format("mined directions"), "2", ours(64), CONTROL),
     Claim(_ADDS.format("mined directions"), "3", ours(64, part="blocks"), CONTROL),

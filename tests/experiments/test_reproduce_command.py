@@ -24,7 +24,7 @@ def test_a_dry_run_lists_the_runs_and_their_cost_and_writes_nothing(tmp_path):
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     names = found.stdout.splitlines()
-    assert names[0] == "faces_base" and names[-1] == "faces_subspace_32_r64_seed1" and len(names) == 27
+    assert names[0] == "faces_base" and names[-1] == "faces_subspace_32_r64_seed1" and len(names) == 28
     assert "base model nano_2; tables and records in results/nano_2" in found.stderr
     assert "fine-tunings for seed(s) 0, 1" in found.stderr and "about" in found.stderr
     assert not list(tmp_path.iterdir()) and "have a record" not in found.stderr

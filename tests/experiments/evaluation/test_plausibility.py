@@ -8,7 +8,7 @@ import pytest
 from experiments.evaluation.plausibility import STATED, plausibility
 from experiments.evaluation.remarks import facts, remarks
 from experiments.evaluation.results import Results
-from experiments.evaluation.scene import Reconstruction, evaluate_scene
+from experiments.evaluation.scene import Reconstruction, evaluate_depth, evaluate_scene
 from tests.experiments import analytic_scene
 from tests.experiments.evaluation.test_poses import elsewhere, inverse
 from tests.experiments.evaluation.test_similarity import drawn
@@ -91,6 +91,18 @@ def test_depths_that_do_not_fit_the_cameras_are_told_of(truth):
     views = np.array([1, 1.3, 0.8, 1.2])[:, None, None]
     found, (sentence,) = said(replace(truth, depths=truth.depths * views), truth)
     assert found.check.disagrees and "do not fit each other" in sentence
+
+
+def test_a_depth_that_is_the_same_everywhere_is_told_of(truth):
+    flat = replace(truth, depths=np.full_like(truth.depths, 2.0))
+    mask = truth.depths > 0
+    for evaluate in (evaluate_scene, evaluate_depth):
+        metrics, good = evaluate(flat, truth, mask).metrics, evaluate(truth, truth, mask).metrics
+        assert metrics.relief == 0
+        assert good.relief == pytest.approx(truth.depths[mask].std() / truth.depths[mask].mean())
+        some = {("set", "a"): metrics, ("set", "b"): good}
+        assert any("In 1 of 2 scene(s) the same depth" in each for each in remarks(Results(some, {}, {})))
+        assert not any("same depth" in each for each in remarks(Results({("set", "b"): good}, {}, {})))
 
 
 def test_clouds_that_do_not_meet_are_told_of(truth):
