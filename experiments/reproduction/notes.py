@@ -8,12 +8,16 @@ from types import MappingProxyType
 from experiments.data.manifest import Split, Task
 from experiments.finetuning.methods import METHODS
 from experiments.reproduction.labels import CONSTANT_DEPTH, SPLIT_NAMES
+from experiments.reproduction.rows import CONSTANT
 from experiments.reproduction.scale import scaled
 from experiments.reproduction.tables import MeasuredTable
 
 _PAPERS_MINED_RANK = 16
 """r of the adapters that the paper's main tables are mined from."""
 
+_CONSTANT = (
+    f"“{CONSTANT_DEPTH}” is the base model's cameras with one depth for all pixels of a scene: depth that sees nothing."
+)
 
 Recorded = Mapping[tuple[Task, str], str]
 """Task and split of each data set that is the user's own recordings → what they are."""
@@ -21,7 +25,8 @@ Recorded = Mapping[tuple[Task, str], str]
 
 def notes(measured: MeasuredTable, recorded: Recorded = MappingProxyType({})) -> list[str]:
     """Sentences about a table, in the order in which they are read."""
-    return [*_of_user(measured, recorded), *_of_task(measured, recorded), *_of_mining(measured)]
+    rows = [_CONSTANT] if CONSTANT in measured.table.rows else []
+    return [*_of_user(measured, recorded), *rows, *_of_task(measured, recorded), *_of_mining(measured)]
 
 
 def _of_user(measured: MeasuredTable, recorded: Recorded) -> Iterator[str]:
@@ -44,8 +49,8 @@ def _of_task(measured: MeasuredTable, recorded: Recorded) -> Iterator[str]:
                 "each. The paper's AbsRel and δ are of real captures; there are none here, so do not compare ours with them."
             )
             yield (
-                f"“{CONSTANT_DEPTH}” is the base model's cameras with one depth for all pixels of a scene. Prints are nearly "
-                "flat, so that whatever flattens a reconstruction gains here: what a model has learnt, and its collapse."
+                "Prints are nearly flat, so that whatever flattens a reconstruction gains here: what a model has learnt, and "
+                "its collapse."
             )
         case "humans":
             yield "Bodies are stand-ins for the paper's scans (THuman 2.1, and 2K2K in the other domain)."

@@ -15,7 +15,7 @@ from experiments.reproduction import records
 from experiments.reproduction.data_sheets import DataSheet, sheet_file
 from experiments.reproduction.plan import Plan, RatesFor, Run, Search, make_plan, run_of
 from experiments.reproduction.records import RateSearch, RunRecord, record_file, search_file
-from experiments.reproduction.rows import BASE, CONTROLS, EVERY_TABLE, TABLES, Row, TableName
+from experiments.reproduction.rows import BASE, CONSTANT, CONTROLS, EVERY_TABLE, TABLES, Row, TableName
 from experiments.reproduction.scale import sizes
 from subspace.errors import InputError
 
@@ -237,7 +237,7 @@ def _own_rows(name: TableName) -> list[Row]:
     those that the controls do not have."""
     table = EVERY_TABLE[name]
     if table.is_papers:
-        shared = {BASE, *(CONTROLS.rows if table.task == CONTROLS.task else ())}
+        shared = {BASE, CONSTANT, *(CONTROLS.rows if table.task == CONTROLS.task else ())}
         return [row for row in table.rows if row not in shared]
     papers = {row.method for each in TABLES.values() for row in each.rows}
     return [row for row in table.rows if row.method not in papers]
