@@ -18,7 +18,10 @@ from experiments.reproduction.records import SHEETS
 from subspace.errors import InputError
 
 TOLERANCE = 1e-3
-"""Between two renderings of a scene: of depth relative, of shares of the picture and of colours absolute."""
+"""Between two renderings of a scene: of depth relative, of shares of the picture absolute."""
+COLOR_TOLERANCE = 5e-3
+"""The same of colours. Light paths that round differently end elsewhere: of 128 scenes with glass, the mean colours of two
+processors' pictures differ by up to 0.0012, while no two scenes are closer than 0.0147."""
 
 
 class FirstView(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,8 +65,8 @@ class DataSheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise InputError(f"there are {len(other.scenes)} scenes, not the same {len(self.scenes)}")
         for name, scene in self.scenes.items():
             mine, theirs = (np.array([s.valid, s.depth, *s.color]) for s in (scene, other.scenes[name]))
-            scale = np.array([1, max(scene.depth, 1e-9), 1, 1, 1])
-            if (np.abs(mine - theirs) > TOLERANCE * scale).any():
+            most = np.array([TOLERANCE, TOLERANCE * max(scene.depth, 1e-9), *[COLOR_TOLERANCE] * 3])
+            if (np.abs(mine - theirs) > most).any():
                 raise InputError(f"{name} shows {_words(other.scenes[name])}, not {_words(scene)}")
         return msgspec.structs.replace(self, sha256=tuple(dict.fromkeys((*self.sha256, *other.sha256))))
 

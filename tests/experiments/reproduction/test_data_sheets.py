@@ -11,7 +11,7 @@ from PIL import Image
 from experiments.data.dataset import Dataset
 from experiments.rendering import runs
 from experiments.rendering.pool import LocalPool
-from experiments.reproduction.data_sheets import TOLERANCE, FirstView, describe
+from experiments.reproduction.data_sheets import COLOR_TOLERANCE, TOLERANCE, FirstView, describe
 from tests.experiments.rendering.small_scenes import COMMAND, SETTINGS, make_scene
 from tests.experiments.reproduction.planted import sheet
 
@@ -63,7 +63,7 @@ def test_another_rendering_of_the_same_scenes_joins(folder, tmp_path):
     [
         ({"depth": 3.0 * (1 + 2 * TOLERANCE)}, "depth 3.006 m .*not depth 3 m"),
         ({"valid": 0.5 - 2 * TOLERANCE}, "in 49.8% of the picture"),
-        ({"color": (0.2, 0.3, 0.4 + 2 * TOLERANCE)}, r"\(0.200, 0.300, 0.402\), not"),
+        ({"color": (0.2, 0.3, 0.4 + 2 * COLOR_TOLERANCE)}, r"\(0.200, 0.300, 0.410\), not"),
     ],
 )
 def test_a_scene_that_shows_something_else_does_not(scene, message):
