@@ -170,7 +170,11 @@ def _line(error: Exception, flag_of: Mapping[str, str]) -> str | None:
     if _is_raised_in(error, _STARTS_DEVICES):
         reason = re.sub(r"^Unable to initialize backend '\w+': | \(.*?\)$", "", _first_line(error))
         chosen = os.environ.get("JAX_PLATFORMS")
-        advice = f"JAX_PLATFORMS={chosen} is set; without it JAX takes what is there" if chosen else "see JAX's help"
+        advice = (
+            f"JAX_PLATFORMS={chosen} is set; without it JAX takes what is there"
+            if chosen
+            else "JAX_PLATFORMS=cpu leaves them out"
+        )
         return f"JAX cannot use the devices{f' ({reason})' if reason else ''}; {advice}"
     return None
 
