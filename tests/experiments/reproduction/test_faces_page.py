@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from experiments.reproduction.claim_table import claim_table, p_value
-from experiments.reproduction.claims import examine
+from experiments.reproduction.claims import examine, examine_losses
 from experiments.reproduction.crossed import crossed_test
-from experiments.reproduction.labels import row_label
+from experiments.reproduction.labels import LOSS, row_label
 from experiments.reproduction.plan import make_plan
 from experiments.reproduction.record_folder import RecordFolder
 from experiments.reproduction.records import figure, read_searches, scene_means
@@ -56,8 +56,10 @@ def test_the_page_has_every_row(row, records, section):
     assert line is not None and line in section
 
 
-def test_the_page_has_the_claims(findings, section):
+def test_the_page_has_the_claims(findings, records, section):
     assert claim_table(findings, SCALE) in section
+    losses = examine_losses(SCALE, SEEDS, records, ["1"], "each")
+    assert claim_table(losses, SCALE, LOSS, "validation").rstrip() in section
 
 
 def test_what_is_said_of_a_constant_depth(records, prose):
@@ -65,8 +67,8 @@ def test_what_is_said_of_a_constant_depth(records, prose):
     means = {row: np.mean(distances(row, records)) for row in TABLE.rows if row.method}
     best = min(means, key=means.__getitem__)
     assert (
-        f"has {constant:.2f} mm. nano_2 has {base:.2f}, and the best row that is trained, {row_label(best, TABLE, SCALE)}, "
-        f"{means[best]:.2f} on average" in prose
+        f"with the cameras of nano_2 has {constant:.2f} mm, and nano_2 itself {base:.2f}. The best row that is trained, "
+        f"{row_label(best, TABLE, SCALE)}, has {means[best]:.2f} on average" in prose
     )
     tests = [
         np.array([[figure(test[name], CHAMFER) for name in sorted(test)] for test in tests])
@@ -76,17 +78,17 @@ def test_what_is_said_of_a_constant_depth(records, prose):
         )
     ]
     test = crossed_test(tests[0] - tests[1])
-    assert f"({1000 * test.low:.2f} to {1000 * test.high:.2f} mm more; p = {p_value(test.p)})" in prose
+    interval = f"95 % interval {1000 * test.low:.2f} to {1000 * test.high:.2f}; p = {p_value(test.p)},"
+    assert f"{1000 * test.mean:.2f} mm more ({interval}" in prose
+    assert constant < min(distance for row in means for distance in distances(row, records))
 
 
 def test_the_readme_has_the_same_figures(records):
     readme = re.sub(r"\s+", " ", (ROOT / "README.md").read_text())
     (constant,), (base,) = distances(CONSTANT, records), distances(BASE, records)
     best = min(np.mean(distances(row, records)) for row in TABLE.rows if row.method)
-    assert (
-        f"four seeds: a Chamfer distance of {constant:.2f} mm, the best row {best:.2f}, nano_2 itself {base:.2f};"
-        in readme
-    )
+    said = f"a Chamfer distance of {constant:.2f} mm, where nano_2 has {base:.2f} and the best row {best:.2f}, PiSSA."
+    assert said in readme and "Four of 36 comparisons are decided, all against Ours" in readme
 
 
 def test_what_is_said_of_rows_that_stay(records, prose):
@@ -97,9 +99,14 @@ def test_what_is_said_of_rows_that_stay(records, prose):
     (before,) = {
         f"{record.validation['before']:.4f}" for row in rows for record in of_row(row, TABLE, SEEDS, records).values()
     }
-    assert f"comes from {before} to no less than {min(after):.4f}" in prose
-    searches = {each.search.variant: each.chosen for each in read_searches(FOLDER)}
-    assert f"chosen rates are {searches['lora']:g}, {searches['lora_heads']:g} and {searches['subspace']:g}" in prose
+    assert f"brings the loss from {before} to {min(after):.4f}." in prose
+    searches = {each.search.variant: each for each in read_searches(FOLDER)}
+    chosen = {name: f"{each.chosen:g}" for name, each in searches.items()}
+    rates = f"LoRA {chosen['lora']}, the heads alone {chosen['lora_heads']}, Ours {chosen['subspace']}, the lowest"
+    assert rates in prose and chosen["subspace"] == f"{min(SCALE.rates):g}"
+    least = min(searches["subspace"].by_rate.values())
+    assert f"no rate brings it down with seed 0 ({least:.4f} at best)" in prose and least > float(before) - 5e-5
+    assert len({record.data["train"] for record in records.values() if record.run.method}) == 1
 
 
 def test_what_is_said_of_rows_that_gain(records, findings, prose):
@@ -109,6 +116,17 @@ def test_what_is_said_of_rows_that_gain(records, findings, prose):
     assert {(each.claim.first, each.claim.second) for each in decided} == {(ours(16), FULL), (ours(16), pissa(16))}
     assert {each.metric for each in decided} == {"accuracy", "normal_consistency"} and len(decided) == 4
     assert f"Four of {compared} comparisons are decided, all against Ours" in prose
+    losses = examine_losses(SCALE, SEEDS, records, ["1"], "each")
+    assert sum(each.decided for each in losses) == 3 and f"So are three of {len(losses)} losses." in prose
+    assert {each.reading for each in losses if each.decided} == {"opposite"}
+    completeness = [
+        1000
+        * np.mean([scene_means(x.tests["test"], "completeness") for x in of_row(row, TABLE, SEEDS, records).values()])
+        for row in (BASE, *(pissa(size) for size in (16, 32, 64, 128)))
+    ]
+    base, smallest, *others = completeness
+    assert smallest < base < min(others)
+    assert f"({min(others):.2f} to {max(others):.2f} mm for {base:.2f})" in prose
     for each in decided:
         unit = each.means[1] / 100
         assert f"{abs(each.difference) / unit:.1f} %" in prose, each

@@ -102,7 +102,7 @@ def test_how_many_comparisons_are_decided(findings, page, readme):
         assert f"| {label} | {sum(found[:3])} | {' | '.join(map(str, found))} |" in page
     decided = [finding for finding in findings if finding.decided]
     assert {finding.claim.table for finding in decided} == {"2"} and len(decided) == 7
-    assert "The seven that are decided" in page and "7 of 72 comparisons are decided" in readme
+    assert "The seven of nano's that are decided" in page and "7 of 72 comparisons are decided" in readme
     assert {finding.compared for finding in decided} == {72} == {counts["2"].count("undecided") + 7}
     assert "none of the 36 is decided" in readme and counts["1"] == ["undecided"] * 36
 
@@ -175,8 +175,8 @@ def test_faces_and_a_constant_depth(records, page, readme):
     distances = [mean(records, "1", row, CHAMFER, factor=1000) for row in (CONSTANT, BASE)]
     least = best(CHAMFER, min, 1000)
     assert least == mean(records, "1", pissa(64), CHAMFER, factor=1000)
-    assert f"it is {distances[0]:.2f} mm, where its best row, PiSSA (rank=8), has {least:.2f}." in page
-    assert f"nano: {distances[0]:.2f}, {least:.2f}, {distances[1]:.2f})" in readme
+    assert f"has {distances[0]:.2f} mm, where its best row, PiSSA (rank=8), has {least:.2f}." in page
+    assert f"it has {distances[0]:.2f} mm, nano {distances[1]:.2f}, the best row {least:.2f}." in readme
 
 
 def test_bodies_and_glass_and_a_constant_depth(records, page):
@@ -186,8 +186,10 @@ def test_bodies_and_glass_and_a_constant_depth(records, page):
     )
     assert f"with nano's cameras, has {constant[0]:.2f} cm and {constant[1]:.2f} in the other domain" in page
     worth = [one - other for one, other in zip(constant, nano, strict=True)]
-    assert f"what nano sees of bodies is worth {worth[0]:.2f} and {worth[1]:.2f} cm" in page
-    assert f"A constant depth with nano's cameras has {mean(records, '3', CONSTANT, 'accuracy'):.1f}." in page
+    accuracy = [mean(records, "2", row, "accuracy") for row in (CONSTANT, BASE)]
+    nothing = f"and nothing in accuracy, {accuracy[0]:.2f} for nano's {accuracy[1]:.2f}."
+    assert f"what nano sees of bodies is worth {worth[0]:.2f} and {worth[1]:.2f} cm, {nothing}" in page
+    assert f"nano's cameras has an accuracy of {mean(records, '3', CONSTANT, 'accuracy'):.1f} cm." in page
 
 
 def test_what_a_seed_changes(records, page):

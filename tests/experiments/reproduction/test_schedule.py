@@ -196,7 +196,7 @@ def test_tables_and_seeds_of_other_calls_are_shown_too(tmp_path):
     harmed = {**found, run: msgspec.structs.replace(record, rate=1e-4, given_up=(5e-4,))}
     write_results(tmp_path, shown, harmed, read_searches(tmp_path / "records"), "python -m experiments.reproduce")
     page = (tmp_path / "README.md").read_text()
-    assert f"gets the next lower one:\n\n- {run.name}: 0.0001\n" in page
+    assert f"if all do:\n\n- {run.name}: 0.0001\n" in page
     go(tmp_path, plan("3", seeds=(1,)))
     shown, _ = records_in(tmp_path, plan("3")).collected()
     assert [table.name for table in shown.tables] == ["3"] and shown.seeds == (0, 1)
