@@ -30,7 +30,7 @@ from experiments.reproduction.rows import (
 from tests.experiments.reproduction.pages import SCALE, line_of_row, of_row
 
 ROOT = Path(__file__).parents[3]
-SEEDS = (0, 1, 2, 3, 4)
+SEEDS = (0, 1, 2, 3, 4, 5)
 WORDS = "no one two three four five six seven eight nine ten".split()
 
 
