@@ -76,7 +76,7 @@ def draw_side_by_side(settings: Settings, reporter: Reporter = SILENT) -> list[P
     folders = {name: _predictions(folder) for name, folder in settings.results.items()}
     pictures = {name: settings.output / f"{name}.png" for name in settings.scenes or list(every)[:_SCENES]}
     if not settings.overwrite and (there := [path for path in pictures.values() if os.path.lexists(path)]):
-        raise InputError(f"{there[0]} is there already; name another folder, or replace it with --overwrite")
+        raise InputError(f"{there[0]} is there already; name another folder, or overwrite it", argument="overwrite")
     for name, picture in pictures.items():
         reporter.info(f"drawing {name}")
         figure = _draw(settings, dataset, every[name], views, folders)

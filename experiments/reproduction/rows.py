@@ -97,6 +97,7 @@ _ALL: tuple[Attribute, ...] = ("texture", "geometry", "camera", "lighting")
 BASE, FULL = Row(), Row("full")
 CONSTANT = Row(constant_depth=True)
 """Not in the paper: what depth that sees nothing would score; of a print, which is nearly flat, that is a lot."""
+BASELINES = (BASE, CONSTANT, FULL)
 lora, pissa, adalora, psv, ours = (partial(Row, method) for method in ("lora", "pissa", "adalora", "psv", "subspace"))
 random, gradient, pooled, shuffled, mean = (
     partial(Row, method) for method in ("random", "gradient", "pooled", "shuffled", "mean")
@@ -122,9 +123,7 @@ TABLES: Mapping[TableName, PaperTable] = {
             ("texture", "geometry"),
             "micro_baseline",
             (
-                BASE,
-                CONSTANT,
-                FULL,
+                *BASELINES,
                 *_each(lora, (16, 32, 64, 128)),
                 *_each(pissa, (16, 32, 64, 128)),
                 CONTROL,
@@ -140,9 +139,7 @@ TABLES: Mapping[TableName, PaperTable] = {
             _ALL,
             "object_centric",
             (
-                BASE,
-                CONSTANT,
-                FULL,
+                *BASELINES,
                 *_each(lora, (16, 32, 64, 128, 256)),
                 *_each(pissa, (16, 32, 64, 128, 256)),
                 CONTROL,
@@ -158,9 +155,7 @@ TABLES: Mapping[TableName, PaperTable] = {
             _ALL,
             "object_centric",
             (
-                BASE,
-                CONSTANT,
-                FULL,
+                *BASELINES,
                 *_each(lora, (16, 32, 64, 128)),
                 *_each(adalora, (16, 32, 64, 128)),
                 CONTROL,
