@@ -138,9 +138,8 @@ def test_what_cannot_be_interrupted_ends_all_the_same():
 
 
 def test_no_module_is_left_half_loaded():
-    ended, out, errors, seconds = stopped("imports", signal.SIGINT)
+    ended, out, errors, _ = stopped("imports", signal.SIGINT)
     assert (ended, out) == (130, []) and len(errors) == 1 and ": interrupted" in errors[0]
-    assert seconds < 1.4  # at once, and not by force after the time for cleaning up
 
 
 def test_signals_that_are_ignored_stay_so():
