@@ -130,7 +130,7 @@ def help_printed(program: str) -> Iterator[None]:
         raise SystemExit(0) from None
     except OSError as error:
         _print_no_more()
-        _fail(program, f"standard output: {disk_space.in_words(error.errno or 0) or error.strerror}")
+        _fail(program, f"standard output: {disk_space.in_words(error.errno or errno.EIO)}")
 
 
 def _is_read() -> bool:

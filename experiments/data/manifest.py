@@ -200,7 +200,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return not isinstance(self.settings, RecordedSettings) or self.settings.poses
 
 
-LIMITS: Mapping[str, tuple[int, int]] = {
+_LIMITS: Mapping[str, tuple[int, int]] = {
     "datasets": (1, 100_000),
     "scenes": (1, 100_000),
     "views": (1, 10_000),
@@ -212,9 +212,10 @@ LIMITS: Mapping[str, tuple[int, int]] = {
 planning for hours."""
 
 
-def check_sizes(settings: object, limits: Mapping[str, tuple[int, int]]) -> None:
-    """Raises InputError if a number of some settings is smaller or larger than allowed; None is allowed."""
-    for name, (least, most) in limits.items():
+def check_sizes(settings: object, *names: str) -> None:
+    """Raises InputError if one of these numbers of some settings is smaller or larger than allowed; None is allowed."""
+    for name in names:
+        least, most = _LIMITS[name]
         value: int | None = getattr(settings, name)
         if value is not None and not least <= value <= most:
             needed = f"at least {least}" if value < least else f"at most {most}"

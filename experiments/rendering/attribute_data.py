@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.cluster.settings import Ray
 from experiments.data.inputs import Assets
-from experiments.data.manifest import LIMITS, AttributeSettings, check_sizes
+from experiments.data.manifest import AttributeSettings, check_sizes
 from experiments.presets import PRESETS, PresetName
 from experiments.process.reporting import SILENT, Reporter
 from experiments.scenes.schema import Attribute, Scene, Setting
@@ -69,7 +69,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raises InputError if a number is too small or too large."""
-        check_sizes(self, LIMITS)
+        check_sizes(self, "datasets", "scenes", "views", "resolution", "samples", "seed")
 
     @classmethod
     def of(cls, preset: PresetName = "nano", **changes: Any) -> Settings:

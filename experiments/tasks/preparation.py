@@ -15,7 +15,7 @@ import msgspec
 
 from experiments.cluster.settings import Ray
 from experiments.data.inputs import Sources
-from experiments.data.manifest import LIMITS, Split, Task, TaskSettings, check_sizes
+from experiments.data.manifest import Split, Task, TaskSettings, check_sizes
 from experiments.data.production import dataset_name
 from experiments.presets import PRESETS, PresetName
 from experiments.process.reporting import SILENT, Reporter
@@ -69,8 +69,8 @@ class Settings:
     """Replace a data set that was made with other settings or from another folder, or of more scenes."""
 
     def __post_init__(self) -> None:
-        """Raises InputError if a number is too small."""
-        check_sizes(self, {name: LIMITS[name] for name in ("scenes", "views", "resolution", "samples", "seed")})
+        """Raises InputError if a number is too small or too large."""
+        check_sizes(self, "scenes", "views", "resolution", "samples", "seed")
 
     @classmethod
     def of(cls, preset: PresetName, task: Task, split: Split, **changes: Any) -> Settings:
@@ -161,8 +161,8 @@ class Recording:
     """Replace a data set that was made with other settings or from another folder, or of more scenes."""
 
     def __post_init__(self) -> None:
-        """Raises InputError if a number is too small."""
-        check_sizes(self, {name: LIMITS[name] for name in ("views", "resolution")})
+        """Raises InputError if a number is too small or too large."""
+        check_sizes(self, "views", "resolution")
 
     @classmethod
     def of(
