@@ -49,7 +49,7 @@ def _of_task(measured: MeasuredTable, recorded: Recorded) -> Iterator[str]:
                 "each. The paper's AbsRel and δ are of real captures; there are none here, so do not compare ours with them."
             )
             yield (
-                "Prints are nearly flat, so that whatever flattens a reconstruction gains here: what a model has learnt, and "
+                "Prints are flat, so that whatever flattens a reconstruction gains here: what a model has learnt, and "
                 "its collapse."
             )
         case "humans":

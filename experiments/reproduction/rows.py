@@ -96,7 +96,7 @@ _ALL: tuple[Attribute, ...] = ("texture", "geometry", "camera", "lighting")
 
 BASE, FULL = Row(), Row("full")
 CONSTANT = Row(constant_depth=True)
-"""Not in the paper: what depth that sees nothing would score; of a print, which is nearly flat, that is a lot."""
+"""Not in the paper: what depth that sees nothing would score; of a print, which is flat, that is a lot."""
 BASELINES = (BASE, CONSTANT, FULL)
 lora, pissa, adalora, psv, ours = (partial(Row, method) for method in ("lora", "pissa", "adalora", "psv", "subspace"))
 random, gradient, pooled, shuffled, mean = (

@@ -135,7 +135,7 @@ def test_faces(records, findings, page, readme):
     heads = quoted(findings, "1", ours(16), CONTROL, "test", "accuracy")
     assert f"{signed(heads.share)[1:]} % better than the heads' LoRA alone ({heads.interval} %, p = {heads.p}" in page
     assert (
-        f"(faces, accuracy {signed(heads.share)} %, {heads.interval} %; p = {heads.p}, corrected {heads.corrected})"
+        f"(faces with nano, accuracy {signed(heads.share)} %, {heads.interval} %; p = {heads.p}, corrected {heads.corrected})"
         in readme
     )
     normals = [quoted(findings, "1", ours(16), row, "test", "normal_consistency") for row in (lora(16), CONTROL)]
