@@ -117,9 +117,9 @@ class RayPool:
 
     def __enter__(self) -> RayPool:
         """Has every node that renders start its Blender, so that one that does not work is found before anything is written."""
+        connect(self._cluster, self._reporter)  # says in words that Ray is not installed
         import ray
 
-        connect(self._cluster, self._reporter)
         nodes = [node for node in alive_nodes() if node["Resources"].get(BLENDER)]
         others = {BLENDER: 1.0} if nodes else {}
         nodes = nodes or [node for node in alive_nodes() if node["Resources"].get("CPU")]

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -423,7 +424,7 @@ def _read_metrics(folder):
 _FRAME = "room/{}/frame_000"
 _PNG = {f"{_SCENE}/images/000000.png": "picture", f"{_SCENE}/arrays/000001.npz": "npz"}
 
-TARGETS = (
+_EVERY = (
     *(_photo(name) for name in ("a.png", "b.jpg", "c.webp", "d.tif", "e.bmp", "f.gif", "g.png", "h.jpg")),
     Target(
         "captures",
@@ -498,3 +499,6 @@ TARGETS = (
     Target("evaluation of pretrain", _pretrained, {card.EVALUATION: "json"}, card.read_record),
     Target("log of metrics", _metrics, {"metrics.jsonl": "text"}, _read_metrics),
 )
+
+TARGETS = tuple(target for target in _EVERY if find_spec("torch") is not None or "torch" not in target.files.values())
+"""Those whose files can be made here."""
