@@ -69,7 +69,9 @@ def main(arguments: Sequence[str]) -> None:
         raise InputError(f"{action} needs LoRAs: folders, files, patterns or lists")
     given = flags.FLAGS.flag_values_dict()
     if given["output"] is None and action not in ("info", "compare", "mine", "add"):
-        raise InputError(f"{action} needs --output, a new folder (with --to=diffusers, kohya or project a new file)")
+        raise InputError(
+            f"{action} needs --output, a new folder (with --to=diffusers, kohya or project a new .safetensors)"
+        )
 
     from experiments.process.compilation_cache import keep_compiled
     from vggt_jax.atomic import check_absent, check_writable
@@ -218,9 +220,11 @@ def _convert_to_project(places: tuple[str, ...], given: dict[str, Any]) -> None:
     from experiments.loras.inside_vggt import convert_to_project
     from experiments.mining.folder import read_folder
     from experiments.models import read_base
+    from weights_convert.lora_write import check_is_file
 
     if given["weights"] is None:
         raise InputError("convert --to=project needs --weights, the VGGT that the LoRA belongs to")
+    check_is_file(given["output"], PROJECT)
     name, lora = _one("convert", places, given)
     subspace = None if given["basis"] is None else read_folder(given["basis"])
     for line in convert_to_project(lora, given["output"], read_base(given["weights"]).identity, subspace):
@@ -254,12 +258,14 @@ def _start(places: tuple[str, ...], given: dict[str, Any]) -> None:
 
 
 def _layout(given: dict[str, Any], *, of_vggt: bool = False) -> Target:
-    from weights_convert.lora_write import TARGETS
+    from weights_convert.lora_write import TARGETS, check_is_file
 
     to = given["to"] or "peft"
     if to not in TARGETS:
         known = (*TARGETS, PROJECT) if of_vggt else TARGETS
         raise InputError(f"layouts are {', '.join(known)}, got {to}{nearest(to, known)}", argument="to")
+    if to != "peft":
+        check_is_file(given["output"], to)
     return TARGETS[TARGETS.index(to)]
 
 
@@ -315,5 +321,7 @@ if __name__ == "__main__":
         f"layout of what is written, {', '.join(TARGETS)} (peft if not given), convert of LoRAs of a VGGT also {PROJECT}; add: "
         "folder of a mined subspace",
     )
-    DEFINE_path("output", None, "what is written; a new folder, or with --to=diffusers, kohya or project a new file")
+    DEFINE_path(
+        "output", None, "what is written; a new folder, or with --to=diffusers, kohya or project a new .safetensors"
+    )
     run(main, positional=True, flag_of={"weights": "weigh"})

@@ -170,11 +170,15 @@ def check_absent(target: Path) -> None:
 
 
 def check_writable(target: Path) -> None:
-    """Raises the OSError with which :func:`new_path` would begin because of the folder that ``target`` should lie in."""
+    """Raises the OSError with which :func:`new_path` would begin because of the folder that ``target`` should lie in.
+
+    It makes and removes an empty folder there: what permissions say, some file systems do not do.
+    """
     parent = next(folder for folder in Path(os.path.abspath(target)).parents if folder.exists())
-    code = errno.ENOTDIR if not parent.is_dir() else 0 if os.access(parent, os.W_OK) else errno.EACCES
-    if code:
-        raise _not_writable(code, parent)
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=_PARTIAL, dir=parent))
+    except OSError as error:
+        raise _not_writable(error.errno or errno.EACCES, parent) from None
 
 
 @contextmanager

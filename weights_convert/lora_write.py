@@ -57,7 +57,7 @@ def write_lora(
     Scales are kept: up is A / scale, and alpha is scale · rank.
 
     Args:
-        path: the new folder, or the new file.
+        path: the new folder, or the new file, whose name ends in ``.safetensors``.
         updates: matrix → its update, scale included.
         modules: matrix → what it is, of which ``rank`` is not read.
         to: the layout.
@@ -69,10 +69,12 @@ def write_lora(
 
     Raises:
         InputError: NaN, infinity, numbers that ``dtype`` cannot hold, updates that are all zero, matrices that the layout
-            cannot hold.
+            cannot hold, or a file's name that ends otherwise.
         FileExistsError: something is there.
         OSError: it cannot be written.
     """
+    if to != "peft":
+        check_is_file(path, to)
     if impossible := cannot_hold({name: modules[name] for name in updates}, to):
         raise InputError(f"{to} cannot hold {', '.join(impossible[:3])}{' …' if len(impossible) > 3 else ''}")
     tensors: dict[str, np.ndarray] = {}
@@ -95,6 +97,12 @@ def write_lora(
     config = PeftConfig.of_modules(ranks, scales, base).to_json(list(updates))
     described = {CARD: card.encode()} if card else {}
     write_new(path, {WEIGHTS: stored, CONFIG: config.encode(), **described, **(beside or {})})
+
+
+def check_is_file(path: Path, to: str) -> None:
+    """Raises InputError unless ``path`` can be the file of a layout that is one: programs tell by the ending what is in it."""
+    if path.suffix != ".safetensors" or path.is_dir():
+        raise InputError(f"{path}: the layout {to} is one file, whose name must end in .safetensors", argument="output")
 
 
 def _tensors(

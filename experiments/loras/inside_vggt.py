@@ -16,6 +16,7 @@ from vggt_jax.adapters import Adapter, BaseModel, save_adapter
 from vggt_jax.adapters.file import KEY
 from vggt_jax.atomic import check_absent
 from weights_convert.lora_file import LoraFile
+from weights_convert.lora_write import check_is_file
 from weights_convert.peft import official_modules, stack_official
 
 OUTSIDE = 1e-4
@@ -45,7 +46,7 @@ def convert_to_project(lora: LoraFile, path: Path, base: BaseModel, subspace: Mi
 
     Args:
         lora: the LoRA.
-        path: the new file.
+        path: the new file, whose name ends in ``.safetensors``.
         base: the model that it belongs to.
         subspace: where it was trained inside of it: the adapter is then Ā M B̄ᵀ in the bases that ``finetune`` makes of it.
 
@@ -54,6 +55,7 @@ def convert_to_project(lora: LoraFile, path: Path, base: BaseModel, subspace: Mi
         FileExistsError: the file exists.
         OSError: it cannot be written.
     """
+    check_is_file(path, "project")
     check_absent(path)
     if KEY in lora.tensors.metadata:
         raise InputError(f"{lora.path} is an adapter of this project already, which needs no conversion", argument="to")

@@ -77,7 +77,7 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[PretrainedMo
     results = ResultsFolder.of(settings, "pretrain", settings.label, depends_on, OUTPUTS)
     run = settings.run or stage_folder(settings.store, "pretraining", settings.label, training)
     results.check()
-    check_ours(run, ("*",), "run")  # it is no file
+    check_ours(run, ("stage_*",), "run")
 
     def work() -> PretrainedModel:
         with alone(run, reporter, inside=True):

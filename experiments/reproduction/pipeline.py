@@ -22,6 +22,7 @@ from experiments.reproduction.tables import MeasuredTable, measure
 from experiments.reproduction.workers import Workers
 from experiments.storage.locks import alone
 from subspace.errors import InputError
+from vggt_jax.atomic import check_writable
 from weights_convert import read_config
 from weights_convert.sources import HUB
 
@@ -58,6 +59,7 @@ def check(settings: Settings) -> None:
     """Raises what :func:`reproduce` would raise before it does or fetches anything: folder, base model, missing packages."""
     plan = settings.plan
     check_given(settings)
+    check_writable(settings.records / "record")
     free = free_on_host()
     if settings.at_once > 1 and free is not None and settings.at_once * _BYTES_AT_ONCE > free:
         raise InputError(

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from multiprocessing.connection import Connection
 from threading import Thread
 from types import TracebackType
@@ -54,6 +54,8 @@ class Processes:
     ) -> None:
         if kind is not None:
             self._life_line.close()
+            for process in active_children():  # the line alone would wait for compiled code that keeps Python's lock
+                process.kill()
         self._pool.shutdown(cancel_futures=True)
         self._life_line.close()
 

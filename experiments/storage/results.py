@@ -271,6 +271,7 @@ def _check(path: Path, identity: Any, ours: Collection[str], overwrite: bool, *,
             "was changed: move that elsewhere, or name another folder"
         )
     if overwrite or not everything_below(path):
+        check_writable(path)  # what is there is replaced
         return
     if difference := _difference(path, identity, partly):
         raise InputError(

@@ -234,7 +234,11 @@ def test_a_place_where_nothing_can_be_written_is_told_beforehand(tmp_path, monke
     with pytest.raises(OSError) as caught:
         check_writable(tmp_path / "file" / "a" / "b")
     assert caught.value.filename == str(tmp_path / "file")
-    monkeypatch.setattr(os, "access", lambda *_: False)
+
+    def refuse(path, *_):
+        raise PermissionError(errno.EPERM, "Operation not permitted", path)  # as root on a file system of the kernel
+
+    monkeypatch.setattr(os, "mkdir", refuse)
     with pytest.raises(PermissionError) as caught:
         check_writable(tmp_path / "a" / "b")
     assert caught.value.filename == str(tmp_path)

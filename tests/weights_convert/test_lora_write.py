@@ -59,6 +59,15 @@ def test_what_the_type_cannot_hold_is_refused(value, dtype, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["lora", "lora.pt", "folder.safetensors"])
+def test_a_layout_of_one_file_is_written_to_a_name_by_which_programs_know_it(name, tmp_path):
+    (tmp_path / "folder.safetensors").mkdir()
+    update = LowRank(np.ones((4, 1)), np.ones((4, 1)))
+    with pytest.raises(InputError, match=f"{name}: the layout kohya is one file, whose name must end in .safetensors"):
+        write_lora(tmp_path / name, {"x": update}, {"x": LoraModule.made((4, 4), 1)}, to="kohya")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.safetensors"]
+
+
 def test_folders_of_older_versions_whose_patterns_have_no_anchor_are_read(tmp_path):
     updates = write_flux(tmp_path / "flux", (2, 4, 2), (1.0, 3.0, 1.0))
     config = tmp_path / "flux" / "adapter_config.json"

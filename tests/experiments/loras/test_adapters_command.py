@@ -133,6 +133,10 @@ def test_convert(folder, tmp_path):
         (("mine",), "mine needs LoRAs"),
         (("info", "absent"), "absent: no such file or folder"),
         (("merge", "{all}"), "merge needs --output"),
+        (
+            ("convert", "{all}", "--to=diffusers", "--output={all}/new"),
+            "new: the layout diffusers is one file",
+        ),
         (("info", "{all}", "--rank=2"), "--rank has no effect on info"),
         (("mine", "{all}", "--dim=99"), "dim=99"),
         (("compare", "{all}", "--output={all}"), "exists already"),

@@ -195,7 +195,7 @@ def test_what_does_not_fit_is_one_line(arguments, message, base, mined, tmp_path
     own = tmp_path_factory.mktemp("own") / "adapter.safetensors"
     save_adapter(own, Adapter(read_peft(basis.parent / "lora_0", base.config), base.identity))
     words = {"lora": basis.parent / "lora_0", "basis": basis, "weights": WEIGHTS, "own": own}
-    output = f"--output={tmp_path / 'x'}"
+    output = f"--output={tmp_path / 'x.safetensors'}"
     found = call("experiments.adapters", *(word.format(**words) for word in arguments), output)
     assert found.status == 2 and message in found.stderr and "Traceback" not in found.stderr, found.stderr
     assert not list(tmp_path.iterdir())

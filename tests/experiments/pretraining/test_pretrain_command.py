@@ -159,6 +159,9 @@ def test_other_results_are_replaced_only_if_asked_for_and_that_is_said_before_tr
     with pytest.raises(InputError, match="file is a file") as error:
         pretrain(replace(plain, output=tmp_path / "new", run=tmp_path / "file"))
     assert error.value.argument == "run"
+    (tmp_path / "others" / "scene_0000").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"others holds 'scene_0000', and nothing that this would complete"):
+        pretrain(replace(plain, output=tmp_path / "new", run=tmp_path / "others"))
     (tmp_path / "model" / "mine.txt").touch()
     with pytest.raises(InputError, match=r"mine\.txt"):
         pretrain(replace(plain, seed=1, overwrite=True))

@@ -50,6 +50,23 @@ def test_processes_begin_before_their_first_job_and_end_with_an_exception():
     assert has_ended(*found)  # long before it has slept
 
 
+def compute_for_long(path):
+    """In one call of compiled code, which keeps Python's lock: no other thread of the process gets to run."""
+    path.touch()
+    return 3 ** (10**9) > 0
+
+
+def test_processes_that_keep_pythons_lock_end_with_an_exception_too(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        with Processes(1, os.getpid) as processes:
+            process = processes.submit(os.getpid).result(timeout=60)
+            processes.submit(compute_for_long, tmp_path / "begun")
+            while not (tmp_path / "begun").exists():
+                time.sleep(0.01)
+            raise ZeroDivisionError
+    assert has_ended(process)  # long before it has computed
+
+
 def test_processes_compute_with_as_many_threads_as_the_command(monkeypatch):
     """With another number XLA sums in another order."""
     monkeypatch.delenv("NPROC", raising=False)  # of this process, which is no command
