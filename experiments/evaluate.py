@@ -11,7 +11,7 @@ runs the model on the scenes of data sets and writes
 ``--predictions=FOLDER`` evaluates stored depth maps and cameras in place of a model, and says what in them looks like another
 convention; depths that are NaN, infinite or 0 are left out. ``--side_by_side=LoRA=FOLDER,Ours=FOLDER`` draws what several
 methods made of the same scenes, as the paper's Figs. 7, 8, S1 and S2 do. Of recorded data sets without poses,
-only depth is evaluated. ``--compare=first,second`` tells two results apart by a paired bootstrap over their scenes. A scene
+only depth is evaluated. ``--compare=first,second`` tells two results apart by a paired t test over their scenes. A scene
 of 8 × 518² points takes seconds, beside the model.
 """
 

@@ -42,7 +42,8 @@ def convert(
             layers) and ``config.json``; of ``to="official"`` a safetensors file with the official names and layouts,
             whose metadata holds the configuration. It appears once it is complete.
         to: the form to write.
-        dtype: type to write (bfloat16 is rounded to nearest, ties to even); as stored if None, and then bit by bit.
+        dtype: type to write (bfloat16 is rounded to nearest, ties to even; float64 first to float32); as stored if None, bit
+            by bit.
         allow_nonfinite: take NaN and infinity for weights; otherwise they are an error.
         progress: is called after every layer with the bytes written so far, and those of the whole file.
 
@@ -52,7 +53,7 @@ def convert(
     Raises:
         FileExistsError: the output exists.
         InputError: an official output whose name does not end in .safetensors, a source that ends early, NaN or infinity
-            among the weights.
+            among the weights, or numbers that ``dtype`` cannot hold.
         OSError: the disk is full, a file cannot be read or written.
     """
     check_output(output, to)
@@ -84,7 +85,13 @@ def convert(
                     )
                 if to == "official":
                     layer = piece.restore(layer)
-                writer.append(layer.astype(types[piece.path], copy=False))
+                written = layer.astype(types[piece.path], copy=False)
+                if not (allow_nonfinite or written is layer or _is_finite(written)):
+                    raise InputError(
+                        f"{checkpoint.path}: {piece.name} has numbers that {types[piece.path]} cannot hold",
+                        argument="dtype",
+                    )
+                writer.append(written)
                 progress(file.tell(), size)
             writer.finish()
             _sync(file.fileno(), file.flush)

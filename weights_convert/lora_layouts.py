@@ -40,6 +40,8 @@ _FACTOR = re.compile(
 )
 _ALPHA = re.compile(r"(?P<module>.+?)(?:_lora|\.lora|\.lora_linear_layer)?\.alpha")
 _PREFIX = re.compile(r"^base_model\.model\.")
+_WRAPPED = re.compile(r"(?<![^.])base_layer\.(?!(?:base_layer\.)*base_layer$)")
+"""PEFT's word for a module inside of another one's wrapper; at the end of a name it tells several LoRAs of a module apart."""
 _OTHER_METHODS = (
     (re.compile(r"\.(lora_magnitude_vector|dora_scale|magnitude)(\.|$)"), "a DoRA"),
     (re.compile(r"\.hada_w[12]"), "a LoHa"),
@@ -99,8 +101,10 @@ def _open_peft(folder: Path, low_rank_part: bool) -> LoraFile:
     found = _Found(weights, tensors, low_rank_part)
     modules: dict[str, LoraModule] = {}
     for stored, (up, down) in found.pairs().items():
-        name = _PREFIX.sub("", stored).replace("base_layer.", "")
+        name = _WRAPPED.sub("", _PREFIX.sub("", stored))
         experts = found.rank(stored) // config.rank(name) if config.has_experts else 1
+        if name in modules or f"{name}.0" in modules:
+            raise InputError(f"{weights}: two LoRAs of {name}, one of which is {stored}")
         if experts > 1 and found.rank(stored) == experts * config.rank(name):
             one = found.module(stored, config.scale(name))
             for number in range(experts):

@@ -37,6 +37,12 @@ def cannot_hold(modules: Mapping[str, LoraModule], to: Target) -> list[str]:
             reasons.append(f"{name} (an embedding)")
         elif "." not in name and name.startswith("lora_") and to != "kohya":
             reasons.append(f"{name} (kohya's spelling, which does not tell dots from underscores)")
+    if to == "kohya":
+        spelled: dict[str, str] = {}
+        for name in modules:
+            other = spelled.setdefault(_kohya_name(name), name)
+            if other != name:
+                reasons.append(f"{name} beside {other} (kohya's spelling, {_kohya_name(name)}, is the same)")
     return reasons
 
 
@@ -124,7 +130,7 @@ def _tensors(
 
 
 def _kohya_name(name: str) -> str:
-    if "." not in name:
+    if "." not in name and name.startswith("lora_"):  # spelled so already
         return name
     part, _, rest = name.partition(".")
     known = _KOHYA_PARTS.get(part)

@@ -15,7 +15,7 @@ Depth maps: each view is aligned on its own, with one scale and one translation 
 (:mod:`~experiments.evaluation.affine_depth`); AbsRel and δ < 1.25 are taken on the aligned depths.
 
 Both are computed inside a mask, by scene, and averaged over scenes (:mod:`~experiments.evaluation.results`), whose
-differences between two methods are bootstrapped in pairs (:mod:`~experiments.evaluation.bootstrap`). Everything is NumPy
+differences between two methods are tested in pairs (:mod:`~experiments.evaluation.paired`). Everything is NumPy
 in double precision: a model is only run by :mod:`~experiments.evaluation.predictions`.
 """
 

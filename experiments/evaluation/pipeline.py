@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from experiments.cluster.elsewhere import Elsewhere
 from experiments.data.dataset import Dataset, StoredScene
-from experiments.evaluation.bootstrap import Difference, compare_results
+from experiments.evaluation.paired import Difference, compare_results
 from experiments.evaluation.pictures import draw
 from experiments.evaluation.predictions import Model, Predictor, from_folder, from_model, prediction_file
 from experiments.evaluation.report import OUTPUTS, SUMMARY, extremes, write_results
@@ -123,7 +123,7 @@ def _evaluate(
 
 
 def compare(first: Path, second: Path) -> Comparison:
-    """Compare two results by a paired bootstrap over their scenes.
+    """Compare two results by a paired t test over their scenes.
 
     Args:
         first: a folder of :func:`evaluate`, or its ``scenes.csv``.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.evaluation.bootstrap import Difference
+from experiments.evaluation.paired import Difference
 from experiments.evaluation.remarks import facts, remarks
 from experiments.evaluation.results import ALL_METRICS, METRICS, POSE_METRICS, Metric, Results, SceneKey, csv_of, means
 from experiments.evaluation.scene import SceneMetrics

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from experiments.data.manifest import CONTACT_SHEET, MANIFEST
 from experiments.reconstruction.records import DEPTH_UNIT
+from experiments.storage.files import natural
 from experiments.storage.results import name_in_results
 from subspace.errors import InputError
 from vggt_jax import pictures
@@ -116,16 +117,16 @@ def share_names(photos: Sequence[Photo]) -> bool:
 def _files(images: str) -> tuple[list[Path], list[tuple[Kind, Path]]]:
     """The files that should be photos, and the rest."""
     if os.path.isdir(images):
-        files, others = _split(Path(images), sorted(Path(images).iterdir(), key=_natural))
+        files, others = _split(Path(images), sorted(Path(images).iterdir(), key=natural))
         if not files and os.path.isdir(inner := os.path.join(images, _INNER)):
-            files, others = _split(Path(inner), sorted(Path(inner).iterdir(), key=_natural))
+            files, others = _split(Path(inner), sorted(Path(inner).iterdir(), key=natural))
     elif os.path.lexists(images):  # also a name that happens to be a pattern
         files, others = _split(None, [Path(images)])
     elif not glob.has_magic(images):
         raise InputError(f"there is no file or folder {images}{nearest_path(images)}", argument="images")
     else:
         matches = [Path(match) for match in _matches("", images) if not os.path.isdir(match)]
-        files, others = _split(None, sorted(matches, key=_natural))
+        files, others = _split(None, sorted(matches, key=natural))
     return _once(files, others)
 
 
@@ -205,14 +206,6 @@ def _once(files: Sequence[Path], others: list[tuple[Kind, Path]]) -> tuple[list[
         taken.setdefault(places[path], path)
     kept = [path for path in files if taken[places[path]] is path]
     return kept, others + [(Kind.REPEATED, path) for path in files if taken[places[path]] is not path]
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sort key: the digits in a path count as numbers, the rest without regard to case."""
-    parts = re.split(r"(\d+)", str(path))
-    # text sits at even places and numbers at odd ones; the last part breaks ties such as 1.png and 01.png
-    key = [(int(part), "") if i % 2 else (0, part.casefold()) for i, part in enumerate(parts)]
-    return [*key, (0, str(path))]
 
 
 def _inspected(path: Path, below: Path) -> Photo:

@@ -76,7 +76,7 @@ def describe(folder: Path) -> DataSheet:
     dataset = Dataset(folder)
     settings = {
         name: value
-        for name, value in msgspec.to_builtins(dataset.manifest.settings).items()
+        for name, value in msgspec.json.decode(msgspec.json.encode(dataset.manifest.settings)).items()  # as it is read
         if name not in ("meshes", "textures")
     }
     return DataSheet(

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import msgspec
 
+from experiments.data.dataset import Dataset
 from experiments.data.manifest import MANIFEST, Split, Task
 from experiments.data.production import dataset_name
+from experiments.evaluation.views import choose_views, view_lists
 from experiments.extraction import Settings as ExtractionSettings
 from experiments.extraction import extract_missing
 from experiments.process.reporting import SILENT, Reporter
@@ -65,13 +67,30 @@ class RunInputs:
         return prepare(wanted, self.reporter).folder
 
     def check(self, plan: Plan) -> None:
-        """Raises InputError if data sets have to be rendered for which an optional package is missing."""
+        """Raises InputError if data sets have to be rendered for which an optional package is missing, or if it is not known
+        which views of those that are there are evaluated."""
         needed: list[tuple[Task, Split]] = [*((table.task, "train") for table in plan.tables), *plan.tests]
         for task, split in dict.fromkeys(needed):
             name, wanted = dataset_name(0), self._wanted(task, split)
             folders = (self.settings.data_folder / task / split / name, wanted.task_folder / split / name)
             if not any((folder / MANIFEST).exists() for folder in folders):
                 check_extra(task, split)
+            elif split != "train":
+                self._check_views(task, next(folder for folder in folders if (folder / MANIFEST).exists()))
+
+    def _check_views(self, task: Task, folder: Path) -> None:
+        views = Dataset(folder).manifest.settings.views
+        try:
+            choose_views(None, views, task)
+        except InputError:
+            suited = sorted(
+                {each.of for each in view_lists().values() if each.default and task in (each.tasks or (task,))}
+            )
+            raise InputError(
+                f"{folder} has scenes with {views} views: which of them are evaluated is laid down for scenes with "
+                f"{', '.join(map(str, suited))}",
+                argument="data",
+            ) from None
 
     def _wanted(self, task: Task, split: Split) -> TaskSettings:
         settings = self.settings

@@ -6,8 +6,10 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from threading import Thread
 from types import TracebackType
 from typing import TypeVar
@@ -26,11 +28,12 @@ class Processes:
         begin: called with ``arguments`` in each of them before the first job.
         arguments: anything that can be pickled.
 
-    Raises InputError on a machine without shared memory.
+    Raises InputError on a machine without shared memory, and at the end if one of the processes was ended from outside.
     """
 
     def __init__(self, count: int, begin: Callable[..., object], *arguments: object):
         context = get_context("spawn")  # JAX must not be forked
+        self._count, self._others = count, active_children()
         # The other end closes with this process, however it ends, and every process sees that.
         listening, self._life_line = context.Pipe(duplex=False)
         try:
@@ -54,10 +57,19 @@ class Processes:
     ) -> None:
         if kind is not None:
             self._life_line.close()
-            for process in active_children():  # the line alone would wait for compiled code that keeps Python's lock
+            for process in self._children():  # the line alone would wait for compiled code that keeps Python's lock
                 process.kill()
         self._pool.shutdown(cancel_futures=True)
         self._life_line.close()
+        if isinstance(error, BrokenProcessPool):
+            raise InputError(
+                f"at_once={self._count}: a process was ended, most likely by the system for lack of memory; with fewer at once "
+                "less is needed, and the same command goes on with what is finished",
+                argument="at_once",
+            ) from error
+
+    def _children(self) -> list[BaseProcess]:
+        return [child for child in active_children() if child not in self._others]
 
 
 def _begin(life_line: Connection, begin: Callable[..., object], arguments: tuple[object, ...]) -> None:

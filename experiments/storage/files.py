@@ -32,6 +32,7 @@ __all__ = [
     "hashes",
     "hashes_of",
     "hidden_folder",
+    "natural",
     "new_folder",
     "new_path",
     "read_json",
@@ -81,6 +82,14 @@ def reading(path: Path, problem: str = "is damaged", words: Callable[[Exception]
         if isinstance(error, OSError) and error.filename is not None:
             raise
         raise InputError(f"{path} {problem}: {words(error)}") from error
+
+
+def natural(path: Path) -> list[tuple[int, str]]:
+    """Sort key: the digits in a path count as numbers, the rest without regard to case."""
+    parts = re.split(r"(\d+)", str(path))
+    # text sits at even places and numbers at odd ones; the last part breaks ties such as 1.png and 01.png
+    key = [(int(part), "") if i % 2 else (0, part.casefold()) for i, part in enumerate(parts)]
+    return [*key, (0, str(path))]
 
 
 def check_ours(folder: Path, ours: Collection[str], argument: str = "output") -> None:

@@ -84,6 +84,33 @@ def test_every_kind_of_layer_is_what_peft_adds(folder):
         )
 
 
+class Wrapped(torch.nn.Module):
+    """Three parameters of one module, and a module whose name ends in PEFT's own word."""
+
+    def __init__(self):
+        super().__init__()
+        self.experts = torch.nn.Module()
+        for name in ("w1", "w2", "w3"):
+            setattr(self.experts, name, torch.nn.Parameter(torch.randn(2, 4, 5)))
+        self.database_layer, self.data = (torch.nn.ModuleDict({"fc": torch.nn.Linear(3, 3)}) for _ in range(2))
+
+
+def test_no_lora_is_lost_to_another_of_its_name(tmp_path):
+    parameters = [f"experts.{name}" for name in ("w1", "w2", "w3")]
+    config = peft.LoraConfig(r=2, target_modules=["fc"], target_parameters=parameters)
+    peft.get_peft_model(Wrapped(), config).save_pretrained(tmp_path)
+    experts = [f"experts{'.base_layer' * depth}.{i}" for depth in range(3) for i in range(2)]
+    lora = open_lora(tmp_path)
+    assert set(lora.modules) == {"database_layer.fc", "data.fc", *experts}
+    stored = load_file(tmp_path / "adapter_model.safetensors")
+    assert sum("lora_A" in name for name in stored) == 5 and not lora.left_out
+    stored["base_model.model.data.base_layer.fc.lora_A.weight"] = stored["base_model.model.data.fc.lora_A.weight"]
+    stored["base_model.model.data.base_layer.fc.lora_B.weight"] = stored["base_model.model.data.fc.lora_B.weight"]
+    save_file(stored, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(InputError, match=r"two LoRAs of data\.fc, one of which is base_model\.model\.data\."):
+        open_lora(tmp_path)
+
+
 def _raw(folder):
     """The stored factors in float64, by module and side."""
     tensors = load_file(folder / "adapter_model.safetensors")

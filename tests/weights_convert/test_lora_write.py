@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from subspace import LowRank
 from subspace.errors import InputError
@@ -66,6 +67,23 @@ def test_a_layout_of_one_file_is_written_to_a_name_by_which_programs_know_it(nam
     with pytest.raises(InputError, match=f"{name}: the layout kohya is one file, whose name must end in .safetensors"):
         write_lora(tmp_path / name, {"x": update}, {"x": LoraModule.made((4, 4), 1)}, to="kohya")
     assert [path.name for path in tmp_path.iterdir()] == ["folder.safetensors"]
+
+
+def test_names_in_kohyas_spelling(tmp_path):
+    update, module = LowRank(np.ones((4, 1)), np.ones((4, 1))), LoraModule.made((4, 4), 1)
+
+    def written(*names):
+        path = tmp_path / "k.safetensors"
+        path.unlink(missing_ok=True)
+        write_lora(path, dict.fromkeys(names, update), dict.fromkeys(names, module), to="kohya")
+        return {name.partition(".")[0] for name in load_file(path)}
+
+    assert written("fc", "unet.a.b", "x.y") == {"lora_fc", "lora_unet_a_b", "lora_x_y"}
+    assert written("lora_x_y") == {"lora_x_y"}
+    with pytest.raises(
+        InputError, match=r"kohya cannot hold blocks_attn\.q beside blocks\.attn_q \(kohya's spelling, lora_bl"
+    ):
+        written("blocks.attn_q", "blocks_attn.q")
 
 
 def test_folders_of_older_versions_whose_patterns_have_no_anchor_are_read(tmp_path):

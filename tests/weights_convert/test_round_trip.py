@@ -55,6 +55,17 @@ def test_written_official_file_needs_no_config_beside_it(converted, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (converted / name).read_bytes()
 
 
+def test_what_becomes_infinite_in_the_type_to_write_is_refused(folder_with, tensors, tmp_path):
+    name = "aggregator.frame_blocks.1.attn.qkv.weight"
+    large = np.array(tensors[name])
+    large[0, 0] = 3.4e38
+    checkpoint = open_checkpoint(folder_with(tensors | {name: large}))
+    with pytest.raises(InputError, match=r"frame_blocks\.1\.attn\.qkv\.weight has numbers that bfloat16 cannot hold"):
+        convert(checkpoint, tmp_path / "jax", dtype="bfloat16")
+    assert not list(tmp_path.glob("jax*"))
+    convert(checkpoint, tmp_path / "jax")
+
+
 def test_not_a_number_and_signed_zero_survive(folder_with, tensors, tmp_path):
     name = "aggregator.frame_blocks.1.attn.qkv.weight"
     strange = np.array(tensors[name])

@@ -41,6 +41,7 @@ from jaxtyping import Bool, Float, Shaped
 from scipy.spatial.transform import Rotation
 
 from experiments.data.recorded import RecordedScene, RecordedView
+from experiments.storage.files import natural
 from experiments.tasks.recordings.conventions import Conventions
 from experiments.tasks.recordings.source_files import evenly, picture_size, read_color, read_map
 from subspace.errors import InputError
@@ -177,7 +178,11 @@ def _capture(folder: Path, views: int) -> Capture:
         raise InputError(
             f"{folder} has no rgb: it must hold a scene's frames, and {folder.parent} nothing but such folders"
         )
-    frames = {path.stem: path for path in sorted((folder / "rgb").glob("*")) if _is_picture(path)}
+    frames: dict[str, Path] = {}
+    for path in sorted(filter(_is_picture, (folder / "rgb").iterdir()), key=natural):
+        if path.stem in frames:
+            raise InputError(f"{frames[path.stem]} and {path} are of one name: which is the frame {path.stem}?")
+        frames[path.stem] = path
     chosen = evenly(list(frames.values()), views, folder / "rgb")
     if not (folder / "depth").is_dir():
         raise InputError(f"{folder} has no depth")

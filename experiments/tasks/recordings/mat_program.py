@@ -10,7 +10,9 @@ from scipy.io import loadmat
 
 def main(path: str) -> None:
     wanted = json.loads(sys.stdin.read())
-    resource.setrlimit(resource.RLIMIT_AS, (wanted["memory"], wanted["memory"]))
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    most = wanted["memory"] if hard == resource.RLIM_INFINITY else min(wanted["memory"], hard)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     content = loadmat(path, variable_names=wanted["frames"], simplify_cells=True)
     answer = {}

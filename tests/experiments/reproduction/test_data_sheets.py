@@ -11,9 +11,12 @@ from PIL import Image
 from experiments.data.dataset import Dataset
 from experiments.rendering import runs
 from experiments.rendering.pool import LocalPool
-from experiments.reproduction.data_sheets import COLOR_TOLERANCE, TOLERANCE, FirstView, describe
+from experiments.reproduction import records
+from experiments.reproduction.data_sheets import COLOR_TOLERANCE, TOLERANCE, DataSheet, FirstView, describe
+from experiments.tasks import Recording, prepare
 from tests.experiments.rendering.small_scenes import COMMAND, SETTINGS, make_scene
 from tests.experiments.reproduction.planted import sheet
+from tests.experiments.tasks.recordings.written import HEIGHT, write_capture
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +59,19 @@ def test_another_rendering_of_the_same_scenes_joins(folder, tmp_path):
     both = first.joined(second)
     assert both.sha256 == first.sha256 + second.sha256 and both.scenes == first.scenes
     assert both.joined(second) == both
+
+
+def test_a_sheet_of_recordings_is_the_same_when_it_is_read_again(tmp_path):
+    for name in "ab":
+        write_capture(tmp_path / "faces" / name, 2)
+    wanted = Recording.of(
+        "nano", "captures", tmp_path / "faces", "faces", "test", output=tmp_path / "out", views=2, resolution=HEIGHT
+    )
+    made = describe(prepare(wanted).folder)
+    assert made.settings["scenes"] == ["a", "b"]
+    records.write(tmp_path / "sheet.json", made)
+    read = records.read(tmp_path / "sheet.json", DataSheet)
+    assert read == made and read.joined(made) == made
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ from experiments.reproduction import inputs
 from experiments.reproduction.inputs import RunInputs
 from experiments.reproduction.plan import Subspaces
 from experiments.reproduction.settings import Settings
+from experiments.tasks import Recording, prepare
 from subspace.errors import InputError
+from tests.experiments.tasks.recordings.written import HEIGHT, write_capture
 
 
 @pytest.fixture
@@ -82,6 +84,8 @@ def test_a_missing_package_is_named_before_anything_is_made(tables, needs, tmp_p
         finished = tmp_path / "mine" / task / split / "dataset_00"
         finished.mkdir(parents=True)
         (finished / "manifest.json").touch()
+    of_eight = SimpleNamespace(manifest=SimpleNamespace(settings=SimpleNamespace(views=8)))
+    monkeypatch.setattr(inputs, "Dataset", lambda folder: of_eight)
     RunInputs(replace(settings, data=tmp_path / "mine")).check(settings.plan)
     assert not asked
 
@@ -104,3 +108,23 @@ def test_recordings_are_not_tested_on_after_a_choice_on_rendered_scenes(tmp_path
     found.validation("glass")  # rendered scenes that lie there, in another number
     (wanted,) = asked
     assert (wanted.split, wanted.seed, wanted.scenes) == ("test", 1000, 16)
+
+
+def test_the_users_scenes_of_a_strange_number_of_views_are_refused_before_anything_is_trained(tmp_path):
+    write_capture(tmp_path / "captures" / "a", 3)
+    wanted = Recording.of(
+        "nano",
+        "captures",
+        tmp_path / "captures",
+        "glass",
+        "test",
+        output=tmp_path / "glass",
+        views=3,
+        resolution=HEIGHT,
+    )
+    prepare(wanted)
+    settings = Settings(tables=("3",), data=tmp_path, store=tmp_path / "store")
+    with pytest.raises(
+        InputError, match=r"glass/test/dataset_00 has scenes with 3 views: .* scenes with 8, 42, 96, 100"
+    ):
+        RunInputs(settings).check(settings.plan)

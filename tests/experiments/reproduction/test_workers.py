@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -65,6 +66,33 @@ def test_processes_that_keep_pythons_lock_end_with_an_exception_too(tmp_path):
                 time.sleep(0.01)
             raise ZeroDivisionError
     assert has_ended(process)  # long before it has computed
+
+
+def end_as_for_lack_of_memory():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_the_system_ends_is_one_line(tmp_path):
+    with (
+        pytest.raises(
+            InputError, match=r"^at_once=1: a process was ended, most likely by the system for lack of memory"
+        ),
+        Processes(1, os.getpid) as processes,
+    ):
+        processes.submit(end_as_for_lack_of_memory).result(timeout=60)
+
+
+def test_the_callers_own_processes_go_on():
+    other = get_context("spawn").Process(target=time.sleep, args=(1000,))
+    other.start()
+    try:
+        with pytest.raises(ZeroDivisionError), Processes(1, os.getpid) as processes:
+            processes.submit(os.getpid).result(timeout=60)
+            raise ZeroDivisionError
+        assert other.is_alive()
+    finally:
+        other.kill()
+        other.join()
 
 
 def test_processes_compute_with_as_many_threads_as_the_command(monkeypatch):

@@ -242,3 +242,16 @@ def test_folders_that_are_none_of_scenes(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty has no folders of scenes"):
         convert_it(tmp_path / "empty", tmp_path / "out")
+
+
+def test_frames_are_in_the_order_of_their_numbers(tmp_path):
+    scene = tmp_path / "faces" / "scene"
+    write_capture(scene, 12)
+    for path in [*scene.glob("*/frame_*")]:
+        path.rename(path.with_stem(str(int(path.stem.removeprefix("frame_")))))
+    convert_it(tmp_path / "faces", tmp_path / "out", views=4)
+    found = Dataset(tmp_path / "out" / "dataset_00")[0].load().extrinsics
+    np.testing.assert_allclose(found, [cameras(12)[number].extrinsics for number in (0, 4, 7, 11)], atol=1e-6)
+    shutil.copy(scene / "rgb" / "3.png", scene / "rgb" / "3.jpg")
+    with pytest.raises(ValueError, match=r"rgb/3\.jpg and .*rgb/3\.png are of one name: which is the frame 3\?"):
+        convert_it(tmp_path / "faces", tmp_path / "new", views=4)

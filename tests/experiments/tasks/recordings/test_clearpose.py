@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -226,3 +228,14 @@ def test_what_is_refused(tmp_path):
     with pytest.raises(ValueError, match="layout=other is none of clearpose, captures"):
         convert("other", "glass", "train", tmp_path, tmp_path / "out", 8, 2)  # pyright: ignore[reportArgumentType]
     assert not (tmp_path / "out").exists()
+
+
+def test_the_facts_are_read_where_memory_is_limited_already(tmp_path):
+    path = one_scene(tmp_path) / "metadata.mat"
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30)); from pathlib import Path; "
+        "from experiments.tasks.recordings.mat_files import read_frames; "
+        "print(read_frames(Path(sys.argv[1]), ['000001'], ['factor_depth']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=300)
+    assert "factor_depth" in done.stdout, done.stderr

@@ -1,4 +1,4 @@
-"""Is one method better than another? Paired bootstrap over scenes."""
+"""Is one method better than another? Student's paired t test over scenes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy import stats
 
 from experiments.evaluation.results import ALL_METRICS, SceneKey
 from subspace.errors import InputError
 
-RESAMPLES = 10_000
-_BATCH = 1_000
-"""Resamples drawn at a time, which bounds the memory."""
+LEVEL = 0.95
+"""Of the interval."""
 
 
 @dataclass(frozen=True)
@@ -25,51 +25,43 @@ class Difference:
     second: float
     """Mean of the second method."""
     low: float
-    """Lower end of the difference's 95 % percentile interval."""
+    """Lower end of the difference's 95 % interval."""
     high: float
-    """Upper end of the difference's 95 % percentile interval."""
+    """Upper end of the difference's 95 % interval."""
     p: float
-    """Two-sided p-value: twice the share of resamples in which the difference has the other sign or none, at most 1."""
+    """Two-sided p-value of no difference."""
 
     @property
     def mean(self) -> float:
         return self.second - self.first
 
 
-def paired_bootstrap(
-    first: Float[np.ndarray, " scenes"], second: Float[np.ndarray, " scenes"], seed: int = 0, resamples: int = RESAMPLES
-) -> Difference:
-    """Draw scenes with replacement, both methods' values together (Efron and Tibshirani, 1993; percentile interval).
+def paired_test(first: Float[np.ndarray, " scenes"], second: Float[np.ndarray, " scenes"]) -> Difference:
+    """Student's t of the differences of scenes, which count as drawn at random; right with few scenes too.
 
     Args:
         first: a metric by scene.
         second: of the same scenes, in the same order.
-        seed: of the draws.
-        resamples: how many; the smallest p that can be told is 2 / (resamples + 1).
 
     Raises:
         InputError: fewer than two scenes, or not the same number.
     """
     if first.shape != second.shape or first.ndim != 1 or len(first) < 2:
         raise InputError(f"a paired comparison needs two scenes at least, got {first.shape} and {second.shape}")
-    rng, difference = np.random.default_rng(seed), second - first
-    drawn = np.concatenate(
-        [
-            difference[rng.integers(len(difference), size=(min(_BATCH, resamples - start), len(difference)))].mean(
-                axis=1
-            )
-            for start in range(0, resamples, _BATCH)
-        ]
-    )
-    low, high = np.quantile(drawn, (0.025, 0.975))
-    tail = (1 + min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))) / (1 + resamples)
-    return Difference(float(first.mean()), float(second.mean()), float(low), float(high), float(min(1, 2 * tail)))
+    difference = second - first
+    mean, error = float(difference.mean()), float(stats.sem(difference))
+    if error == 0:  # the same in all scenes
+        low, high, p = mean, mean, float(mean == 0)
+    else:
+        low, high = stats.t.interval(LEVEL, len(difference) - 1, mean, error)
+        p = 2 * stats.t.sf(abs(mean) / error, len(difference) - 1)
+    return Difference(float(first.mean()), float(second.mean()), float(low), float(high), float(p))
 
 
 def compare_results(
-    first: Mapping[SceneKey, Mapping[str, float]], second: Mapping[SceneKey, Mapping[str, float]], seed: int = 0
+    first: Mapping[SceneKey, Mapping[str, float]], second: Mapping[SceneKey, Mapping[str, float]]
 ) -> dict[str, Difference]:
-    """Every metric that both results have of all scenes, by its name; all are resampled with the same scenes.
+    """Every metric that both results have of all scenes, by its name.
 
     Raises:
         InputError: the results are not of the same scenes, or of one only, or have no metric in common.
@@ -84,4 +76,4 @@ def compare_results(
     measured = {name: both for name, both in columns.items() if not np.isnan(both).any()}
     if not measured:
         raise InputError("the results have no metric of all scenes in common")
-    return {name: paired_bootstrap(*both, seed) for name, both in measured.items()}
+    return {name: paired_test(*both) for name, both in measured.items()}

@@ -1,21 +1,20 @@
 import numpy as np
 import pytest
-from scipy.stats import bootstrap
+from scipy.stats import ttest_rel
 
-from experiments.evaluation.bootstrap import compare_results, paired_bootstrap
+from experiments.evaluation.paired import compare_results, paired_test
 from experiments.evaluation.report import comparison_table
 from experiments.evaluation.results import METRICS
 
 
-def test_interval_is_scipys():
+@pytest.mark.parametrize("scenes", [2, 3, 40])
+def test_interval_and_p_are_scipys(scenes):
     rng = np.random.default_rng(0)
-    first = rng.gamma(2, size=40)
-    second = first + rng.normal(0.1, 0.3, 40)
-    found = paired_bootstrap(first, second)
-    expected = bootstrap(
-        (second - first,), np.mean, n_resamples=10_000, method="percentile", rng=np.random.default_rng(1)
-    ).confidence_interval
-    assert (found.low, found.high) == pytest.approx(tuple(expected), abs=0.01)
+    first = rng.gamma(2, size=scenes)
+    second = first + rng.normal(0.1, 0.3, scenes)
+    found, expected = paired_test(first, second), ttest_rel(second, first)
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval()))
+    assert found.p == pytest.approx(expected.pvalue)
     assert found.mean == pytest.approx((second - first).mean())
     assert (found.first, found.second) == pytest.approx((first.mean(), second.mean()))
 
@@ -23,20 +22,22 @@ def test_interval_is_scipys():
 def test_pairing_matters():
     rng = np.random.default_rng(1)
     first = 10 * rng.normal(size=30)
-    assert paired_bootstrap(first, first + rng.normal(0.5, 0.1, 30)).p == pytest.approx(2 / 10_001)
-    assert paired_bootstrap(first, rng.permutation(first) + 0.5).p > 0.2
+    assert paired_test(first, first + rng.normal(0.5, 0.1, 30)).p < 1e-6
+    assert paired_test(first, rng.permutation(first) + 0.5).p > 0.2
 
 
 def test_there_is_no_difference_between_a_method_and_itself():
     values = np.arange(5.0)
-    found = paired_bootstrap(values, values)
+    found = paired_test(values, values)
     assert (found.low, found.high, found.p) == (0, 0, 1)
 
 
-def test_false_alarms_are_as_rare_as_they_should_be():
+@pytest.mark.parametrize("scenes", [2, 3, 5, 40])
+def test_false_alarms_are_as_rare_as_they_should_be(scenes):
     rng = np.random.default_rng(2)
-    p = [paired_bootstrap(np.zeros(40), rng.normal(size=40), resamples=500).p for _ in range(200)]
-    assert 0.01 < np.mean(np.array(p) < 0.05) < 0.12
+    found = [paired_test(np.zeros(scenes), rng.normal(size=scenes)) for _ in range(1000)]
+    assert 0.03 < np.mean([each.p < 0.05 for each in found]) < 0.07
+    assert [each.p < 0.05 for each in found] == [each.low > 0 or each.high < 0 for each in found]
 
 
 def results(offset=0.0, scenes=("a", "b", "c")):
