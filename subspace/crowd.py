@@ -193,7 +193,7 @@ def _compressed(columns: Float[np.ndarray, "k n r"]) -> tuple[np.ndarray | None,
 
 
 def _leading(C: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The ``dim`` largest singular values, decreasing, with their vectors, in float64."""
+    """The ``dim`` largest singular values, decreasing, with their vectors, in float64; also where C has fewer directions."""
     p, q = C.shape
     short = C if p <= q else C.T
     wide = short.astype(np.float64)
@@ -202,5 +202,8 @@ def _leading(C: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
     vectors = vectors[:, ::-1]
     others = wide.T @ vectors
     sigma = np.linalg.norm(others, axis=0)
-    others = others / np.where(sigma > 0, sigma, 1)
+    others, triangle = np.linalg.qr(
+        others
+    )  # columns of rounding noise, which would overlap, become any other directions
+    others *= np.where(np.diag(triangle) < 0, -1, 1)
     return (vectors, sigma, others) if p <= q else (others, sigma, vectors)

@@ -62,13 +62,14 @@ def _kept(delta: LowRank, first: np.ndarray) -> np.ndarray:
     """(layers, 5): share of the row space, movement, chance, energy in the first factor, and energy."""
     A, B, B0 = (np.asarray(x, np.float64).reshape(-1, *x.shape[-2:]) for x in (delta.A, delta.B, first))
     Q0, Q = np.linalg.qr(B0)[0], np.linalg.qr(B)[0]
-    row_space = (np.einsum("lmi,lmj->lij", Q0, Q) ** 2).sum(axis=(1, 2)) / B.shape[-1]
+    dim = Q.shape[-1]  # the rank, or fewer where the matrix has fewer inputs
+    row_space = (np.einsum("lmi,lmj->lij", Q0, Q) ** 2).sum(axis=(1, 2)) / dim
     moved = np.linalg.norm(B - B0, axis=(1, 2)) / np.linalg.norm(B0, axis=(1, 2))
     gram = np.einsum("lni,lnj->lij", A, A)
     inside = np.einsum("lmi,lmj->lij", B, Q0)
     energy_inside = np.einsum("lij,lik,ljk->l", gram, inside, inside)
     energy = np.einsum("lij,lij->l", gram, np.einsum("lmi,lmj->lij", B, B))
-    chance = np.full(len(B), B.shape[-1] / B.shape[-2])
+    chance = np.full(len(B), dim / B.shape[-2])
     return np.stack([row_space, moved, chance, energy_inside, energy], axis=1)
 
 

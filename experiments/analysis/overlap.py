@@ -118,7 +118,9 @@ class Chance:
 
     def distance_percentile(self, distance: np.ndarray) -> np.ndarray:
         """0 to 100: the share of random pairs with a smaller Eq. 4 distance (closer than the measured ones)."""
-        return np.asarray(null_percentile(np.asarray(distance)[..., None], self.eigenvalues[:, :1]))[..., 0]
+        # Where two subspaces have to meet (2 dim > n), all distances are 0 but for rounding.
+        columns = (np.where(x < _ROUNDING, 0, x) for x in (np.asarray(distance)[..., None], self.eigenvalues[:, :1]))
+        return np.asarray(null_percentile(*columns))[..., 0]
 
     def p_value(self, overlap: np.ndarray) -> np.ndarray:
         """Two-sided, of "as random": twice the smaller tail, counted with the measured value itself among the samples."""

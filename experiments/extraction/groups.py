@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 
 from experiments.accelerators.present import PIXELS
@@ -43,12 +42,12 @@ def group_size(at_once: int | None, k: int, devices: int, pixels: int, *, on_cpu
     Args:
         at_once: adapters that a device trains at a time; None for all on a CPU, and on an accelerator as many as together
             have no more pixels in a step than 32 pictures of 518².
-        k: number of adapters.
+        k: number of adapters, at least as many as devices.
         devices: along ``adapter``.
         pixels: of one adapter's step.
         on_cpu: whether the devices are CPUs.
     """
-    share = ceil(k / devices)
+    share = k // devices  # what is left over is a group of its own, which the others can fill up
     if at_once is None:
         at_once = share if on_cpu else max(1, PIXELS // pixels)
     return devices * min(at_once, share)

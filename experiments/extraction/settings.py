@@ -124,13 +124,15 @@ class Settings:
         check_dim(self.dim, self.k, self.training.rank)
 
     def _check_updates(self) -> None:
+        drawn = {"init": self.init != "independent", "input_rate": self.input_rate != 1}
         if self.updates == "lora":
+            for name in (name for name, given in drawn.items() if given and self.outputs is not None):
+                raise InputError(
+                    f"{name} is about LoRAs, and a second pass, with outputs, draws nothing and trains inputs alone",
+                    argument=name,
+                )
             return
-        drawn = {
-            "init": self.init != "independent",
-            "input_rate": self.input_rate != 1,
-            "outputs": self.outputs is not None,
-        }
+        drawn["outputs"] = self.outputs is not None
         for name in (name for name, given in drawn.items() if given):
             raise InputError(f"{name} is about LoRAs, and updates={self.updates} trains none", argument=name)
         if self.updates == "gradient" and self.snapshots:

@@ -33,7 +33,10 @@ def kept(updates: Mapping[str, LowRank], rank: int) -> tuple[dict[str, LowRank],
             root = np.sqrt(sigma)[..., None, :]
             found[path] = leading(LowRank(U * root, Vt.swapaxes(-1, -2) * root), rank).to_numpy(np.float32)
     if not energy:
-        raise InputError("the updates are all zero: no step of the training had a gradient that is finite and not zero")
+        raise InputError(
+            "the updates are all zero: no step of the training had a gradient that is finite and not zero, or, of a mean "
+            "gradient, one step had a gradient that is not finite"
+        )
     return found, float(inside / energy)
 
 

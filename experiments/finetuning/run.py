@@ -56,8 +56,8 @@ class FineTuned:
     parameters: ParameterCount
     """Numbers that were trained, by part of the model."""
     before: dict[str, np.ndarray]
-    """Loss, its terms and errors (:mod:`experiments.training.held_out_errors`) of the base model on the validation scenes,
-    (scenes,); empty without any."""
+    """Loss, its terms and errors (:mod:`experiments.training.held_out_errors`) before training on the validation scenes,
+    (scenes,): of the base model, but for a method that does not begin with it (``mean``); empty without any."""
     after: dict[str, np.ndarray]
     """The same after fine-tuning; empty without any."""
     seconds: float

@@ -48,15 +48,15 @@ def parts(folder: Path) -> list[str]:
     return [] if place is None else shared.parts_of(*place)
 
 
-def fetch(folder: Path, part: str, target: Path) -> bool:
-    """Unpack a part into a folder; False where there is none, or none that is whole.
+def fetch(folder: Path, part: str, target: Path) -> list[str]:
+    """Unpack a part into a folder; the names of its files, none where there is no part, or none that is whole.
 
     What lies in the target stays, but for files of the same names. A folder that it does not have yet appears there whole, and
     only when all files beside it are there.
     """
     place = shared.place_of(folder)
     if place is None:
-        return False
+        return []
     objects, name = place
     with files.hidden_folder(target) as hidden:
         archive, new = hidden / "part", hidden / "new"
@@ -64,13 +64,14 @@ def fetch(folder: Path, part: str, target: Path) -> bool:
             objects.read_file(_object(name, part), archive)
             with zipfile.ZipFile(archive) as packed:
                 packed.extractall(new)
+                names = packed.namelist()
         except (FileNotFoundError, zipfile.BadZipFile):  # its sums are compared
-            return False
+            return []
         finally:
             archive.unlink(missing_ok=True)
         files.sync(new)
         _move(new, target)
-    return True
+    return names
 
 
 def drop(folder: Path, gone: Iterable[str]) -> None:

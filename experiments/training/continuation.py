@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import jax
@@ -33,7 +34,10 @@ class Continuation:
     def fetch(self) -> None:
         """Get the newest state, unless this machine has it. Raises OSError for a store that does not answer."""
         newest = self._newest() if self._alone else 0
-        if newest > self._known() and begun.fetch(self._folder, _name(newest), self._folder):
+        if newest <= self._known():
+            return
+        if fetched := begun.fetch(self._folder, _name(newest), self._folder):
+            self._drop_later(fetched)
             self._note(newest)
 
     def saved(self) -> None:
@@ -56,6 +60,14 @@ class Continuation:
 
     def _note(self, number: int) -> None:
         files.write_json(self._folder / _RECORD, {"number": number})
+
+    def _drop_later(self, fetched: Collection[str]) -> None:
+        """Delete this machine's checkpoints of steps that the state from the store has not come to, as its metrics have not."""
+        for name in fetched:
+            if (where := _checkpoint(name)) is not None:
+                for path in (self._folder / where[0]).iterdir():
+                    if path.name.isdecimal() and int(path.name) > where[1]:
+                        files.remove(path)
 
     def _newest_files(self) -> list[str]:
         """All files but hidden ones and those of older checkpoints."""

@@ -35,9 +35,9 @@ class OptimizerSettings:
     peak_rate: float = 1e-5
     """Learning rate after the warm-up."""
     end_rate: float = 1e-8
-    """Learning rate at the first step and after the last."""
+    """Learning rate after the last step, and at the first one if there is a warm-up."""
     warmup: float = 0.05
-    """Share of the steps, in [0, 1), over which the learning rate rises."""
+    """Share of the steps, in [0, 1), over which the learning rate rises; rounded to whole steps, so none of fewer than ten."""
     clip: float = 0.5
     """Largest norm of one adapter's gradient; longer ones are shortened to it."""
     weight_decay: float = 0.05
@@ -59,6 +59,8 @@ class OptimizerSettings:
             )
         if not 0 <= self.warmup < 1:
             raise InputError(f"warmup is a fraction of the steps in [0, 1), got {self.warmup}")
+        if round(self.warmup * self.steps) == self.steps:
+            raise InputError(f"warmup={self.warmup:g} leaves none of {self.steps} steps after it", argument="warmup")
         if not self.input_rate > 0:
             raise InputError(f"input_rate must be positive, got {self.input_rate}", argument="input_rate")
         if not (self.clip > 0 and self.weight_decay >= 0):

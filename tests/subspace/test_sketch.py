@@ -102,6 +102,26 @@ def test_what_is_kept_is_what_its_names_say():
     assert sketch.near == pytest.approx(np.linalg.norm(near.reshape(5, -1), 2), rel=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(N, M), (M, N)])
+@pytest.mark.parametrize("alpha", [1.0, 2.0])
+@pytest.mark.parametrize("lacking", ["input factors are one", "two adapters are zero"])
+def test_where_the_mean_has_fewer_directions_than_are_kept_the_bound_holds(shape, alpha, lacking):
+    rng = np.random.default_rng(4)
+    A, B = random_adapters(4, 7, *shape, RANK)
+    A[..., :DIM] += 3 * rng.standard_normal((shape[0], DIM))
+    if lacking == "input factors are one":
+        B = np.broadcast_to(B[:1], B.shape)
+    else:
+        A[2:4] = 0
+    adapters = LowRank(A, B)
+    sketch = _sketch(adapters, 6, 12, alpha)
+    for Q in (sketch.outputs, sketch.inputs):
+        np.testing.assert_allclose(Q.T @ Q, np.eye(Q.shape[1]), atol=1e-9)
+    factors, angle = _added(sketch, alpha)
+    away = _angle(factors, shared_subspace(dense(adapters), DIM, alpha, EPSILON, 300).S)
+    assert away <= angle + 1e-7 and np.degrees(away) < 3
+
+
 def test_without_a_gap_nothing_is_claimed():
     _, angle = _added(_sketch(_collection(2, 9, 2.0), 8, 12), dim=3)
     assert angle == pytest.approx(np.pi / 2)

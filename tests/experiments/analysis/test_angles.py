@@ -143,6 +143,11 @@ def test_p_values_are_valid_and_count_both_tails():
     np.testing.assert_allclose(chance.distance_percentile(near), expected, atol=1e-3)
 
 
+def test_subspaces_that_have_to_meet_are_no_farther_apart_than_others():
+    chance, fresh = (draw_chances([(9, 6)], seed=seed)[9, 6] for seed in (0, 1))
+    assert chance.distance_percentile(fresh.eigenvalues[:50, 0]) == pytest.approx(50)
+
+
 def test_a_size_has_the_same_chance_whatever_else_is_asked_for():
     alone, among = draw_chances([(50, DIM)], seed=0), draw_chances([(60, DIM), (50, DIM)], seed=0)
     np.testing.assert_array_equal(alone[50, DIM].eigenvalues, among[50, DIM].eigenvalues)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.linalg import orth, subspace_angles
 
-from experiments.analysis.first_factors import drawn_again, first_factor_rows
+from experiments.analysis.first_factors import _kept, drawn_again, first_factor_rows
 from experiments.data.manifest import AttributeSettings
 from experiments.extraction.prepared import first_draw
 from subspace import LowRank
@@ -78,3 +78,10 @@ def test_first_factors_are_drawn_again_and_shares_are_those_of_dense_matrices(tm
 def test_of_adapters_that_do_not_say_how_they_were_drawn_there_is_nothing_to_say(tmp_path):
     mined, _ = trained(tmp_path, {"method": "lora"})
     assert first_factor_rows(SimpleNamespace(attributes={"camera": mined})) == []  # pyright: ignore[reportArgumentType]
+
+
+def test_of_a_matrix_with_fewer_inputs_than_the_rank_everything_lies_in_any_first_factor():
+    rng = np.random.default_rng(0)
+    A, B, first = (rng.normal(size=size).astype(np.float32) for size in ((20, 16), (9, 16), (9, 16)))
+    ((row_space, _, chance, inside, energy),) = _kept(LowRank(A, B), first)
+    assert (row_space, chance) == pytest.approx((1, 1)) and inside == pytest.approx(energy)

@@ -148,6 +148,9 @@ def test_the_whole_recipe_is_part_of_the_identity():
         ({"k": 1}, "k"),
         ({"scenes": 7}, "scenes"),
         ({"adapters": (Path("a"),)}, "adapters"),
+        ({"outputs": Path("a"), "input_rate": 16.0}, "input_rate"),
+        ({"outputs": Path("a"), "init": "shared"}, "init"),
+        ({"updates": "full", "outputs": Path("a")}, "outputs"),
     ],
 )
 def test_what_contradicts_itself_is_refused(changes, argument):

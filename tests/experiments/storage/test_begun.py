@@ -84,3 +84,18 @@ def test_the_newest_state_of_a_training_goes_on_elsewhere(machines, monkeypatch)
     there.fetch()
     here.fetch()
     assert (two / "metrics.jsonl").read_text() == "newer" and (one / "metrics.jsonl").read_text() == "1"
+
+
+def test_a_machine_that_had_gone_further_goes_on_from_the_newest_state_alone(machines, monkeypatch):
+    monkeypatch.setattr(continuation, "_EVERY_S", 0.0)
+    one, two = (machine / "adapters" / "x" for machine in machines)
+    written(one, {"metrics.jsonl": "1 2", "checkpoints/2/a": "2"})
+    Continuation(one).saved()
+    written(one, {"metrics.jsonl": "1 2 3 4 5 6", "checkpoints/6/a": "6"})  # which it did not publish
+    Continuation(two).fetch()
+    written(two, {"metrics.jsonl": "1 2 3 4", "checkpoints/4/a": "4"})
+    Continuation(two).saved()
+    back = Continuation(one)
+    back.fetch()
+    found = read(one)
+    assert found["metrics.jsonl"] == "1 2 3 4" and "checkpoints/4/a" in found and "checkpoints/6/a" not in found

@@ -86,6 +86,7 @@ def test_one_compiled_step_serves_all_peak_rates():
         ({"steps": 5, "peak_rate": 1e-9}, "peak_rate must be at least the rate at the end, 1e-08, got 1e-09"),
         ({"steps": 5, "end_rate": 0.0}, "end_rate must be positive, got 0"),
         ({"steps": 5, "warmup": 1.0}, "warmup"),
+        ({"steps": 10, "warmup": 0.99}, "warmup=0.99 leaves none of 10 steps after it"),
         ({"steps": 5, "clip": 0.0}, "clip"),
     ],
 )
