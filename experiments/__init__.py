@@ -4,5 +4,6 @@ import sys
 
 from weights_convert import stopping
 
-if sys.argv[:1] == ["-m"]:  # which Python puts there while it looks for the module that it is to run
+# Python puts -m there while it looks for the module that it is to run; otherwise it is the path of the installed script.
+if sys.argv and (sys.argv[0] == "-m" or sys.argv[0].endswith("attribute-subspaces")):
     stopping.end_without_words()

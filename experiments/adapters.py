@@ -220,11 +220,11 @@ def _convert_to_project(places: tuple[str, ...], given: dict[str, Any]) -> None:
     from experiments.loras.inside_vggt import convert_to_project
     from experiments.mining.folder import read_folder
     from experiments.models import read_base
-    from weights_convert.lora_write import check_is_file
+    from weights_convert.lora_write import check_name
 
     if given["weights"] is None:
         raise InputError("convert --to=project needs --weights, the VGGT that the LoRA belongs to")
-    check_is_file(given["output"], PROJECT)
+    check_name(given["output"], PROJECT)
     name, lora = _one("convert", places, given)
     subspace = None if given["basis"] is None else read_folder(given["basis"])
     for line in convert_to_project(lora, given["output"], read_base(given["weights"]).identity, subspace):
@@ -258,14 +258,13 @@ def _start(places: tuple[str, ...], given: dict[str, Any]) -> None:
 
 
 def _layout(given: dict[str, Any], *, of_vggt: bool = False) -> Target:
-    from weights_convert.lora_write import TARGETS, check_is_file
+    from weights_convert.lora_write import TARGETS, check_name
 
     to = given["to"] or "peft"
     if to not in TARGETS:
         known = (*TARGETS, PROJECT) if of_vggt else TARGETS
         raise InputError(f"layouts are {', '.join(known)}, got {to}{nearest(to, known)}", argument="to")
-    if to != "peft":
-        check_is_file(given["output"], to)
+    check_name(given["output"], to)
     return TARGETS[TARGETS.index(to)]
 
 

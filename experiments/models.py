@@ -105,6 +105,14 @@ def load_base(weights: str, resolution: int, training: Training, **layout: Any) 
     return read_base(weights, training.dtype, training.remat, head_dtype=training.head_dtype, **layout)
 
 
+def first_not_finite(parameters: Any) -> str | None:
+    """Name of the first of a tree of parameters that has NaN or infinity; None if there is none."""
+    for path, leaf in jax.tree.leaves_with_path(parameters):
+        if not np.isfinite(np.asarray(leaf)).all():
+            return jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value")
+    return None
+
+
 def parameters_digest(parameters: Any) -> str:
     """Twelve hexadecimal digits that tell a tree of parameters from others, heads included.
 

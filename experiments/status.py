@@ -42,7 +42,7 @@ def main(_: Sequence[str]) -> None:
                 yield f"done       {entry.name}  {_size(entry.bytes)}, {entry.by and f'by {entry.by}, '}{entry.since}"
         stages = Counter(entry.name.partition("/")[0] for entry in done)
         for stage, count in sorted(stages.items()):
-            size = sum(entry.bytes or 0 for entry in done if entry.name.startswith(f"{stage}/"))
+            size = sum(entry.bytes or 0 for entry in done if entry.name.partition("/")[0] == stage)
             yield f"{stage}: {count} done, {_size(size)}"
         if not entries:
             yield "nothing yet"

@@ -108,8 +108,8 @@ def _label(folder: Path, path: Path) -> str:
 
 
 def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    if is_peft(folder):
-        yield folder
+    if is_peft(folder) or (depth < _DEEPEST and any((folder / name).is_file() for name in PEFT_WEIGHTS)):
+        yield folder  # weights without their settings are refused by whoever reads them, not passed over
     entries = sorted(folder.iterdir(), key=lambda path: path.name)
     files = [path for path in entries if path.is_file() and path.name not in PEFT_WEIGHTS]
     if not is_peft(folder):

@@ -63,7 +63,7 @@ def write_lora(
     Scales are kept: up is A / scale, and alpha is scale · rank.
 
     Args:
-        path: the new folder, or the new file, whose name ends in ``.safetensors``.
+        path: the new folder, or the new file, whose name alone ends in ``.safetensors``.
         updates: matrix → its update, scale included.
         modules: matrix → what it is, of which ``rank`` is not read.
         to: the layout.
@@ -79,8 +79,7 @@ def write_lora(
         FileExistsError: something is there.
         OSError: it cannot be written.
     """
-    if to != "peft":
-        check_is_file(path, to)
+    check_name(path, to)
     if impossible := cannot_hold({name: modules[name] for name in updates}, to):
         raise InputError(f"{to} cannot hold {', '.join(impossible[:3])}{' …' if len(impossible) > 3 else ''}")
     tensors: dict[str, np.ndarray] = {}
@@ -105,9 +104,15 @@ def write_lora(
     write_new(path, {WEIGHTS: stored, CONFIG: config.encode(), **described, **(beside or {})})
 
 
-def check_is_file(path: Path, to: str) -> None:
-    """Raises InputError unless ``path`` can be the file of a layout that is one: programs tell by the ending what is in it."""
-    if path.suffix != ".safetensors" or path.is_dir():
+def check_name(path: Path, to: str) -> None:
+    """Raises InputError unless the layout can lie at ``path``: programs tell a file from a folder by the ending of its name."""
+    if to == "peft":
+        if path.suffix == ".safetensors":
+            raise InputError(
+                f"{path}: the layout peft is a folder, whose name must not end in .safetensors; diffusers and kohya are files",
+                argument="output",
+            )
+    elif path.suffix != ".safetensors" or path.is_dir():
         raise InputError(f"{path}: the layout {to} is one file, whose name must end in .safetensors", argument="output")
 
 

@@ -225,12 +225,12 @@ def convert_maps(view: RecordedView, resolution: int) -> tuple[dict[str, np.ndar
 
 
 def _check_camera(view: RecordedView) -> None:
-    where = f"{view.depth_file.parent}: frame {view.name}"
+    scene = view.depth_file.parent.parent if view.depth_file.parent.name == "depth" else view.depth_file.parent
     if not is_pinhole(view.intrinsics):
-        raise InputError(f"{where} has intrinsics of no pinhole camera: {view.intrinsics.tolist()}")
+        raise InputError(f"{scene}: frame {view.name} has intrinsics of no pinhole camera: {view.intrinsics.tolist()}")
     if view.world_to_camera is None:
         return
     if not np.isfinite(view.world_to_camera).all():
-        raise InputError(f"{where} has a pose with NaN or infinity")
+        raise InputError(f"{scene}: frame {view.name} has a pose with NaN or infinity")
     if not is_rotation(view.world_to_camera[:, :3]):
-        raise InputError(f"{where} has a pose that is no rotation and translation")
+        raise InputError(f"{scene}: frame {view.name} has a pose that is no rotation and translation")

@@ -26,7 +26,9 @@ STATED = Conventions(pose="world_to_camera")
 _FITS, _BETTER = 0.5, 0.3
 """AUC@30 of poses that were read in the right way at least, and by how much it is better than in a wrong way."""
 _SAME_UNIT = 1.5
-"""Largest factor between the scales of depths and of poses that a bad prediction may have."""
+"""Largest factor between the scales of depths and of poses that a bad prediction may have whose views disagree."""
+_ANY_UNIT = 8.0
+"""The same where the views agree, as those of cameras that hardly move do whatever the unit of their poses."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Plausibility:
     @property
     def has_two_units(self) -> bool:
         """Whether depths and poses have different units; NaN is no sign of that."""
-        doubtful = self.check.disagrees or self.check.says_little
-        return doubtful and not 1 / _SAME_UNIT <= np.nan_to_num(self.unit_ratio, nan=1.0) <= _SAME_UNIT
+        most = _SAME_UNIT if self.check.disagrees or self.check.says_little else _ANY_UNIT
+        return not 1 / most <= np.nan_to_num(self.unit_ratio, nan=1.0) <= most
 
 
 def plausibility(predicted: Reconstruction, truth: Reconstruction, has_poses: bool = True) -> Plausibility:

@@ -41,7 +41,7 @@ class Collection:
     norms: Mapping[str, Mapping[str, float]]
     """LoRA → matrix → ‖dW‖."""
     same_start: tuple[tuple[str, ...], ...]
-    """Groups of LoRAs that began with the same random input factor."""
+    """Groups of LoRAs whose input factors are nearly the same, as after one random draw."""
     remarks: tuple[str, ...]
     """What was left out, and why."""
 
@@ -116,11 +116,14 @@ def collect(
         reporter: is told of progress.
 
     Raises:
-        InputError: fewer than two trained LoRAs, matrices of one name and two sizes, no common matrix, NaN or infinity, and
-            what the readers refuse; naming the LoRA.
+        InputError: fewer than two trained LoRAs, names that cannot be printed, matrices of one name and two sizes, no common
+            matrix, NaN or infinity, and what the readers refuse; naming the LoRA.
         OSError: what cannot be read.
     """
     loras = open_all(places, low_rank_part=low_rank_part)
+    for name in loras:
+        if not name.isprintable():  # bytes that are no UTF-8, too
+            raise InputError(f"{name!a}: this name cannot be written in reports; rename it")
     _check_sizes(loras)
     with one_thread(), reporter.progress(len(loras), "LoRA", "look at them") as bar:  # factors are thin
         norms, starts = {}, {}

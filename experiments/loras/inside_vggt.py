@@ -16,7 +16,7 @@ from vggt_jax.adapters import Adapter, BaseModel, save_adapter
 from vggt_jax.adapters.file import KEY
 from vggt_jax.atomic import check_absent
 from weights_convert.lora_file import LoraFile
-from weights_convert.lora_write import check_is_file
+from weights_convert.lora_write import check_name
 from weights_convert.peft import official_modules, stack_official
 
 OUTSIDE = 1e-4
@@ -55,7 +55,7 @@ def convert_to_project(lora: LoraFile, path: Path, base: BaseModel, subspace: Mi
         FileExistsError: the file exists.
         OSError: it cannot be written.
     """
-    check_is_file(path, "project")
+    check_name(path, "project")
     check_absent(path)
     if KEY in lora.tensors.metadata:
         raise InputError(f"{lora.path} is an adapter of this project already, which needs no conversion", argument="to")

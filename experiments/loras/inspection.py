@@ -23,16 +23,17 @@ def describe(places: Sequence[str], *, low_rank_part: bool = False, reporter: Re
     """
     found = find_places(places)
     same: defaultdict[str, list[str]] = defaultdict(list)
-    refused: list[InputError] = []
+    refused: list[InputError | OSError] = []
     with reporter.progress(len(found), "LoRA", "look at them") as bar:
         for name, path in found.items():
             try:
                 lora = open_lora(path, low_rank_part=low_rank_part)
-            except InputError as error:
+            except (InputError, OSError) as error:
                 refused.append(error)
                 if len(refused) == len(found):
                     raise
-                yield f"{name}: unusable: {error}"
+                why = error if isinstance(error, InputError) else f"{error.filename}: {error.strerror}"
+                yield f"{name}: unusable: {why}"
             else:
                 yield from _lines(name, lora, same)
             bar.update(1)

@@ -80,10 +80,11 @@ def merge(collection: Collection, how: Merge, reporter: Reporter = SILENT) -> Me
             weights = np.array([how.weights.get(name, 1.0) for name in names])
             rank = min(how.rank or max(part.rank for part in parts), *parts[0].shape)
             if how.method == "robust":
-                merged = shared_subspaces({path: collection.stacks[path]}, rank)[path].factors.to_numpy(np.float64)
+                found = shared_subspaces({path: collection.stacks[path]}, rank)[path]
+                updates[path], kept, _ = reduced(found.factors.to_numpy(np.float64), rank)
+                energy = float(np.sum(np.asarray(found.singular_values, np.float64) ** 2))  # all, not only the rank's
             else:
-                merged = merge_matrix(parts, weights, how, path)
-            updates[path], kept, energy = reduced(merged, rank)
+                updates[path], kept, energy = reduced(merge_matrix(parts, weights, how, path), rank)
             left, whole = left + kept, whole + energy
             bar.update(1)
     return Merged(updates, left / whole if whole > 0 else 1.0)

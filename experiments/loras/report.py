@@ -15,7 +15,7 @@ from experiments.loras.similarity import NEAR_DUPLICATE, Similarity
 from experiments.mining.mine import Mined
 from experiments.mining.report import compose, draw_figures
 from experiments.mining.summary import MatrixSummary
-from experiments.reports.drawings import save_drawings
+from experiments.reports.drawings import drawn_name, save_drawings
 from experiments.reports.page import Section, Table, plot, render
 
 SHOWN = 40
@@ -50,7 +50,7 @@ class Group:
     base: str | None
     """Name of the base model."""
     same_start: tuple[tuple[str, ...], ...]
-    """Groups of LoRAs that began with the same random input factor."""
+    """Groups of LoRAs whose input factors are nearly the same, as after one random draw."""
     remarks: tuple[str, ...]
     """What was left out."""
 
@@ -112,8 +112,8 @@ def write_report(
 def remarks_of(collection: Collection | Group) -> list[str]:
     """What was left out, and what the reader must know before the figures mean anything."""
     said = [
-        f"{len(group)} LoRAs began with the same random input factor ({listed(group)}): "
-        "they share the input side before any data is seen, so what they share on that side says nothing of their data."
+        f"{len(group)} LoRAs have nearly the same input factors ({listed(group)}), as LoRAs have that began with one random "
+        "draw; if these did, what they share on the input side says nothing of their data."
         for group in collection.same_start
     ]
     return [*said, *(f"{remark[0].upper()}{remark[1:]}." for remark in collection.remarks)]
@@ -184,8 +184,9 @@ def draw_similarity(found: Similarity) -> dict[str, Drawing]:
         colors = "RdBu" if low else "viridis"
         image = panel.imshow(getattr(found, name), vmin=low, vmax=1, cmap=colors, interpolation="nearest")
         if len(found.names) <= SHOWN:
-            panel.set_xticks(range(len(found.names)), found.names, rotation=90, fontsize=6)
-            panel.set_yticks(range(len(found.names)), found.names, fontsize=6)
+            labels = [drawn_name(name) for name in found.names]
+            panel.set_xticks(range(len(labels)), labels, rotation=90, fontsize=6)
+            panel.set_yticks(range(len(labels)), labels, fontsize=6)
         else:
             panel.set_xticks([])
             panel.set_yticks([])

@@ -126,7 +126,9 @@ def _files(images: str) -> tuple[list[Path], list[tuple[Kind, Path]]]:
         raise InputError(f"there is no file or folder {images}{nearest_path(images)}", argument="images")
     else:
         matches = [Path(match) for match in _matches("", images) if not os.path.isdir(match)]
-        files, others = _split(None, sorted(matches, key=natural))
+        # All that lies below a folder is taken as a folder is: what is no photo is passed over.
+        folder = Path(images.partition("**")[0]) if "**" in images and images.endswith("*") else None
+        files, others = _split(folder, sorted(matches, key=natural))
     return _once(files, others)
 
 

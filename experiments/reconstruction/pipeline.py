@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from experiments.models import parameters_digest
+from experiments.models import first_not_finite, parameters_digest
 from experiments.process.hosts import is_first, wait_for_all
 from experiments.process.memory import free_memory, free_on_host
 from experiments.process.mesh_sizes import MeshSizes
@@ -134,6 +134,11 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Reconstructi
             forward.check_fits(free_memory(jax.local_devices()[0]))
             reporter.info("running the model")
             outputs = forward(model, pictures)
+            if not np.isfinite(outputs.depth).all() and (damaged := first_not_finite(nnx.state(model))) is not None:
+                raise InputError(
+                    f"{settings.weights}: {damaged} has NaN or infinity: the file is damaged, or training had diverged",
+                    argument="weights",
+                )
             scene = scene_of(names, framings, pictures, outputs, opaque)
             if settings.refine:
                 reporter.info("refining the cameras")

@@ -12,6 +12,7 @@ import pickle
 import select
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -89,6 +90,11 @@ def save_drawings(folder: Path, figures: Mapping[str, Figure]) -> dict[str, str]
         return drawings.save(folder)
 
 
+def drawn_name(name: str) -> str:
+    """A name of the user's as a label: $ is no mathematics, and bytes that are no text are escaped."""
+    return name.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
+
+
 def svg(drawing: Figure) -> str:
     """The figure as SVG."""
     buffer = io.StringIO()
@@ -104,6 +110,12 @@ class _Drawn:
 
 
 def _draw(figure: Figure) -> _Drawn:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # of users' names; it is drawn as a box
+        return _drawn(figure)
+
+
+def _drawn(figure: Figure) -> _Drawn:
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()  # the layout, once for three files: solving it takes longer than drawing
         figure.set_layout_engine("none")

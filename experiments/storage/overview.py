@@ -79,6 +79,9 @@ def _of_folder(store: Path, completed_by: Collection[str]) -> Iterator[Entry]:
     for stage in sorted(
         path for path in store.iterdir() if path.is_dir() and path.name not in _CACHES and path.name[0] != "."
     ):
+        if any((stage / mark).is_file() for mark in completed_by):  # results that somebody gave a name of their own
+            yield from _below(stage, stage.name, completed_by)
+            continue
         for folder in sorted(path for path in stage.iterdir() if path.is_dir() and not path.is_symlink()):
             if not folder.name.startswith("."):
                 yield from _below(folder, f"{stage.name}/{folder.name}", completed_by)
@@ -92,6 +95,8 @@ def _below(folder: Path, name: str, completed_by: Collection[str]) -> Iterator[E
     """A folder, or those in it where it holds several that are complete by themselves."""
     marks = [folder / mark for mark in completed_by if (folder / mark).is_file()]
     inner = [path for path in sorted(folder.glob("dataset_*")) if path.is_dir()]
+    if not marks and not inner:  # a task's splits
+        inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and any(path.glob("dataset_*"))]
     owner = owner_of(folder)
     if marks:
         size = sum((folder / path).lstat().st_size for path in files.everything_below(folder))

@@ -137,6 +137,10 @@ def test_errors_that_name_nothing_of_the_users_are_faults_of_the_program(monkeyp
             "a.png: read-only file system; take a folder on another disk, or have this one made writable",
         ),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), "[Errno 32] Broken pipe"),
+        (
+            UnicodeEncodeError("utf-8", '{"name": "b\udcff c"}', 11, 12, "surrogates not allowed"),
+            "b\\udcff: this name is not UTF-8, which is needed here; rename it",
+        ),
     ],
     ids=lambda value: type(value).__name__,
 )

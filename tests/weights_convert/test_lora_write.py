@@ -60,6 +60,12 @@ def test_what_the_type_cannot_hold_is_refused(value, dtype, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_layout_of_a_folder_has_no_files_name(tmp_path):
+    update = LowRank(np.ones((4, 1)), np.ones((4, 1)))
+    with pytest.raises(InputError, match=r"x\.safetensors: the layout peft is a folder, whose name must not end in"):
+        write_lora(tmp_path / "x.safetensors", {"x": update}, {"x": LoraModule.made((4, 4), 1)})
+
+
 @pytest.mark.parametrize("name", ["lora", "lora.pt", "folder.safetensors"])
 def test_a_layout_of_one_file_is_written_to_a_name_by_which_programs_know_it(name, tmp_path):
     (tmp_path / "folder.safetensors").mkdir()

@@ -87,6 +87,16 @@ def test_two_units_are_named(truth):
     assert found.check.disagrees and found.unit_ratio == pytest.approx(1 / 1.7) and "different units" in sentence
 
 
+def test_two_units_are_named_where_cameras_hardly_move_too(truth):
+    still = np.einsum("ij,sjk->sik", truth.extrinsics[0, :, :3].T, truth.extrinsics)
+    still[:, :, 3] = 1e-4 * np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    still[:, :, :3] = np.eye(3)
+    same = replace(truth, depths=np.broadcast_to(truth.depths[:1], truth.depths.shape), extrinsics=still)
+    assert said(same, same)[1] == []
+    found, (sentence,) = said(replace(same, depths=1000 * same.depths), same)
+    assert not found.check.disagrees and found.unit_ratio == pytest.approx(1000) and "different units" in sentence
+
+
 def test_depths_that_do_not_fit_the_cameras_are_told_of(truth):
     views = np.array([1, 1.3, 0.8, 1.2])[:, None, None]
     found, (sentence,) = said(replace(truth, depths=truth.depths * views), truth)

@@ -41,6 +41,12 @@ def test_info_and_compare(folder, tmp_path):
     assert told.count("peft, 3 matrices") == 4 and "dora: unusable: " in told
     refused = call("experiments.adapters", "info", str(dora))
     assert refused.status == 2 and "DoRA" in refused.stderr and not refused.stdout
+    for name, file in (("a_no_weights", "adapter_config.json"), ("b_no_settings", "adapter_model.safetensors")):
+        (tmp_path / "some" / name).mkdir(parents=True)
+        shutil.copy(folder / "all" / "lora_0" / file, tmp_path / "some" / name)
+    shutil.copytree(folder / "all" / "lora_0", tmp_path / "some" / "c")
+    told = _run("info", tmp_path / "some")
+    assert "a_no_weights: unusable: " in told and "b_no_settings: unusable: " in told and "c: peft, 3 matrices" in told
     told = _run("compare", folder / "all", f"--output={tmp_path / 'pairs'}")
     assert "cosine of dW" in told
     pairs = list(csv.DictReader((tmp_path / "pairs" / "similarity.csv").open()))
@@ -120,6 +126,16 @@ def test_project_and_residual_add_up(folder, mined, tmp_path):
         np.testing.assert_allclose(both, whole, atol=1e-4)
 
 
+def test_names_may_hold_what_figures_and_reports_cannot_show(folder, tmp_path):
+    for number, name in enumerate(("a$5_$10", "中文", "$x^$")):
+        shutil.copytree(folder / "all" / f"lora_{number}", tmp_path / "some" / name)
+    found = call("experiments.adapters", "compare", str(tmp_path / "some"), f"--output={tmp_path / 'pairs'}")
+    assert found.status == 0 and "Warning" not in found.stderr, found.stderr
+    shutil.copytree(folder / "all" / "lora_3", tmp_path / "some" / os.fsdecode(b"b\xff"))
+    found = call("experiments.adapters", "mine", str(tmp_path / "some"), f"--output={tmp_path / 'mined'}")
+    assert found.status == 2 and "'b\\udcff': this name cannot be written in reports" in found.stderr
+
+
 def test_convert(folder, tmp_path):
     told = _run("convert", folder / "all" / "lora_0", "--to=kohya", f"--output={tmp_path / 'one.safetensors'}")
     assert "3 matrices of lora_0 as kohya" in told
@@ -133,6 +149,7 @@ def test_convert(folder, tmp_path):
         (("mine",), "mine needs LoRAs"),
         (("info", "absent"), "absent: no such file or folder"),
         (("merge", "{all}"), "merge needs --output"),
+        (("convert", "{all}/lora_0", "--output={all}/x.safetensors"), "x.safetensors: the layout peft is a folder"),
         (
             ("convert", "{all}", "--to=diffusers", "--output={all}/new"),
             "new: the layout diffusers is one file",

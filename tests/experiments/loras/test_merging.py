@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.loras.merging import Merge, merge_matrix, reduced, ties
+from experiments.loras.collection import collect
+from experiments.loras.merging import Merge, merge, merge_matrix, reduced, ties
 from experiments.loras.parts import split
 from experiments.loras.writing import convert
-from subspace import Basis, LowRank, canonicalize
+from subspace import Basis, LowRank, canonicalize, shared_subspaces
 from subspace.errors import InputError
 from tests.experiments.loras.made import factors, write
 from weights_convert.lora_layouts import open_lora
@@ -101,6 +102,20 @@ def test_parts_of_an_update(parts):
     np.testing.assert_allclose(found["project"], U @ U.T @ W @ V @ V.T, atol=1e-12)
     np.testing.assert_allclose(found["project"] + found["residual"], W, atol=1e-12)
     np.testing.assert_allclose(found["remove"], (np.eye(14) - U @ U.T) @ W @ (np.eye(11) - V @ V.T), atol=1e-12)
+
+
+def test_what_the_rank_keeps_of_the_robust_mean(tmp_path):
+    for seed in range(3):
+        write(tmp_path / f"lora_{seed}", factors(seed))
+    collection = collect([str(tmp_path)])
+    left = whole = 0.0
+    for path in collection.owners:
+        weights = shared_subspaces({path: collection.stacks[path]}, 1)[path].weights
+        updates = [part.to_numpy(np.float64).to_dense() for part in collection.read(path).values()]
+        energies = np.linalg.svd(np.einsum("k,knm->nm", weights, updates), compute_uv=False) ** 2
+        left, whole = left + energies[0], whole + energies.sum()
+    merged = merge(collection, Merge(method="robust", rank=1))
+    assert merged.kept == pytest.approx(left / whole, rel=1e-4) and merged.kept < 0.99
 
 
 @pytest.mark.parametrize("to", ["peft", "diffusers", "kohya"])

@@ -301,6 +301,7 @@ def test_text_called_png(tmp_path, folder):
 def test_text_matched_by_a_glob(tmp_path, folder):
     (folder / "notes.txt").write_text("hello")
     assert str(folder / "notes.txt") in refused(tmp_path, folder / "*")
+    assert str(folder / "notes.txt") not in [str(photo.path) for photo in find_photos(f"{folder}/**/*").photos]
 
 
 def test_truncated_jpeg(tmp_path, folder):

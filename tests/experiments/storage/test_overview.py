@@ -90,3 +90,18 @@ def test_the_command(store, tmp_path):
 def test_a_lock_that_nobody_holds_has_no_owner(tmp_path):
     (tmp_path / ".sets.lock").write_text('{"pid": 1, "host": "here", "since": "then"}')
     assert owner_of(tmp_path / "sets") is None
+
+
+def test_splits_of_tasks_and_results_that_have_names_of_their_own(tmp_path):
+    runs = tmp_path / "runs"
+    for name in ("tasks/glass/train/dataset_00", "tasks/glass/test/dataset_00", "tasks/faces/test/dataset_00"):
+        finish(runs, name, "manifest.json")
+    (runs / "tasks" / "faces" / "pictures").mkdir()
+    finish(runs, "mine", "results.json")
+    (runs / "mine" / "pictures").mkdir()
+    assert states(runs) == {
+        "tasks/glass/train/dataset_00": "done",
+        "tasks/glass/test/dataset_00": "done",
+        "tasks/faces/test/dataset_00": "done",
+        "mine": "done",
+    }
