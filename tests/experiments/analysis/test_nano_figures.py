@@ -149,3 +149,57 @@ def test_spectra_and_angles(analysis):
     halves = next(row for row in analysis["Does an attribute overlap with itself?"] if row["side"] == "output")
     same, different = halves["halves of one attribute"], halves["halves of two attributes"]
     assert f"as much as halves of two (outputs, {same:.2f} and {different:.2f})" in page
+
+
+MINED_FROM = {"lora": "LoRAs", "second_pass": "a second pass", "full": "full fine-tuning", "gradient": "one gradient"}
+
+
+def row_of(minings, name, part, sides):
+    (found,) = [row for row in minings[name]["parts"] if (row["part"], row["sides"]) == (part, sides)]
+    return found
+
+
+def number(share):
+    return f"{100 * share:.{0 if share >= 0.0995 else 1 if share >= 0.01 else 2}f}"
+
+
+def test_what_is_mined_from_other_updates():
+    page, minings = text_of(PAGE), stored("minings.json")
+
+    def cell(name, part, sides):
+        row = row_of(minings, name, part, sides)
+        return " · ".join(number(row[which]) for which in ("in its own", "in others", "by chance"))
+
+    for name, words in MINED_FROM.items():
+        both, inputs = (row_of(minings, name, "aggregator", sides) for sides in ("both", "input"))
+        cells = [cell(name, "all", "both"), cell(name, "aggregator", "output"), cell(name, "aggregator", "input")]
+        near = f"{both['own is largest']} of 20"
+        if name == "second_pass":  # its outputs are the same for held-out adapters
+            cells[:2], near = ["–", "given"], "–"
+        line = [words, *cells, cell(name, "camera head", "input"), near, f"{inputs['own is largest']} of 20"]
+        assert f"| {' | '.join(line)} |" in page
+    for name, words in (("lora", "for LoRAs"), ("full", "for full fine-tuning"), ("gradient", "for gradients")):
+        row = row_of(minings, name, "aggregator", "both")
+        times = f"{row['in its own'] / row['in others']:.2f} times"
+        assert f"{times} {words}" in page or f"{times} other {words}" in page
+    share = {name: number(row_of(minings, name, "aggregator", "input")["in its own"]) for name in MINED_FROM}
+    assert (
+        f"they share {share['lora']} % where full fine-tuning shares {share['full']} %, a second pass {share['second_pass']} % "
+        f"and gradients {share['gradient']} %" in page
+    )
+
+
+def test_what_other_updates_learn():
+    page, minings = text_of(PAGE), stored("minings.json")
+    terms = ("translation", "rotation", "field of view", "depth")
+
+    def errors(name):
+        learned = minings[name]["learned"].values()
+        return [f"{np.mean([each[term][1] for each in learned]):.3f}" for term in terms]
+
+    first, second = errors("lora"), errors("second_pass")
+    said = ", ".join(f"{term} {b} for {a}" for term, a, b in zip(terms, first, second, strict=True))
+    assert f"(means of the four attributes: {said})" in page
+    assert all(float(b) <= float(a) for a, b in zip(first, second, strict=True))
+    *others, last = errors("full")
+    assert f"Full fine-tuning comes to {', '.join(others)} and {last}." in page
