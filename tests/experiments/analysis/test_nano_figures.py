@@ -203,3 +203,32 @@ def test_what_other_updates_learn():
     assert all(float(b) <= float(a) for a, b in zip(first, second, strict=True))
     *others, last = errors("full")
     assert f"Full fine-tuning comes to {', '.join(others)} and {last}." in page
+
+
+@pytest.mark.parametrize(
+    ("over", "mined", "steps"),
+    [
+        *(("adapters", mined, 800) for mined in (2, 3, 5, 7, 9)),
+        *(("steps", 9, steps) for steps in (80, 160, 320, 480, 800)),
+    ],
+)
+def test_curves_over_adapters_and_steps(over, mined, steps):
+    page, found = text_of(PAGE), stored("curves.json")
+    at = mined if over == "adapters" else steps
+
+    def cell(part, sides):
+        key = {"over": over, "at": at, "part": part, "sides": sides}
+        (row,) = [row for row in found["curves"] if key.items() <= row.items()]
+        shares = (100 * row[which] for which in ("in its own", "in others"))
+        return " · ".join(f"{share:.{0 if share >= 9.95 else 1}f}" for share in shares)
+
+    cells = [cell("aggregator", sides) for sides in SIDES] + [cell("camera head", "both")]
+    first = [
+        row["energy in the first factor"]
+        for attribute in ("geometry", "camera")
+        for row in found["first draw"]
+        if (row["adapters of"], row["steps"], row["part"]) == (attribute, steps, "aggregator")
+    ]
+    kept = " · ".join(f"{100 * share:.0f}" for share in first) if mined == 9 else ""
+    assert f"| {mined} | {steps} | {' | '.join(cells)} | {f'{kept} '.lstrip()}|" in page
+    assert min(first) > 0.5
