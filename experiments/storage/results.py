@@ -260,18 +260,16 @@ def name_in_results(path: Path) -> Path | None:
 
 
 def _check(path: Path, identity: Any, ours: Collection[str], overwrite: bool, *, partly: bool = False) -> None:
-    if not os.path.lexists(path):
-        check_writable(path)
-        return
+    is_there = os.path.lexists(path)
     if path.exists() and not path.is_dir():
         raise InputError(f"{path} is a file, not a folder for results")
-    if foreign := _foreign(path, ours):
+    if is_there and (foreign := _foreign(path, ours)):
         raise InputError(
             f"{path} holds {first_of(foreign)}, which is not among the results that would be written there; nothing in it "
             "was changed: move that elsewhere, or name another folder"
         )
-    if overwrite or not everything_below(path):
-        check_writable(path)  # what is there is replaced
+    if not is_there or overwrite or not everything_below(path):
+        check_writable(path)
         return
     if difference := _difference(path, identity, partly):
         raise InputError(

@@ -60,7 +60,7 @@ class OptimizerSettings:
         if not 0 <= self.warmup < 1:
             raise InputError(f"warmup is a fraction of the steps in [0, 1), got {self.warmup}")
         if round(self.warmup * self.steps) == self.steps:
-            raise InputError(f"warmup={self.warmup:g} leaves none of {self.steps} steps after it", argument="warmup")
+            raise InputError(f"warmup={self.warmup:g} leaves none of {self.steps} steps after it")
         if not self.input_rate > 0:
             raise InputError(f"input_rate must be positive, got {self.input_rate}", argument="input_rate")
         if not (self.clip > 0 and self.weight_decay >= 0):

@@ -146,17 +146,18 @@ def test_what_is_said_of_one_gradient(findings, losses, prose, readme):
     assert f"none of {len(compared)} comparisons is decided" in readme and not any(each.decided for each in compared)
 
 
-def test_what_is_said_of_mined_gradients(records, prose):
+def test_what_is_said_of_what_is_mined(records, findings, prose):
     of_gradients = of_row(ours(64, updates="gradient"), CONTROLS, SEEDS, records)
-    (seed,) = of_gradients
-    row, mined, task = (
-        chamfer(each[seed])
-        for each in (of_gradients, *(of_row(row, CONTROLS, SEEDS, records) for row in (ours(64), gradient(256))))
-    )
-    assert (
-        f"has one seed: {row:.2f} cm, where Ours has {mined:.2f} with that seed and the task's gradient {task:.2f}."
-        in prose
-    )
+    mined, task = (of_row(row, CONTROLS, SEEDS, records) for row in (ours(64), gradient(256)))
+    each = [" and ".join(f"{chamfer(found[seed]):.2f}" for seed in of_gradients) for found in (of_gradients, mined, task)]
+    finding = the_one(findings, ours(64, updates="gradient"))
+    said = f"has {WORDS[len(of_gradients)]} seeds: {each[0]} cm, where Ours has {each[1]} and the task's gradient {each[2]}"
+    assert f"{said} {probability(finding)}" in prose
+    others = [of_row(ours(64, updates=updates), CONTROLS, SEEDS, records) for updates in ("full", "second_pass")]
+    assert [list(found) for found in others] == [[0], [0]]
+    full, second, first = (chamfer(found[0]) for found in (*others, mined))
+    assert f"in place of LoRAs, has {full:.2f}, a second pass {second:.2f}, where Ours has {first:.2f}" in prose
+    assert max(full, second, chamfer(of_gradients[0])) < first
 
 
 def test_what_is_said_of_shuffled_attributes(findings, losses, prose):
