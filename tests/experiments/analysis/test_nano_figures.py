@@ -187,6 +187,9 @@ def test_what_is_mined_from_other_updates():
         f"they share {share['lora']} % where full fine-tuning shares {share['full']} %, a second pass {share['second_pass']} % "
         f"and gradients {share['gradient']} %" in page
     )
+    readme = text_of(README)
+    assert f"shares {share['full']} % of its inputs there, a second pass of LoRAs {share['second_pass']} %" in readme
+    assert f"shares {share['full']} % of its inputs, LoRAs {share['lora']} %" in text_of(RESULTS)
 
 
 def test_what_other_updates_learn():

@@ -149,7 +149,9 @@ def test_what_is_said_of_one_gradient(findings, losses, prose, readme):
 def test_what_is_said_of_what_is_mined(records, findings, prose):
     of_gradients = of_row(ours(64, updates="gradient"), CONTROLS, SEEDS, records)
     mined, task = (of_row(row, CONTROLS, SEEDS, records) for row in (ours(64), gradient(256)))
-    each = [" and ".join(f"{chamfer(found[seed]):.2f}" for seed in of_gradients) for found in (of_gradients, mined, task)]
+    each = [
+        " and ".join(f"{chamfer(found[seed]):.2f}" for seed in of_gradients) for found in (of_gradients, mined, task)
+    ]
     finding = the_one(findings, ours(64, updates="gradient"))
     said = f"has {WORDS[len(of_gradients)]} seeds: {each[0]} cm, where Ours has {each[1]} and the task's gradient {each[2]}"
     assert f"{said} {probability(finding)}" in prose

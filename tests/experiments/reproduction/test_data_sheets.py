@@ -71,7 +71,7 @@ def test_a_sheet_of_recordings_is_the_same_when_it_is_read_again(tmp_path):
     assert made.settings["scenes"] == ["a", "b"]
     records.write(tmp_path / "sheet.json", made)
     read = records.read(tmp_path / "sheet.json", DataSheet)
-    assert read == made and read.joined(made) == made
+    assert read is not None and read == made and read.joined(made) == made
 
 
 @pytest.mark.parametrize(
