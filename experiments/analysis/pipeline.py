@@ -115,6 +115,16 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Analysis]:
     if settings.curves and (not inputs.has_adapters or min(adapter_counts(inputs).values()) < 3):
         raise InputError("curves need folders that hold three adapters or more each", argument="curves")
     controls = read_controls(settings.controls, inputs)
+    unchanged = set.union(*(mined.unchanged for mined in inputs.attributes.values()))
+    if unchanged and len(unchanged) < len(inputs.paths):
+        named = next(path for path in inputs.paths if path in unchanged)
+        others = f" and {len(unchanged) - 1} more" if len(unchanged) > 1 else ""
+        reporter.info(f"left out: {named}{others}, which the adapters of an attribute do not change")
+        inputs = Inputs({name: mined.without(unchanged) for name, mined in inputs.attributes.items()})
+        controls = {
+            condition: {name: mined.without(unchanged) for name, mined in each.items()}
+            for condition, each in controls.items()
+        }
     identity = _identity(inputs, controls, settings.seed)
     if settings.curves:
         identity |= {"curves": {name: sorted(mined.snapshots) for name, mined in inputs.attributes.items()}}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -104,6 +104,21 @@ class MinedAttribute:
             if folder.name[5:].isdecimal() and all(file.is_file() for file in files):
                 found[int(folder.name[5:])] = files
         return found
+
+    @property
+    def unchanged(self) -> set[str]:
+        """Matrices in which all adapters are zero, as the camera head's without a camera loss: they share nothing."""
+        return {path for path, factors in self.factors.items() if not np.any(factors.A)}
+
+    def without(self, paths: Collection[str]) -> MinedAttribute:
+        """The same of the other matrices."""
+        kept = [path for path in self.factors if path not in paths]
+        return replace(
+            self,
+            factors={path: self.factors[path] for path in kept},
+            statistics={path: self.statistics[path] for path in kept if path in self.statistics},
+            ranks={path: self.ranks[path] for path in kept},
+        )
 
     def read_adapter(self, number: int) -> dict[str, LowRank]:
         """One adapter, path → A (*layers, n, r), B (*layers, m, r): read when it is needed.
@@ -246,14 +261,16 @@ def _adapter_files(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
 
 
 def _check_adapter(file: Path, mined: MinedAttribute) -> None:
-    """Shapes of an adapter's tensors, from the header alone; it may have matrices that no adapter changes."""
+    """Names and shapes of an adapter's tensors, from the header alone."""
     stored = SafetensorsFile(file)
     stored.check_unique()
     shapes = {name: tensor.shape for name, tensor in stored.tensors.items()}
     expected = _factor_shapes(mined.factors, mined.ranks)
-    if differing := sorted(name for name in expected if expected[name] != shapes.get(name)):
+    if differing := sorted(name for name in expected.keys() | shapes if expected.get(name) != shapes.get(name)):
         name = differing[0]
-        raise InputError(f"{file}: {name} is {shapes.get(name, 'missing')}, for {SUBSPACE} it must be {expected[name]}")
+        raise InputError(
+            f"{file}: {name} is {shapes.get(name, 'missing')}, for {SUBSPACE} it must be {expected.get(name, 'absent')}"
+        )
 
 
 def _factor_shapes(factors: Mapping[str, LowRank], ranks: Mapping[str, int]) -> dict[str, tuple[int, ...]]:

@@ -56,9 +56,6 @@ def stack_adapters(adapters: Mapping[str, Mapping[str, LowRank]]) -> dict[str, L
 def mine(stacks: Mapping[str, LowRank], dim: int, *, exponent: float = 1.0, reporter: Reporter = SILENT) -> Mined:
     """Eq. 1–3 for every matrix, and how far each adapter is described by it (with and without having a say in it).
 
-    Matrices in which all adapters are zero, as the camera head's without a camera loss, share nothing and are left out, unless
-    there are no others.
-
     Args:
       stacks: {path: LowRank} of k adapters, A (k, *layers, n, r), as :func:`stack_adapters` makes, or stacks that are read on
         demand.
@@ -70,15 +67,9 @@ def mine(stacks: Mapping[str, LowRank], dim: int, *, exponent: float = 1.0, repo
     dims = dimensions(layouts, dim)
     with reporter.progress(sum(layout.matrices for layout in layouts.values()), "matrix", "mine") as bar:
         found = examine_subspaces(stacks, dims, alpha=exponent, progress=bar.update)
-    unchanged = [path for path, each in found.items() if not np.any(each.subspace.singular_values)]
-    if unchanged and len(unchanged) < len(found):
-        reporter.info(
-            f"left out: {unchanged[0]}{f' and {len(unchanged) - 1} more' * (len(unchanged) > 1)}, which no adapter changes"
-        )
-        found = {path: each for path, each in found.items() if path not in unchanged}
     return Mined(
         subspaces={path: each.subspace for path, each in found.items()},
         captured={path: np.asarray(each.captured) for path, each in found.items()},
         stability={path: each.stability for path, each in found.items() if each.stability is not None},
-        ranks={path: layouts[path].rank for path in found},
+        ranks={path: layout.rank for path, layout in layouts.items()},
     )

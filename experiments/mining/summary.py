@@ -211,8 +211,12 @@ def _summarize(kind: str, members: Sequence[MatrixSummary]) -> KindSummary:
 
 
 def sharing(matrices: Sequence[MatrixSummary]) -> Sharing | None:
-    """What held-out adapters say; None with two adapters, of which none can be held out."""
-    measured = [(matrix.held_out, matrix.chance) for matrix in matrices if matrix.held_out is not None]
+    """What held-out adapters say; None with two adapters, of which none can be held out.
+
+    Matrices in which all adapters are zero count only where there are no others.
+    """
+    changed = [matrix for matrix in matrices if any(matrix.captured)] or matrices
+    measured = [(matrix.held_out, matrix.chance) for matrix in changed if matrix.held_out is not None]
     if not measured:
         return None
     return Sharing(

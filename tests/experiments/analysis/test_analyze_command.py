@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments.analysis import Settings, analyze, pipeline
@@ -16,10 +17,12 @@ from experiments.extraction import Settings as Extraction
 from experiments.extraction.results import identity_of_trained
 from experiments.models import load_base
 from experiments.presets import PRESETS
+from experiments.process.reporting import Reporter
 from experiments.reports.drawings import Drawings
 from experiments.storage.files import write_json
 from experiments.storage.identity import digest
 from experiments.storage.results import RECORD, results_folder
+from subspace import LowRank
 from subspace.errors import InputError
 from tests.experiments.analysis.planted import draw_adapters, draw_subspaces, factors, write_run, write_subspace
 from tests.experiments.commands import call
@@ -191,6 +194,22 @@ def test_other_results_are_replaced_only_if_that_is_asked_for(bare, undrawn, tmp
 def _other(bare, folder):
     control = folder / "control"
     return control if control.exists() else _without_adapters(control, "geometry", 7, init="shared")
+
+
+def test_matrices_that_adapters_do_not_change_are_left_out(undrawn, tmp_path, monkeypatch):
+    said, runs = [], []
+    monkeypatch.setattr(Reporter, "info", lambda _, line: said.append(line))
+    zero, *others = SHAPES
+    for seed, name in enumerate(("texture", "geometry")):
+        adapters = draw_adapters(seed, {}, shapes=SHAPES)
+        if name == "geometry":
+            adapters = [{**each, zero: LowRank(np.zeros_like(each[zero].A), each[zero].B)} for each in adapters]
+        runs.append(write_run(tmp_path / name, name, adapters))
+    found = analyze(Settings(tuple(runs), store=tmp_path / "store"))
+    assert f"left out: {zero}, which the adapters of an attribute do not change" in said
+    numbers = json.loads((found.folder / "analysis.json").read_text())
+    matrices = sum(int(np.prod(SHAPES[path][0])) for path in others)
+    assert {row["matrices"] for row in numbers["Angles between attributes"]} == {matrices}
 
 
 def test_what_is_not_ours_is_left_alone(bare, tmp_path):
