@@ -202,8 +202,7 @@ def _leading(C: np.ndarray, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
     vectors = vectors[:, ::-1]
     others = wide.T @ vectors
     sigma = np.linalg.norm(others, axis=0)
-    others, triangle = np.linalg.qr(
-        others
-    )  # columns of rounding noise, which would overlap, become any other directions
+    # Columns of rounding noise, which would overlap, become any other directions.
+    others, triangle = np.linalg.qr(others)
     others *= np.where(np.diag(triangle) < 0, -1, 1)
     return (vectors, sigma, others) if p <= q else (others, sigma, vectors)

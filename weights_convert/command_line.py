@@ -164,11 +164,8 @@ def _line(error: Exception, flag_of: Mapping[str, str]) -> str | None:
             return f"a file could not be written: {words}"
         return str(error) if error.filename is not None or error.errno in _NOT_OUR_FAULT else None
     if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
-        around = (
-            re.split(r"[\"'\s,]", error.object[: error.start])[-1]
-            + re.split(r"[\"'\s,]", error.object[error.start :])[0]
-        )
-        return f"{around.encode('utf-8', 'backslashreplace').decode()}: this name is not UTF-8, which is needed here; rename it"
+        name = next(word for word in re.split(r"[\"'\s,]", error.object) if re.search("[\ud800-\udfff]", word))
+        return f"{name.encode('utf-8', 'backslashreplace').decode()}: this name is not UTF-8, which is needed here; rename it"
     if isinstance(error, MemoryError) or _says_out_of_memory(error):
         smaller = [f"--{name}" for name in _TAKE_MEMORY if name in flags.FLAGS]
         advice = f"smaller values of {', '.join(smaller)} need less" if smaller else "give it less at a time"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,23 +114,27 @@ def ready(settings: Settings, reporter: Reporter = SILENT) -> Ready[Analysis]:
     inputs = read_inputs(settings.subspaces)
     if settings.curves and (not inputs.has_adapters or min(adapter_counts(inputs).values()) < 3):
         raise InputError("curves need folders that hold three adapters or more each", argument="curves")
-    controls = read_controls(settings.controls, inputs)
-    unchanged = set.union(*(mined.unchanged for mined in inputs.attributes.values()))
-    if unchanged and len(unchanged) < len(inputs.paths):
-        named = next(path for path in inputs.paths if path in unchanged)
-        others = f" and {len(unchanged) - 1} more" if len(unchanged) > 1 else ""
-        reporter.info(f"left out: {named}{others}, which the adapters of an attribute do not change")
-        inputs = Inputs({name: mined.without(unchanged) for name, mined in inputs.attributes.items()})
-        controls = {
-            condition: {name: mined.without(unchanged) for name, mined in each.items()}
-            for condition, each in controls.items()
-        }
+    inputs, controls = _changed(inputs, read_controls(settings.controls, inputs), reporter)
     identity = _identity(inputs, controls, settings.seed)
     if settings.curves:
         identity |= {"curves": {name: sorted(mined.snapshots) for name, mined in inputs.attributes.items()}}
     results = ResultsFolder.of(settings, "analyze", "_".join(inputs.names), identity, OUTPUTS)
     results.check()
     return Ready(results, lambda: _analyze(inputs, controls, settings, results, start, reporter), reporter)
+
+
+def _changed(inputs: Inputs, controls: Controls, reporter: Reporter) -> tuple[Inputs, Controls]:
+    """Without the matrices that the adapters of an attribute do not change, unless there are no others."""
+    unchanged = [path for path in inputs.paths if any(path in own.unchanged for own in inputs.attributes.values())]
+    if not unchanged or len(unchanged) == len(inputs.paths):
+        return inputs, controls
+    others = f" and {len(unchanged) - 1} more" if len(unchanged) > 1 else ""
+    reporter.info(f"left out: {unchanged[0]}{others}, which the adapters of an attribute do not change")
+
+    def of_others(mined: Mapping[str, MinedAttribute]) -> dict[str, MinedAttribute]:
+        return {name: own.without(unchanged) for name, own in mined.items()}
+
+    return Inputs(of_others(inputs.attributes)), {condition: of_others(each) for condition, each in controls.items()}
 
 
 def _analyze(

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -105,7 +106,7 @@ class MinedAttribute:
                 found[int(folder.name[5:])] = files
         return found
 
-    @property
+    @cached_property
     def unchanged(self) -> set[str]:
         """Matrices in which all adapters are zero, as the camera head's without a camera loss: they share nothing."""
         return {path for path, factors in self.factors.items() if not np.any(factors.A)}
