@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 
 from experiments.evaluation.predictions import Model
-from experiments.models import load_base, parameters_digest, read_base
+from experiments.models import first_not_finite, load_base, parameters_digest, read_base
 from tests.experiments.finetuning import small
 
 
@@ -51,3 +51,9 @@ def test_kernels_in_the_type_of_their_products_are_of_the_same_model(tuned):
     exact, rounded = (read_base(str(tuned), "bfloat16", for_products=each) for each in (False, True))
     types = [{leaf.dtype for leaf in jax.tree.leaves(base.parameters)} for base in (exact, rounded)]
     assert types[0] != types[1] and exact.weights == rounded.weights
+
+
+def test_the_first_parameter_that_is_not_finite_is_named():
+    good, bad = np.ones(3, np.float32), np.array([1, np.nan], np.float32)
+    assert first_not_finite({"a": {"x": good}, "b": good}) is None
+    assert first_not_finite({"a": {"x": good}, "b": {"y": bad, "z": bad}}) == "b.y"
