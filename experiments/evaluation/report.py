@@ -67,13 +67,13 @@ def comparison_table(differences: Mapping[str, Difference]) -> str:
     for metric in ALL_METRICS:
         if metric.name not in differences:
             continue
-        found = differences[metric.name]
+        found, test = differences[metric.name], differences[metric.name].test
         verdict = ""
-        if found.low > 0 or found.high < 0:
-            verdict = "  second is better" if found.mean * metric.better > 0 else "  first is better"
+        if test.low > 0 or test.high < 0:
+            verdict = "  second is better" if test.mean * metric.better > 0 else "  first is better"
         lines.append(
-            f"{metric.title:<28} {found.first:>10.5f} {found.second:>10.5f} {found.mean:>+11.5f}   "
-            f"[{found.low:+.5f}, {found.high:+.5f}]  {found.p:.4f}{verdict}"
+            f"{metric.title:<28} {found.first:>10.5f} {found.second:>10.5f} {test.mean:>+11.5f}   "
+            f"[{test.low:+.5f}, {test.high:+.5f}]  {test.p:.4f}{verdict}"
         )
     return "\n".join(lines)
 

@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 
 from experiments.data.manifest import Split
+from experiments.evaluation.difference import LEVEL, DifferenceTest, paired_test
 from experiments.presets import Scale
-from experiments.reproduction.crossed import LEVEL, DifferenceTest, corrected, crossed_test, seeds_test
+from experiments.reproduction.crossed import corrected, crossed_test
 from experiments.reproduction.labels import BETTER, LOSS, Scenes
 from experiments.reproduction.paper import printed
 from experiments.reproduction.plan import Minings
@@ -233,7 +234,7 @@ def _on_losses(claim: Claim, paired: Paired | None) -> Iterator[Finding]:
     if paired is None or claim.alike or not (claim.first.method and claim.second.method):
         return
     first, second = (np.array([record.validation["after"] for record in each]) for each in paired)
-    test = seeds_test(first - second) if len(first) > 1 else None
+    test = paired_test(first - second) if len(first) > 1 else None
     yield Finding(
         claim,
         (paired[0][0].parameters, paired[1][0].parameters),

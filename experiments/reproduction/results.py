@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from experiments.evaluation.difference import LEVEL
 from experiments.finetuning.methods import METHODS
 from experiments.presets import Scale
 from experiments.reports.markdown import render_markdown
 from experiments.reproduction.claim_table import WORDS, claim_table, p_value
 from experiments.reproduction.claims import SIMILAR, Claim, Finding, examine, examine_losses
-from experiments.reproduction.crossed import LEVEL
 from experiments.reproduction.labels import LOSS, METRIC_NAMES, SPLIT_NAMES, Scenes, row_label
 from experiments.reproduction.loss_correlations import loss_correlations
 from experiments.reproduction.notes import Recorded, notes

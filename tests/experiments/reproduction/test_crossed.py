@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.reproduction.crossed import DifferenceTest, corrected, crossed_test, seeds_test
+from experiments.evaluation.difference import DifferenceTest
+from experiments.reproduction.crossed import corrected, crossed_test
 from subspace.errors import InputError
 
 
@@ -111,15 +112,3 @@ def test_correction_is_that_of_benjamini_and_hochberg():
 def test_one_seed_or_one_scene_is_no_test(shape):
     with pytest.raises(InputError, match="two seeds and two scenes"):
         crossed_test(np.zeros(shape))
-
-
-def test_over_seeds_alone_it_is_students_paired_test():
-    rng = np.random.default_rng(4)
-    first, second = rng.normal(size=(2, 5))
-    expected = stats.ttest_rel(first, second)
-    found = seeds_test(first - second)
-    assert found.p == pytest.approx(expected.pvalue) and found.dof == expected.df == 4
-    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval()))
-    for wrong in (np.zeros(1), np.zeros((2, 2))):
-        with pytest.raises(InputError, match="two of them at least"):
-            seeds_test(wrong)
