@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from experiments.models import load_base
+from experiments.models import Base, load_base
 from experiments.presets import PRESETS
 from experiments.process.memory import free_on_host, in_gib
 from experiments.process.reporting import SILENT, Reporter
@@ -71,6 +71,19 @@ def check(settings: Settings) -> None:
         RunInputs(settings).check(plan)
 
 
+def recorded(settings: Settings) -> frozenset[Run]:
+    """Runs of the plan that have a record, which :func:`reproduce` would not run again; nothing is fetched or written.
+
+    Raises what :func:`check_given` raises, and InputError for records that :func:`reproduce` would refuse, of another base
+    model for example. Records beside a model of the Hugging Face Hub are taken for that model's.
+    """
+    check_given(settings)
+    there = frozenset(run for run in settings.plan.runs if record_file(settings.records, run).exists())
+    if not there or settings.base_weights.startswith(HUB):
+        return there
+    return frozenset(_records(settings, _base(settings)).found())
+
+
 def reproduce(
     settings: Settings, reporter: Reporter = SILENT, *, command: str = "experiments.reproduction.reproduce"
 ) -> Reproduced:
@@ -91,11 +104,10 @@ def reproduce(
 
 
 def _reproduce(settings: Settings, reporter: Reporter, command: str) -> Reproduced:
-    preset, plan = PRESETS[settings.preset], settings.plan
+    plan, base = settings.plan, _base(settings)
     inputs = RunInputs(settings, reporter)
-    base = load_base(settings.base_weights, preset.rendering.resolution, preset.training)
     settings.records.mkdir(parents=True, exist_ok=True)  # now, not after the first run
-    records = RecordFolder(plan, base.label, settings.records, base.weights, settings.overwrite)
+    records = _records(settings, base)
     schedule = Schedule(records, inputs, reporter)
     if settings.overwrite:  # which shows what records are of other data
         schedule.register_data()
@@ -112,6 +124,8 @@ def _reproduce(settings: Settings, reporter: Reporter, command: str) -> Reproduc
         )
 
     finished = sum(run in done for run in plan.runs)
+    if finished:
+        reporter.info(f"{finished} of {len(plan.runs)} runs have a record in {settings.folder} and are not run again")
     with (
         reporter.progress(len(plan.runs), "run", "runs", initial=finished) as bar,
         Workers(settings, base, reporter) as workers,
@@ -129,3 +143,12 @@ def _reproduce(settings: Settings, reporter: Reporter, command: str) -> Reproduc
         shown,
         done,
     )
+
+
+def _base(settings: Settings) -> Base:
+    preset = PRESETS[settings.preset]
+    return load_base(settings.base_weights, preset.rendering.resolution, preset.training)
+
+
+def _records(settings: Settings, base: Base) -> RecordFolder:
+    return RecordFolder(settings.plan, base.label, settings.records, base.weights, settings.overwrite)
