@@ -145,9 +145,9 @@ def _page(
         readings=_table_readings(findings),
         losses=claim_table(losses, plan.scale, LOSS, "validation") if any(each.test for each in losses) else "",
         correlations=[
-            (each.table.number, SPLIT_NAMES[column.split], correlation)
+            (each.table.number, SPLIT_NAMES[column.split], correlation, rows)
             for each in measured
-            for column, correlation in loss_correlations(each)
+            for column, correlation, rows in loss_correlations(each)
         ],
         words=WORDS,
         seed_effects=[

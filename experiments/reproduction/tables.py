@@ -97,11 +97,15 @@ class MeasuredTable:
     @property
     def fewer_seeds(self) -> int:
         """Rows that were trained with some of the seeds only."""
-        return sum(0 < len(line.records) < len(self.seeds) for line in self.lines if line.row.method)
+        return sum(bool(line.records) and not self._has_all_seeds(line) for line in self.lines if line.row.method)
+
+    def _has_all_seeds(self, line: Line) -> bool:
+        return len(line.records) == len(self.seeds)
 
     def ranking(self, column: Column) -> dict[Row, int]:
-        """Row → 1 for the best mean and 2 for the second, of rows that have been measured."""
-        found = {line.row: column.values(line.records).mean() for line in self.lines if line.records}
+        """Row → 1 for the best mean and 2 for the second, of rows with all seeds: a mean of fewer is more often extreme."""
+        complete = [line for line in self.lines if line.records and (not line.row.method or self._has_all_seeds(line))]
+        found = {line.row: column.values(line.records).mean() for line in complete}
         means = {row: mean for row, mean in found.items() if math.isfinite(mean)}
         order = sorted(means, key=lambda row: -BETTER[column.metric] * means[row])
         return {row: rank for rank, row in enumerate(order[:2], start=1)} if len(order) > 1 else {}

@@ -100,7 +100,12 @@ def test_the_trace_of_each_attribute(analysis):
     for name in ("texture", "geometry", "camera", "lighting"):
         row = of(analysis[SHARES]["parts"], "aggregator", "both", name)
         own, others = f"{100 * row['in its own']:.1f}", f"{100 * row['in others']:.1f}"
-        assert f"| {name} | {own} % | {others} % | {row['own is largest']} of {row['adapters']} |" in page
+        cells = []
+        for part in ("aggregator", "depth head"):
+            there = of(analysis[SHARES]["parts"], part, "both", name)
+            shares = (f"{100 * there[share]:.1f} %" for share in ("in its own", "in others"))
+            cells += [*shares, f"{there['own is largest']} of {there['adapters']}"]
+        assert f"| {name} | {' | '.join(cells)} |" in page
         assert any(
             f"{own} {words} {others} %" in results for words in ("and", "% of its energy there in its own subspace and")
         )

@@ -164,6 +164,19 @@ def test_losses_are_compared_between_equal_seeds():
     assert worse.reading == "opposite"
 
 
+def test_losses_of_all_tables_are_corrected_together():
+    wanted = plan("2", "3", seeds=(0, 1, 2))
+    records = {}
+    for name in ("2", "3"):
+        first, second = (row for row in (ours(64, part="all" if name == "2" else "blocks"), lora(16)))
+        for row, values in ((first, (1.0, 1.5, 1.2)), (second, (1.1, 1.62, 1.29))):
+            for seed, loss in enumerate(values):
+                run = run_of(row, EVERY_TABLE[name], wanted.scale, seed)
+                records[run] = record(run, 0.1, loss=loss)
+    found = examine_losses(wanted.scale, (0, 1, 2), records, ["2", "3"])
+    assert {each.claim.table for each in found} == {"2", "3"} and {each.compared for each in found} == {2}
+
+
 def test_losses_of_one_seed_are_no_evidence_and_the_base_model_has_none():
     (found,) = losses({OURS: (1.0,), lora(16): (2.0,)}, seeds=(0,))
     assert found.reading == "one_seed" and found.test is None

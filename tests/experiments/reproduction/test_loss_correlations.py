@@ -5,12 +5,12 @@ import pytest
 
 from experiments.reproduction.loss_correlations import loss_correlations
 from experiments.reproduction.plan import run_of
-from experiments.reproduction.rows import FULL, TABLES, adalora, lora, ours
+from experiments.reproduction.rows import CONTROL, FULL, TABLES, adalora, lora, ours
 from experiments.reproduction.tables import measure
 from tests.experiments.reproduction.planted import plan, record
 
-ROWS = (FULL, lora(16), lora(32), adalora(16), ours(64, part="blocks"))
-LOSSES, FIGURES = (1.0, 1.3, 1.1, 1.7, 1.2), (0.2, 0.25, 0.3, 0.28, 0.15)
+ROWS = (FULL, lora(16), lora(32), *map(adalora, (16, 32, 64)), CONTROL, ours(64, part="blocks"))
+LOSSES, FIGURES = (1.0, 1.3, 1.1, 1.7, 1.2, 1.4, 0.9, 1.25), (0.2, 0.25, 0.3, 0.28, 0.15, 0.27, 0.22, 0.19)
 
 
 def correlations(rows, seeds=(0, 1), of=LOSSES):
@@ -25,10 +25,10 @@ def correlations(rows, seeds=(0, 1), of=LOSSES):
 
 
 def test_rows_with_all_seeds_are_correlated():
-    ((column, found),) = correlations(ROWS)
-    assert (column.split, column.metric) == ("test", "chamfer")
+    ((column, found, rows),) = correlations(ROWS)
+    assert (column.split, column.metric, rows) == ("test", "chamfer", len(ROWS))
     assert found == pytest.approx(np.corrcoef(LOSSES, FIGURES)[0, 1])
 
 
 def test_few_rows_and_equal_losses_say_nothing():
-    assert correlations(ROWS[:3]) == [] == correlations(ROWS, of=(1.0,) * 5)
+    assert correlations(ROWS[:7]) == [] == correlations(ROWS, of=(1.0,) * 8)

@@ -75,6 +75,8 @@ def test_rows_with_some_of_the_seeds_are_counted():
     runs = [run_of(few, TABLES["4"], wanted.scale, 0), *(run_of(many, TABLES["4"], wanted.scale, s) for s in (0, 1))]
     found = measure(TABLES["4"], wanted.scale, (0, 1), {run: record(run, 0.1) for run in runs})
     assert (found.fewer_seeds, found.missing) == (1, len(TABLES["4"].rows) - 2)
+    for column in found.columns:  # the one row with both seeds cannot be best of one
+        assert found.ranking(column) == {}
     assert measured(seeds=(0, 1)).fewer_seeds == 0  # the base model needs no second seed
     assert found.scenes == {"test": 12, "cross_domain": 12} and measured({}).scenes == {}
 
