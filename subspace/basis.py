@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from numpy.typing import DTypeLike
 
 from subspace.angles import Frame, Side, default_rank_tolerance, frames
 from subspace.errors import InputError
@@ -45,16 +46,18 @@ class Basis:
     """The singular values of the input side, in the same meaning."""
 
     @classmethod
-    def of_canonical(cls, subspace: LowRank) -> Basis:
+    def of_canonical(cls, subspace: LowRank, computed_in: DTypeLike | None = None) -> Basis:
         """The column space and the row space of canonical factors, whose columns need only be divided by their norms.
 
         Args:
           subspace: A (*layers, n, d) and B (*layers, m, d), each with orthogonal columns, as
             :func:`subspace.shared_subspace` and :func:`subspace.canonicalize` return them. A zero column stays zero, and one
-            whose singular value is the rounding of their type becomes zero. NumPy's factors are computed by NumPy.
+            whose singular value is rounding becomes zero. NumPy's factors are computed by NumPy.
+          computed_in: type whose rounding that is: float32 for factors that were mined in it and are read in float64. By
+            default the factors' own.
         """
         xp = namespace(subspace)
-        (A, output_rank), (B, input_rank) = (_unit_columns(side) for side in (subspace.A, subspace.B))
+        (A, output_rank), (B, input_rank) = (_unit_columns(side, computed_in) for side in (subspace.A, subspace.B))
         spectra = (xp.ones((*subspace.shape[:-2], subspace.rank), A.dtype) for _ in "AB")
         return cls(A, B, output_rank, input_rank, *spectra)
 
@@ -88,13 +91,13 @@ class Basis:
 
 
 def _unit_columns(
-    columns: Float[AnyArray, "*layers n d"],
+    columns: Float[AnyArray, "*layers n d"], computed_in: DTypeLike | None
 ) -> tuple[Float[AnyArray, "*layers n d"], Int[AnyArray, "*layers"]]:
     """Columns of norm 1, and how many there are; those of norm √σ with a σ that is rounding are zero."""
     xp = namespace(columns)
     norms = xp.linalg.norm(columns, axis=-2, keepdims=True)
-    computed_in = np.promote_types(norms.dtype, np.float32)
-    tolerance = sqrt(default_rank_tolerance(columns.shape[-1], computed_in))
+    rounded_to = np.promote_types(norms.dtype, np.float32) if computed_in is None else np.dtype(computed_in)
+    tolerance = sqrt(default_rank_tolerance(columns.shape[-1], rounded_to))
     used = norms > tolerance * xp.max(norms, -1, keepdims=True, initial=0)
     return xp.where(used, columns / xp.where(used, norms, 1), 0), xp.sum(used[..., 0, :], axis=-1)
 

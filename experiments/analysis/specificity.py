@@ -114,7 +114,7 @@ def captured_shares(adapter: Mapping[str, LowRank], subspace: Mapping[str, LowRa
             [captured_energy(delta.to_numpy(np.float64), basis, side) for side in (None, "output", "input")], axis=-1
         )
         for path, delta in adapter.items()
-        for basis in [Basis.of_canonical(subspace[path].to_numpy(np.float64))]
+        for basis in [Basis.of_canonical(subspace[path].to_numpy(np.float64), np.float32)]
     }
 
 

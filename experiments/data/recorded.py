@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
@@ -40,6 +41,9 @@ from experiments.process.memory import most_resident
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage import files, shared
 from subspace.errors import InputError
+
+_FARTHEST = 100.0
+"""Distance of the first camera from the origin, in distances between cameras, that float32 holds to 1e-5 of these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +143,7 @@ def write_recorded(
                 for number in missing:
                     inputs = sources.inputs(number)  # before they are read: what changes meanwhile is noticed next time
                     folder = dataset.folder / scene_name(number)
-                    dataset.scenes[number] = _write_scene(folder, settings, scenes[number], inputs, bar)
+                    dataset.scenes[number] = _write_scene(folder, settings, scenes[number], inputs, bar, reporter)
         if not dataset.finished:
             dataset.finish(settings)
     return len(missing)
@@ -151,6 +155,7 @@ def _write_scene(
     scene: RecordedScene,
     inputs: dict[str, InputFile | None],
     bar: tqdm,
+    reporter: Reporter,
 ) -> SceneRecord:
     start = time.perf_counter()
     cameras = []
@@ -165,6 +170,11 @@ def _write_scene(
             write_arrays(folder / maps, arrays)
             cameras.append({**camera, "frame": view.name})
             bar.update()
+        far = _moved_near(cameras)
+        if far is not None:
+            reporter.info(
+                f"{scene.name}: its cameras stand {far:,.0f} m from the origin; the first one is the origin now"
+            )
         write_cameras(folder, settings.resolution, settings.resolution, cameras)
         seconds = time.perf_counter() - start
         return write_record(
@@ -178,6 +188,25 @@ def _write_scene(
             failures=(),
             inputs=inputs,
         )
+
+
+def _moved_near(cameras: Sequence[dict[str, Any]]) -> float | None:
+    """Move the world to the first camera if all stand far off, as in the coordinates of a map; how far, or None if they do not.
+
+    Poses are read in float32: 447 km from the origin they would be off by 3 cm.
+    """
+    poses = np.array([camera["world_to_camera"] for camera in cameras])
+    rotations, translations = poses[..., :3], poses[..., 3]
+    centres = -np.einsum("vji,vj->vi", rotations, translations)
+    far, apart = float(np.linalg.norm(centres[0])), float(np.ptp(centres, axis=0).max())
+    if far <= _FARTHEST * (apart or 1.0):
+        return None
+    moved = translations + rotations @ centres[0]
+    for camera, translation in zip(cameras, moved, strict=True):
+        camera["world_to_camera"] = [
+            [*row[:3], float(place)] for row, place in zip(camera["world_to_camera"], translation, strict=True)
+        ]
+    return far
 
 
 def convert_maps(view: RecordedView, resolution: int) -> tuple[dict[str, np.ndarray], dict[str, list]]:

@@ -15,13 +15,11 @@ from experiments.storage.identity import NO_EFFECT, NO_EFFECT_BY_DEFAULT
 from experiments.training.loop import LoopSettings
 from experiments.training.losses import CameraLoss, Objective
 from experiments.training.optimizer import OptimizerSettings
-from experiments.training.sampling import view_counts
+from experiments.training.sampling import sampling_version, view_counts
 from subspace.errors import InputError
 
 _CHECKPOINTS = 10
 """Number of checkpoints in the course of a run."""
-_VERSION = 1
-"""To be raised when the same settings come to mean other adapters."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,8 @@ class Recipe:
     """Whether adapters are trained towards the truth of the scene in the images; held-out scenes keep it in any case."""
     seed: int
     """Seed of the factors, of the batches and of shuffled targets."""
-    version: int = _VERSION
-    """Version of the meaning of these fields."""
+    version: int
+    """Version of the meaning of these fields, :func:`experiments.training.sampling.sampling_version`."""
     snapshots: bool = field(default=False, metadata=NO_EFFECT_BY_DEFAULT)
     """Keep the adapters at every validation."""
     outputs: Path | None = field(default=None, metadata=NO_EFFECT)  # its content counts
@@ -73,6 +71,7 @@ class Recipe:
             init=settings.init,
             targets=settings.targets,
             seed=settings.seed,
+            version=sampling_version(_view_counts(training)),
             snapshots=settings.snapshots,
             outputs=settings.outputs,
             outputs_sha256=None if settings.outputs is None else _sha256_of(settings.outputs),
@@ -82,8 +81,11 @@ class Recipe:
     @property
     def view_counts(self) -> tuple[int, ...]:
         """Numbers of views that a sequence may have."""
-        training = self.training
-        return view_counts(training.images, fewest=training.fewest_views, most=training.most_views)
+        return _view_counts(self.training)
+
+
+def _view_counts(training: Training) -> tuple[int, ...]:
+    return view_counts(training.images, fewest=training.fewest_views, most=training.most_views)
 
 
 def _sha256_of(folder: Path) -> str:

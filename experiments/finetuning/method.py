@@ -77,6 +77,8 @@ class Method(ABC):
     """Settings that :meth:`of` takes by name, and what a user is told about them."""
     reads_weights: ClassVar[bool] = True
     """Whether the method looks at the weights themselves, not only at products with them, and so needs all their digits."""
+    version: ClassVar[int] = 1
+    """Of what the method does. It becomes another one when equal settings come to give other results."""
     result: ClassVar[str] = ADAPTER
     """Name of what training leaves: :data:`ADAPTER` or :data:`MODEL`."""
 

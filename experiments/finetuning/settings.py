@@ -16,6 +16,7 @@ from experiments.presets import PRESETS, SMALL_MODEL, PresetName
 from experiments.storage.identity import NO_EFFECT, NO_EFFECT_BY_DEFAULT, identity
 from experiments.training.losses import Objective
 from experiments.training.optimizer import OptimizerSettings
+from experiments.training.sampling import sampling_version, view_counts
 from experiments.training.step_plan import StepPlan
 from experiments.training.trackers import TrackerName
 from subspace.errors import InputError
@@ -135,8 +136,11 @@ class Settings:
 
 def known(settings: Settings, data: TuningData) -> dict[str, Any]:
     """What :func:`depends_on` says without the model."""
+    counts = view_counts(settings.images, fewest=settings.fewest_views, most=settings.most_views)
+    later = {"sampling": sampling_version(counts), "of_method": settings.method.version}
     return {
         "recipe": RECIPE,
+        **{name: version for name, version in later.items() if version > 1},
         "method": settings.method.name,
         "data": list(data.sha256.values()),
         **({"validation": list(data.validation_sha256.values())} if data.validation_sha256 else {}),

@@ -224,7 +224,7 @@ def _held_out(updates: Mapping[str, LowRank], mined: MinedAttribute) -> tuple[fl
     inside = whole = by_chance = 0.0
     for path, update in updates.items():
         energy, factors = float(frobenius_norm(update)) ** 2, mined.factors[path].to_numpy(np.float64)
-        inside += energy * float(captured_energy(update.to_numpy(np.float64), Basis.of_canonical(factors)))
+        inside += energy * float(captured_energy(update.to_numpy(np.float64), Basis.of_canonical(factors, np.float32)))
         by_chance += energy * factors.rank**2 / (factors.shape[0] * factors.shape[1])
         whole += energy
     return inside / whole, by_chance / whole

@@ -140,6 +140,17 @@ def collect(
         raise InputError(f"the {len(trained)} LoRAs have no matrix in common", argument="adapters")
     remarks = [f"untrained (zero) and left out: {listed(untrained)}"] if untrained else []
     remarks += left
+    apart = [name for name in trained if not any(norms[name][path] for path, own in owners.items() if name in own)]
+    if apart:
+        remarks.append(f"trained in no matrix that counts, left out: {listed(apart)}")
+        trained = {name: lora for name, lora in trained.items() if name not in apart}
+        owners = {path: tuple(name for name in own if name in trained) for path, own in owners.items()}
+        owners = {path: own for path, own in owners.items() if len(own) > 1}
+        if not owners:
+            raise InputError(
+                f"no two of the {len(trained) + len(apart)} LoRAs are trained in a matrix that they have in common",
+                argument="adapters",
+            )
     remarks += [
         f"the same updates, which vouch for each other when one is held out: {listed(names)}"
         for names in _same(trained, norms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -71,7 +72,7 @@ def merge(collection: Collection, how: Merge, reporter: Reporter = SILENT) -> Me
         raise InputError(f"weights name {unknown[0]}, which is none of the LoRAs", argument="weights")
     updates, left, whole = {}, 0.0, 0.0
     if how.method == "mean" and any(
-        sum(how.weights.get(name, 1.0) for name in names) == 0 for names in collection.owners.values()
+        _cancel([how.weights.get(name, 1.0) for name in names]) for names in collection.owners.values()
     ):
         raise InputError("weights add up to zero, so that there is no mean", argument="weights")
     with reporter.progress(len(collection.owners), "matrix", "merge") as bar:
@@ -88,6 +89,11 @@ def merge(collection: Collection, how: Merge, reporter: Reporter = SILENT) -> Me
             left, whole = left + kept, whole + energy
             bar.update(1)
     return Merged(updates, left / whole if whole > 0 else 1.0)
+
+
+def _cancel(weights: Sequence[float]) -> bool:
+    """Whether they add up to zero, but for rounding."""
+    return abs(math.fsum(weights)) <= 1e-12 * math.fsum(map(abs, weights))
 
 
 def merge_matrix(

@@ -31,7 +31,7 @@ def part_of(lora: LoraFile, subspace: MinedAttribute, part: Part) -> tuple[dict[
         if factors.shape != module.size:
             raise InputError(f"{lora.path}: {path} is {module.size}, in {subspace.folder} it is {factors.shape}")
         update = lora.read(path).to_numpy(np.float64)
-        own = split(update, Basis.of_canonical(factors))[part]
+        own = split(update, Basis.of_canonical(factors, np.float32))[part]
         rank = min(own.rank, *module.size)
         found[path], energy, _ = reduced(own, rank if part == "residual" else min(update.rank, rank))
         inside += energy

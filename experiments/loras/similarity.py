@@ -30,7 +30,7 @@ class Similarity:
 
     names: tuple[str, ...]
     cosine: Float[np.ndarray, "k k"]
-    """⟨dW_i, dW_j⟩ / (‖dW_i‖ ‖dW_j‖) over all matrices that both have."""
+    """⟨dW_i, dW_j⟩ / (‖dW_i‖ ‖dW_j‖) over all matrices that both have; 0 if there is none, or one is zero there."""
     output_overlap: Float[np.ndarray, "k k"]
     """Mean squared cosine of the principal angles between the column spaces, mean over the matrices."""
     input_overlap: Float[np.ndarray, "k k"]
@@ -74,23 +74,26 @@ def compare(collection: Collection, reporter: Reporter = SILENT) -> Similarity:
     """Similarity of every pair, one matrix at a time."""
     names = tuple(collection.loras)
     k, number = len(names), {name: i for i, name in enumerate(names)}
-    inner = np.zeros((k, k))
+    inner, squares = np.zeros((2, k, k))
     overlaps, counts, chances = np.zeros((2, k, k)), np.zeros((k, k)), []
     with reporter.progress(len(collection.owners), "matrix", "compare") as bar:
         for path, owners in collection.owners.items():
             stack = collection.stacks[path]
             here = np.ix_(*([number[name] for name in owners],) * 2)
-            inner[here] += _inner_products(stack)
+            products = _inner_products(stack)
+            inner[here] += products
+            squares[here] += np.diag(products)[:, None]  # of the first of a pair, in the matrices that both have
             ranks = [collection.loras[name].modules[path].rank for name in owners]
             for side, factor in enumerate(map(np.asarray, (stack.A, stack.B))):
                 overlaps[side][here] += _overlaps(factor)
             counts[here] += 1
             chances.append([np.mean(ranks) / size for size in collection.modules[path].size])
             bar.update(1)
-    length = np.sqrt(np.diag(inner))
     output, inputs = overlaps / np.maximum(counts, 1)
     output_chance, input_chance = np.minimum(np.mean(chances, axis=0), 1)
-    cosine = np.clip(inner / np.outer(length, length), -1, 1)
+    lengths = np.sqrt(np.maximum(squares * squares.T, 0))
+    cosine = np.clip(np.divide(inner, lengths, out=np.zeros_like(inner), where=lengths > 0), -1, 1)
+    np.fill_diagonal(cosine, 1)
     return Similarity(names, cosine, output, inputs, float(output_chance), float(input_chance))
 
 

@@ -102,7 +102,7 @@ def write_start(folder: Path, subspace: MinedAttribute, example: LoraFile) -> in
         module = example.modules.get(path)
         if module is None or module.size != factors.shape or module.kind != "matrix":
             raise InputError(f"{example.path} has no linear map {path} of {factors.shape}: it is no LoRA of this model")
-        starts[path] = Start(Basis.of_canonical(factors.to_numpy(np.float64)).narrowed(), module.weight)
+        starts[path] = Start(Basis.of_canonical(factors.to_numpy(np.float64), np.float32).narrowed(), module.weight)
     return write_folder(folder, starts, base=example.base)
 
 

@@ -59,7 +59,7 @@ def write_folder(
         for name, file in adapters.items():
             shutil.copyfile(file, folder / ADAPTERS / f"{name}.safetensors")
     summary = {**(about or {}), "origin": asdict(origin), "matrices": list(matrices)}
-    write_bytes(folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
+    write_bytes(folder / SUMMARY, (json.dumps(summary, indent=1, allow_nan=False) + "\n").encode())
 
 
 class _Matrix(msgspec.Struct, frozen=True):
@@ -85,7 +85,7 @@ class MinedAttribute:
     """path → the subspace, canonical A (*layers, n, d') = U Σ^½, B (*layers, m, d') = V Σ^½, NumPy float32."""
     statistics: dict[str, dict[str, np.ndarray]]
     """path → ``weights`` (*layers, k), ``singular_values`` and ``initial_singular_values`` (*layers, p) of C,
-    ``residuals`` (*layers, k)."""
+    ``residuals`` (*layers, k); k are the adapters that have the matrix."""
     ranks: dict[str, int]
     """path → r of the adapters."""
     adapter_files: tuple[Path, ...]

@@ -94,13 +94,14 @@ def load_subspace(path: Path) -> StoredSubspace:
 
 
 def _fit(shapes: Mapping[str, tuple[int, ...]], k: int) -> bool:
-    """Whether the shapes of a matrix's tensors are those of one subspace of k adapters."""
+    """Whether the shapes of a matrix's tensors are those of one subspace of k adapters, or of those that have the matrix."""
     A, B, spectrum = shapes["A"], shapes["B"], shapes["singular_values"]
     if len(A) < 2 or len(B) != len(A) or not spectrum:
         return False
     layers = A[:-2]
     one_spectrum = spectrum == shapes["initial_singular_values"] and spectrum[:-1] == layers
-    of_adapters = shapes["weights"] == shapes["residuals"] == (*layers, k)
+    of_each = shapes["weights"]
+    of_adapters = of_each == shapes["residuals"] and of_each in {(*layers, own) for own in range(1, k + 1)}
     return one_spectrum and of_adapters and B[:-2] == layers and A[-1] == B[-1] and min(A) > 0 and min(B) > 0
 
 

@@ -33,6 +33,11 @@ def view_counts(images: int, *, fewest: int = 4, most: int = 16) -> tuple[int, .
     return counts
 
 
+def sampling_version(counts: Sequence[int]) -> int:
+    """2 where the number of views is drawn, else 1: version 1 drew it from the numbers that chose the scenes of data set 0."""
+    return 1 if len(counts) == 1 else 2
+
+
 @dataclass(frozen=True)
 class BatchSampler:
     """Step → batch of k adapters, NumPy arrays (k, B, S, ...) with B·S = ``images``, the same in any order and process.
@@ -74,7 +79,10 @@ class BatchSampler:
             raise InputError("augmented images are new ones each time: their tokens cannot be cached")
 
     def __call__(self, step: int) -> TrainingBatch:
-        views = int(np.random.default_rng([self.seed, step]).choice(self.counts))
+        rng = np.random.default_rng(
+            [self.seed, step, 0, 2]
+        )  # [seed, step] would be [seed, step, 0, 0], which draws scenes
+        views = int(rng.choice(self.counts))
         chosen = [view for number in self.datasets for view in self._choose(number, step, views)]
         arrays: dict[str, Any] = stacked(self.read(chosen), len(self.datasets), self.images // views, views)
         pixels = arrays["images"]

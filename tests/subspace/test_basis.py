@@ -6,7 +6,16 @@ import scipy.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from subspace import Basis, LowRank, canonicalize, captured_energy, frobenius_norm, merge_subspaces, project
+from subspace import (
+    Basis,
+    LowRank,
+    canonicalize,
+    captured_energy,
+    frobenius_norm,
+    merge_subspaces,
+    project,
+    shared_subspace,
+)
 from tests.subspace.oracle import dense, random_adapters
 
 
@@ -90,6 +99,17 @@ def test_columns_of_rounding_are_no_directions(as_array, scale, dtype):
     half = canonicalize(LowRank(*(np.float32(x) for x in random_adapters(1, 2, 50, 40, 3))))
     half = Basis.of_canonical(LowRank(as_array(half.A, "bfloat16"), as_array(half.B, "bfloat16")))
     assert half.output_rank.tolist() == [3, 3]
+
+
+def test_columns_of_rounding_are_none_in_another_type_either():
+    """Three adapters of rank 4 with one column space share 4 directions on each side, whatever is asked for."""
+    A, B = random_adapters(0, 3, 64, 48, 4)
+    mined = shared_subspace(
+        LowRank(*(np.float32(x) for x in (np.stack([A[:1]] * 3), B[:, None]))), 8
+    ).factors.to_numpy()
+    for factors, computed_in in ((mined, None), (mined.to_numpy(np.float64), np.float32)):
+        basis = Basis.of_canonical(factors, computed_in)
+        assert basis.output_rank.tolist() == basis.input_rank.tolist() == [4] and basis.A.dtype == factors.A.dtype
 
 
 @settings(max_examples=20, deadline=None)

@@ -33,6 +33,8 @@ class Gradient(PSV):
         "batches": Option("training batches over whose mean the gradient is taken (16)"),
     }
 
+    steep = True
+    version = 2
     batches: int
     """Number of training batches over whose mean the gradient is taken."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from experiments.finetuning.inside_bases import InsideBases
 from experiments.finetuning.method import AdapterMethod, Option, check_positive
@@ -46,10 +46,13 @@ class PSV(InsideBases, AdapterMethod):
     def defaults(cls, preset: Preset) -> dict[str, Any]:
         return {"dim": _ATTRIBUTES * preset.extraction.dim}
 
+    steep: ClassVar[bool] = False
+    """Whether singular values of the matrices that directions are taken of fall by more than three decades."""
+
     def maker(self, parameters: nnx.State, matrices: Mapping[str, Matrix]) -> Maker:
         from vggt_jax import adapters
         from vggt_jax.adaptable import check_room
 
         chosen = adapters.select(matrices, self.matrices)
         check_room(chosen, dim=self.dim)
-        return self.with_plain(adapters.principal_bases(parameters, chosen, self.dim), matrices)
+        return self.with_plain(adapters.principal_bases(parameters, chosen, self.dim, steep=self.steep), matrices)

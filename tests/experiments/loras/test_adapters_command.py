@@ -163,6 +163,10 @@ def test_convert(folder, tmp_path):
         (("merge", "{all}", "--output=x", "--weigh=lora_9=2"), "weights name lora_9"),
         (("merge", "{all}", "--output=x", "--weigh=lora_0=nan"), "the weight of lora_0 must be a finite number"),
         (("merge", "{all}", "--output=x", "--weigh=lora_0=-3"), "weights add up to zero"),
+        (
+            ("merge", "{all}", "--output=x", "--weigh=lora_0=0.1,lora_1=0.2,lora_2=-0.3,lora_3=0"),
+            "weights add up to zero",
+        ),
         (("merge", "{all}", "--output=x", "--density=0.5"), "--density has no effect with --method=mean"),
         (("merge", "{all}", "--output=x", "--method=ties", "--seed=3"), "--seed has no effect with --method=ties"),
         (("merge", "{all}", "--output=x", "--to=onnx"), "layouts are peft"),
@@ -218,6 +222,31 @@ def test_training_starts_and_stays_inside(folder, mined, tmp_path):
     basis = Basis.of_canonical(read_folder(mined).factors["model.layers.0.q_proj"].to_numpy(np.float64))
     assert np.abs(found).max() > 1e-3
     np.testing.assert_allclose(basis.A @ basis.A.T @ found @ basis.B @ basis.B.T, found, atol=1e-6)
+
+
+def test_what_some_loras_share_can_be_used(tmp_path):
+    """With ``--modules=union`` matrices have their own numbers of LoRAs."""
+    for i in range(4):
+        made = factors(i) if i < 3 else {name: each for name, each in factors(i).items() if "down" not in name}
+        write(tmp_path / "all" / f"lora_{i}", made)
+    write(tmp_path / "all" / "other", factors(4, shapes={"model.layers.7.q_proj": (24, 20)}))
+    told = call(
+        "experiments.adapters",
+        "mine",
+        str(tmp_path / "all"),
+        "--modules=union",
+        "--dim=2",
+        f"--output={tmp_path / 'one'}",
+    )
+    assert told.status == 0 and "trained in no matrix that counts, left out: other" in told.stderr + told.stdout
+    weights = {path: len(each["weights"]) for path, each in read_folder(tmp_path / "one").statistics.items()}
+    assert weights == {name: 3 if "down" in name else 4 for name in SHAPES}
+    assert "NaN" not in (tmp_path / "one" / "summary.json").read_text()
+    new = write(tmp_path / "new", factors(5))
+    _run("add", new, f"--to={tmp_path / 'one'}", f"--output={tmp_path / 'two'}")
+    assert read_folder(tmp_path / "two").statistics["model.layers.0.down_proj"]["weights"].shape == (4,)
+    _run("project", new, f"--basis={tmp_path / 'one'}", f"--output={tmp_path / 'inside'}")
+    _run("start", new, f"--basis={tmp_path / 'one'}", f"--output={tmp_path / 'start'}")
 
 
 @pytest.mark.slow

@@ -29,6 +29,41 @@ def test_ranks_are_padded_exactly_and_layers_are_the_intersection_or_the_union(t
     assert union.stacks.layouts["model.layers.0.down_proj"].k == 2 and len(union.owners) == 3
 
 
+def test_loras_that_share_few_matrices_are_compared_in_these(tmp_path):
+    q, v, alone = ("model.layers.0.q_proj", "model.layers.1.q_proj", "model.layers.0.down_proj")
+    first, own = factors(0, common=0), factors(1, common=0)
+    zero = {name: (np.zeros_like(up), down) for name, (up, down) in factors(2).items()}
+    parts = {
+        "a": {q: first[q], v: first[v]},
+        "b": {q: first[q]},  # a part of a
+        "c": {v: first[v]},  # another
+        "d": {alone: own[alone]},  # shares nothing
+        "e": {q: zero[q], v: own[v], alone: own[alone]},  # zero in what it shares with b
+    }
+    places = [write(tmp_path / name, each) for name, each in parts.items()]
+    found = collect(places, modules="union")
+    assert list(found.loras) == list(parts)
+    cosine = compare(found).cosine
+    expected = np.eye(5)
+    for pair, value in (("ab", 1), ("ac", 1), ("de", 1)):
+        i, j = ("abcde".index(name) for name in pair)
+        expected[i, j] = expected[j, i] = value
+    dense = {name: _dense(each) for name, each in parts.items()}
+    for pair, paths in (("ae", (q, v)), ("ce", (v,))):
+        x, y = (np.concatenate([dense[name][path].ravel() for path in paths]) for name in pair)
+        i, j = ("abcde".index(name) for name in pair)
+        expected[i, j] = expected[j, i] = x @ y / np.linalg.norm(x) / np.linalg.norm(y)
+    np.testing.assert_allclose(cosine, expected, atol=1e-5)
+
+    without = collect(places[:4], modules="union")
+    assert list(without.loras) == ["a", "b", "c"] and "model.layers.0.down_proj" not in without.owners
+    assert any(remark.endswith("trained in no matrix that counts, left out: d") for remark in without.remarks)
+    common = collect([places[0], places[1], places[4]])  # e is zero in q, which all three have
+    assert list(common.loras) == ["a", "b"] and list(common.owners) == [q]
+    with pytest.raises(InputError, match="no two of the 2 LoRAs are trained in a matrix that they have in common"):
+        collect([places[1], places[4]])
+
+
 def test_untrained_equal_and_equally_begun_loras_are_named(tmp_path):
     zero = {name: (np.zeros_like(up), down) for name, (up, down) in factors(5).items()}
     start = factors(0, common=0)

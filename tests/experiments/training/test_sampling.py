@@ -2,6 +2,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from scipy.stats import chi2_contingency
 
 from experiments.data.observations import Observation
 from experiments.training.augmentation import ColorAugmentation
@@ -72,6 +73,17 @@ def test_all_scenes_and_first_views_come_up_evenly():
     assert firsts.min() > 40 and firsts.max() < 115  # 75 each
 
 
+@pytest.mark.parametrize("dataset", [0, 5])
+def test_the_number_of_views_says_nothing_about_the_scenes(dataset):
+    """Counts of (views, first scene) over steps against independence; data set 0 once drew both from the same numbers."""
+    draw = sampler(datasets=(dataset,))
+    found = [marks(draw(step))[0] for step in range(600)]
+    table = np.zeros((3, 3))
+    for batch in found:
+        table[(4, 8, 16).index(batch.shape[1]), batch[0, 0, 1] // 4] += 1
+    assert chi2_contingency(table).pvalue > 0.01 and (table.sum(axis=1) > 150).all()
+
+
 def test_a_batch_depends_on_seed_step_and_adapter_alone():
     draw = sampler()
     later = marks(draw(7))
@@ -82,14 +94,16 @@ def test_a_batch_depends_on_seed_step_and_adapter_alone():
 
 
 def test_what_a_step_sees_is_what_it_always_saw():
-    """Scenes and views of each sequence's beginning, and all of them in one number, as version 0.2 drew them."""
+    """Scenes and views of each sequence's beginning, and all of them in one number. With one number of views it is what
+    version 0.2 drew."""
     seen = {
-        0: ((1, [15, 12, 10, 3]), (3, [12, 6, 3, 7]), 16038323),
-        7: ((7, [0, 10, 5, 12]), (5, [13, 9, 8, 4]), 16957399),
-        123: ((5, [5, 11, 2, 13]), (10, [13, 9, 2, 7]), 16203195),
+        ((4,), 0): ((7, [4, 5, 3, 10]), (5, [11, 8, 13, 5]), 14424133),
+        ((4,), 7): ((3, [13, 12, 3, 9]), (3, [9, 6, 8, 11]), 16630592),
+        ((4,), 123): ((9, [2, 13, 12, 0]), (7, [8, 15, 11, 6]), 15848251),
+        ((4, 8, 16), 123): ((7, [6, 2, 11, 10]), (5, [9, 7, 4, 11]), 15114832),
     }
-    for step, (*beginnings, everything) in seen.items():
-        found = marks(sampler()(step))
+    for (counts, step), (*beginnings, everything) in seen.items():
+        found = marks(sampler(counts=counts)(step))
         for adapter, (scene, views) in zip(found, beginnings, strict=True):
             assert (adapter[0, :, 1] == scene).all() and adapter[0, :4, 2].tolist() == views
         assert (np.asarray(found).reshape(-1, 3) @ [7, 31, 1009]).cumsum().sum() == everything

@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from experiments.data.dataset import Dataset
+from experiments.data.poses import relative_pose
 from experiments.tasks.recordings.conversion import convert
+from tests.experiments.tasks.recordings.test_checking import Lines
 from tests.experiments.tasks.recordings.written import (
     HEIGHT,
     WIDTH,
@@ -52,6 +54,24 @@ def test_every_pixel_is_where_it_was(suffix, tolerance, tmp_path):
     check_truth(views, tolerance=tolerance)
     assert distance_to_surface(views.world_points[views.valid]).max() < 2 * tolerance
     assert not views.object_ids.any() and not views.glass.any() and (views.mask == views.valid).all()
+
+
+def test_coordinates_of_a_map_lose_nothing(tmp_path):
+    """Poses 5,400 km from the origin, as UTM has them: float32 would move the cameras by decimetres."""
+    scene = tmp_path / "faces" / "scene"
+    write_capture(scene, FRAMES, suffix=".npz")
+    near = [camera.extrinsics for camera in cameras(FRAMES)]
+    for path in (scene / "poses").iterdir():
+        pose = np.loadtxt(path)
+        pose[:3, 3] += (447_000, 5_411_000, 150)
+        np.savetxt(path, pose, fmt="%.17g")
+    told = Lines()
+    convert_it(tmp_path / "faces", tmp_path / "out", reporter=told)
+    assert any("scene: its cameras stand 5,429," in line for line in told.lines)
+    found = Dataset(tmp_path / "out" / "dataset_00")[0].load().extrinsics
+    np.testing.assert_allclose(found[0, :, 3], 0, atol=1e-9)
+    for pose, expected in zip(found[1:], near[1:], strict=True):
+        np.testing.assert_allclose(relative_pose(found[0], pose), relative_pose(near[0], expected), atol=1e-6)
 
 
 def test_intrinsics_of_frames_poses_in_json_and_millimetres_in_arrays(tmp_path):
