@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import runpy
 import sys
+from importlib.metadata import version
 
 from weights_convert import stopping
 from weights_convert.command_line import called_as, help_printed
@@ -53,12 +54,15 @@ def usage() -> str:
 def main() -> None:
     """Run the command that the first argument names.
 
-    Exits with status 0 after the list was asked for, and with status 2 and one line for an unknown command.
+    Exits with status 0 after the list or ``--version`` was asked for, and with status 2 and one line for an unknown command.
     """
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h", "help"):
         with help_printed("attribute-subspaces"):
             print(usage())
+        raise SystemExit(0)
+    if name == "--version":
+        print(f"attribute-subspaces {version('attribute-subspaces')}")
         raise SystemExit(0)
     if name not in COMMANDS and name != CONVERT:
         near = difflib.get_close_matches(name, [*COMMANDS, *_OTHERS], n=1)

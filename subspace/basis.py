@@ -20,7 +20,7 @@ from subspace.namespace import AnyArray, matmul, namespace
 from subspace.pytrees import register_dataclass
 from subspace.svd import svd
 from subspace.threads import after, is_traced, one_blas_thread
-from subspace.validation import check_finite, check_pair, check_side
+from subspace.validation import check_by_name, check_finite, check_pair, check_side, check_update
 
 TOLERANCE = 1e-3
 """Default of ``tolerance``: attributes' directions that agree to within about 0.1 % become one."""
@@ -128,6 +128,7 @@ def merge_subspaces(
     Raises:
       ValueError: outside of ``jit``, for sizes that do not fit, NaN or infinity, ranks out of range.
     """
+    check_by_name(subspaces, "subspaces")
     names = list(subspaces)
     if not names:
         raise InputError("subspaces is empty: there is nothing to merge")
@@ -333,6 +334,11 @@ def _safe(norm: Float[AnyArray, "*layers"]) -> Float[AnyArray, "*layers"]:
 
 
 def _check_size(delta: LowRank, basis: Basis) -> None:
+    check_update(delta, "delta")
+    if not isinstance(basis, Basis):
+        raise InputError(
+            f"basis must be a Basis, got {type(basis).__name__}; of a mined subspace: Basis.of_canonical(shared.factors)"
+        )
     if delta.shape[-2:] != (basis.A.shape[-2], basis.B.shape[-2]):
         raise InputError(
             f"delta {delta.shape} does not fit a basis of {basis.A.shape[-2]}×{basis.B.shape[-2]} matrices"

@@ -41,6 +41,8 @@ class LowRank:
     __array_ufunc__ = None
 
     def __post_init__(self) -> None:
+        if any(type(factor).__module__.split(".")[0] == "torch" for factor in (self.A, self.B)):
+            raise InputError("LowRank takes arrays of NumPy or JAX, got PyTorch's tensors: call .numpy() on them")
         a, b = getattr(self.A, "shape", None), getattr(self.B, "shape", None)
         if a is None or b is None:  # JAX's transformations also rebuild the tree with placeholders as leaves
             return

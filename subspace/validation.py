@@ -35,6 +35,7 @@ def check_adapters(adapters: LowRank, dim: int, name: str = "adapters") -> None:
 
 def check_stacks(adapters: Mapping[str, LowRank], dim: int | Mapping[str, int]) -> dict[str, int]:
     """The dimension of every path, after :func:`check_adapters` of each; errors name the path."""
+    check_by_name(adapters, "adapters")
     if not adapters:
         raise InputError("adapters is empty: there is no matrix to solve")
     dims: dict[str, int] = {}
@@ -48,6 +49,19 @@ def check_stacks(adapters: Mapping[str, LowRank], dim: int | Mapping[str, int]) 
         else:
             check_adapters(adapters[path], dims[path], name=path)
     return dims
+
+
+def check_by_name(value: object, name: str) -> None:
+    """Raise ValueError unless ``value`` is a mapping, or something that is read like one."""
+    if not isinstance(value, Mapping):
+        raise InputError(f"{name} must be a mapping from names to LowRank, got {type(value).__name__}")
+
+
+def check_update(value: object, name: str) -> None:
+    """Raise ValueError unless ``value`` is a LowRank; of what :func:`subspace.shared_subspace` returns that is ``factors``."""
+    if not isinstance(value, LowRank):
+        hint = ": give its .factors" if isinstance(getattr(value, "factors", None), LowRank) else ""
+        raise InputError(f"{name} must be a LowRank, got {type(value).__name__}{hint}")
 
 
 def check_dim(dim: int, k: int, rank: int, shape: tuple[int, ...], name: str) -> None:
@@ -99,6 +113,8 @@ def check_side(side: str | None) -> None:
 def check_pair(x: LowRank, y: LowRank, names: tuple[str, str], side: str | None = None) -> None:
     """Raise ValueError unless two subspaces can be compared on ``side`` ("output", "input" or, if None, both)."""
     check_side(side)
+    for value, name in zip((x, y), names, strict=True):
+        check_update(value, name)
     for which in _AXES if side is None else (side,):
         a, b = x.shape[_AXES[which]], y.shape[_AXES[which]]
         if a != b:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
         VGGTConfig,
     )
     from vggt_jax.deltas import merge, unmerge
+    from vggt_jax.geometry import unproject_depth
     from vggt_jax.model import VGGT, Predictions
+    from vggt_jax.pose_encoding import decode_pose
+    from vggt_jax.preprocessing import load_images
 
 __all__ = [
     "VGGT",
@@ -27,8 +30,11 @@ __all__ = [
     "Predictions",
     "TrackHeadConfig",
     "VGGTConfig",
+    "decode_pose",
+    "load_images",
     "merge",
     "unmerge",
+    "unproject_depth",
 ]
 
 __getattr__, __dir__, _ = lazy_loader.attach(
@@ -43,6 +49,9 @@ __getattr__, __dir__, _ = lazy_loader.attach(
             "VGGTConfig",
         ],
         "deltas": ["merge", "unmerge"],
+        "geometry": ["unproject_depth"],
         "model": ["VGGT", "Predictions"],
+        "pose_encoding": ["decode_pose"],
+        "preprocessing": ["load_images"],
     },
 )

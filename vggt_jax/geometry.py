@@ -75,6 +75,8 @@ def depth_to_camera_points(
         ValueError: the intrinsics are not (…, 3, 3).
     """
     check_trailing_shape("intrinsics", intrinsics, (3, 3))
+    if depth.ndim == intrinsics.ndim + 1 and depth.shape[-1] == 1:
+        raise InputError(f"depth must have shape (..., height, width), got {depth.shape}: give depth[..., 0]")
     depth = depth.astype(jnp.promote_types(depth.dtype, jnp.float32))  # bfloat16 does not tell columns above 256 apart
     height, width = depth.shape[-2:]
     column, row = jnp.meshgrid(jnp.arange(width, dtype=depth.dtype), jnp.arange(height, dtype=depth.dtype))

@@ -40,9 +40,9 @@ def run(
 ) -> None:
     """Parse the flags, call ``main`` with the positional arguments, and exit.
 
-    Status 0 after success and ``--help``. Status 2 with one line on stderr for what is not the program's fault: an unknown or
-    ill-typed flag, an InputError (bad input), an OSError that names its file (missing file, full disk), a lack of memory;
-    ``--verbosity=1`` shows the traceback as well. Status 130, 143 or 129 with one line after Ctrl-C, SIGTERM or SIGHUP
+    Status 0 after success, ``--help`` and ``-h``. Status 2 with one line on stderr for what is not the program's fault: an
+    unknown or ill-typed flag, an InputError (bad input), an OSError that names its file (missing file, full disk), a lack of
+    memory; ``--verbosity=1`` shows the traceback as well. Status 130, 143 or 129 with one line after Ctrl-C, SIGTERM or SIGHUP
     (:mod:`weights_convert.stopping`), and 141 without any where nobody reads on what the command prints. Status 1 with the
     traceback for everything else.
 
@@ -62,7 +62,7 @@ def run(
         _fail(program, "the folder that this was started in is there no more; change to another one")
     try:
         with help_printed(program):
-            arguments = flags.FLAGS(sys.argv)[1:]
+            arguments = flags.FLAGS(["--help" if each == "-h" else each for each in sys.argv])[1:]
         check_numbers()
     except (flags.Error, ValueError) as error:  # absl's own ValueError is of --noNAME=VALUE
         _fail(program, in_words(error))

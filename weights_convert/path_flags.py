@@ -51,15 +51,15 @@ class NamedPathParser(flags.ArgumentParser[str]):
 
 
 class ListParser(flags.ListParser):
-    """Of a comma-separated list whose items ``item`` parses."""
+    """Of a comma-separated list whose items ``item`` parses; empty it may be where its ``default`` is a list."""
 
-    def __init__(self, item: flags.ArgumentParser[Any]):
+    def __init__(self, item: flags.ArgumentParser[Any], default: Sequence[Any] | None):
         super().__init__()
-        self._item = item
-        self.syntactic_help = f"{item.syntactic_help.removeprefix('a ')}, several with commas"
+        self._item, self._may_be_empty = item, default is not None
+        self.syntactic_help = f"{item.syntactic_help}, several with commas"
 
     def parse(self, argument: str | Sequence[Any]) -> list[Any]:
-        return [self._item.parse(one) for one in super().parse(argument)]  # pyright: ignore[reportArgumentType]
+        return [self._item.parse(one) for one in super().parse(argument if self._may_be_empty else _given(argument))]  # pyright: ignore[reportArgumentType]
 
 
 def DEFINE_path(name: str, default: str | Path | None, help: str, flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -71,7 +71,7 @@ def DEFINE_paths(
     name: str, default: Sequence[str | Path] | None, help: str, flag_values: flags.FlagValues = flags.FLAGS
 ) -> None:
     """A flag whose value is a list of :class:`~pathlib.Path`, separated by commas on the command line."""
-    flags.DEFINE(ListParser(PathParser()), name, default, help, flag_values, ListSerializer())
+    flags.DEFINE(ListParser(PathParser(), default), name, default, help, flag_values, ListSerializer())
 
 
 def DEFINE_path_or_name(name: str, default: str | None, help: str, flag_values: flags.FlagValues = flags.FLAGS) -> None:
@@ -83,14 +83,14 @@ def DEFINE_paths_or_names(
     name: str, default: Sequence[str] | None, help: str, flag_values: flags.FlagValues = flags.FLAGS
 ) -> None:
     """A flag whose value is a list of what :func:`DEFINE_path_or_name` takes, separated by commas on the command line."""
-    flags.DEFINE(ListParser(NameParser()), name, default, help, flag_values, ListSerializer())
+    flags.DEFINE(ListParser(NameParser(), default), name, default, help, flag_values, ListSerializer())
 
 
 def DEFINE_named_paths(
     name: str, default: Sequence[str] | None, help: str, flag_values: flags.FlagValues = flags.FLAGS
 ) -> None:
     """A flag whose value is a list of strings, PATH or NAME=PATH, separated by commas on the command line."""
-    flags.DEFINE(ListParser(NamedPathParser()), name, default, help, flag_values, ListSerializer())
+    flags.DEFINE(ListParser(NamedPathParser(), default), name, default, help, flag_values, ListSerializer())
 
 
 class ListSerializer(flags.ArgumentSerializer):

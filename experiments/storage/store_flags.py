@@ -44,5 +44,5 @@ def DEFINE_stored(
     name: str, default: Sequence[str | Path] | None, help: str, flag_values: flags.FlagValues = flags.FLAGS
 ) -> None:
     """A flag whose value is a list of paths; what is given by its address in a store is fetched."""
-    parser: Any = ListParser(_Parser(shared.found))
+    parser: Any = ListParser(_Parser(shared.found), default)
     flags.DEFINE(parser, name, default, help, flag_values, ListSerializer())

@@ -26,6 +26,10 @@ def view_counts(images: int, *, fewest: int = 4, most: int = 16) -> tuple[int, .
     Raises InputError if there is none.
     """
     counts = tuple(s for s in range(fewest, most + 1) if images % s == 0)
+    if not counts and fewest == most:
+        raise InputError(
+            f"images must be a multiple of {fewest}, the views of a sequence, got {images}", argument="images"
+        )
     if not counts:
         raise InputError(
             f"images: no number of views from {fewest} to {most} divides {images} images", argument="images"

@@ -5,13 +5,65 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from subspace import LowRank, canonicalize, frobenius_norm, inner_product, singular_values
+from subspace import (
+    Basis,
+    LowRank,
+    canonicalize,
+    captured_energy,
+    frobenius_norm,
+    inner_product,
+    merge_subspaces,
+    principal_angles,
+    project,
+    shared_subspace,
+    shared_subspaces,
+    singular_values,
+)
+from subspace.errors import InputError
 from tests.subspace.oracle import CASES, dense, random_adapters
 
 
 def _stack(seed, n=12, m=9, r=3, layers=(2,), dtype="float64", xp=jnp):
     A, B = random_adapters(seed, *layers[:1], n, m, r, layers=layers[1:])
     return LowRank(xp.asarray(A, dtype), xp.asarray(B, dtype))
+
+
+def test_it_is_printed_by_its_shapes():
+    x = _stack(0, layers=(4, 2), dtype="float32")
+    assert repr(x) == "LowRank(A=float32[4,2,12,3], B=float32[4,2,9,3])"
+    shared = repr(shared_subspace(x, dim=2))
+    assert shared.startswith(
+        "SharedSubspace(factors=LowRank(A=float32[2,12,2], B=float32[2,9,2]), weights=float32[2,4]"
+    )
+    assert len(shared) < 400 and repr(jax.eval_shape(lambda: x)) == repr(x)
+
+
+@pytest.mark.wrong_types
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x, s: captured_energy(x[0], s.factors), r"basis must be a Basis, got LowRank; .*Basis\.of_canonical"),
+        (lambda x, s: project(x[0], s), "basis must be a Basis, got SharedSubspace"),
+        (
+            lambda x, s: captured_energy(s, Basis.of_canonical(s.factors)),
+            "delta must be a LowRank, .*: give its .factors",
+        ),
+        (lambda x, s: principal_angles(s, s.factors), "must be a LowRank, got SharedSubspace: give its .factors"),
+        (lambda x, s: shared_subspaces([x, x], dim=2), "adapters must be a mapping from names to LowRank, got list"),
+        (lambda x, s: merge_subspaces([s.factors]), "subspaces must be a mapping from names to LowRank, got list"),
+    ],
+)
+def test_what_stands_in_the_wrong_place_is_named(call, message):
+    """Each has A and B, or nearly, and would give wrong numbers or an AttributeError."""
+    x = _stack(0, layers=(4, 2), dtype="float32")
+    with pytest.raises(InputError, match=message):
+        call(x, shared_subspace(x, dim=2))
+
+
+def test_tensors_of_pytorch_are_refused():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(InputError, match=r"got PyTorch's tensors: call \.numpy\(\)"):
+        LowRank(torch.zeros(3, 1), torch.zeros(2, 1))
 
 
 def test_is_a_pytree_with_shape_and_rank():

@@ -135,6 +135,15 @@ def test_cut_field_of_view_puts_points_on_the_axis_plane_with_finite_gradient():
             r"transform must have shape \(\.\.\., 3, 4\) or \(\.\.\., 4, 4\), got \(3, 3\)",
         ),
         (lambda: transform_points(jnp.zeros((5, 2)), jnp.zeros((3, 4))), "points must have shape"),
+        *(
+            (
+                lambda views=views: unproject_depth(
+                    jnp.zeros((1, views, 8, 8, 1)), jnp.zeros((1, views, 3, 4)), jnp.zeros((1, views, 3, 3))
+                ),
+                r"depth must have shape \(\.\.\., height, width\), got .*: give depth\[\.\.\., 0\]",
+            )
+            for views in (1, 3)
+        ),
         (lambda: transform_points(jnp.zeros((5, 3)), jnp.zeros((4, 4))), "transform must have shape"),
         (lambda: depth_to_camera_points(jnp.zeros((2, 2)), jnp.zeros((3, 4))), "intrinsics must have shape"),
         (lambda: unproject_depth(jnp.zeros((2, 2)), jnp.eye(4), jnp.eye(3)), "extrinsics must have shape"),

@@ -37,11 +37,14 @@ def test_paths_with_commas(values):
     assert values.data == []
 
 
-@pytest.mark.parametrize("argument", ["--output=", "--weights=", "--data=a,,b", "--controls=,", "--results=a="])
+@pytest.mark.parametrize(
+    "argument", ["--output=", "--weights=", "--data=a,,b", "--controls=,", "--results=a=", "--compare="]
+)
 def test_no_path_is_empty(values, argument):
     DEFINE_path("output", None, "", values)
     DEFINE_path_or_name("weights", "nano", "", values)
     DEFINE_paths("data", [], "", values)
+    DEFINE_paths("compare", None, "", values)  # not given is not empty
     DEFINE_paths_or_names("controls", [], "", values)
     DEFINE_named_paths("results", [], "", values)
     with pytest.raises(flags.IllegalFlagValueError):

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[3]
             ["--coordinator=localhost:1", "--processes=2", "--process=1", "--join_timeout=1"],
             "has not answered within 1 s",
         ),
-        (["--images=7"], "no number of views from 4 to 4 divides 7 images (see --images)"),
+        (["--images=7"], "images must be a multiple of 4, the views of a sequence, got 7 (see --images)"),
         (["--adapters_at_once=0"], "--adapters_at_once must be a whole number of at least 1, got 0"),
     ],
 )

@@ -43,6 +43,8 @@ def test_view_counts_are_few_and_divide():
     assert view_counts(8, fewest=2, most=8) == (2, 4, 8)
     with pytest.raises(ValueError, match="no number of views from 4 to 16 divides 17 images"):
         view_counts(17)
+    with pytest.raises(ValueError, match="images must be a multiple of 4, the views of a sequence, got 7"):
+        view_counts(7, fewest=4, most=4)
 
 
 def test_batches_have_the_images_of_scenes_without_repetition():
