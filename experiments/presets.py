@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from experiments.storage.arguments import check_choice, convert_fields
 from experiments.storage.identity import NO_EFFECT_BY_DEFAULT
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ class Training:
     """Keep the frozen encoder's tokens of every picture."""
     head_dtype: Literal["float32", "bfloat16"] = field(default="float32", metadata=NO_EFFECT_BY_DEFAULT)
     """Type of the products and convolutions in the heads."""
+
+    def __post_init__(self) -> None:
+        """Raises InputError for a type that is none of those."""
+        convert_fields(self)
 
 
 @dataclass(frozen=True)
@@ -248,3 +253,9 @@ _VGGT_1B = Preset(
 )  # fmt: skip
 
 PRESETS: Mapping[PresetName, Preset] = {preset.name: preset for preset in (_NANO, _VGGT_1B)}
+
+
+def preset_of(name: PresetName) -> Preset:
+    """The preset of a name; raises InputError if there is none."""
+    check_choice(name, PRESETS, "preset")
+    return PRESETS[name]

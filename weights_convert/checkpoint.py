@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
+from os import PathLike
 from pathlib import Path
 from typing import Any, get_args
 
@@ -74,7 +75,7 @@ class Checkpoint:
 
 
 def load_vggt(
-    source: str | Path,
+    source: str | PathLike[str],
     *,
     config: VGGTConfig | None = None,
     heads: Sequence[Head] | None = None,
@@ -113,7 +114,7 @@ def load_vggt(
     )
 
 
-def read_config(source: str | Path) -> VGGTConfig:
+def read_config(source: str | PathLike[str]) -> VGGTConfig:
     """The configuration of the weights at ``source``: from its config.json or metadata, else from the tensors' shapes.
 
     Raises as :func:`load_vggt` does; only the tensors' fit is not checked.
@@ -124,7 +125,7 @@ def read_config(source: str | Path) -> VGGTConfig:
 
 
 def open_checkpoint(
-    source: str | Path,
+    source: str | PathLike[str],
     *,
     config: VGGTConfig | None = None,
     heads: Sequence[Head] | None = None,

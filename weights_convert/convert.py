@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +28,7 @@ _TYPES_BY_NAME = {"float32": TYPES["F32"], "bfloat16": TYPES["BF16"]}
 
 def convert(
     checkpoint: Checkpoint,
-    output: Path,
+    output: str | PathLike[str],
     *,
     to: Form = "jax",
     dtype: DType | None = None,
@@ -56,6 +57,7 @@ def convert(
             among the weights, or numbers that ``dtype`` cannot hold.
         OSError: the disk is full, a file cannot be read or written.
     """
+    output = Path(output)
     check_output(output, to)
     types = {path: _TYPES_BY_NAME[dtype] if dtype else stored for path, stored in checkpoint.types.items()}
     # Wide types first, so that every tensor of a file of mixed types is aligned.

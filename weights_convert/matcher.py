@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ def save_matcher(path: Path, matcher: Matcher) -> None:
     write_safetensors(path, arrays, {_LAYER: str(matcher.layer)})
 
 
-def load_matcher(source: str | Path) -> Matcher:
+def load_matcher(source: str | PathLike[str]) -> Matcher:
     """The matcher beside the weights at ``source``, anything that :func:`weights_convert.load_vggt` takes.
 
     Raises:

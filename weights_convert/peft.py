@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import prod
+from os import PathLike, fspath
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,16 +47,16 @@ class Module(NamedTuple):
     weight: Shape
 
 
-def read_peft(folder: str | Path, config: VGGTConfig | None = None) -> dict[str, LowRank]:
+def read_peft(folder: str | PathLike[str], config: VGGTConfig | None = None) -> dict[str, LowRank]:
     """The low-rank updates in a folder that PEFT's ``save_pretrained`` wrote: those of a LoRA.
 
     Arguments and errors are those of :func:`read_peft_deltas`. Raises InputError for a DoRA as well, whose updates are of no
     low rank.
     """
-    return low_rank_only(read_peft_deltas(folder, config), str(folder))
+    return low_rank_only(read_peft_deltas(folder, config), fspath(folder))
 
 
-def read_peft_deltas(folder: str | Path, config: VGGTConfig | None = None) -> dict[str, Update]:
+def read_peft_deltas(folder: str | PathLike[str], config: VGGTConfig | None = None) -> dict[str, Update]:
     """The updates in a folder that PEFT's ``save_pretrained`` wrote, scale included, in float32.
 
     A LoRA's are low-rank, a DoRA's weight-decomposed.
@@ -94,7 +95,7 @@ def read_peft_deltas(folder: str | Path, config: VGGTConfig | None = None) -> di
     return _stack(updates, modules)
 
 
-def write_peft(folder: str | Path, deltas: Deltas, config: VGGTConfig, *, scale: float = 1.0) -> None:
+def write_peft(folder: str | PathLike[str], deltas: Deltas, config: VGGTConfig, *, scale: float = 1.0) -> None:
     """Writes updates of a VGGT as a LoRA that PEFT loads into the official model; the folder must be new.
 
     Every layer gets its own rank: columns that are zero in A and B are left out, and so are layers without any other.

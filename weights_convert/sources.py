@@ -6,6 +6,7 @@ import errno
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,7 +64,7 @@ class Source:
     config: Mapping[str, Any] | None
 
 
-def open_source(source: str | Path) -> Source:
+def open_source(source: str | PathLike[str]) -> Source:
     """Opens the weights at ``source`` without reading them.
 
     Args:
@@ -77,7 +78,7 @@ def open_source(source: str | Path) -> Source:
         InputError: files that are cut off, corrupt or of another kind, and PyTorch files where PyTorch is missing.
         OSError: files that are missing or cannot be read or fetched.
     """
-    path = _located(str(source))
+    path = _located(fspath(source))
     if path.is_dir():
         path = _in_folder(path)
     elif not path.exists():

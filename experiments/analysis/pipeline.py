@@ -32,6 +32,7 @@ from experiments.analysis.verdict import Verdict, headline, judge, verdict_secti
 from experiments.mining.folder import SUBSPACE, Inputs, MinedAttribute, read_inputs
 from experiments.process.reporting import SILENT, Reporter
 from experiments.reports.drawings import Drawings
+from experiments.storage.arguments import convert_fields
 from experiments.storage.files import sha256
 from experiments.storage.identity import NO_EFFECT, NO_EFFECT_BY_DEFAULT
 from experiments.storage.results import Ready, ResultsFolder, check_output
@@ -43,7 +44,7 @@ _RECIPE = 2
 
 @dataclass(frozen=True)
 class Settings:
-    """What :func:`analyze` analyses."""
+    """What :func:`analyze` analyses. Raises InputError for what is no path."""
 
     subspaces: tuple[Path, ...]
     """Folders that the extraction wrote, one for each attribute under study, at least two."""
@@ -59,6 +60,9 @@ class Settings:
     """Folder of the results; by default below the store, named by everything that they depend on."""
     overwrite: bool = field(default=False, metadata=NO_EFFECT)
     """Replace results in ``output`` that were made from other settings."""
+
+    def __post_init__(self) -> None:
+        convert_fields(self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from experiments.data.packed import DEPTH, LOG_DEPTH, SUFFIX, VALID, Archive, de
 from experiments.data.scene_folder import CameraFile, find_damage, view_files
 from experiments.scenes import schema
 from experiments.storage import files
+from experiments.storage.arguments import StrPath, path_of
 from subspace.errors import InputError
 from vggt_jax.reading import typed
 from vggt_jax.reading.arrays import read_arrays
@@ -278,8 +279,8 @@ class Dataset:
         OSError: it cannot be read.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: StrPath) -> None:
+        self.folder = path_of(folder, "folder")
         self.manifest: Manifest = read_manifest(self.folder)
         kind = StoredScene if self.manifest.packing is None else PackedScene
         self.scenes = [kind(self.folder / name, self.manifest.settings.views) for name in self.manifest.scenes]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -39,6 +39,7 @@ from experiments.data.production import OURS
 from experiments.data.scene_folder import find_damage, view_files
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage import files, locks, shared
+from experiments.storage.arguments import StrPath, check_choice, path_of
 from experiments.storage.locks import alone
 from subspace.errors import InputError
 
@@ -61,7 +62,7 @@ class Packed:
     """Scenes that were packed now; 0 if there was nothing to do."""
 
 
-def pack(source: Path, output: Path, depth: DepthKind = "exact", reporter: Reporter = SILENT) -> Packed:
+def pack(source: StrPath, output: StrPath, depth: DepthKind = "exact", reporter: Reporter = SILENT) -> Packed:
     """Pack a finished data set into another folder; what is interrupted goes on where it stopped.
 
     Pictures, cameras, labels and normals are the very same; so is depth, unless it is rounded (by 0.00095 at most, relatively).
@@ -74,9 +75,11 @@ def pack(source: Path, output: Path, depth: DepthKind = "exact", reporter: Repor
         reporter: is told of progress.
 
     Raises:
-        InputError: no finished data set, a damaged file, or a folder of something else at ``output``.
+        InputError: no such ``depth``, no finished data set, a damaged file, or a folder of something else at ``output``.
         OSError: something cannot be read or written.
     """
+    source, output = path_of(source, "source"), path_of(output, "output")
+    check_choice(depth, get_args(DepthKind), "depth")
     dataset = Dataset(source)
     manifest = dataset.manifest
     if manifest.packing is not None and manifest.packing.depth == "rounded":
@@ -116,12 +119,12 @@ def pack(source: Path, output: Path, depth: DepthKind = "exact", reporter: Repor
         )
 
 
-def replace(source: Path, reporter: Reporter = SILENT) -> Packed:
+def replace(source: StrPath, reporter: Reporter = SILENT) -> Packed:
     """Put a packed data set in the place of the one that it is made from; arguments and errors are those of :func:`pack`.
 
     Raises InputError too if the folder holds what this program did not write.
     """
-    source = Path(os.path.abspath(source))
+    source = Path(os.path.abspath(path_of(source, "source")))
     if (done := _packing(source)) is not None:
         bytes, views = sum(file.size for file in done.files.values()), read_manifest(source).counts["images"]
         return Packed(source, views, bytes, bytes, 0)

@@ -22,6 +22,7 @@ from experiments.evaluation.settings import Settings
 from experiments.evaluation.views import choose_views
 from experiments.process.hosts import is_first, wait_for_all
 from experiments.process.reporting import SILENT, Reporter
+from experiments.storage.arguments import StrPath, path_of
 from experiments.storage.files import hashes, read_json, reading, sha256
 from experiments.storage.identity import digest, identity
 from experiments.storage.results import Ready, ResultsFolder, check_output
@@ -122,7 +123,7 @@ def _evaluate(
     return Evaluation(folder.path, results, time.perf_counter() - start)
 
 
-def compare(first: Path, second: Path) -> Comparison:
+def compare(first: StrPath, second: StrPath) -> Comparison:
     """Compare two results by a paired t test over their scenes.
 
     Args:
@@ -133,6 +134,7 @@ def compare(first: Path, second: Path) -> Comparison:
         InputError: a file that is no result, or results of different scenes, views or pixels, as far as folders say them.
         OSError: a file that cannot be read.
     """
+    first, second = path_of(first, "first"), path_of(second, "second")
     results = read_csv(first)
     made, other = (_made_from(path) for path in (first, second))
     for name in made.keys() & other.keys():

@@ -10,6 +10,7 @@ from experiments.cluster.settings import Ray
 from experiments.evaluation.adapter_path import check_adapter
 from experiments.presets import SMALL_MODEL
 from experiments.process.mesh_sizes import MeshSizes, check_one_adapter
+from experiments.storage.arguments import convert_fields
 from experiments.storage.files import check_named_once
 from experiments.storage.identity import NO_EFFECT
 from subspace.errors import InputError
@@ -56,6 +57,7 @@ class Settings:
     """The cluster of which one node does it, with all its accelerators; None for this machine."""
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         if not self.data:
             raise InputError("data: name at least one data set, a folder with a manifest.json", argument="data")
         check_named_once(self.data, "data")

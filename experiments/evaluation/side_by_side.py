@@ -21,6 +21,7 @@ from experiments.evaluation.scene import FEWEST, Evaluated, align_depth
 from experiments.evaluation.settings import Mask
 from experiments.evaluation.views import choose_views
 from experiments.process.reporting import SILENT, Reporter
+from experiments.storage.arguments import convert_fields
 from subspace.errors import InputError
 from vggt_jax.atomic import new_path
 
@@ -56,6 +57,7 @@ class Settings:
     """Whether pictures that are there are replaced."""
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         if not self.results:
             raise InputError("results: name at least one", argument="results")
 

@@ -9,8 +9,9 @@ from typing import Any, Literal, Self
 from experiments.cluster.settings import Ray
 from experiments.mining.dimensions import check_dim
 from experiments.mining.origin import Init, Targets, Updates
-from experiments.presets import PRESETS, PresetName, Training
+from experiments.presets import PRESETS, PresetName, Training, preset_of
 from experiments.scenes.schema import Attribute, Setting
+from experiments.storage.arguments import check_choice, convert_fields
 from experiments.storage.files import check_named_once
 from experiments.storage.identity import NO_EFFECT, NO_EFFECT_BY_DEFAULT
 from experiments.training.step_plan import StepPlan
@@ -30,7 +31,7 @@ _TRAINING = frozenset(each.name for each in fields(Training))
 class Settings:
     """One attribute's subspace: its data, its adapters and how they are mined; :meth:`of` fills in a preset's numbers.
 
-    Raises InputError for numbers that contradict each other.
+    Raises InputError for numbers that contradict each other, and what is no path or no choice.
     """
 
     attribute: Attribute = "geometry"
@@ -97,6 +98,7 @@ class Settings:
     """Where metrics go besides ``metrics.jsonl``: TensorBoard's event files, Weights & Biases."""
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         check_installed(self.log)
         if not 0 < self.exponent <= 2:
             raise InputError(f"exponent must lie in (0, 2], got {self.exponent:g}", argument="exponent")
@@ -151,17 +153,21 @@ class Settings:
             preset: a name in :data:`experiments.presets.PRESETS`.
             changes: fields of these settings or of :class:`experiments.presets.Training`; None stands for the preset's own
                 value. A ``rank`` changes ``alpha`` with it, unless that is given too.
+
+        Raises InputError for a preset or another value that there is not, and numbers that contradict each other.
         """
-        plain = PRESETS[preset]
+        plain = preset_of(preset)
         given = {name: value for name, value in changes.items() if value is not None}
         trained = {name: given.pop(name) for name in _TRAINING & given.keys()}
         if given.get("updates") == "gradient":
             trained.setdefault("steps", min(GRADIENT_BATCHES, plain.training.steps))
         if "rank" in trained:
             trained.setdefault("alpha", float(trained["rank"]))
+        setting: Setting = given.get("setting", "object_centric")
+        check_choice(setting, plain.rendering.datasets, "setting")
         usual: dict[str, Any] = {
             "weights": None if given.get("adapters") else plain.weights,
-            "k": plain.rendering.datasets[given.get("setting", "object_centric")],
+            "k": plain.rendering.datasets[setting],
             "scenes": plain.rendering.scenes,
             "views": plain.rendering.views,
             "resolution": plain.rendering.resolution,

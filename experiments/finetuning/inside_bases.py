@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from experiments.finetuning.method import Method, Option, check_positive
+from experiments.storage.arguments import convert_fields
 from subspace.errors import InputError
 from vggt_jax.patterns import HEADS
 
@@ -31,6 +32,7 @@ class PlainLoRA:
     """The factor alpha / rank before A Bᵀ."""
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         check_positive(rank=self.rank, scale=self.scale)
         if not self.matrices:
             raise InputError("matrices: name at least one pattern for the plain LoRA, or leave it out")

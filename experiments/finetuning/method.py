@@ -27,6 +27,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+from experiments.storage.arguments import convert_fields
 from subspace.errors import InputError
 
 if TYPE_CHECKING:  # the flags of a command are made from the methods, and --help need not wait for JAX
@@ -84,6 +85,9 @@ class Method(ABC):
 
     matrices: tuple[str, ...] = ("*",)
     """Patterns of the matrices that the method changes, see :func:`vggt_jax.adapters.select`."""
+
+    def __post_init__(self) -> None:
+        convert_fields(self)
 
     @classmethod
     def of(cls, preset: Preset, **given: Any) -> Self:
@@ -158,6 +162,7 @@ class RankMethod(AdapterMethod):
     """r of the update."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive(rank=self.rank)
 
     @classmethod

@@ -12,7 +12,8 @@ from experiments.finetuning.data import TuningData
 from experiments.finetuning.method import Method
 from experiments.finetuning.methods import METHODS
 from experiments.models import Base
-from experiments.presets import PRESETS, SMALL_MODEL, PresetName
+from experiments.presets import SMALL_MODEL, PresetName, preset_of
+from experiments.storage.arguments import StrPath, check_choice, convert_fields, paths_of
 from experiments.storage.identity import NO_EFFECT, NO_EFFECT_BY_DEFAULT, identity
 from experiments.training.losses import Objective
 from experiments.training.optimizer import OptimizerSettings
@@ -79,6 +80,7 @@ class Settings:
     """The cluster of which one node does it, with all its accelerators; None for this machine."""
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         if not self.data:
             raise InputError("data: name at least one data set, a folder with a manifest.json", argument="data")
         if self.held_out < 0:
@@ -90,7 +92,7 @@ class Settings:
         preset: PresetName,
         method: Method | str,
         *,
-        data: Iterable[Path | str],
+        data: StrPath | Iterable[StrPath],
         weights: str | None = None,
         steps: int | None = None,
         peak_rate: float | None = None,
@@ -103,15 +105,16 @@ class Settings:
         Args:
             preset: whose schedule, number type and base model are taken.
             method: what is trained, or the name of a method with the preset's sizes.
-            data: folders of data sets.
+            data: folders of data sets, or a single one.
             weights: the model that is fine-tuned; by default the preset's.
             steps: training steps; by default the preset's.
             peak_rate: learning rate after the warm-up; by default the preset's.
             changes: any other fields.
 
-        Raises InputError for settings that contradict each other.
+        Raises InputError for a preset or method that there is not, and settings that contradict each other.
         """
-        training = PRESETS[preset].training
+        sizes = preset_of(preset)
+        training = sizes.training
         optimizer = OptimizerSettings(
             training.steps if steps is None else steps, training.peak_rate if peak_rate is None else peak_rate
         )
@@ -126,10 +129,13 @@ class Settings:
             },
             **changes,
         }  # fmt: skip
+        if isinstance(method, str):
+            check_choice(method, METHODS, "method")
+            method = METHODS[method].of(sizes)
         return cls(
-            method=METHODS[method].of(PRESETS[preset]) if isinstance(method, str) else method,
-            data=tuple(map(Path, data)),
-            weights=PRESETS[preset].weights if weights is None else weights,
+            method=method,
+            data=paths_of(data, "data"),
+            weights=sizes.weights if weights is None else weights,
             **found,
         )
 

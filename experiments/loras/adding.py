@@ -19,6 +19,7 @@ from experiments.mining.mine import Mined
 from experiments.mining.report import verdict
 from experiments.mining.summary import MatrixSummary, rows
 from experiments.process.reporting import SILENT, Reporter
+from experiments.storage.arguments import convert_fields
 from experiments.storage.files import sha256
 from experiments.storage.identity import NO_EFFECT, identity
 from experiments.storage.results import Ready, ResultsFolder
@@ -37,7 +38,7 @@ NOTHING = 89.999
 
 @dataclass(frozen=True, kw_only=True)
 class AddSettings:
-    """What is added to what."""
+    """What is added to what. Raises InputError for what is no path."""
 
     adapter: str
     """Place of the LoRA (:func:`weights_convert.lora_places.find_loras`)."""
@@ -51,6 +52,9 @@ class AddSettings:
     """Folder of the results; by default below the store."""
     overwrite: bool = field(default=False, metadata=NO_EFFECT)
     """Replace results in ``output`` that were made from other settings."""
+
+    def __post_init__(self) -> None:
+        convert_fields(self)
 
 
 @dataclass(frozen=True, eq=False)

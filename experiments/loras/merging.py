@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from experiments.loras.collection import Collection
 from experiments.process.reporting import SILENT, Reporter
+from experiments.storage.arguments import convert_fields
 from subspace import LowRank, shared_subspaces
 from subspace.errors import InputError
 from subspace.low_rank import orthonormal_factors
@@ -43,6 +44,7 @@ class Merge:
     """Of DARE's choice."""
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         if self.rank is not None and self.rank < 1:
             raise InputError(f"rank must be at least 1, got {self.rank}", argument="rank")
         if not 0 < self.density <= 1:

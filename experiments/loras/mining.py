@@ -20,6 +20,7 @@ from experiments.mining.origin import Origin
 from experiments.mining.report import verdict
 from experiments.mining.summary import MatrixSummary, rows
 from experiments.process.reporting import SILENT, Reporter
+from experiments.storage.arguments import convert_fields
 from experiments.storage.files import sha256
 from experiments.storage.identity import NO_EFFECT, identity
 from experiments.storage.results import Ready, ResultsFolder
@@ -56,6 +57,7 @@ class MineSettings:
     """Replace results in ``output`` that were made from other settings."""
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         if not 0 < self.exponent <= 2:
             raise InputError(f"exponent must lie in (0, 2], got {self.exponent:g}", argument="exponent")
         if not self.label or "/" in self.label:

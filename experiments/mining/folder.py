@@ -15,6 +15,7 @@ import numpy as np
 
 from experiments.mining.origin import Origin
 from experiments.mining.subspace_file import load_subspace, save_subspace
+from experiments.storage.arguments import StrPath, path_of
 from experiments.storage.files import read_json, reading, write_bytes
 from subspace import LowRank, SharedSubspace
 from subspace.errors import InputError
@@ -190,8 +191,9 @@ def read_inputs(folders: Sequence[Path]) -> Inputs:
     return Inputs(attributes)
 
 
-def read_folder(folder: Path) -> MinedAttribute:
+def read_folder(folder: StrPath) -> MinedAttribute:
     """One output folder of ``experiments.extract``; raises InputError and OSError as :func:`read_inputs`."""
+    folder = path_of(folder, "folder")
     if not folder.is_dir():
         raise InputError(no_folder(folder))
     for name in (SUBSPACE, SUMMARY):

@@ -11,6 +11,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from experiments.mining.origin import Origin
+from experiments.storage.arguments import StrPath, path_of
 from experiments.storage.files import write_bytes
 from subspace import LowRank, SharedSubspace
 from subspace.errors import InputError
@@ -63,11 +64,12 @@ def in_order(content: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text.encode() + content[8 + size :]
 
 
-def load_subspace(path: Path) -> StoredSubspace:
+def load_subspace(path: StrPath) -> StoredSubspace:
     """Read what :func:`save_subspace` wrote.
 
     Raises InputError naming the file if it is damaged, of another kind, of an earlier version, or lacks a tensor.
     """
+    path = path_of(path, "path")
     file = SafetensorsFile(path)
     file.check_unique()
     header, tensors = file.metadata, file.tensors

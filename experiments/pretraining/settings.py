@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+from experiments.storage.arguments import convert_fields
 from experiments.storage.identity import NO_EFFECT
 from experiments.training.trackers import TrackerName, check_installed
 from subspace.errors import InputError
@@ -49,14 +50,13 @@ class Settings:
     """Replace results in ``output`` that were made from other settings."""
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         if not self.data:
             raise InputError("data: name at least one data set, a folder with a manifest.json", argument="data")
         if not self.length > 0:
             raise InputError(f"length must be positive, got {self.length}", argument="length")
         if self.length > 1000:
             raise InputError(f"length must be at most 1000, got {self.length}", argument="length")
-        if self.without is not None and self.without not in INGREDIENTS:
-            raise InputError(f"without={self.without} is none of {', '.join(INGREDIENTS)}", argument="without")
         check_installed(self.log)
 
     @property

@@ -8,6 +8,7 @@ from typing import Literal
 
 from experiments.presets import SMALL_MODEL
 from experiments.process.mesh_sizes import MeshSizes, check_one_adapter
+from experiments.storage.arguments import convert_fields
 from experiments.storage.identity import NO_EFFECT
 from subspace.errors import InputError
 from vggt_jax.config import DType
@@ -59,6 +60,7 @@ class Settings:
     """Replace results in ``output`` that were made from other settings."""
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         check_one_adapter(self.mesh)
         if not 0 <= self.confidence <= 100:
             raise InputError(

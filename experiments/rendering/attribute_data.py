@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from experiments.cluster.settings import Ray
 from experiments.data.inputs import Assets
 from experiments.data.manifest import AttributeSettings, check_sizes
-from experiments.presets import PRESETS, PresetName
+from experiments.presets import PresetName, preset_of
 from experiments.process.reporting import SILENT, Reporter
 from experiments.scenes.schema import Attribute, Scene, Setting
 from experiments.storage import files
+from experiments.storage.arguments import check_choice, convert_fields
 from experiments.storage.identity import NO_EFFECT
 
 if TYPE_CHECKING:
@@ -68,14 +69,19 @@ class Settings:
     """Replace data sets that were made with other settings, or of more scenes."""
 
     def __post_init__(self) -> None:
-        """Raises InputError if a number is too small or too large."""
+        """Raises InputError for a number that is too small or too large, and what is no path or no choice."""
+        convert_fields(self)
         check_sizes(self, "datasets", "scenes", "views", "resolution", "samples", "seed")
 
     @classmethod
     def of(cls, preset: PresetName = "nano", **changes: Any) -> Settings:
-        """The numbers of a preset with some changes, for instance ``Settings.of("nano", attribute="texture", scenes=4)``."""
-        sizes = PRESETS[preset].rendering
+        """The numbers of a preset with some changes, for instance ``Settings.of("nano", attribute="texture", scenes=4)``.
+
+        Raises InputError for a preset or another value that there is not.
+        """
+        sizes = preset_of(preset).rendering
         setting: Setting = changes.get("setting", "object_centric")
+        check_choice(setting, sizes.datasets, "setting")
         usual: dict[str, Any] = {
             "datasets": sizes.datasets[setting],
             "scenes": sizes.scenes,

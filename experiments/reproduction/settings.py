@@ -10,6 +10,7 @@ from experiments.data.production import dataset_name
 from experiments.presets import PRESETS, PresetName, Scale
 from experiments.reproduction.plan import Minings, Plan, RatesFor, ValidateOn, make_plan
 from experiments.reproduction.rows import TableName
+from experiments.storage.arguments import convert_fields
 from experiments.storage.identity import NO_EFFECT, NO_EFFECT_BY_DEFAULT
 from subspace.errors import InputError
 from vggt_jax.missing import no_folder
@@ -58,6 +59,7 @@ class Settings:
     """The cluster whose nodes render, train and evaluate; None for this machine."""
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         if not self.tables:
             raise InputError("tables: name at least one", argument="tables")
         if not self.seeds or min(self.seeds) < 0:

@@ -17,10 +17,11 @@ from experiments.cluster.settings import Ray
 from experiments.data.inputs import Sources
 from experiments.data.manifest import Split, Task, TaskSettings, check_sizes
 from experiments.data.production import dataset_name
-from experiments.presets import PRESETS, PresetName
+from experiments.presets import PresetName, preset_of
 from experiments.process.reporting import SILENT, Reporter
 from experiments.scenes.schema import Scene
 from experiments.storage import files
+from experiments.storage.arguments import StrPath, check_choice, convert_fields, path_of
 from experiments.storage.identity import NO_EFFECT
 from experiments.tasks.recordings import Layout
 from experiments.tasks.recordings.conventions import Conventions
@@ -69,7 +70,8 @@ class Settings:
     """Replace a data set that was made with other settings or from another folder, or of more scenes."""
 
     def __post_init__(self) -> None:
-        """Raises InputError if a number is too small or too large."""
+        """Raises InputError for a number that is too small or too large, and what is no path or no choice."""
+        convert_fields(self)
         check_sizes(self, "scenes", "views", "resolution", "samples", "seed")
 
     @classmethod
@@ -78,9 +80,9 @@ class Settings:
 
         Without ``scenes``, as many as the preset says, or with ``meshes`` as many as there are.
 
-        Raises InputError if the task has no such split.
+        Raises InputError for a preset or task that there is not, or a split that the task does not have.
         """
-        sizes = PRESETS[preset]
+        sizes = preset_of(preset)
         check_split(preset, task, split)
         usual: dict[str, Any] = {
             "scenes": sizes.tasks.scenes[task, split] if changes.get("meshes") is None else None,
@@ -161,21 +163,22 @@ class Recording:
     """Replace a data set that was made with other settings or from another folder, or of more scenes."""
 
     def __post_init__(self) -> None:
-        """Raises InputError if a number is too small or too large."""
+        """Raises InputError for a number that is too small or too large, and what is no path or no choice."""
+        convert_fields(self)
         check_sizes(self, "views", "resolution")
 
     @classmethod
     def of(
-        cls, preset: PresetName, layout: Layout, source: Path, task: Task, split: Split, **changes: Any
+        cls, preset: PresetName, layout: Layout, source: StrPath, task: Task, split: Split, **changes: Any
     ) -> Recording:
-        """The numbers of a preset with some changes; raises InputError if the task has no such split."""
-        sizes = PRESETS[preset]
+        """The numbers of a preset with some changes; raises InputError as :meth:`Settings.of`."""
+        sizes = preset_of(preset)
         check_split(preset, task, split)
         usual: dict[str, Any] = {
             "views": sizes.tasks.views[task, split],
             "resolution": sizes.rendering.resolution,
         }
-        return cls(layout=layout, source=source, task=task, split=split, **{**usual, **changes})
+        return cls(layout=layout, source=path_of(source, "source"), task=task, split=split, **{**usual, **changes})
 
     @property
     def task_folder(self) -> Path:
@@ -204,15 +207,16 @@ class Prepared:
 
 
 def splits_of(preset: PresetName, task: Task) -> list[Split]:
-    """The splits that a task has."""
-    return [split for known, split in PRESETS[preset].tasks.scenes if known == task]
+    """The splits that a task has; raises InputError for a preset or task that there is not."""
+    check_choice(task, get_args(Task), "task")
+    return [split for known, split in preset_of(preset).tasks.scenes if known == task]
 
 
 def check_split(preset: PresetName, task: Task, split: Split) -> None:
-    """Raises InputError if the task has no such split."""
+    """Raises InputError for a preset or task that there is not, or a split that the task does not have."""
     known = splits_of(preset, task)
     if split not in known:
-        raise InputError(f"the task {task} has no split {split}; it has {', '.join(known)}")
+        raise InputError(f"the task {task} has no split {split}; it has {', '.join(known)}", argument="split")
 
 
 def check_extra(task: Task, split: Split) -> None:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from experiments.storage.arguments import convert_fields
 from experiments.storage.identity import NO_EFFECT_BY_DEFAULT
 from subspace.errors import InputError
 from vggt_jax.deltas import dotted
@@ -48,6 +49,7 @@ class OptimizerSettings:
     """What follows the gradients; ``mean_gradient`` knows ``steps`` and ``peak_rate`` only."""
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         if self.steps < 1:
             raise InputError(f"steps must be at least 1, got {self.steps}")
         if not self.end_rate > 0:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,7 +84,7 @@ def fingerprint(base: nnx.State) -> str:
     return digest.hexdigest()[:16]
 
 
-def save_adapter(path: Path, adapter: Adapter) -> None:
+def save_adapter(path: str | PathLike[str], adapter: Adapter) -> None:
     """Writes ``adapter`` as float32; the file appears under its name once it is complete, in place of an older one.
 
     The tensors are called ``PATH.A`` (*stack, n, r) and ``PATH.B`` (*stack, m, r), and of weight-decomposed updates
@@ -123,10 +124,10 @@ def save_adapter(path: Path, adapter: Adapter) -> None:
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: this adapter could not be read again, nothing was written ({error})") from None
     content = save(tensors, {KEY: text})
-    write_bytes(path, content, durable=True)
+    write_bytes(Path(path), content, durable=True)
 
 
-def load_adapter(path: Path, base: BaseModel | None = None) -> Adapter:
+def load_adapter(path: str | PathLike[str], base: BaseModel | None = None) -> Adapter:
     """The adapter that :func:`save_adapter` wrote, in float32; of the model ``base``, if that is given.
 
     Raises:
@@ -134,6 +135,7 @@ def load_adapter(path: Path, base: BaseModel | None = None) -> Adapter:
             header (all of them in one message), an adapter of another base model.
         OSError: a file that is missing or cannot be read.
     """
+    path = Path(path)
     file = SafetensorsFile(path)
     file.check_unique()
     header = read_header(path, file.metadata)

@@ -49,6 +49,7 @@ class AdaLoRA(AdapterMethod):
     """The factor alpha / rank before P Λ Qᵀ, which stays when triplets go."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive(rank=self.rank, target_rank=self.target_rank, scale=self.scale)
         if self.target_rank > self.rank:
             raise InputError(f"target_rank={self.target_rank} is larger than the rank {self.rank} to begin with")

@@ -40,6 +40,7 @@ class PSV(InsideBases, AdapterMethod):
     """D, singular directions of each weight; a matrix with fewer rows or columns has as many."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_positive(dim=self.dim)
 
     @classmethod

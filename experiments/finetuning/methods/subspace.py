@@ -56,7 +56,7 @@ class Subspace(InsideBases):
     """How the layers of a stack share d."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "subspaces", tuple(map(Path, self.subspaces)))
+        super().__post_init__()
         if not self.subspaces:
             raise InputError("subspaces: name at least one folder that experiments.extract wrote", argument="subspaces")
         if self.dim is not None:

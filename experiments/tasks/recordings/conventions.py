@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from experiments.storage.arguments import convert_fields
 from subspace.errors import InputError
 
 Pose = Literal["camera_to_world", "world_to_camera"]
@@ -26,7 +27,7 @@ NORMALISED = (1, 1)
 class Conventions:
     """What captures' files mean where it is not what :mod:`~experiments.tasks.recordings.captures` says.
 
-    Raises InputError for numbers that can mean nothing.
+    Raises InputError for numbers that can mean nothing, and words that are no choices.
     """
 
     depth_scale: float | None = None
@@ -42,6 +43,7 @@ class Conventions:
     intrinsics."""
 
     def __post_init__(self) -> None:
+        convert_fields(self)
         for name in ("depth_scale", "pose_scale"):
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value) and value > 0):

@@ -11,6 +11,7 @@ from experiments.data.manifest import RecordedSettings, Split, Task
 from experiments.data.production import dataset_name
 from experiments.data.recorded import RecordedScene, write_recorded
 from experiments.process.reporting import SILENT, Reporter
+from experiments.storage.arguments import check_choice
 from experiments.tasks.recordings import Layout
 from experiments.tasks.recordings.captures import Capture, find_captures
 from experiments.tasks.recordings.checking import TRIED_VIEWS, Check, check, likeliest, some_views
@@ -74,8 +75,7 @@ def convert(
             views disagree; an output that holds something else. Scenes that are finished stay, and are not converted again.
         OSError: something cannot be read or written.
     """
-    if layout not in get_args(Layout):
-        raise InputError(f"layout={layout} is none of {', '.join(get_args(Layout))}")
+    check_choice(layout, get_args(Layout), "layout")
     if not source.is_dir():
         raise InputError(no_folder(source), argument="source")
     conventions = Conventions() if conventions is None else conventions

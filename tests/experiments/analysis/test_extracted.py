@@ -45,7 +45,7 @@ def test_runs_and_controls_are_extracted_once(find):
 
     shutil.rmtree(runs[1])
     assert find() == (runs, [], [("geometry", "independent", "true")])
-    assert find(controls[0]) == (runs, controls[:1], [])
+    assert find(controls[0]) == find(str(controls[0])) == (runs, controls[:1], [])
 
 
 def test_other_updates_are_conditions_of_their_own(find):
@@ -53,7 +53,8 @@ def test_other_updates_are_conditions_of_their_own(find):
     assert list(read_controls(controls, read_inputs(runs))) == [Condition(None, "true", updates="gradient")]
 
 
-def test_a_control_that_is_no_folder_is_refused_before_anything_is_trained(find, tmp_path):
+@pytest.mark.parametrize("control", [Path("shufled"), "shufled"])
+def test_a_control_that_is_no_folder_is_refused_before_anything_is_trained(control, find, tmp_path):
     with pytest.raises(ValueError, match="there is no folder shufled"):
-        find(Path("shufled"))
+        find(control)
     assert not (tmp_path / "store").exists()

@@ -45,7 +45,7 @@ def test_reads_factors_ranks_and_facts_in_the_models_order(two, tmp_path):
         3,
     )
     known = write_subspace(tmp_path / "x", "texture", _plain(2), init="shared")
-    assert (read_folder(known).origin.init, inputs.first.origin.init) == ("shared", None)
+    assert (read_folder(str(known)).origin.init, inputs.first.origin.init) == ("shared", None)
 
 
 def test_the_same_subspaces_are_the_same_bytes(two, tmp_path):

@@ -52,6 +52,11 @@ def test_an_adapter_comes_back(adapter, stored):
     assert [file.name for file in stored.parent.iterdir()] == [stored.name]
 
 
+def test_a_string_is_as_good_as_a_path(adapter, stored, tmp_path):
+    save_adapter(str(tmp_path / "again.safetensors"), load_adapter(str(stored), adapter.base))
+    assert (tmp_path / "again.safetensors").read_bytes() == stored.read_bytes()
+
+
 def test_half_precision_is_stored_without_loss(adapter, tmp_path):
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), dict(adapter.deltas))
     save_adapter(tmp_path / "half.safetensors", replace(adapter, deltas=half))
