@@ -190,6 +190,10 @@ if __name__ == "__main__":
         "NAME=FOLDER,NAME=FOLDER,…: results with --save_predictions on the data set in --data; draw what was shown, the truth "
         "and each of them into --output/SCENE.png, and stop",
     )
-    flags.DEFINE_list("scenes", None, "folders of the scenes that --side_by_side draws; by default the first three")
+    flags.DEFINE_list(
+        "scenes",
+        None,
+        "folders of the scenes that --side_by_side draws; by default the first three of which all results have predictions",
+    )
     DEFINE_paths("compare", None, "two results (folders or scenes.csv) with a comma: print which is better, and stop")
     run(main, flag_of={"results": "side_by_side"})

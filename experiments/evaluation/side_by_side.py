@@ -22,8 +22,10 @@ from experiments.evaluation.settings import Mask
 from experiments.evaluation.views import choose_views
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.arguments import convert_fields
+from experiments.storage.files import listed
 from subspace.errors import InputError
 from vggt_jax.atomic import new_path
+from vggt_jax.missing import no_folder
 
 _COLUMN = 2.2
 """Width of a column in inches."""
@@ -44,7 +46,7 @@ class Settings:
     """What a method is called → a folder of :func:`experiments.evaluation.evaluate` with its predictions, or a folder of
     predictions."""
     scenes: tuple[str, ...] = ()
-    """Folders of the scenes; the first few of those that are evaluated by default."""
+    """Folders of the scenes; by default the first few of which all results have predictions."""
     views: str | None = None
     """Views that were predicted together, as in the evaluations."""
     held_out: int | None = None
@@ -66,8 +68,8 @@ def draw_side_by_side(settings: Settings, reporter: Reporter = SILENT) -> list[P
     """One picture for each scene.
 
     Raises:
-        InputError: results without predictions of a scene, scenes that the data set lacks, files of the pictures' names that
-            may not be replaced, or what an evaluation refuses.
+        InputError: results that are missing or without predictions of a scene, scenes that the data set lacks, files of the
+            pictures' names that may not be replaced, or what an evaluation refuses.
         OSError: a file that cannot be read or written.
     """
     dataset = Dataset(settings.data)
@@ -76,7 +78,8 @@ def draw_side_by_side(settings: Settings, reporter: Reporter = SILENT) -> list[P
     if unknown := [name for name in settings.scenes if name not in every]:
         raise InputError(f"{settings.data} has no scene {unknown[0]} among those that are evaluated", argument="scenes")
     folders = {name: _predictions(folder) for name, folder in settings.results.items()}
-    pictures = {name: settings.output / f"{name}.png" for name in settings.scenes or list(every)[:_SCENES]}
+    scenes = _scenes(settings.scenes, dataset.folder.name, list(every), folders)
+    pictures = {name: settings.output / f"{name}.png" for name in scenes}
     if not settings.overwrite and (there := [path for path in pictures.values() if os.path.lexists(path)]):
         raise InputError(f"{there[0]} is there already; name another folder, or overwrite it", argument="overwrite")
     for name, picture in pictures.items():
@@ -88,7 +91,35 @@ def draw_side_by_side(settings: Settings, reporter: Reporter = SILENT) -> list[P
 
 
 def _predictions(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise InputError(no_folder(folder), argument="results")
     return folder / "predictions" if (folder / "predictions").is_dir() else folder
+
+
+def _scenes(named: Sequence[str], dataset: str, every: Sequence[str], folders: Mapping[str, Path]) -> list[str]:
+    """The scenes to draw: those that are named, or else the first of which all results have predictions.
+
+    Raises InputError for one of which a result has none, and where there is nothing to draw.
+    """
+    predicted = {
+        folder: [scene for scene in every if prediction_file(folder, dataset, scene).is_file()]
+        for folder in folders.values()
+    }
+    for folder, scenes in predicted.items():
+        if not scenes:
+            raise InputError(
+                f"{folder} has no prediction of a scene of {dataset}: evaluate with save_predictions",
+                argument="results",
+            )
+        if missing := [scene for scene in named if scene not in scenes]:
+            raise InputError(
+                f"{folder} has no prediction of {dataset}/{missing[0]}; it has those of {listed(scenes)}",
+                argument="scenes",
+            )
+    common = [scene for scene in every if all(scene in scenes for scenes in predicted.values())]
+    if not common:
+        raise InputError(f"there is no scene of {dataset} of which all results have a prediction", argument="results")
+    return list(named) or common[:_SCENES]
 
 
 def _draw(
@@ -96,15 +127,12 @@ def _draw(
 ) -> Figure:
     key = (dataset.folder.name, scene.folder.name)
     loaded = scene.load(views)
-    found = {}
-    for name, folder in folders.items():
-        if not prediction_file(folder, *key).is_file():
-            raise InputError(
-                f"{folder} has no prediction of {'/'.join(key)}: evaluate with save_predictions", argument="results"
-            )
-        found[name] = evaluate_views(
+    found = {
+        name: evaluate_views(
             from_folder(folder), key, loaded, views, settings.mask, has_poses=dataset.manifest.has_poses
         )
+        for name, folder in folders.items()
+    }
     return side_by_side(found, loaded.images, loaded.extrinsics)
 
 

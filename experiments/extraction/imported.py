@@ -9,10 +9,9 @@ import numpy as np
 
 from experiments.extraction.settings import Settings
 from experiments.extraction.source import Source
-from experiments.loras.collection import listed
 from experiments.models import read_base
 from experiments.process.reporting import SILENT, Reporter
-from experiments.storage.files import sha256
+from experiments.storage.files import listed, sha256
 from subspace import LowRank
 from subspace.errors import InputError
 from vggt_jax import VGGTConfig

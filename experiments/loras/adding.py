@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.loras.collection import listed, open_all
+from experiments.loras.collection import open_all
 from experiments.loras.copies import write_copies
 from experiments.loras.mining import OUTPUTS
 from experiments.loras.report import Group, ranked, write_report
@@ -20,7 +20,7 @@ from experiments.mining.report import verdict
 from experiments.mining.summary import MatrixSummary, rows
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.arguments import convert_fields
-from experiments.storage.files import sha256
+from experiments.storage.files import listed, sha256
 from experiments.storage.identity import NO_EFFECT, identity
 from experiments.storage.results import Ready, ResultsFolder
 from subspace import Basis, LowRank, captured_energy, frobenius_norm

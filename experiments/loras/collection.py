@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from experiments.process.reporting import SILENT, Reporter
+from experiments.storage.files import listed
 from subspace import LowRank, frobenius_norm
 from subspace.errors import InputError
 from subspace.grouping import Layout, StacksOnDemand
@@ -189,11 +190,6 @@ def _owners(
     few = [path for path in having if path not in owners and path not in zero]
     said = [f"matrices that only some LoRAs have, left out: {listed(few)}"] if few else []
     return owners, said + ([f"matrices that no LoRA has trained, left out: {listed(zero)}"] if zero else [])
-
-
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """The first names, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _same(loras: Mapping[str, LoraFile], norms: Mapping[str, Mapping[str, float]]) -> Iterator[list[str]]:

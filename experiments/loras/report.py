@@ -10,13 +10,14 @@ from typing import Self
 import numpy as np
 from matplotlib.figure import Figure as Drawing
 
-from experiments.loras.collection import Collection, listed
+from experiments.loras.collection import Collection
 from experiments.loras.similarity import NEAR_DUPLICATE, Similarity
 from experiments.mining.mine import Mined
 from experiments.mining.report import compose, draw_figures
 from experiments.mining.summary import MatrixSummary
 from experiments.reports.drawings import drawn_name, save_drawings
 from experiments.reports.page import Section, Table, plot, render
+from experiments.storage.files import listed
 
 SHOWN = 40
 """LoRAs that a table shows; of more, the first and the last half of so many."""

@@ -150,9 +150,14 @@ def check_all_ours(folder: Path, ours: re.Pattern[str], argument: str = "output"
 
 
 def first_of(names: Sequence[str]) -> str:
-    """The first of some names, and how many more there are."""
+    """The first of some names in quotation marks, and how many more there are."""
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return f"{names[0]!r}{more}"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def check_named_once(paths: Sequence[Path], argument: str) -> None:

@@ -1,6 +1,8 @@
 """What several methods made of the same scenes, in one picture."""
 
 import re
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,8 +88,38 @@ def test_the_command_draws_the_scenes_that_are_named(data, results, tmp_path):
     assert call("experiments.evaluate", *given, "--scenes=scene_0001").status == 2
 
 
+def _of(tmp_path, name, scenes, results):
+    """Results with predictions of these scenes only."""
+    for scene in scenes:
+        file = prediction_file(tmp_path / name / "predictions", "dataset_00", scene)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(prediction_file(results["good"] / "predictions", "dataset_00", scene), file)
+    return tmp_path / name
+
+
+def test_by_default_what_all_results_have_predictions_of_is_drawn(data, results, tmp_path):
+    settings = Settings(
+        data=data,
+        results={"all": results["good"], "last": _of(tmp_path, "last", ["scene_0001"], results)},
+        views=",".join(map(str, EVERY)),
+        output=tmp_path / "new",
+    )
+    assert draw_side_by_side(settings) == [tmp_path / "new" / "scene_0001.png"]
+    with pytest.raises(
+        InputError, match=r"no prediction of dataset_00/scene_0000; it has those of scene_0001$"
+    ) as error:
+        draw_side_by_side(replace(settings, scenes=("scene_0000",)))
+    assert error.value.argument == "scenes"
+    first = {**settings.results, "first": _of(tmp_path, "first", ["scene_0000"], results)}
+    with pytest.raises(InputError, match="no scene of dataset_00 of which all results have a prediction"):
+        draw_side_by_side(replace(settings, results=first))
+
+
 def test_results_without_predictions_are_named(data, tmp_path):
     settings = Settings(data=data, results={"a": tmp_path}, views=",".join(map(str, EVERY)), output=tmp_path / "new")
-    with pytest.raises(InputError, match="has no prediction of dataset_00/scene_0000") as error:
+    with pytest.raises(InputError, match="has no prediction of a scene of dataset_00: evaluate with") as error:
         draw_side_by_side(settings)
+    assert error.value.argument == "results" and not (tmp_path / "new").exists()
+    with pytest.raises(InputError, match=f"^there is no folder {tmp_path}/absent") as error:
+        draw_side_by_side(replace(settings, results={"a": tmp_path / "absent"}))
     assert error.value.argument == "results" and not (tmp_path / "new").exists()
