@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.extraction.settings import Settings
 from experiments.extraction.source import Source
+from experiments.mining.origin import NOT_RECORDED
 from experiments.models import read_base
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.files import listed, sha256
@@ -20,7 +21,7 @@ from vggt_jax.deltas import low_rank_only
 from weights_convert.lora_layouts import open_lora
 from weights_convert.peft import stack_official
 
-_UNKNOWN = ("of imported adapters, not recorded", None)
+_UNKNOWN = (NOT_RECORDED, None)
 
 
 def import_adapters(settings: Settings, reporter: Reporter = SILENT) -> Source:

@@ -19,7 +19,7 @@ from experiments.extraction.groups import (
     groups_of,
 )
 from experiments.extraction.recipe import Recipe
-from experiments.mining.folder import read_folder
+from experiments.mining.folder import check_base, read_folder
 from experiments.mining.origin import Init, Targets
 from experiments.models import Base
 from experiments.scenes.schema import Attribute, Setting
@@ -33,7 +33,6 @@ from experiments.training.sharding import Placement, choose_mesh
 from experiments.training.step import AdaptedBase, Step, TrainingState, TrainingStep, adapter_loss, start
 from experiments.training.step_plan import StepPlan
 from subspace import Basis
-from subspace.errors import InputError
 from vggt_jax.adaptable import adaptable
 from vggt_jax.adapters import Dense, FixedOutputs, LoRA, initialize
 from vggt_jax.parameters import abstract_model
@@ -157,12 +156,7 @@ def maker_of(base: Base, recipe: Recipe) -> LoRA | Dense | FixedOutputs:
     if recipe.outputs is None:
         return LoRA(matrices, recipe.training.rank, recipe.training.alpha)
     mined = read_folder(recipe.outputs)
-    if mined.origin.fingerprint != base.identity.fingerprint:
-        raise InputError(
-            f"outputs: {recipe.outputs} was mined from adapters of the base model {mined.origin.base_label}, this one is "
-            f"{base.label}",
-            argument="outputs",
-        )
+    check_base(mined, base.identity, "outputs")
     directions = {
         path: np.asarray(Basis.of_canonical(factors).A, np.float32) for path, factors in mined.factors.items()
     }

@@ -16,6 +16,7 @@ from experiments.loras.report import Group, ranked, write_report
 from experiments.loras.sketch_file import SKETCH, Sketches, load_sketches, save_sketches
 from experiments.mining.folder import ADAPTERS, SUBSPACE, MinedAttribute, read_folder, write_folder
 from experiments.mining.mine import Mined
+from experiments.mining.origin import NOT_RECORDED
 from experiments.mining.report import verdict
 from experiments.mining.summary import MatrixSummary, rows
 from experiments.process.reporting import SILENT, Reporter
@@ -198,7 +199,7 @@ def _matched(lora: LoraFile, mined: MinedAttribute) -> tuple[dict[str, LowRank],
         remarks.append(f"matrices that the new LoRA does not have, left out: {listed(missing)}")
     if more := [path for path in lora.modules if path not in mined.factors]:
         remarks.append(f"matrices that the subspace does not have, left out: {listed(more)}")
-    if lora.base and mined.origin.base not in (lora.base, "not recorded"):
+    if lora.base and mined.origin.base not in (lora.base, NOT_RECORDED):
         remarks.append(f"the base model is called {mined.origin.base} there and {lora.base} in the new LoRA")
     return updates, remarks
 

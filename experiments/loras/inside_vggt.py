@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.loras.starting import Start, write_folder
-from experiments.mining.folder import MinedAttribute
+from experiments.mining.folder import MinedAttribute, check_base
 from experiments.mining.union import unite
 from subspace import Basis, LowRank, captured_energy, frobenius_norm, project
 from subspace.errors import InputError
@@ -95,12 +95,7 @@ def _inside(
 
 def _bases(subspace: MinedAttribute, base: BaseModel) -> dict[str, Basis]:
     """As ``finetune`` makes them of one attribute, in float64."""
-    if subspace.origin.fingerprint != base.fingerprint:
-        raise InputError(
-            f"{subspace.folder} was mined from adapters of {subspace.origin.base_label}, the weights are {base.name} "
-            f"({base.fingerprint}); an extraction with these weights mines LoRAs of a VGGT",
-            argument="basis",
-        )
+    check_base(subspace, base, "basis")
     dims = {path: np.full((1, *x.A.shape[:-2]), x.rank) for path, x in subspace.factors.items()}
     square = unite({subspace.attribute: subspace}, dims).square()
     return {path: _float64(basis) for path, basis in square.items()}

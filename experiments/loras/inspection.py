@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from experiments.loras.collection import find_places
+from experiments.mining.origin import NOT_RECORDED
 from experiments.process.reporting import SILENT, Reporter
 from subspace import frobenius_norm
 from subspace.errors import InputError
@@ -45,7 +46,7 @@ def describe(places: Sequence[str], *, low_rank_part: bool = False, reporter: Re
 def _lines(name: str, lora: LoraFile, same: defaultdict[str, list[str]]) -> Iterator[str]:
     ranks = Counter(module.rank for module in lora.modules.values())
     scales = Counter(round(module.scale, 6) for module in lora.modules.values())
-    yield f"{name}: {lora.layout}, {len(lora.modules)} matrices, {lora.dtype}, base {lora.base or 'not recorded'}"
+    yield f"{name}: {lora.layout}, {len(lora.modules)} matrices, {lora.dtype}, base {lora.base or NOT_RECORDED}"
     yield f"  rank {_counted(ranks)}; scale {_counted(scales)}"
     digest, norms, problems = hashlib.sha256(), {}, []
     for path in lora.modules:

@@ -16,7 +16,7 @@ from experiments.loras.report import Group, ranked, write_report
 from experiments.loras.sketch_file import SKETCH, Sketches, save_sketches
 from experiments.mining.folder import ADAPTERS, SUBSPACE, SUMMARY, write_folder
 from experiments.mining.mine import Mined, mine
-from experiments.mining.origin import Origin
+from experiments.mining.origin import NOT_RECORDED, Origin
 from experiments.mining.report import verdict
 from experiments.mining.summary import MatrixSummary, rows
 from experiments.process.reporting import SILENT, Reporter
@@ -119,7 +119,7 @@ def _mine(
     mined = mine(collection.stacks, settings.dim, exponent=settings.exponent, reporter=reporter)
     found = rows(mined)
     names = _plain(collection.loras)
-    base = collection.base or "not recorded"
+    base = collection.base or NOT_RECORDED
     origin = Origin(settings.label, base, None, settings.dim, settings.exponent, names)
     group = Group.of(collection)
     with results.new() as folder:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
@@ -22,6 +22,9 @@ from subspace.errors import InputError
 from vggt_jax.missing import no_folder
 from vggt_jax.reading import typed
 from vggt_jax.reading.safetensors_file import SafetensorsFile
+
+if TYPE_CHECKING:
+    from vggt_jax.adapters import BaseModel
 
 SUBSPACE, SUMMARY, ADAPTERS = "subspace.safetensors", "summary.json", "adapters"
 SNAPSHOTS = "snapshots"
@@ -219,11 +222,22 @@ def read_folder(folder: StrPath) -> MinedAttribute:
     return mined
 
 
+def check_base(mined: MinedAttribute, base: BaseModel, argument: str | None = None) -> None:
+    """Raise InputError, of that argument, unless a subspace was mined from adapters of this base model."""
+    if mined.origin.fingerprint != base.fingerprint:
+        advice = "" if mined.origin.fingerprint else "; an extraction of its adapters with these weights records it"
+        raise InputError(
+            f"the base model of {mined.folder} is {mined.origin.base_label}, the weights are {base.name} "
+            f"({base.fingerprint}){advice}",
+            argument=argument,
+        )
+
+
 def check_comparable(first: MinedAttribute, other: MinedAttribute) -> None:
     """Raise InputError unless two folders hold subspaces of the same size in the same matrices of one base model."""
     if not other.origin.has_base_of(first.origin):
         raise InputError(
-            f"{other.folder} belongs to the base model {other.origin.base_label}, {first.folder} to "
+            f"the base model of {other.folder} is {other.origin.base_label}, that of {first.folder} is "
             f"{first.origin.base_label}"
         )
     if unshared := sorted(set(first.factors) ^ set(other.factors)):

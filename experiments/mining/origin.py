@@ -14,6 +14,9 @@ Updates = Literal["lora", "second_pass", "full", "gradient"]
 """What the k updates of each matrix are: trained LoRAs, their inputs trained between mined outputs, what full fine-tuning
 changed, or a step along the mean gradient of the base model."""
 
+NOT_RECORDED = "not recorded"
+"""Name of a base model that is not known."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -22,7 +25,7 @@ class Origin:
     attribute: str
     """The attribute that varies in the data of the adapters; "unknown" for adapters that were made elsewhere."""
     base: str
-    """Name of the base model, for people."""
+    """Name of the base model, for people; :data:`NOT_RECORDED` where it is not known."""
     fingerprint: str | None
     """What tells base models apart (:func:`vggt_jax.adapters.fingerprint`); None where it was not recorded."""
     dim: int
@@ -44,7 +47,10 @@ class Origin:
         return self.base if self.fingerprint is None else f"{self.base} ({self.fingerprint})"
 
     def has_base_of(self, other: Origin) -> bool:
-        """Whether both were mined from adapters of one base model; where a fingerprint is missing, names decide."""
+        """Whether both were mined from adapters of one base model, as far as that is known.
+
+        Where a fingerprint is missing, names decide; two that are not recorded may be one.
+        """
         if self.fingerprint is None or other.fingerprint is None:
             return self.base_label == other.base_label
         return self.fingerprint == other.fingerprint

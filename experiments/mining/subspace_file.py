@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save
 
-from experiments.mining.origin import Origin
+from experiments.mining.origin import NOT_RECORDED, Origin
 from experiments.storage.arguments import StrPath, path_of
 from experiments.storage.files import write_bytes
 from subspace import LowRank, SharedSubspace
@@ -21,6 +21,8 @@ from vggt_jax.reading.safetensors_file import SafetensorsFile
 
 FORMAT = "attribute-subspaces: mined subspace, version 2"
 _EARLIER = "attribute-subspaces: mined subspace, version 1"
+_NOT_RECORDED_EARLIER = "of imported adapters, not recorded"
+"""What earlier versions called the base model where it was not known, besides :data:`NOT_RECORDED`."""
 SAVED = ("weights", "singular_values", "initial_singular_values", "residuals")
 """Fields of :class:`subspace.SharedSubspace` that are stored beside the factors, as ``<path>.<field>``."""
 
@@ -109,6 +111,7 @@ def _fit(shapes: Mapping[str, tuple[int, ...]], k: int) -> bool:
 
 def _read_origin(path: Path, header: Mapping[str, str]) -> Origin:
     try:
-        return typed.convert(parse_json(header.get("origin", "")), Origin)
+        origin = typed.convert(parse_json(header.get("origin", "")), Origin)
     except ValueError as error:  # msgspec's are ValueErrors too
         raise InputError(f"{path} does not say what it was mined from: {error}") from None
+    return replace(origin, base=NOT_RECORDED) if origin.base == _NOT_RECORDED_EARLIER else origin

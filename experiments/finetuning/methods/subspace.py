@@ -163,7 +163,7 @@ def read_subspaces(
             another size, and what :func:`experiments.mining.folder.read_folder` refuses.
         OSError: a file that cannot be read.
     """
-    from experiments.mining.folder import read_folder
+    from experiments.mining.folder import check_base, read_folder
 
     found: dict[str, MinedAttribute] = {}
     for folder in folders:
@@ -172,11 +172,7 @@ def read_subspaces(
             raise InputError(
                 f"subspaces: {found[mined.attribute].folder} and {folder} both hold the attribute {mined.attribute}"
             )
-        if mined.origin.fingerprint != base.fingerprint:
-            raise InputError(
-                f"{folder} was mined from adapters of the base model {mined.origin.base_label}, "
-                f"this one is {base.name} ({base.fingerprint})"
-            )
+        check_base(mined, base)
         for path, matrix in matrices.items():
             if path not in mined.factors:
                 raise InputError(f"{folder} has no subspace for {path}; leave it out", argument="matrices")

@@ -151,7 +151,7 @@ def test_the_verdict_counts_the_drops_of_every_condition(numbers, folders):
         (lambda f, t: [f["again"], f["again"]], "are both geometry with shared initialisation, shuffled targets"),
         (
             lambda f, t: [write_run(t / "x", "geometry", draw_adapters(0, {}, shapes=SHAPES), base=OTHER)],
-            r"x belongs to the base model other \(f+\)",
+            r"the base model of .*x is other \(f+\)",
         ),
         (lambda f, t: [t / "absent"], "there is no folder"),
     ],

@@ -186,7 +186,7 @@ def test_a_lora_of_a_vggt_becomes_an_adapter_here(base, mined, tmp_path):
         (("convert", "{lora}", "--to=kohya", "--weights={weights}"), "--weights has no effect without --to=project"),
         (("convert", "{lora}", "--to=project", "--weights=nano"), "this is no LoRA of that VGGT"),
         (("convert", "{own}", "--to=project", "--weights={weights}"), "is an adapter of this project already"),
-        (("start", "--basis={basis}", "--weights=nano"), "was mined from adapters of vggt_small"),
+        (("start", "--basis={basis}", "--weights=nano"), "is vggt_small ("),
         (("start", "{lora}", "--basis={basis}", "--weights={weights}"), "got both"),
     ],
 )

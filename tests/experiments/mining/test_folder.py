@@ -1,14 +1,16 @@
 """What the analysis reads, and what it refuses."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from experiments.mining.folder import SUBSPACE, read_folder, read_inputs
+from experiments.mining.folder import SUBSPACE, check_base, read_folder, read_inputs
 from subspace import LowRank
+from subspace.errors import InputError
 from tests.experiments.analysis.planted import BASE, SHAPES, draw_adapters, draw_subspaces, write_subspace
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import Adapter, BaseModel, save_adapter
@@ -79,7 +81,7 @@ FC2 = "camera_head.pose_branch.fc2"
         (lambda f: write_subspace(f, "geometry", _plain(1)), "both hold the attribute geometry"),
         (
             lambda f: write_subspace(f, "texture", _plain(1), base=OTHER),
-            r"other belongs to the base model other \(f{16}\), .*geometry to small",
+            r"the base model of .*other is other \(f{16}\), that of .*geometry is small",
         ),
         (
             lambda f: write_subspace(f, "texture", _plain(1, shapes=_without(FC2))),
@@ -173,5 +175,23 @@ def test_another_base_model(tmp_path):
         _write_with_adapters(tmp_path / "geometry", "geometry", draw_adapters(0, {})),
         _write_with_adapters(tmp_path / "camera", "camera", draw_adapters(1, {}), base=OTHER),
     ]
-    with pytest.raises(ValueError, match=r"camera belongs to the base model other \(f{16}\)"):
+    with pytest.raises(ValueError, match=r"the base model of .*camera is other \(f{16}\)"):
         read_inputs(folders)
+
+
+def test_base_models_that_are_not_recorded_may_be_one(tmp_path):
+    """Whatever earlier versions wrote where they did not know it."""
+    texts = ("not recorded", "of imported adapters, not recorded")
+    folders = [
+        write_subspace(tmp_path / name, name, _plain(i), base=SimpleNamespace(name=text, fingerprint=None))
+        for i, (name, text) in enumerate(zip(("mine", "extract"), texts, strict=True))
+    ]
+    inputs = read_inputs(folders)
+    assert {mined.origin.base_label for mined in inputs.attributes.values()} == {"not recorded"}
+    known = write_subspace(tmp_path / "known", "known", _plain(2))
+    with pytest.raises(InputError, match=r"^the base model of .*known is small .*, that of .*extract is not recorded$"):
+        read_inputs([folders[1], known])
+    with pytest.raises(
+        InputError, match=r"^the base model of .*mine is not recorded, the weights are small \(.* records"
+    ):
+        check_base(inputs.first, BASE)

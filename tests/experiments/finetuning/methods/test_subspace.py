@@ -40,7 +40,12 @@ def test_subspaces_of_something_else_are_one_line(folders, tmp_path):
     wrong = {**matrices, QKV: matrices["aggregator.frame_blocks.mlp.fc1"]}
     lacking = small.subspace_folder(tmp_path / "x", "camera", 0, only=[QKV])
     cases = [
-        (folders, other, matrices, r"the base model tiny \(0123456789abcdef\), this one is other \(f{16}\)"),
+        (
+            folders,
+            other,
+            matrices,
+            r"the base model of .* is tiny \(0123456789abcdef\), the weights are other \(f{16}\)$",
+        ),
         (folders[:1] * 2, BASE, matrices, "both hold the attribute texture"),
         (folders, BASE, wrong, r"qkv is \(4, 24, 8\), in the base model it is \(4, 32, 8\)"),
         ([lacking], BASE, matrices, "has no subspace for"),
