@@ -83,6 +83,11 @@ class AddedLora:
 def ready(settings: AddSettings, reporter: Reporter = SILENT) -> Ready[AddedLora]:
     """What :func:`add_lora` is about to do. Arguments and errors are the same."""
     start = time.perf_counter()
+    if settings.output is not None and settings.output.resolve() == settings.to.resolve():
+        raise InputError(
+            f"{settings.output} is the subspace that is added to, which stays as it is; name another folder",
+            argument="output",
+        )
     loras = open_all((settings.adapter,), low_rank_part=settings.low_rank_part)
     if len(loras) != 1:
         raise InputError(f"one LoRA is added at a time, {settings.adapter} holds {len(loras)}", argument="adapter")
@@ -107,8 +112,8 @@ def add_lora(settings: AddSettings, reporter: Reporter = SILENT) -> AddedLora:
         reporter: is told of progress.
 
     Raises:
-        InputError: a folder that keeps no sketch, a LoRA of another model, one that is zero or that the collection has already,
-            or results that may not be replaced.
+        InputError: a folder that keeps no sketch or is the output, a LoRA of another model, one that is zero or that the
+            collection has already, or results that may not be replaced.
         OSError: something that cannot be read or written.
     """
     return ready(settings, reporter).run()
@@ -211,7 +216,8 @@ def _new_name(name: str, updates: Mapping[str, LowRank], sketches: Sketches, min
         known = _norms(other, sketches.owners, sketches.matrices)
         if all(abs(norm - known.get(path, np.inf)) <= SAME * norm for path, norm in norms.items()):
             raise InputError(
-                f"{name} has the norms of {other}, from which {mined.folder} was mined", argument="adapter"
+                f"{name} is in {mined.folder} already, as {other}: its norms are the same in every matrix",
+                argument="adapter",
             )
     taken, number, free = set(mined.origin.adapters), 2, name
     while free in taken:

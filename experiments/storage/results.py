@@ -36,6 +36,8 @@ LATEST = "latest"
 _VERSION = 1
 _DEPTH = 3
 """Folders above a file in which results are looked for that may list it."""
+_LONGEST = 60
+"""Characters of a setting that a message shows."""
 _LISTED = ("label", "date", "digest", "identity")
 
 
@@ -345,12 +347,8 @@ def _changes(old: Any, new: Any, name: str = "") -> list[str]:
             for line in _changes(old.get(key), new.get(key), f"{inner}{key}")
             if old.get(key) != new.get(key)
         ]
-    return [f"{name or 'settings'}: {_short(old)} there, {_short(new)} now"]
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    is_long = max(len(str(old)), len(str(new))) > _LONGEST  # lists of hashes, say
+    return [f"{name or 'settings'}: {'not the same' if is_long else f'{old} there, {new} now'}"]
 
 
 def _update_index(new: Path) -> None:

@@ -98,7 +98,10 @@ def test_a_lora_is_added_without_the_others(folder, mined, tmp_path):
         np.testing.assert_allclose(found.statistics[path]["weights"], expected[path].weights, atol=0.02)
     shutil.rmtree(tmp_path / "one")
     again = call("experiments.adapters", "add", str(tmp_path / "lora_9"), f"--to={tmp_path / 'two'}")
-    assert again.status == 2 and "lora_9 has the norms of lora_9, from which" in again.stderr
+    assert again.status == 2 and f"lora_9 is in {tmp_path / 'two'} already, as lora_9" in again.stderr
+    for more in ((), ("--overwrite",)):
+        onto = call("experiments.adapters", "add", tmp_path / "lora_9", f"--to={mined}", f"--output={mined}/.", *more)
+        assert onto.status == 2 and "is the subspace that is added to" in onto.stderr and "[" not in onto.stderr
     write(tmp_path / "other" / "lora_9", factors(11))
     _run("add", tmp_path / "other" / "lora_9", f"--to={tmp_path / 'two'}", f"--output={tmp_path / 'three'}")
     assert read_folder(tmp_path / "three").origin.adapters[-1] == "lora_9_2"

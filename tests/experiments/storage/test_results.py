@@ -173,6 +173,8 @@ def test_other_settings_are_refused(tmp_path):
     assert error.value.argument == "overwrite"
     with pytest.raises(InputError, match="seed"):
         at(path, other).check()
+    with pytest.raises(InputError, match=r"of other settings \(alpha: 1.0 there, 2.0 now; attribute: not the same\);"):
+        at(path, Settings(attribute=str([["lora_0", ["0a" * 32]]]), alpha=2.0)).check()
     assert (path / "summary.json").read_text() == "second" and names(tmp_path) == ["mine"]
     write(path, other, "third", overwrite=True)
     assert (path / "summary.json").read_text() == "third" and at(path, other).complete
