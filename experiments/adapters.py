@@ -88,9 +88,8 @@ def main(arguments: Sequence[str]) -> None:
 
 def _info(places: tuple[str, ...], given: dict[str, Any]) -> None:
     from experiments.loras.inspection import describe
-    from experiments.process.reporting import console
 
-    for line in describe(places, low_rank_part=given["low_rank_part"], reporter=console()):
+    for line in describe(places, low_rank_part=given["low_rank_part"]):
         print(line)
 
 

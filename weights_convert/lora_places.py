@@ -33,7 +33,7 @@ def find_loras(places: Sequence[str], argument: str = "adapters") -> dict[str, P
         argument: what errors name.
 
     Raises:
-        InputError: a place without a LoRA, or one LoRA twice.
+        InputError: a place without a LoRA, one LoRA twice, or a list with a place that is missing.
         OSError: a place that is missing or cannot be read or fetched.
     """
     found: list[tuple[str, Path]] = []
@@ -65,10 +65,10 @@ def _found(place: str, argument: str) -> list[tuple[str, Path]]:
             raise InputError(
                 f"{path}: no list of places, it is no text in UTF-8 ({error})", argument=argument
             ) from None
-        places = [line for line in lines if line and not line.startswith("#")]
+        places = {number: line for number, line in enumerate(lines, 1) if line and not line.startswith("#")}
         if not places:
             raise InputError(f"{path}: names no LoRA", argument=argument)
-        return [one for line in places for one in _found(_beside(path, line), argument)]
+        return [one for number, line in places.items() for one in _on_line(path, number, line, argument)]
     if path.is_file():
         return [(path.stem, path)]
     if glob.has_magic(place):
@@ -79,6 +79,15 @@ def _found(place: str, argument: str) -> list[tuple[str, Path]]:
     if os.path.lexists(path):
         check_regular(path)  # which says what it is
     raise FileNotFoundError(errno.ENOENT, "no such file or folder", place)
+
+
+def _on_line(listing: Path, number: int, line: str, argument: str) -> list[tuple[str, Path]]:
+    try:
+        return _found(_beside(listing, line), argument)
+    except InputError as error:
+        raise InputError(f"{listing}, line {number}: {error}", argument=argument) from None
+    except FileNotFoundError as error:
+        raise InputError(f"{listing}, line {number}: {error.filename}: {error.strerror}", argument=argument) from None
 
 
 def _beside(listing: Path, line: str) -> str:

@@ -4,46 +4,53 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 
 from experiments.loras.collection import find_places
 from experiments.mining.origin import NOT_RECORDED
-from experiments.process.reporting import SILENT, Reporter
+from experiments.storage.files import listed
 from subspace import frobenius_norm
 from subspace.errors import InputError
 from weights_convert.lora_file import LoraFile
 from weights_convert.lora_layouts import open_lora
 
 
-def describe(places: Sequence[str], *, low_rank_part: bool = False, reporter: Reporter = SILENT) -> Iterator[str]:
+def describe(places: Sequence[str], *, low_rank_part: bool = False) -> Iterator[str]:
     """A few lines on each LoRA, one on each that is refused, and on those that are the same.
 
-    Raises as :func:`experiments.loras.collection.open_all` if all are refused.
+    Raises InputError after all lines if LoRAs among them cannot be used, and at once as
+    :func:`experiments.loras.collection.open_all` where the only one is refused.
     """
     found = find_places(places)
     same: defaultdict[str, list[str]] = defaultdict(list)
-    refused: list[InputError | OSError] = []
-    with reporter.progress(len(found), "LoRA", "look at them") as bar:
-        for name, path in found.items():
-            try:
-                lora = open_lora(path, low_rank_part=low_rank_part)
-            except (InputError, OSError) as error:
-                refused.append(error)
-                if len(refused) == len(found):
-                    raise
-                why = error if isinstance(error, InputError) else f"{error.filename}: {error.strerror}"
-                yield f"{name}: unusable: {why}"
-            else:
-                yield from _lines(name, lora, same)
-            bar.update(1)
+    unusable = []
+    for name, path in found.items():
+        try:
+            lora = open_lora(path, low_rank_part=low_rank_part)
+        except (InputError, OSError) as error:
+            if len(found) == 1:
+                raise
+            unusable.append(name)
+            yield f"{name}: unusable: {_why(error)}"
+        else:
+            if not (yield from _lines(name, lora, same)):
+                unusable.append(name)
     for names in same.values():
         if len(names) > 1:
             yield f"the same updates: {', '.join(names)}"
+    if unusable:
+        count = f"{len(unusable)} of {len(found)} LoRAs" if len(found) > 1 else "the LoRA"
+        raise InputError(f"{count} cannot be used: {listed(unusable)}", argument="adapters")
 
 
-def _lines(name: str, lora: LoraFile, same: defaultdict[str, list[str]]) -> Iterator[str]:
+def _why(error: InputError | OSError) -> str:
+    return str(error) if isinstance(error, InputError) else f"{error.filename}: {error.strerror}"
+
+
+def _lines(name: str, lora: LoraFile, same: defaultdict[str, list[str]]) -> Generator[str, None, bool]:
+    """What to say of a LoRA, and in the end whether all of it can be used; ``same`` gets its name if so."""
     ranks = Counter(module.rank for module in lora.modules.values())
     scales = Counter(round(module.scale, 6) for module in lora.modules.values())
     yield f"{name}: {lora.layout}, {len(lora.modules)} matrices, {lora.dtype}, base {lora.base or NOT_RECORDED}"
@@ -52,8 +59,8 @@ def _lines(name: str, lora: LoraFile, same: defaultdict[str, list[str]]) -> Iter
     for path in lora.modules:
         try:
             update = lora.read(path)
-        except InputError as error:
-            problems.append(str(error))
+        except (InputError, OSError) as error:
+            problems.append(_why(error))
             continue
         norms[path] = float(frobenius_norm(update))
         for factor in (update.A, update.B):
@@ -72,8 +79,9 @@ def _lines(name: str, lora: LoraFile, same: defaultdict[str, list[str]]) -> Iter
         yield f"  beside the LoRA, left out: {', '.join(lora.left_out[:4])}{' …' if len(lora.left_out) > 4 else ''}"
     for remark in lora.remarks:
         yield f"  {remark}"
-    if norms and not problems:
+    if not problems:
         same[digest.hexdigest()].append(name)
+    return not problems
 
 
 def _counted(values: Counter) -> str:

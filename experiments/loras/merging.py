@@ -15,6 +15,7 @@ from jaxtyping import Float
 from experiments.loras.collection import Collection
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.arguments import convert_fields
+from experiments.storage.files import listed
 from subspace import LowRank, shared_subspaces
 from subspace.errors import InputError
 from subspace.low_rank import orthonormal_factors
@@ -71,7 +72,8 @@ def merge(collection: Collection, how: Merge, reporter: Reporter = SILENT) -> Me
     Raises InputError for a weight of a LoRA that is not there.
     """
     if unknown := sorted(set(how.weights) - set(collection.loras)):
-        raise InputError(f"weights name {unknown[0]}, which is none of the LoRAs", argument="weights")
+        names = listed(list(collection.loras), 20)
+        raise InputError(f"weights name {unknown[0]}, which is none of the LoRAs: {names}", argument="weights")
     updates, left, whole = {}, 0.0, 0.0
     if how.method == "mean" and any(
         _cancel([how.weights.get(name, 1.0) for name in names]) for names in collection.owners.values()

@@ -415,9 +415,15 @@ def test_places(folder, tmp_path):
     assert list(find_loras([str(tmp_path / "many" / "[ab]")])) == ["a", "b"]
     (tmp_path / "list.txt").write_text("# my LoRAs\nmany/b\n\nmany/c.safetensors\n")
     assert list(find_loras([str(tmp_path / "list.txt")])) == ["b", "c"]
+    (tmp_path / "list.txt").write_text("# my LoRAs\nmany/b\n\nmany/absent\n")
+    with pytest.raises(InputError, match=r"list.txt, line 4: .*many/absent: no such file or folder$"):
+        find_loras([str(tmp_path / "list.txt")])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "lists.txt").write_text("empty\n")
+    with pytest.raises(InputError, match=r"lists.txt, line 1: .*empty is no PEFT folder"):
+        find_loras([str(tmp_path / "lists.txt")])
     with pytest.raises(InputError, match="is named twice"):
         find_loras([str(tmp_path / "many" / "a"), str(tmp_path / "many" / "*")])
-    (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty is no PEFT folder and holds none"):
         find_loras([str(tmp_path / "empty")])
     with pytest.raises(InputError, match="holds a LoRA"):

@@ -10,6 +10,7 @@ import pytest
 
 from experiments.loras.collection import collect
 from experiments.mining.folder import read_folder
+from experiments.process.reporting import Reporter
 from subspace import Basis, shared_subspaces
 from tests.experiments.commands import call
 from tests.experiments.loras.made import SHAPES, factors, write
@@ -30,6 +31,30 @@ def _run(*arguments):
     return found.stdout
 
 
+def _info_of_some(end, *arguments):
+    """What is said where not all can be used: every line, and status 2 at the end."""
+    found = call("experiments.adapters", "info", *map(str, arguments))
+    assert found.status == 2 and found.stderr.endswith(f": {end}\n") and found.stderr.count("\n") == 1, found.stderr
+    return found.stdout
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside another"])
+@pytest.mark.parametrize("fault", ["NaN", "cut"])
+def test_info_fails_wherever_the_fault_lies(fault, beside, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(Reporter, "progress", None)  # a bar would run into the lines
+    made = factors(9)
+    if fault == "NaN":
+        next(iter(made.values()))[0][0, 0] = np.nan
+    write(tmp_path / "bad", made)
+    weights = tmp_path / "bad" / "adapter_model.safetensors"
+    if fault == "cut":
+        weights.write_bytes(weights.read_bytes()[:-8])
+    more = [folder / "all" / "lora_0"] if beside else []
+    found = call("experiments.adapters", "info", str(tmp_path / "bad"), *map(str, more))
+    assert found.status == 2 and "bad" in found.stderr and ("lora_0: peft" in found.stdout) is beside
+    assert "unusable: " in found.stdout or (fault == "cut" and not beside)
+
+
 def test_info_and_compare(folder, tmp_path):
     told = _run("info", folder / "all")
     assert told.count("peft, 3 matrices, F32, base some/model") == 4 and "rank 3; scale 1" in told
@@ -37,7 +62,7 @@ def test_info_and_compare(folder, tmp_path):
     write(dora, factors(9))
     config = json.loads((dora / "adapter_config.json").read_text())
     (dora / "adapter_config.json").write_text(json.dumps(config | {"use_dora": True}))
-    told = _run("info", folder / "all", dora)
+    told = _info_of_some("1 of 5 LoRAs cannot be used: dora", folder / "all", dora)
     assert told.count("peft, 3 matrices") == 4 and "dora: unusable: " in told
     refused = call("experiments.adapters", "info", str(dora))
     assert refused.status == 2 and "DoRA" in refused.stderr and not refused.stdout
@@ -45,7 +70,7 @@ def test_info_and_compare(folder, tmp_path):
         (tmp_path / "some" / name).mkdir(parents=True)
         shutil.copy(folder / "all" / "lora_0" / file, tmp_path / "some" / name)
     shutil.copytree(folder / "all" / "lora_0", tmp_path / "some" / "c")
-    told = _run("info", tmp_path / "some")
+    told = _info_of_some("2 of 3 LoRAs cannot be used: a_no_weights, b_no_settings", tmp_path / "some")
     assert "a_no_weights: unusable: " in told and "b_no_settings: unusable: " in told and "c: peft, 3 matrices" in told
     told = _run("compare", folder / "all", f"--output={tmp_path / 'pairs'}")
     assert "cosine of dW" in told
@@ -163,7 +188,10 @@ def test_convert(folder, tmp_path):
         (("merge", "{all}", "--output=x", "--weigh=lora_0"), "NAME=NUMBER"),
         (("merge", "{all}", "--output=x", "--weigh=lora_0=1,lora_0=2"), "lora_0 has two weights, 1 and 2"),
         (("info", ""), "the name of a LoRA's place is empty"),
-        (("merge", "{all}", "--output=x", "--weigh=lora_9=2"), "weights name lora_9"),
+        (
+            ("merge", "{all}", "--output=x", "--weigh=lora_9=2"),
+            "weights name lora_9, which is none of the LoRAs: lora_0, lora_1, lora_2, lora_3 (see --weigh)",
+        ),
         (("merge", "{all}", "--output=x", "--weigh=lora_0=nan"), "the weight of lora_0 must be a finite number"),
         (("merge", "{all}", "--output=x", "--weigh=lora_0=-3"), "weights add up to zero"),
         (
