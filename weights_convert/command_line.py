@@ -158,7 +158,8 @@ def _line(error: Exception, flag_of: Mapping[str, str]) -> str | None:
         words = disk_space.in_words(error.errno) if error.errno and is_of_disk else error.strerror
         if error.filename is not None and error.filename2 is None and words:
             path = disk_space.to_be(os.fsdecode(error.filename))
-            advice = f"; {disk_space.TAKE_ANOTHER}" if _may_not_be_made(error, path) else ""
+            is_advised = disk_space.TAKE_ANOTHER in words  # by whoever looked before writing
+            advice = f"; {disk_space.TAKE_ANOTHER}" if _may_not_be_made(error, path) and not is_advised else ""
             return f"{path}: {words[0].lower()}{words[1:]}{advice}"
         if error.filename is None and is_of_disk:
             return f"a file could not be written: {words}"

@@ -14,6 +14,7 @@ from absl import logging
 from absl.testing import flagsaver
 
 from subspace.errors import InputError
+from vggt_jax.atomic import write_bytes
 from weights_convert.command_line import printable, run
 
 COMMAND = """
@@ -93,6 +94,16 @@ def test_what_may_not_be_made_says_what_to_do(monkeypatch, capsys, tmp_path, nam
     status, line = end(monkeypatch, capsys, refused)
     assert status == 2 and str(tmp_path / name) in line
     assert ("a folder in which you may write" in line) == advised
+
+
+def test_what_to_do_is_said_once(monkeypatch, capsys, tmp_path):
+    def refuse(path, *_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    monkeypatch.setattr(os, "access", lambda path, mode: mode == os.X_OK)
+    status, line = end(monkeypatch, capsys, lambda: write_bytes(tmp_path / "new" / "file", b""))
+    assert status == 2 and line.count("name a folder in which you may write") == 1
 
 
 def test_a_folder_that_is_there_no_more_is_one_line(monkeypatch, capsys, tmp_path):
