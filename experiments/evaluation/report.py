@@ -75,6 +75,7 @@ def comparison_table(differences: Mapping[str, Difference]) -> str:
             f"{metric.title:<28} {found.first:>10.5f} {found.second:>10.5f} {test.mean:>+11.5f}   "
             f"[{test.low:+.5f}, {test.high:+.5f}]  {test.p:.4f}{verdict}"
         )
+    lines.append(f"{len(differences)} metrics; intervals and p are not corrected for their number")
     return "\n".join(lines)
 
 

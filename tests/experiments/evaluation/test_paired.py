@@ -21,6 +21,7 @@ def test_results_are_matched_by_scene_whatever_their_order():
     lines = comparison_table(found).splitlines()
     assert "first is better" in next(line for line in lines if line.startswith("Acc ↓"))
     assert "second is better" in next(line for line in lines if line.startswith("NC ↑"))
+    assert lines[-1] == f"{len(METRICS)} metrics; intervals and p are not corrected for their number"
     with pytest.raises(ValueError, match="set/d is in one of them only"):
         compare_results(results(), results(scenes=("a", "b", "c", "d")))
     with pytest.raises(ValueError, match="two scenes at least"):
