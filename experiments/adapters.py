@@ -193,7 +193,7 @@ def _part(action: str, places: tuple[str, ...], given: dict[str, Any]) -> None:
         raise InputError(f"{action} needs --basis, a folder of `adapters mine` or `extract`")
     to = _layout(given)
     name, lora = _one(action, places, given)
-    subspace = read_folder(given["basis"])
+    subspace = read_folder(given["basis"], "basis")
     updates, share = part_of(lora, subspace, next(part for part in PARTS if part == action))
     write_made(
         given["output"], updates, lora.modules, to=to, base=lora.base, title=f"{name}: {action}",
@@ -225,7 +225,7 @@ def _convert_to_project(places: tuple[str, ...], given: dict[str, Any]) -> None:
         raise InputError("convert --to=project needs --weights, the VGGT that the LoRA belongs to")
     check_name(given["output"], PROJECT)
     name, lora = _one("convert", places, given)
-    subspace = None if given["basis"] is None else read_folder(given["basis"])
+    subspace = None if given["basis"] is None else read_folder(given["basis"], "basis")
     for line in convert_to_project(lora, given["output"], read_base(given["weights"]).identity, subspace):
         print(line)
     print(f"wrote {given['output']}: {len(lora.modules)} matrices of {name} as an adapter of {given['weights']}")
@@ -237,7 +237,7 @@ def _start(places: tuple[str, ...], given: dict[str, Any]) -> None:
 
     if given["basis"] is None:
         raise InputError("start needs --basis, a folder of `adapters mine` or `extract`")
-    subspace = read_folder(given["basis"])
+    subspace = read_folder(given["basis"], "basis")
     if given["weights"] is not None:
         from experiments.loras.inside_vggt import write_vggt_start
         from experiments.models import read_base

@@ -8,10 +8,14 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, names: Iterable[str], prefix: str = "") -> str:
-    """``; did you mean TEXTURE?`` if one of ``names`` is close to ``name`` or the only one that begins so, or else nothing."""
+    """``; did you mean TEXTURE?`` if one of ``names`` is close to ``name`` or the only one that begins so, or else nothing.
+
+    One that is the same but for capitals comes first.
+    """
     names = list(names)
+    same = [each for each in names if each.lower() == name.lower()]
     longer = [each for each in names if len(name) > 2 and each.startswith(name)]
-    close = longer if len(longer) == 1 else difflib.get_close_matches(name, names, 1)
+    close = same or (longer if len(longer) == 1 else difflib.get_close_matches(name, names, 1))
     return f"; did you mean {prefix}{close[0]}?" if close else ""
 
 

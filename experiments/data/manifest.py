@@ -281,6 +281,8 @@ def read_manifest(folder: Path) -> Manifest:
     if not path.is_file():
         below = sorted(folder.glob(f"*/{MANIFEST}"))
         inside = f"; there is one in it, {below[0].parent}" if below else ""
+        if len(below) > 1:
+            inside = f"; there are {len(below)} in it, the first is {below[0].parent}"
         raise InputError(f"{folder} is no finished data set, it has no {MANIFEST}{inside}")
     manifest: Manifest = files.read_json(path, Manifest)
     if manifest.format != (FORMAT_VERSION if manifest.packing is None else PACKED_VERSION):

@@ -116,15 +116,19 @@ def read_csv(path: Path) -> dict[SceneKey, dict[str, float]]:
     rows: dict[SceneKey, dict[str, float]] = {}
     try:
         lines = io.StringIO(read_bytes(file, _MOST_BYTES).decode("utf-8"), newline="")
-        for row in csv.DictReader(lines):
+        table = csv.DictReader(lines)
+        columns = table.fieldnames or ()
+        if missing := [name for name in (*_KEYS, *(metric.name for metric in METRICS)) if name not in columns]:
+            raise InputError(f"its first line lacks the column {missing[0]}")
+        for row in table:
             key = row["dataset"], row["scene"]
-            if key in rows or None in key or None in row:
+            if key in rows or None in row or None in row.values():
                 raise InputError(f"{'/'.join(map(str, key))} is there twice, or its row has other columns")
             rows[key] = {
                 **{metric.name: float(row[metric.name]) for metric in METRICS},
                 **{metric.name: float(row.get(metric.name, "nan")) for metric in POSE_METRICS},
             }
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+    except (ValueError, csv.Error) as error:
         raise InputError(f"{file} is no scenes.csv of experiments.evaluate: {error}") from None
     if not rows:
         raise InputError(f"{file} has no scenes")

@@ -155,7 +155,7 @@ def maker_of(base: Base, recipe: Recipe) -> LoRA | Dense | FixedOutputs:
         return Dense(matrices)
     if recipe.outputs is None:
         return LoRA(matrices, recipe.training.rank, recipe.training.alpha)
-    mined = read_folder(recipe.outputs)
+    mined = read_folder(recipe.outputs, "outputs")
     check_base(mined, base.identity, "outputs")
     directions = {
         path: np.asarray(Basis.of_canonical(factors).A, np.float32) for path, factors in mined.factors.items()

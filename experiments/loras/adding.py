@@ -91,7 +91,7 @@ def ready(settings: AddSettings, reporter: Reporter = SILENT) -> Ready[AddedLora
     loras = open_all((settings.adapter,), low_rank_part=settings.low_rank_part)
     if len(loras) != 1:
         raise InputError(f"one LoRA is added at a time, {settings.adapter} holds {len(loras)}", argument="adapter")
-    mined, sketches = read_folder(settings.to), load_sketches(settings.to)
+    mined, sketches = read_folder(settings.to, "to"), load_sketches(settings.to)
     ((name, lora),) = loras.items()
     content = {
         "subspace": [sha256(settings.to / file) for file in (SUBSPACE, SKETCH)],

@@ -181,7 +181,7 @@ def read_inputs(folders: Sequence[Path]) -> Inputs:
         raise InputError(f"the folders of at least two attributes are needed, got {named}", argument="subspaces")
     attributes: dict[str, MinedAttribute] = {}
     for folder in folders:
-        mined = read_folder(folder)
+        mined = read_folder(folder, "subspaces")
         if mined.attribute in attributes:
             raise InputError(
                 f"{attributes[mined.attribute].folder} and {folder} both hold the attribute {mined.attribute}; name one "
@@ -197,11 +197,23 @@ def read_inputs(folders: Sequence[Path]) -> Inputs:
 def read_folder(folder: StrPath) -> MinedAttribute:
     """One output folder of ``experiments.extract``; raises InputError and OSError as :func:`read_inputs`."""
     folder = path_of(folder, "folder")
+
+
+def read_folder(folder: Path, argument: str | None = None) -> MinedAttribute:
+    """One folder of :func:`write_folder`; raises InputError and OSError as :func:`read_inputs`.
+
+    Args:
+        folder: an output of ``experiments.extract`` or of ``mine`` and ``add`` of ``experiments.adapters``.
+        argument: what errors name if it is none.
+    """
     if not folder.is_dir():
-        raise InputError(no_folder(folder))
+        raise InputError(no_folder(folder), argument=argument)
     for name in (SUBSPACE, SUMMARY):
         if not (folder / name).is_file():
-            raise InputError(f"{folder} has no {name}, so it is no finished output of experiments.extract")
+            raise InputError(
+                f"{folder} has no {name}, so it holds no mined subspace: `extract` and `adapters mine` make such folders",
+                argument=argument,
+            )
     stored = load_subspace(folder / SUBSPACE)
     ranks = _read_ranks(folder / SUMMARY)
     if missing := sorted(set(stored.factors) ^ set(ranks)):

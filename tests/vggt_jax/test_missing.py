@@ -8,6 +8,7 @@ from vggt_jax.missing import nearest, nearest_path, no_folder
 def test_the_nearest_name_is_said():
     assert nearest("sharde", ["shared", "shuffled"]) == "; did you mean shared?" and nearest("x", ["shared"]) == ""
     assert nearest("sharde", ["shared"], "--") == "; did you mean --shared?"
+    assert nearest("LoRA", ["subspace", "lora", "lora_xs"]) == "; did you mean lora?"
     assert nearest("cross", ["train", "cross_domain"]) == "; did you mean cross_domain?"
     assert nearest("sh", ["shared"]) == ""
 

@@ -167,7 +167,7 @@ def read_subspaces(
 
     found: dict[str, MinedAttribute] = {}
     for folder in folders:
-        mined = read_folder(folder)
+        mined = read_folder(folder, "subspaces")
         if mined.attribute in found:
             raise InputError(
                 f"subspaces: {found[mined.attribute].folder} and {folder} both hold the attribute {mined.attribute}"

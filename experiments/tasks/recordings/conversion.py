@@ -158,7 +158,7 @@ class _Examination:
         words += f"; {_promise(remedy, better[1])}" if better else "; no usual mistake explains it"
         if not self.accept:
             raise InputError(
-                f"{words}; set what is wrong, or accept=True to convert it as it is",
+                f"{words}; set what is wrong, or set accept to convert it as it is",
                 argument=next(iter(remedy), "accept"),
             )
         self.reporter.warning(words)

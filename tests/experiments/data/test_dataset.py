@@ -149,6 +149,15 @@ def test_batches_are_normalised_to_the_first_camera(dataset):
     np.testing.assert_array_equal(batch.images[0], views.images.astype(np.float32) / 255)
 
 
+@pytest.mark.parametrize(("count", "words"), [(1, "there is one in it, "), (5, "there are 5 in it, the first is ")])
+def test_a_folder_of_data_sets_is_told_from_one(tmp_path, count, words):
+    for number in range(count):
+        (tmp_path / f"dataset_{number:02d}").mkdir()
+        (tmp_path / f"dataset_{number:02d}" / "manifest.json").touch()
+    with pytest.raises(ValueError, match=f"{words}{tmp_path}/dataset_00$"):
+        Dataset(tmp_path)
+
+
 def test_damage_is_named(dataset, tmp_path):
     folder = shutil.copytree(dataset.folder, tmp_path / "copy")
     Dataset(folder).verify()

@@ -255,7 +255,7 @@ def test_a_packed_data_set_has_the_same_figures_and_pictures(data, tmp_path):
 
 def test_comparison(results):
     found = compare(results / "good", results / "worse" / "scenes.csv")
-    assert found.scenes == 3 and found.differences["accuracy"].low > 0
+    assert found.scenes == 3 and found.differences["accuracy"].test.low > 0
     done = call("experiments.evaluate", f"--compare={results / 'good'},{results / 'worse'}")
     lines = done.stdout.splitlines()
     assert done.status == 0 and lines[0].startswith("3 scenes")
@@ -380,9 +380,17 @@ def test_pixels_without_a_prediction_are_counted_and_left_out(data, tmp_path, no
 
 def test_results_that_cannot_be_compared(results, tmp_path):
     file = tmp_path / "scenes.csv"
-    for content in ("dataset,scene\na,b\n", "", "a\n1\n"):
+    header, row, *_ = (results / "good" / "scenes.csv").read_text().splitlines()
+    for content, message in (
+        ("dataset,scene\na,b\n", "its first line lacks the column accuracy"),
+        ("", "its first line lacks the column dataset"),
+        ('{\n "scenes": 3\n}\n', "its first line lacks the column dataset"),
+        (f"{header}\n{row.rpartition(',')[0]}\n", "its row has other columns"),
+        (f"{header}\n{row}\n{row}\n", "is there twice"),
+        (f"{header}\n", "has no scenes"),
+    ):
         file.write_text(content)
-        with pytest.raises(ValueError, match=r"scenes\.csv"):
+        with pytest.raises(InputError, match=rf"scenes\.csv .*{message}"):
             compare(results / "good", file)
     with pytest.raises(OSError, match="missing"):
         compare(results / "good", tmp_path / "missing")

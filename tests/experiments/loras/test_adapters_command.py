@@ -202,11 +202,15 @@ def test_convert(folder, tmp_path):
         (("merge", "{all}", "--output=x", "--method=ties", "--seed=3"), "--seed has no effect with --method=ties"),
         (("merge", "{all}", "--output=x", "--to=onnx"), "layouts are peft"),
         (("project", "{all}/lora_0", "--output=x"), "needs --basis"),
+        (("project", "{all}/lora_0", "--basis={all}", "--output=x"), "(see --basis)"),
         (("convert", "{all}", "--output=x"), "convert takes one LoRA, got 4"),
         (("convert", "{all}/lora_0", "--output=x", "--to=kohia"), "did you mean kohya"),
         (("add", "{all}/lora_0"), "add needs --to"),
         (("add", "{all}", "--to={all}"), "holds 4"),
-        (("add", "{all}/lora_0", "--to={all}"), "no finished output of"),
+        (
+            ("add", "{all}/lora_0", "--to={all}"),
+            "`adapters mine` make such folders (see --to)",
+        ),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, folder, tmp_path, monkeypatch):

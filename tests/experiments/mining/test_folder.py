@@ -127,7 +127,7 @@ def _edit(path, change):
 @pytest.mark.parametrize(
     ("file", "damage", "message"),
     [
-        ("subspace.safetensors", lambda p: p.unlink(), "has no subspace.safetensors, so it is no finished output"),
+        ("subspace.safetensors", lambda p: p.unlink(), "has no subspace.safetensors, so it holds no mined subspace"),
         ("summary.json", lambda p: p.unlink(), "has no summary.json"),
         ("subspace.safetensors", _cut, "subspace.safetensors: is cut off"),
         ("summary.json", lambda p: p.write_text("{"), "summary.json is damaged"),

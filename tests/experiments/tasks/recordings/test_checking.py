@@ -204,7 +204,7 @@ def test_disagreement_that_nothing_explains_is_refused_too(tmp_path):
     poses = [homogeneous(camera) for camera in cameras(FRAMES)]
     for pose, path in zip(poses[::-1], sorted((tmp_path / "faces" / "scene" / "poses").iterdir()), strict=True):
         np.savetxt(path, pose)  # those of other frames
-    with pytest.raises(InputError, match="no usual mistake explains it") as error:
+    with pytest.raises(InputError, match="no usual mistake explains it; set what is wrong, or set accept to") as error:
         convert(tmp_path)
     assert error.value.argument == "accept"
 
