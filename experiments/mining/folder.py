@@ -194,18 +194,14 @@ def read_inputs(folders: Sequence[Path]) -> Inputs:
     return Inputs(attributes)
 
 
-def read_folder(folder: StrPath) -> MinedAttribute:
-    """One output folder of ``experiments.extract``; raises InputError and OSError as :func:`read_inputs`."""
-    folder = path_of(folder, "folder")
-
-
-def read_folder(folder: Path, argument: str | None = None) -> MinedAttribute:
+def read_folder(folder: StrPath, argument: str | None = None) -> MinedAttribute:
     """One folder of :func:`write_folder`; raises InputError and OSError as :func:`read_inputs`.
 
     Args:
         folder: an output of ``experiments.extract`` or of ``mine`` and ``add`` of ``experiments.adapters``.
         argument: what errors name if it is none.
     """
+    folder = path_of(folder, argument or "folder")
     if not folder.is_dir():
         raise InputError(no_folder(folder), argument=argument)
     for name in (SUBSPACE, SUMMARY):
