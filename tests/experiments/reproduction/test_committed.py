@@ -22,6 +22,7 @@ ASKED = {
     "nano": Settings(tables=("1",), seeds=(0, 1, 2), weights="nano"),
     "nano_2": Settings(tables=("controls",), seeds=(0, 1, 2, 3, 4, 5), minings="each"),
     "nano_2_faces": Settings(tables=("1",), seeds=(0, 1, 2, 3), minings="each", validate_on="test"),
+    "nano_2_bodies": Settings(tables=("2", "4", "5", "s1"), minings="each", rates_for="row"),
 }
 
 
@@ -84,7 +85,7 @@ def test_a_page_that_is_not_of_records_is_left_alone(tmp_path):
     assert error.value.argument == "overwrite" and page.read_text() == "my own" and [*tmp_path.iterdir()] == [page]
 
 
-@pytest.mark.parametrize(("name", "runs"), [("nano", 107), ("nano_2", 60), ("nano_2_faces", 52)])
+@pytest.mark.parametrize(("name", "runs"), [("nano", 107), ("nano_2", 60), ("nano_2_faces", 52), ("nano_2_bodies", 27)])
 def test_every_run_has_the_rate_that_was_best_on_validation_scenes(name, runs):
     folder = RESULTS / name / "records"
     chosen = {each.search: each.chosen for each in read_searches(folder)}
@@ -92,7 +93,9 @@ def test_every_run_has_the_rate_that_was_best_on_validation_scenes(name, runs):
     trained = [record for record in records if record.run.search is not None]
     assert len(trained) == runs
     for run in trained:
-        rates = from_chosen(PRESETS["nano"].scale.rates, chosen[run.run.search])
+        search = run.run.own_search if ASKED[name].rates_for == "row" else run.run.search
+        assert search is not None
+        rates = from_chosen(PRESETS["nano"].scale.rates, chosen[search])
         assert run.rate is not None
         assert {*run.given_up, run.rate} == set(rates[: len(run.given_up) + 1]), run.run
         has_gained = run.validation["after"] < run.validation["before"]
