@@ -19,10 +19,10 @@ def register_dataclass(cls: type[T]) -> type[T]:
     return jax.tree_util.register_dataclass(cls)
 
 
-def _shapes(instance: Any) -> str:
+def _shapes(self: Any) -> str:
     """Such as ``LowRank(A=float32[24,1024,16], B=float32[24,4096,16])``."""
-    shown = ", ".join(f"{field.name}={_short(getattr(instance, field.name))}" for field in fields(instance))
-    return f"{type(instance).__name__}({shown})"
+    shown = ", ".join(f"{field.name}={_short(getattr(self, field.name))}" for field in fields(self))
+    return f"{type(self).__name__}({shown})"
 
 
 def _short(value: Any) -> str:
