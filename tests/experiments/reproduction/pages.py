@@ -1,4 +1,7 @@
-"""Records as lines of tables on the page of results."""
+"""Records as lines of tables on the page of results, and its sections."""
+
+import re
+from pathlib import Path
 
 import numpy as np
 
@@ -9,6 +12,13 @@ from experiments.reproduction.rows import CHAMFER
 from experiments.reproduction.tables import Line, records_of
 
 SCALE = PRESETS["nano"].scale
+PAGE = Path(__file__).parents[3] / "docs" / "results" / "index.md"
+
+
+def section_of(title):
+    """The section of the page whose heading begins so."""
+    (found,) = re.findall(rf"### {title} .*?(?=\n##)", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    return found
 
 
 def of_row(row, table, seeds, records):

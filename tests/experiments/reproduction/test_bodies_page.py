@@ -14,7 +14,7 @@ from experiments.reproduction.record_folder import RecordFolder
 from experiments.reproduction.records import scene_means
 from experiments.reproduction.rows import BASE, CHAMFER, CONSTANT, CONTROL, FULL, TABLES, lora, ours, pissa, psv
 from experiments.reproduction.tables import measure
-from tests.experiments.reproduction.pages import SCALE, of_row
+from tests.experiments.reproduction.pages import SCALE, of_row, section_of
 
 ROOT = Path(__file__).parents[3]
 TABLES_OF_BODIES = ("2", "4", "5", "s1")
@@ -29,9 +29,7 @@ def records():
 
 @pytest.fixture(scope="module")
 def section():
-    page = (ROOT / "docs" / "results" / "index.md").read_text()
-    (found,) = re.findall(r"### Bodies with nano_2 .*?(?=\n##)", page, re.DOTALL)
-    return found
+    return section_of("Bodies with nano_2")
 
 
 @pytest.fixture(scope="module")

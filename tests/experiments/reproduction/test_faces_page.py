@@ -14,7 +14,7 @@ from experiments.reproduction.plan import make_plan
 from experiments.reproduction.record_folder import RecordFolder
 from experiments.reproduction.records import figure, read_searches, scene_means
 from experiments.reproduction.rows import BASE, CHAMFER, CONSTANT, CONTROL, FULL, TABLES, lora, ours, pissa
-from tests.experiments.reproduction.pages import SCALE, line_of_row, of_row
+from tests.experiments.reproduction.pages import SCALE, line_of_row, of_row, section_of
 
 ROOT = Path(__file__).parents[3]
 SEEDS, TABLE = (0, 1, 2, 3), TABLES["1"]
@@ -34,9 +34,7 @@ def findings(records):
 
 @pytest.fixture(scope="module")
 def section():
-    page = (ROOT / "docs" / "results" / "index.md").read_text()
-    (found,) = re.findall(r"### Faces with nano_2 .*?(?=\n##)", page, re.DOTALL)
-    return found
+    return section_of("Faces with nano_2")
 
 
 @pytest.fixture(scope="module")
