@@ -225,7 +225,7 @@ def test_what_is_refused(tmp_path):
     for source, message in (("empty", "no setN/sceneM"), ("missing", "there is no folder")):
         with pytest.raises(ValueError, match=message):
             convert_it(tmp_path / source, tmp_path / "out")
-    with pytest.raises(ValueError, match="layout=other is none of clearpose, captures"):
+    with pytest.raises(ValueError, match="layout='other' is none of clearpose, captures"):
         convert("other", "glass", "train", tmp_path, tmp_path / "out", 8, 2)  # pyright: ignore[reportArgumentType]
     assert not (tmp_path / "out").exists()
 
