@@ -84,7 +84,7 @@ def _adapter_to_peft(source: Path, output: Path) -> None:
         raise InputError(f"there is no {source}{nearest_path(source)}", argument="input")
     adapter = load_adapter(source)
     print(f"read {source}: {len(adapter.deltas)} updates of {adapter.base.name} ({adapter.base.fingerprint})")
-    write_peft(output, adapter.deltas, adapter.base.config, scale=adapter.scale)
+    write_peft(output, adapter.deltas, adapter.base.config, scale=adapter.scale, base=adapter.base)
     print(f"wrote {output}: {_size(sum(file.stat().st_size for file in output.iterdir()))}")
 
 

@@ -13,7 +13,7 @@ from subspace import LowRank
 from subspace.errors import InputError
 from vggt_jax.atomic import write_new
 from weights_convert.lora_file import LoraModule
-from weights_convert.peft import WEIGHTS
+from weights_convert.peft_base import WEIGHTS
 from weights_convert.peft_config import CONFIG, PeftConfig
 
 Target = Literal["peft", "diffusers", "kohya"]

@@ -14,7 +14,7 @@ from functools import partial
 from math import prod
 from os import PathLike, fspath
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,10 +30,13 @@ from vggt_jax.deltas import Deltas, Update, WeightDecomposed, low_rank_only
 from vggt_jax.parameters import parameter_shapes
 from vggt_jax.reading.safetensors_file import SafetensorsFile, Shape
 from weights_convert.names import CONV, LINEAR, OFFICIAL
+from weights_convert.peft_base import WEIGHTS, metadata_of
 from weights_convert.peft_config import CONFIG, PeftConfig
 from weights_convert.table import report
 
-WEIGHTS = "adapter_model.safetensors"
+if TYPE_CHECKING:
+    from vggt_jax.adapters import BaseModel
+
 _SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 _PREFIX = "base_model.model."
 _NAME = re.compile(r"base_model\.model\.(.+)\.(?:lora_([AB])\.weight|lora_(magnitude)_vector)")
@@ -95,13 +98,20 @@ def read_peft_deltas(folder: str | PathLike[str], config: VGGTConfig | None = No
     return _stack(updates, modules)
 
 
-def write_peft(folder: str | PathLike[str], deltas: Deltas, config: VGGTConfig, *, scale: float = 1.0) -> None:
+def write_peft(
+    folder: str | PathLike[str],
+    deltas: Deltas,
+    config: VGGTConfig,
+    *,
+    scale: float = 1.0,
+    base: BaseModel | None = None,
+) -> None:
     """Writes updates of a VGGT as a LoRA that PEFT loads into the official model; the folder must be new.
 
     Every layer gets its own rank: columns that are zero in A and B are left out, and so are layers without any other.
     ``scale`` is the factor that each A contains (see :class:`vggt_jax.adapters.Adapter`): PEFT's ``lora_alpha`` is
     scale · r and ``lora_B`` is A / scale. Weight-decomposed updates become PEFT's DoRA, which every layer then has.
-    Tensors are float32.
+    Tensors are float32. Where ``base`` is given, the file knows its model, and ``evaluate`` and ``extract`` refuse others.
 
     Raises:
         InputError: paths that the model does not have, factors that do not fit, are all zero (a fresh LoRA's are not) or
@@ -144,7 +154,7 @@ def write_peft(folder: str | PathLike[str], deltas: Deltas, config: VGGTConfig, 
     contiguous = {
         name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()
     }  # save takes the bytes as they lie
-    content = {WEIGHTS: save(contiguous, {"format": "pt"}), CONFIG: text.encode()}
+    content = {WEIGHTS: save(contiguous, {"format": "pt", **metadata_of(base)}), CONFIG: text.encode()}
     write_new(Path(folder), content)
 
 

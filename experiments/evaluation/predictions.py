@@ -28,6 +28,7 @@ from vggt_jax.deltas import Deltas
 from vggt_jax.pose_encoding import decode_pose
 from vggt_jax.reading.arrays import ArrayFile, read_arrays
 from weights_convert import read_peft_deltas
+from weights_convert.peft_base import check_base
 
 _MOST_VIEWS = 100_000
 """Of a stored prediction."""
@@ -63,6 +64,7 @@ class Model:
         self._deltas: Deltas = {}
         if adapter is not None and adapter.is_dir():
             self._deltas = read_peft_deltas(adapter, base.config)
+            check_base(adapter, self.identity)
         elif adapter is not None:
             self._deltas = load_adapter(adapter, self.identity).deltas
 

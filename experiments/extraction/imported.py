@@ -20,6 +20,7 @@ from vggt_jax.adapters import load_adapter
 from vggt_jax.deltas import low_rank_only
 from weights_convert.lora_layouts import open_lora
 from weights_convert.peft import stack_official
+from weights_convert.peft_base import WEIGHTS, recorded_base
 
 _UNKNOWN = (NOT_RECORDED, None)
 
@@ -73,7 +74,7 @@ def read_adapters(
             found[name] = low_rank_only(adapter.deltas, str(path))
             bases[name] = (adapter.base.name, adapter.base.fingerprint)
             continue
-        found[name], bases[name] = {module: lora.read(module) for module in lora.modules}, _UNKNOWN
+        found[name], bases[name] = {module: lora.read(module) for module in lora.modules}, _base_of(path)
         if lora.left_out:
             reporter.info(f"{name}: saved beside the LoRA and left out: {listed(lora.left_out)}")
         if config is not None:
@@ -91,6 +92,12 @@ def read_adapters(
     for name, own in found.items():
         _check_numbers(name, own)
     return _of_equal_ranks(_common(found, reporter)), base
+
+
+def _base_of(path: Path) -> tuple[str, str | None]:
+    """What a LoRA of another program, or one that this one exported, says of its base model."""
+    recorded = recorded_base(path) if (path / WEIGHTS).is_file() else None
+    return _UNKNOWN if recorded is None else recorded
 
 
 def _common(adapters: Mapping[str, Mapping[str, LowRank]], reporter: Reporter) -> dict[str, dict[str, LowRank]]:

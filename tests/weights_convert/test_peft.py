@@ -13,6 +13,7 @@ from flax import nnx
 from safetensors.numpy import load_file, save_file
 
 from subspace import LowRank
+from subspace.errors import InputError
 from tests.vggt_jax.conftest import random_model
 from vggt_jax import VGGTConfig, merge
 from vggt_jax.adaptable import adaptable
@@ -21,6 +22,7 @@ from vggt_jax.deltas import WeightDecomposed, linear_delta
 from vggt_jax.layers import Conv
 from weights_convert.names import from_official, to_official
 from weights_convert.peft import read_peft, read_peft_deltas, write_peft
+from weights_convert.peft_base import check_base, recorded_base
 
 torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
@@ -587,6 +589,14 @@ def test_the_command_writes_a_folder_for_peft(base, config, matrices, tmp_path, 
     model = load_into_peft(tmp_path / "lora", base[1])
     assert_peft_changes_weights_by(model, dense(deltas))
     assert {layer.scaling["default"] for layer in lora_layers(model).values()} == {1.5}
+
+    assert recorded_base(tmp_path / "lora") == ("tiny", adapter.base.fingerprint)
+    check_base(tmp_path / "lora", adapter.base)
+    other = replace(adapter.base, name="other", fingerprint="0" * 16)
+    with pytest.raises(
+        InputError, match=rf"lora: this adapter belongs to the model tiny \(.*\), not to other \({'0' * 16}\)"
+    ):
+        check_base(tmp_path / "lora", other)
 
     again = command(*arguments)
     assert again.returncode == 2 and again.stderr.endswith("lora: exists already; remove it or choose another name\n")

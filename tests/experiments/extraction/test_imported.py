@@ -19,6 +19,7 @@ from experiments.models import read_base
 from experiments.process.reporting import Reporter
 from experiments.storage.identity import digest
 from subspace import LowRank, project
+from subspace.errors import InputError
 from tests.experiments.commands import call
 from tests.experiments.extraction.command import ROOT
 from vggt_jax import VGGTConfig
@@ -269,6 +270,10 @@ def test_loras_of_a_vggt_in_any_layout_are_mined_on_the_matrices_that_all_have(t
             own[qkv].A[1] = own[qkv].B[1] = 0  # no LoRA in the second layer
         write_peft(tmp_path / f"lora_{number}", own, config)
         made.append(own)
+    write_peft(tmp_path / "known", made[0], config, base=BaseModel("one", "ab", config))
+    assert read_adapters([tmp_path / "known"], config)[1] == ("one", "ab")
+    with pytest.raises(InputError, match="the base model of known is one"):
+        read_adapters([tmp_path / "known", tmp_path / "lora_0"], config)
     _as_bin_with_a_whole_module(tmp_path / "lora_1", torch)
     _in_two_files(tmp_path / "lora_2")
     reporter = _Told()
