@@ -44,3 +44,14 @@ def line_of_row(row, table, seeds, records, unit):
     cells.append(f"{np.mean(list(distances.values())):.2f}" if complete else "–")
     cells.append(f"{np.mean(losses):.3f}" if complete and losses else "–")
     return f"| {' | '.join(cells)} |"
+
+
+def line_of_run(label, record):
+    """Parameters, rate, accuracy, completeness and Chamfer distance in cm, that of the other domain if there is one, the
+    validation loss; of one run."""
+    cells = [label, f"{record.parameters:,}" if record.rate else "–", f"{record.rate:g}" if record.rate else "–"]
+    for split, metrics in (("test", ("accuracy", "completeness", CHAMFER)), ("cross_domain", (CHAMFER,))):
+        if split in record.tests:
+            cells += [f"{100 * scene_means(record.tests[split], metric):.2f}" for metric in metrics]
+    cells.append(f"{record.validation['after']:.3f}" if record.rate else "–")
+    return f"| {' | '.join(cells)} |"

@@ -14,7 +14,7 @@ from experiments.reproduction.record_folder import RecordFolder
 from experiments.reproduction.records import scene_means
 from experiments.reproduction.rows import BASE, CHAMFER, CONSTANT, CONTROL, FULL, TABLES, lora, ours, pissa, psv
 from experiments.reproduction.tables import measure
-from tests.experiments.reproduction.pages import SCALE, of_row, section_of
+from tests.experiments.reproduction.pages import SCALE, line_of_run, of_row, section_of
 
 ROOT = Path(__file__).parents[3]
 TABLES_OF_BODIES = ("2", "4", "5", "s1")
@@ -60,17 +60,7 @@ def lines(records):
             if name in ("5", "s1"):
                 what, size = label.split(" (")
                 label = {"r=2": "Ours of rank-2 adapters", "Importance": "Ours by effective rank"}[what] + f" ({size}"
-            cells = [
-                label,
-                f"{record.parameters:,}" if record.rate else "–",
-                f"{record.rate:g}" if record.rate else "–",
-            ]
-            cells += [
-                f"{distance(row, records, name, metric=metric):.2f}" for metric in ("accuracy", "completeness", CHAMFER)
-            ]
-            cells += [f"{distance(row, records, name, 'cross_domain'):.2f}"]
-            cells += [f"{record.validation['after']:.3f}" if record.rate else "–"]
-            yield f"| {' | '.join(cells)} |"
+            yield line_of_run(label, record)
 
 
 def test_the_page_has_every_row(records, section):
