@@ -83,9 +83,8 @@ class BatchSampler:
             raise InputError("augmented images are new ones each time: their tokens cannot be cached")
 
     def __call__(self, step: int) -> TrainingBatch:
-        rng = np.random.default_rng(
-            [self.seed, step, 0, 2]
-        )  # [seed, step] would be [seed, step, 0, 0], which draws scenes
+        # [seed, step] would be padded to [seed, step, 0, 0], which draws the scenes of data set 0
+        rng = np.random.default_rng([self.seed, step, 0, 2])
         views = int(rng.choice(self.counts))
         chosen = [view for number in self.datasets for view in self._choose(number, step, views)]
         arrays: dict[str, Any] = stacked(self.read(chosen), len(self.datasets), self.images // views, views)
