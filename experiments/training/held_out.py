@@ -87,7 +87,8 @@ def _not_finite(found: Measured, scenes: Sequence[Sequence[str]]) -> Iterator[tu
 
 
 def _differences(depths: Float[np.ndarray, "k scenes"]) -> Float[np.ndarray, " k"]:
-    return np.ptp(depths, axis=-1) / np.abs(depths.mean(axis=-1))
+    apart, mean = np.ptp(depths, axis=-1), np.abs(depths.mean(axis=-1))
+    return np.divide(apart, mean, out=np.zeros_like(apart), where=mean > 0)  # all depths may be 0
 
 
 class _OnCores:

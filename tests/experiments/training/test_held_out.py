@@ -31,8 +31,10 @@ def test_the_first_scene_whose_loss_is_not_finite_is_named(loss):
     check_trained(measured(), measured(), SCENES)
 
 
-def test_a_model_that_no_longer_sees_what_it_is_shown_has_diverged():
-    one_collapsed = np.array([DEPTHS[0], [0.7, 0.7 * (1 + 1e-6), 0.7]])
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("depths", [[0.7, 0.7 * (1 + 1e-6), 0.7], [0.0, 0.0, 0.0]])
+def test_a_model_that_no_longer_sees_what_it_is_shown_has_diverged(depths):
+    one_collapsed = np.array([DEPTHS[0], depths])
     with pytest.raises(Diverged, match="the same depth is predicted of every held-out scene"):
         check_trained(measured(), measured(one_collapsed), SCENES)
     check_trained(measured(), measured(0.001 * DEPTHS), SCENES)  # a scale says nothing
