@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from subspace.errors import InputError
+from vggt_jax.adapters.file import BaseModel, check_belongs
 from vggt_jax.reading.safetensors_file import SafetensorsFile
-
-if TYPE_CHECKING:
-    from vggt_jax.adapters import BaseModel
 
 WEIGHTS = "adapter_model.safetensors"
 _NAME, _FINGERPRINT = "attribute_subspaces.base", "attribute_subspaces.base_fingerprint"
@@ -33,8 +29,5 @@ def recorded_base(folder: str | PathLike[str]) -> tuple[str, str] | None:
 
 def check_base(folder: str | PathLike[str], base: BaseModel) -> None:
     """Raises InputError if a PEFT folder says that it belongs to another model than ``base``, and as :func:`recorded_base`."""
-    found = recorded_base(folder)
-    if found is not None and found[1] != base.fingerprint:
-        raise InputError(
-            f"{folder}: this adapter belongs to the model {found[0]} ({found[1]}), not to {base.name} ({base.fingerprint})"
-        )
+    if (found := recorded_base(folder)) is not None:
+        check_belongs(Path(folder), *found, base)

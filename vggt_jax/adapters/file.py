@@ -69,6 +69,14 @@ def _parts(name: str, delta: Update) -> dict[str, Any]:
     return own if isinstance(delta, LowRank) else {**own, f"{name}.magnitude": delta.magnitude}
 
 
+def check_belongs(path: Path, name: str, fingerprint: str, base: BaseModel) -> None:
+    """Raises InputError if the adapter at ``path``, of the model with this name and fingerprint, is not of ``base``."""
+    if fingerprint != base.fingerprint:
+        raise InputError(
+            f"{path}: this adapter belongs to the model {name} ({fingerprint}), not to {base.name} ({base.fingerprint})"
+        )
+
+
 def fingerprint(base: nnx.State) -> str:
     """16 hexadecimal digits that differ between models: of the aggregator's parameter names, shapes and values.
 
@@ -147,11 +155,8 @@ def load_adapter(path: str | PathLike[str], base: BaseModel | None = None) -> Ad
     }
     decomposed = {name for name, entry in header.matrices.items() if entry.weight_decomposed}
     announced |= {f"{name}.magnitude": header.matrices[name].shape[:-1] for name in decomposed}
-    if base is not None and found.fingerprint != base.fingerprint:
-        raise InputError(
-            f"{path}: this adapter belongs to the model {found.name} ({found.fingerprint}), "
-            f"not to {base.name} ({base.fingerprint})"
-        )
+    if base is not None:
+        check_belongs(path, found.name, found.fingerprint, base)
     problems = [f"missing: {name}" for name in announced if name not in file.tensors]
     problems += [f"unexpected: {name}" for name in file.tensors if name not in announced]
     problems += [
