@@ -23,9 +23,10 @@ from experiments.cluster.flags import DEFINE_executor, executor_of
 from experiments.presets import PRESETS
 from experiments.process.command_line import DEFINE_path, DEFINE_path_or_name, InputError, run
 from experiments.process.cores import available_cores
-from experiments.process.reporting import Reporter, console
+from experiments.process.reporting import console
 from experiments.reproduction import rows
-from experiments.reproduction.plan import Minings, RatesFor, ValidateOn, describe
+from experiments.reproduction.cost import describe
+from experiments.reproduction.plan import Minings, RatesFor, ValidateOn
 from experiments.reproduction.rows import TableName
 from experiments.reproduction.settings import Settings
 from experiments.storage.store_flags import DEFINE_store
@@ -78,23 +79,19 @@ def _command() -> str:
     return " ".join(["python -m experiments.reproduce", *(f"--{name}={value}" for name, value in asked.items())])
 
 
-def _announce(settings: Settings, reporter: Reporter) -> None:
-    reporter.info(f"base model {settings.base_weights}; tables and records in {settings.folder}")
-    for line in describe(settings.plan):
-        reporter.info(line)
-
-
 def main(_: Sequence[str]) -> None:
     given, settings, reporter = flags.FLAGS, _settings(), console()
-    from experiments.reproduction.pipeline import check, recorded  # now, as --help should not wait for it
+    from experiments.reproduction.pipeline import check, left  # now, as --help should not wait for it
 
+    base = f"base model {settings.base_weights}; tables and records in {settings.folder}"
     if given.dry_run:
-        there = recorded(settings)
-        _announce(settings, reporter)
-        print("\n".join(each.name + "  (has a record)" * (each in there) for each in settings.plan.runs))
+        cost = left(settings)
+        for line in (base, *describe(cost)):
+            reporter.info(line)
+        print("\n".join(each.name + "  (has a record)" * (each in cost.done) for each in settings.plan.runs))
         return
     check(settings)
-    _announce(settings, reporter)
+    reporter.info(base)
     from experiments.process.compilation_cache import keep_compiled
     from experiments.reproduction import reproduce
     from experiments.reproduction.tables import markdown

@@ -9,7 +9,8 @@
 ``rows``           every row of Tables 1–5 and supplement Table 1: method, sizes, what it should show
 ``paper.json``     what the paper prints for each row
 ``scale``          how the paper's ranks and dimensions become those of a preset
-``plan``           the runs that tables and seeds need, each once, and what they cost
+``plan``           the runs that tables and seeds need, each once
+``cost``           what of them is left to run, and how long it takes
 ``inputs``         the tasks' data sets and the attributes' subspaces
 ``actions``        what comes next, as pure states: learning rates to compare on validation scenes, then runs
 ``schedule``       the loop that works a plan off

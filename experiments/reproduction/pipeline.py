@@ -11,10 +11,11 @@ from experiments.presets import PRESETS
 from experiments.process.memory import free_on_host, in_gib
 from experiments.process.reporting import SILENT, Reporter
 from experiments.reproduction.claims import Finding, examine
+from experiments.reproduction.cost import Cost, describe
 from experiments.reproduction.inputs import RunInputs
 from experiments.reproduction.plan import Plan, Run
 from experiments.reproduction.record_folder import RecordFolder
-from experiments.reproduction.records import RunRecord, read_searches, record_file
+from experiments.reproduction.records import RunRecord, read_searches, record_file, search_file
 from experiments.reproduction.results import PAGE, check_folder, write_results
 from experiments.reproduction.schedule import Schedule
 from experiments.reproduction.settings import Settings
@@ -71,17 +72,20 @@ def check(settings: Settings) -> None:
         RunInputs(settings).check(plan)
 
 
-def recorded(settings: Settings) -> frozenset[Run]:
-    """Runs of the plan that have a record, which :func:`reproduce` would not run again; nothing is fetched or written.
+def left(settings: Settings) -> Cost:
+    """What :func:`reproduce` would still have to run; nothing is fetched or written.
 
     Raises what :func:`check_given` raises, and InputError for records that :func:`reproduce` would refuse, of another base
     model for example. Records beside a model of the Hugging Face Hub are taken for that model's.
     """
     check_given(settings)
-    there = frozenset(run for run in settings.plan.runs if record_file(settings.records, run).exists())
-    if not there or settings.base_weights.startswith(HUB):
-        return there
-    return frozenset(_records(settings, _base(settings)).found())
+    plan, folder = settings.plan, settings.records
+    runs = frozenset(run for run in plan.runs if record_file(folder, run).exists())
+    searches = frozenset(search for search in plan.searches if search_file(folder, search).exists())
+    if not runs | searches or settings.base_weights.startswith(HUB):
+        return Cost(plan, runs, searches)
+    records = _records(settings, _base(settings))
+    return records.left(records.found())
 
 
 def reproduce(
@@ -123,11 +127,11 @@ def _reproduce(settings: Settings, reporter: Reporter, command: str) -> Reproduc
             replace(records, plan=shown).recorded(),
         )
 
-    finished = sum(run in done for run in plan.runs)
-    if finished:
-        reporter.info(f"{finished} of {len(plan.runs)} runs have a record in {settings.folder} and are not run again")
+    cost = records.left(done)
+    for line in describe(cost):
+        reporter.info(line)
     with (
-        reporter.progress(len(plan.runs), "run", "runs", initial=finished) as bar,
+        reporter.progress(len(plan.runs), "run", "runs", initial=len(plan.runs) - len(cost.runs)) as bar,
         Workers(settings, base, reporter) as workers,
     ):
         for run, record in schedule(workers, workers.at_once):

@@ -1,8 +1,8 @@
-"""The runs that some tables need, each once, and what they cost."""
+"""The runs that some tables need, each once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
@@ -14,7 +14,6 @@ from experiments.mining.allocation import Allocation
 from experiments.mining.origin import Updates
 from experiments.presets import Scale
 from experiments.reproduction.rows import EVERY_TABLE, PATTERNS, ModelPart, PaperTable, Row, TableName
-from experiments.reproduction.search import first_rates
 from experiments.scenes.schema import Attribute, Setting
 from vggt_jax.patterns import HEADS
 
@@ -189,10 +188,7 @@ class Plan:
     @property
     def extractions(self) -> list[Subspaces]:
         """Every subspace that is mined, each of one attribute."""
-        needed = dict.fromkeys(
-            run.subspaces for run in (*self.runs, *self.searches.values()) if run.subspaces is not None
-        )
-        return list(dict.fromkeys(replace(each, attributes=(name,)) for each in needed for name in each.attributes))
+        return extractions_of((*self.runs, *self.searches.values()))
 
     def search_of(self, run: Run) -> Search | None:
         """What the learning rate of a run is chosen for; None: nothing is trained."""
@@ -212,16 +208,11 @@ class Plan:
                 found[search] = smallest[run.search] if self.rates_for == "method" else run.first
         return found
 
-    def trainings(self) -> int:
-        """Fine-tunings, those that are only there to compare learning rates included; a search may need one or two more."""
-        runs = {run for run in self.runs if run.method is not None}
-        compared = len(first_rates(self.scale.rates))
-        return len(runs) + sum(max(0, compared - (run in runs)) for run in self.searches.values())
 
-    def hours(self) -> float:
-        """Of the scale's machine, if nothing has been done before."""
-        minutes = self.trainings() * self.scale.minutes + len(self.extractions) * self.scale.extraction_minutes
-        return minutes / 60
+def extractions_of(runs: Iterable[Run]) -> list[Subspaces]:
+    """The subspaces that runs need, each of one attribute and once."""
+    needed = dict.fromkeys(run.subspaces for run in runs if run.subspaces is not None)
+    return list(dict.fromkeys(replace(each, attributes=(name,)) for each in needed for name in each.attributes))
 
 
 def _smallest_rows(scale: Scale) -> dict[Search, Run]:
@@ -246,24 +237,3 @@ def make_plan(
     """The plan for tables of these names."""
     tables = tuple(EVERY_TABLE[name] for name in names)
     return Plan(tables, tuple(dict.fromkeys(seeds)), scale, minings, rates_for, validate_on)
-
-
-def describe(plan: Plan) -> Iterator[str]:
-    """What is about to happen, line by line."""
-    scale = plan.scale
-    for table in plan.tables:
-        yield f"{table.heading}; {len(table.rows)} rows"
-    compared = len(first_rates(scale.rates))
-    searched = "methods and tasks" if plan.rates_for == "method" else "rows"
-    rates = f"{compared} learning rates or more for each of {len(plan.searches)} {searched}, " * (compared > 0)
-    yield (
-        f"{len(plan.extractions)} subspaces, {rates}{plan.trainings()} fine-tunings for seed(s) "
-        f"{', '.join(map(str, plan.seeds))}"
-    )
-    yield f"about {_time(plan.hours())} on {scale.machine}, less what has been done already"
-
-
-def _time(hours: float) -> str:
-    if hours < 2:
-        return f"{60 * hours:.0f} minutes"
-    return f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.0f} days"

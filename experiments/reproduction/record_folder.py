@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -12,6 +12,7 @@ import msgspec
 
 from experiments.data.manifest import Split, Task
 from experiments.reproduction import records
+from experiments.reproduction.cost import Cost
 from experiments.reproduction.data_sheets import DataSheet, sheet_file
 from experiments.reproduction.plan import Plan, RatesFor, Run, Search, make_plan, run_of
 from experiments.reproduction.records import RateSearch, RunRecord, record_file, search_file
@@ -62,6 +63,11 @@ class RecordFolder:
             or any(run_of(row, table, scale, seed, minings) in found for row in _own_rows(name) for seed in seeds)
         ]
         return make_plan(names, seeds, *how), found
+
+    def left(self, found: Collection[Run]) -> Cost:
+        """What the plan still costs, where ``found`` are the runs that have a record."""
+        chosen = frozenset(search for search in self.plan.searches if self.chosen(search) is not None)
+        return Cost(self.plan, frozenset(found), chosen)
 
     def keep(self, run: Run, record: RunRecord) -> None:
         """Write a record."""

@@ -34,6 +34,8 @@ def test_a_dry_run_says_which_runs_have_a_record():
     flags = "--table=1", "--seeds=0,9", "--dry_run", f"--output={ROOT / 'results' / 'nano'}"
     shipped = call(COMMAND, *flags, "--weights=nano")
     assert "faces_full_seed0  (has a record)" in shipped.stdout and "faces_full_seed9\n" in shipped.stdout
+    assert "15 of 28 runs have a record and are not run again" in shipped.stderr
+    assert "13 fine-tunings for seed(s) 0, 9; all learning rates are known" in shipped.stderr
     another = call(COMMAND, *flags)
     assert another.status == 2 and "is of another base model: nano (" in another.stderr and not another.stdout
     anew = call(COMMAND, *flags, "--overwrite")
@@ -62,7 +64,7 @@ def test_the_page_says_which_command_makes_its_figures(tmp_path):
     flags = "--table=1", "--seeds=0,1", "--weights=nano"
     found = call(COMMAND, *flags, f"--output={tmp_path}", f"--store={tmp_path / 'store'}", "--workers=1")
     assert found.status == 0, found.stderr
-    assert "28 of 28 runs have a record in" in found.stderr and "are not run again" in found.stderr
+    assert "all 28 runs have a record" in found.stderr and "about" not in found.stderr
     command = "`python -m experiments.reproduce --table=1 --preset=nano --seeds=0,1 --weights=nano`"
     assert command in (tmp_path / "README.md").read_text()
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import msgspec
 
-from experiments.reproduction.plan import Search, Subspaces, describe, run_of
+from experiments.reproduction.plan import Search, Subspaces, run_of
 from experiments.reproduction.rows import CONTROLS, TABLES, gradient, lora, ours
 from tests.experiments.reproduction.planted import plan
 
@@ -38,19 +38,6 @@ def test_a_methods_rates_are_compared_on_its_first_row_and_the_controls_on_their
     assert found[Search("glass", "lora", "heads")].name == "glass_lora_16_heads_seed0"
 
 
-def test_the_cost_counts_searches_and_extractions():
-    nano = plan("1")
-    assert nano.trainings() == 13 + 5 * 2 and len(nano.extractions) == 2
-    lines = list(describe(nano))
-    assert (
-        "2 subspaces, 3 learning rates or more for each of 5 methods and tasks, 23 fine-tunings for seed(s) 0" in lines
-    )
-    assert lines[-1].startswith("about 56 minutes on two CPU cores")
-    paper = plan("1", preset="vggt_1b")
-    assert paper.trainings() == 13  # the paper's learning rate, no search
-    assert "days on one H200" in list(describe(paper))[-1]
-
-
 def test_subspaces_are_mined_where_the_table_says():
     assert plan("1").extractions == [Subspaces((name,), "micro_baseline", 64) for name in ("texture", "geometry")]
     assert len(plan("5").extractions) == 8
@@ -62,9 +49,7 @@ def test_rates_are_compared_on_the_smallest_row_whatever_is_asked_for_first():
             tried = plan(*tables, seeds=seeds).searches[Search("humans", "subspace")]
             assert tried.subspaces is not None
             assert (tried.size, tried.seed, tried.subspaces.mined_rank) == (8, 0, 64)
-    assert plan("2").trainings() == plan("2").trainings() and Search("humans", "psv") not in plan("2").searches
-    # the smallest row of Ours is in Table 4 only: one fine-tuning more than where all rates are tried on rows of the table
-    assert plan("2").trainings() == 15 + 4 * 2 + 3
+    assert Search("humans", "psv") not in plan("2").searches
 
 
 def test_every_row_can_have_a_search_of_its_own():
@@ -73,7 +58,6 @@ def test_every_row_can_have_a_search_of_its_own():
     names = {search.variant for search in each.searches}
     assert {"subspace_16_r64", "subspace_16_r64_importance"} < names
     assert {each.search_of(run) for run in each.runs} == each.searches.keys()
-    assert "learning rates or more for each of 6 rows" in list(describe(each))[1]
     assert {run.search for run in each.runs} == {Search("humans", "subspace")}
 
 
