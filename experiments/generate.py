@@ -3,8 +3,8 @@
 ``python -m experiments.generate --attribute=geometry --setting=object_centric`` makes five data sets of 16 scenes with 8
 views of 96 × 96 pixels in one to three minutes on two cores, the ones that ``experiments.extract`` takes. Within a data set
 only the attribute varies from scene to scene; from one data set to the next the others are drawn anew (Section 4.1 of the
-paper). Each data set has images, depth, normals, object ids, cameras and the complete specification of its scenes;
-:mod:`experiments.data` describes the files and reads them.
+paper). Each data set has images, depth, normals, object ids, cameras and the complete specification of its scenes; the
+package ``experiments.data`` describes the files and reads them.
 
 A command that was interrupted goes on where it stopped; one that is complete does nothing. Data sets are the same, bit by
 bit, whatever the number of workers and of interruptions. Where pictures of ``--textures`` have changed since, the scenes that

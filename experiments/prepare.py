@@ -1,7 +1,7 @@
 """The data of the paper's downstream tasks (Section 5), as stand-ins that are rendered here, without anything to download.
 
 ``python -m experiments.prepare --task=glass --split=test`` writes ``runs/tasks/glass_…/test/dataset_00``, a data set like
-those of :mod:`experiments.generate`: resumable, hashed, with a contact sheet. The tasks are
+those of ``experiments.generate``: resumable, hashed, with a contact sheet. The tasks are
 
 - ``faces``: trained on rooms seen by a camera that hardly moves; tested on flat prints of faces before such a camera, whose
   mask is where a print shows the face. The faces are a photo from scikit-image and rendered heads;
@@ -15,9 +15,9 @@ A command that is complete does nothing. Where files of ``--meshes`` or ``--sour
 made from them are made again; data sets of other settings or folders are replaced only with ``--overwrite``.
 
 The bodies and faces need ``pip install -e '.[tasks]'``. Recorded data become such data sets by ``--source=FOLDER``:
-``--layout=clearpose`` reads ClearPose as its owners distribute it, ``--layout=captures`` your own pictures with depth
-(:mod:`experiments.tasks.recordings`). How far the views of each scene agree is printed; captures whose views disagree are not
-converted, and the likeliest of ``--depth_scale``, ``--pose``, ``--axes``, ``--pose_scale`` and ``--intrinsics_size`` is named.
+``--layout=clearpose`` reads ClearPose as its owners distribute it, ``--layout=captures`` your own pictures with depth. How
+far the views of each scene agree is printed; captures whose views disagree are not converted, and the likeliest of
+``--depth_scale``, ``--pose``, ``--axes``, ``--pose_scale`` and ``--intrinsics_size`` is named.
 """
 
 from __future__ import annotations
