@@ -156,8 +156,9 @@ def main(_: Sequence[str]) -> None:
 
     keep_compiled()
     from experiments.finetuning import Settings
+    from experiments.finetuning.files import SUMMARY
     from experiments.finetuning.pipeline import work_of
-    from experiments.finetuning.results import SUMMARY, verdict
+    from experiments.finetuning.results import verdict
     from experiments.finetuning.run import describe
 
     optional = ("held_out", "images", "head_dtype")

@@ -20,7 +20,7 @@ def main(_: Sequence[str]) -> None:
     given = flags.FLAGS
     from experiments.data.manifest import MANIFEST, read_manifest
     from experiments.extraction.adapters import DONE as OF_ADAPTERS
-    from experiments.finetuning.run import DONE as OF_FINETUNING
+    from experiments.finetuning.files import DONE as OF_FINETUNING
     from experiments.storage.overview import Entry, overview
     from experiments.storage.results import RECORD
 

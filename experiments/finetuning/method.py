@@ -27,23 +27,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
+from experiments.finetuning.files import ADAPTER
 from experiments.storage.arguments import convert_fields
 from subspace.errors import InputError
 
 if TYPE_CHECKING:  # the flags of a command are made from the methods, and --help need not wait for JAX
     from flax import nnx
 
-    from experiments.finetuning.settings import Settings
     from experiments.finetuning.trainable import Trainable
+    from experiments.finetuning.training_settings import TrainingSettings
     from experiments.models import Base
     from experiments.presets import Preset
     from vggt_jax import VGGTConfig
     from vggt_jax.adaptable import Matrix
     from vggt_jax.adapters import Maker
     from vggt_jax.parameters import ParameterCount
-
-ADAPTER, MODEL = "adapter.safetensors", "model"
-"""Names of what training leaves: an adapter's file, or a folder that :func:`weights_convert.load_vggt` reads."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class Method(ABC):
     version: ClassVar[int] = 1
     """Of what the method does. It becomes another one when equal settings come to give other results."""
     result: ClassVar[str] = ADAPTER
-    """Name of what training leaves: :data:`ADAPTER` or :data:`MODEL`."""
+    """Name of what training leaves: :data:`~experiments.finetuning.files.ADAPTER` or ``MODEL``."""
 
     matrices: tuple[str, ...] = ("*",)
     """Patterns of the matrices that the method changes, see :func:`vggt_jax.adapters.select`."""
@@ -107,7 +105,7 @@ class Method(ABC):
         """How many numbers the method trains in a model of this size, exactly, before any weights are there."""
 
     @abstractmethod
-    def trainable(self, base: Base, settings: Settings) -> Trainable:
+    def trainable(self, base: Base, settings: TrainingSettings) -> Trainable:
         """What is trained on ``base``.
 
         Args:
@@ -144,7 +142,7 @@ class AdapterMethod(Method):
 
         return count_of(config, self.maker)
 
-    def trainable(self, base: Base, settings: Settings) -> Trainable:
+    def trainable(self, base: Base, settings: TrainingSettings) -> Trainable:
         from experiments.finetuning.trainable import train_adapter
         from vggt_jax.parameters import adaptable_matrices
 

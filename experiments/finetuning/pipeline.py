@@ -10,8 +10,8 @@ from experiments.accelerators.present import laid_out_for
 from experiments.accelerators.wording import laid_out
 from experiments.cluster.elsewhere import Elsewhere
 from experiments.finetuning.data import read_data
-from experiments.finetuning.method import MODEL
-from experiments.finetuning.results import OUTPUTS, write_results
+from experiments.finetuning.files import MODEL, OUTPUTS
+from experiments.finetuning.results import write_results
 from experiments.finetuning.run import FineTuned, tune
 from experiments.finetuning.settings import Settings, depends_on, known
 from experiments.models import read_base

@@ -10,22 +10,19 @@ from typing import Any
 import numpy as np
 
 from experiments.finetuning.data import TuningData
-from experiments.finetuning.method import ADAPTER, MODEL
-from experiments.finetuning.run import METRICS, FineTuned
+from experiments.finetuning.files import METRICS, SUMMARY
+from experiments.finetuning.run import FineTuned
 from experiments.finetuning.settings import Settings
 from experiments.training.held_out_errors import ABS_REL, DIRECTION, ROTATION
 from experiments.training.metrics_log import plain
 from vggt_jax.disk_space import named_if_full
 
-SUMMARY = "summary.json"
 _ERRORS = {
     ABS_REL: ("AbsRel of depth", ".3f"),
     ROTATION: ("rotation (degrees)", ".1f"),
     DIRECTION: ("direction of translation (degrees)", ".1f"),
 }
 """Name → in words, with its format."""
-OUTPUTS = frozenset({ADAPTER, MODEL, METRICS, SUMMARY})
-"""What may lie in a folder of results."""
 
 
 def write_results(folder: Path, settings: Settings, identity: Any, tuned: FineTuned, data: TuningData) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments.finetuning.data import TuningData
-from experiments.finetuning.method import MODEL
+from experiments.finetuning.files import DONE, METRICS, MODEL
 from experiments.finetuning.settings import Settings, depends_on
 from experiments.finetuning.trainable import Trainable, without_axis
 from experiments.models import Base
@@ -33,10 +33,6 @@ from experiments.training.step import TrainingStep, start
 from subspace.errors import InputError
 from vggt_jax.parameters import ParameterCount
 
-DONE = "done.json"
-"""Written last: parameters, losses on validation scenes before and after training, seconds and statistics."""
-METRICS = "metrics.jsonl"
-"""Losses of all steps."""
 _CHECKPOINTS = 10
 """In the course of a run."""
 

@@ -15,8 +15,8 @@ import numpy as np
 import optax
 from flax import nnx
 
-from experiments.finetuning.method import ADAPTER
-from experiments.finetuning.settings import Settings
+from experiments.finetuning.files import ADAPTER
+from experiments.finetuning.training_settings import TrainingSettings
 from experiments.models import Base
 from experiments.training.loss_function import Frozen, LossFunction, Params
 from experiments.training.optimizer import make_optimizer
@@ -52,7 +52,7 @@ class Trainable:
 
 
 def train_adapter(
-    base: Base, maker: Maker, settings: Settings, statistics: Mapping[str, float] | None = None
+    base: Base, maker: Maker, settings: TrainingSettings, statistics: Mapping[str, float] | None = None
 ) -> Trainable:
     """What ``maker`` trains beside ``base``, with the objective, optimiser and seed of ``settings``."""
     loss = adapter_loss(base.graphdef, settings.objective)

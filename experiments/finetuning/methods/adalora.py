@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import optax
     from flax import nnx
 
-    from experiments.finetuning.settings import Settings
     from experiments.finetuning.trainable import Trainable
+    from experiments.finetuning.training_settings import TrainingSettings
     from experiments.models import Base
     from experiments.presets import Preset
     from experiments.training.batch import TrainingBatch
@@ -71,7 +71,7 @@ class AdaLoRA(AdapterMethod):
         check_room(chosen, rank=self.rank)
         return adapters.AdaLoRA(chosen, self.rank, self.scale * self.rank)
 
-    def trainable(self, base: Base, settings: Settings) -> Trainable:
+    def trainable(self, base: Base, settings: TrainingSettings) -> Trainable:
         from vggt_jax.adapters import RankAllocation
 
         found = super().trainable(base, settings)

@@ -9,14 +9,15 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.finetuning.method import MODEL, Method
+from experiments.finetuning.files import MODEL
+from experiments.finetuning.method import Method
 from vggt_jax.patterns import ADAPTABLE_PARTS, matching
 
 if TYPE_CHECKING:
     from flax import nnx
 
-    from experiments.finetuning.settings import Settings
     from experiments.finetuning.trainable import Trainable
+    from experiments.finetuning.training_settings import TrainingSettings
     from experiments.models import Base
     from experiments.training.loss_function import LossFunction, Seen
     from experiments.training.losses import Objective
@@ -44,7 +45,7 @@ class Full(Method):
         shapes = parameter_shapes(config)
         return by_part({name: prod(shapes[name]) for name in _chosen(shapes, self.matrices)})
 
-    def trainable(self, base: Base, settings: Settings) -> Trainable:
+    def trainable(self, base: Base, settings: TrainingSettings) -> Trainable:
         import jax
 
         from experiments.finetuning.trainable import Trainable

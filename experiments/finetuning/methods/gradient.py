@@ -11,8 +11,8 @@ from experiments.finetuning.methods.psv import PSV
 if TYPE_CHECKING:
     from flax import nnx
 
-    from experiments.finetuning.settings import Settings
     from experiments.finetuning.trainable import Trainable
+    from experiments.finetuning.training_settings import TrainingSettings
     from experiments.models import Base
     from experiments.presets import Preset
 
@@ -46,7 +46,7 @@ class Gradient(PSV):
     def defaults(cls, preset: Preset) -> dict[str, Any]:
         return super().defaults(preset) | {"batches": 16}
 
-    def trainable(self, base: Base, settings: Settings) -> Trainable:
+    def trainable(self, base: Base, settings: TrainingSettings) -> Trainable:
         from experiments.finetuning.trainable import train_adapter
         from vggt_jax.parameters import adaptable_matrices
 
@@ -54,7 +54,7 @@ class Gradient(PSV):
         return train_adapter(base, self.maker(gradient, adaptable_matrices(base.config)), settings)
 
 
-def mean_gradient(base: Base, settings: Settings, patterns: tuple[str, ...], batches: int) -> nnx.State:
+def mean_gradient(base: Base, settings: TrainingSettings, patterns: tuple[str, ...], batches: int) -> nnx.State:
     """The gradient of the objective in the parameters of the matrices that match, mean over the first training batches.
 
     Raises:

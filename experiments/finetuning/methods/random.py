@@ -13,8 +13,8 @@ from experiments.finetuning.methods.psv import PSV
 if TYPE_CHECKING:
     from flax import nnx
 
-    from experiments.finetuning.settings import Settings
     from experiments.finetuning.trainable import Trainable
+    from experiments.finetuning.training_settings import TrainingSettings
     from experiments.models import Base
     from subspace import Basis
     from vggt_jax.adaptable import Matrix
@@ -36,7 +36,7 @@ class Random(PSV):
     def maker(self, parameters: nnx.State, matrices: Mapping[str, Matrix]) -> Maker:
         return self._maker(matrices, 0)
 
-    def trainable(self, base: Base, settings: Settings) -> Trainable:
+    def trainable(self, base: Base, settings: TrainingSettings) -> Trainable:
         from experiments.finetuning.trainable import train_adapter
         from vggt_jax.parameters import adaptable_matrices
 

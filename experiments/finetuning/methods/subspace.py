@@ -17,8 +17,8 @@ from experiments.storage.identity import NO_EFFECT
 from subspace.errors import InputError
 
 if TYPE_CHECKING:
-    from experiments.finetuning.settings import Settings
     from experiments.finetuning.trainable import Trainable
+    from experiments.finetuning.training_settings import TrainingSettings
     from experiments.mining.folder import MinedAttribute
     from experiments.mining.union import Union
     from experiments.models import Base
@@ -80,7 +80,7 @@ class Subspace(InsideBases):
         bases = abstract_bases(select(matrices, self.matrices), D)
         return by_part(trained_numbers(self.with_plain(bases, matrices)))
 
-    def trainable(self, base: Base, settings: Settings) -> Trainable:
+    def trainable(self, base: Base, settings: TrainingSettings) -> Trainable:
         from experiments.finetuning.trainable import train_adapter
         from vggt_jax.parameters import adaptable_matrices
 
