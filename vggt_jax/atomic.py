@@ -92,7 +92,51 @@ def write_bytes(target: Path, content: bytes | memoryview, *, durable: bool = Fa
         content: all of it.
         durable: wait until it is on the disk, so that the file is whole even after a power cut.
     """
-    target = Path(os.path.realpath(target))  # no hidden folder, which would take longer than a small file
+    target = Path(os.path.realpath(target))
+    with _hidden_file(target, content, durable=durable) as hidden:
+        hidden.replace(target)
+
+
+def create(target: Path, content: bytes) -> bool:
+    """Write a file unless there is one, which is False then; of several processes at a time one succeeds.
+
+    The file appears whole, but on disks without hard links, where it may be seen empty while it is written.
+
+    Raises OSError if it cannot be written, and leaves nothing then.
+    """
+    with _hidden_file(target, content) as hidden:
+        try:
+            os.link(hidden, target)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+                raise
+            return _created(target, content)
+    return True
+
+
+def _created(target: Path, content: bytes) -> bool:
+    """The same without a hard link."""
+    try:
+        file = target.open("xb")
+    except FileExistsError:
+        return False
+    try:
+        with file:
+            file.write(content)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    return True
+
+
+@contextmanager
+def _hidden_file(target: Path, content: bytes | memoryview, *, durable: bool = False) -> Iterator[Path]:
+    """A file beside ``target`` with all of ``content``, gone at the end unless it was renamed.
+
+    Not in a folder of its own, which would take longer than a small file.
+    """
     _make_parent(target)
     hidden = target.with_name(f".{target.name}.{secrets.token_hex(4)}{_PARTIAL}")
     with named_if_full(target):
@@ -103,11 +147,9 @@ def write_bytes(target: Path, content: bytes | memoryview, *, durable: bool = Fa
             hidden.write_bytes(content)
             if durable:
                 os.fsync(descriptor)
-            hidden.replace(target)
-        except BaseException:
-            hidden.unlink(missing_ok=True)
-            raise
+            yield hidden
         finally:
+            hidden.unlink(missing_ok=True)
             os.close(descriptor)
 
 

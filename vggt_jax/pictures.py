@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from subspace.errors import InputError
 from vggt_jax.reading.regular import check_regular
@@ -170,6 +170,14 @@ def orientation(image: Image.Image) -> int:
     except Exception:  # damaged EXIF raises anything, and the picture is whole without it
         return UPRIGHT
     return found if found in _TURNED else UPRIGHT
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) in pixels of a picture that is not decoded yet, once it is turned as its EXIF orientation says."""
+    width, height = image.size
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # newer versions of Pillow have turned this size already
+        width, height = (image.tag_v2[tag] for tag in (TiffImagePlugin.IMAGEWIDTH, TiffImagePlugin.IMAGELENGTH))
+    return (height, width) if orientation(image) >= 5 else (width, height)  # these four turn it by a quarter
 
 
 def to_rgb(image: Image.Image) -> Picture:

@@ -67,7 +67,13 @@ class Recipe:
                 rule="mean_gradient" if settings.updates == "gradient" else "adamw",
             ),
             objective=Objective(CameraLoss(settings.camera_weight) if settings.camera_weight else None),
-            loop=LoopSettings(training.steps, checkpoint_every=every, validate_every=looked_at, log=settings.log),
+            loop=LoopSettings(
+                training.steps,
+                checkpoint_every=every,
+                validate_every=looked_at,
+                log=settings.log,
+                **({"skips_in_a_row": 0} if settings.updates == "gradient" else {}),  # the mean is that of all steps
+            ),
             init=settings.init,
             targets=settings.targets,
             seed=settings.seed,

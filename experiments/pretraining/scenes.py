@@ -74,13 +74,15 @@ def open_source(folder: Path, resolution: int) -> Dataset:
     """A data set that ``experiments.generate`` wrote, with pictures of ``resolution`` pixels; no scene is read.
 
     Raises:
-        InputError: no finished data set, one without scenes, or with pictures of another width and height.
+        InputError: no finished data set, one without scenes or without poses, or with pictures of another width and height.
         OSError: files that cannot be read.
     """
     dataset = Dataset(folder)
     stored = dataset.manifest.settings
     if stored.resolution != resolution:
         raise InputError(f"{folder}: has pictures of {stored.resolution} pixels, the model needs {resolution}")
+    if not dataset.manifest.has_poses:
+        raise InputError(f"{folder}: it is not known where its cameras stood, so that no model can learn from it")
     if not len(dataset):
         raise InputError(f"{folder}: has no scenes")
     return dataset

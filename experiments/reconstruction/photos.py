@@ -215,14 +215,12 @@ def _inspected(path: Path, below: Path) -> Photo:
     try:
         with pictures.opened(path) as image:
             orientation = pictures.orientation(image)
-            width, height = image.size
+            width, height = pictures.upright_size(image)
             if DEPTH_UNIT in image.info:
                 raise InputError("a depth map that reconstruct wrote; the photos lie in images beside its folder")
             animated = image.format not in _STILL and getattr(image, "is_animated", False)
     except InputError as error:
         raise InputError(f"cannot read image {path}: {error}") from error
-    if orientation >= 5:  # these four turn it by a quarter
-        width, height = height, width
     return Photo(path, _writable_name(below), width, height, orientation, animated)
 
 

@@ -115,18 +115,20 @@ def failed(objects: Objects) -> dict[str, Failure]:
 def _take(objects: Objects, name: str, own: Lease, reporter: Reporter) -> None:
     told, seen, since = None, None, 0.0
     while not objects.create(_running(name), msgspec.json.encode(own)):
-        other, now = _read(objects, name), time.monotonic()
-        if other is None:
+        content, now = objects.read(_running(name)), time.monotonic()
+        if content is None:  # it has just ended
             continue
+        other = _decoded(content)
         if other == own:  # it was made, and the answer was lost
             return
-        if str(other) != told:
-            told = str(other)
+        who = str(other or "a process that has not said who it is")
+        if who != told and (other or content == seen):
+            told = who
             reporter.info(f"{objects.address}/{name}: {told} works there; waiting until that has ended")
-        if other != seen:
-            seen, since = other, now
+        if content != seen:
+            seen, since = content, now
         elif now - since > OVER_S:
-            reporter.info(f"{objects.address}/{name}: nothing was heard of {told}; going on without it")
+            reporter.info(f"{objects.address}/{name}: nothing was heard of {who}; going on without it")
             objects.delete(_running(name))
             continue
         time.sleep(min(_LOOK_EVERY_S, OVER_S / 4))
@@ -154,9 +156,14 @@ def failed_of(objects: Objects, name: str) -> Failure | None:
 
 def _read(objects: Objects, name: str) -> Lease | None:
     content = objects.read(_running(name))
+    return None if content is None else _decoded(content)
+
+
+def _decoded(content: bytes) -> Lease | None:
+    """None for what was not written whole: in a folder it may be seen meanwhile, and what wrote it may be gone."""
     try:
-        return None if content is None else typed.decode(content, Lease)
-    except msgspec.DecodeError:  # in a folder it may be seen while it is written
+        return typed.decode(content, Lease)
+    except msgspec.DecodeError:
         return None
 
 

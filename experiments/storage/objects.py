@@ -112,9 +112,9 @@ class Objects:
     def create(self, name: str, content: bytes) -> bool:
         """Write an object unless there is one of that name, which is False then."""
         with self._told(name):
+            if self._is_folder:
+                return atomic.create(Path(self._place(name)), content)
             try:
-                if self._is_folder:
-                    Path(self._place(name)).parent.mkdir(parents=True, exist_ok=True)
                 self._system.pipe_file(self._place(name), content, mode="create")
             except FileExistsError:
                 return False

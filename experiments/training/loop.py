@@ -52,7 +52,7 @@ class LoopSettings:
     keep: int = field(default=2, metadata=NO_EFFECT)
     """Number of checkpoints that stay on the disk, the newest ones."""
     skips_in_a_row: int = 10
-    """Steps that an adapter may skip in a row; the run stops when one skips more."""
+    """Steps that an adapter may skip in a row, 0 for none; the run stops when one skips more."""
     threads: int = field(default=1, metadata=NO_EFFECT)
     """Threads that prepare batches while a step runs."""
     ahead: int = field(default=2, metadata=NO_EFFECT)
@@ -61,9 +61,11 @@ class LoopSettings:
     """Where metrics go besides ``metrics.jsonl``: TensorBoard's event files, Weights & Biases."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "checkpoint_every", "validate_every", "keep", "skips_in_a_row", "threads", "ahead"):
+        for name in ("steps", "checkpoint_every", "validate_every", "keep", "threads", "ahead"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.skips_in_a_row < 0:
+            raise InputError(f"skips_in_a_row must be at least 0, got {self.skips_in_a_row}")
         check_installed(self.log)
 
 
@@ -180,9 +182,9 @@ class _Recorder:
         for log in self._logs:
             log.write(number, "training", metrics)
         if in_a_row[worst] > self._limit:
+            how_long = f" for {in_a_row[worst]} steps in a row; a lower learning rate may help" * (self._limit > 0)
             raise Diverged(
-                f"training stopped at step {number}: loss or gradient of adapter {worst} was not finite for "
-                f"{in_a_row[worst]} steps in a row; a lower learning rate may help"
+                f"training stopped at step {number}: loss or gradient of adapter {worst} was not finite{how_long}"
             )
 
 

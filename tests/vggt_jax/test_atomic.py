@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from vggt_jax import atomic
 from vggt_jax.atomic import (
     check_absent,
     check_writable,
+    create,
     new_folder,
     new_path,
     remove,
@@ -242,3 +244,38 @@ def test_a_place_where_nothing_can_be_written_is_told_beforehand(tmp_path, monke
     with pytest.raises(PermissionError) as caught:
         check_writable(tmp_path / "a" / "b")
     assert caught.value.filename == str(tmp_path)
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_of_several_that_create_a_file_one_succeeds(tmp_path, monkeypatch, has_links):
+    if not has_links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no links here")))
+    target = tmp_path / "new" / "file"
+    with ThreadPoolExecutor(8) as pool:
+        contents = [b"%d" % i * 1000 for i in range(40)]
+        made = list(pool.map(lambda content: create(target, content), contents))
+    assert sum(made) == 1 and target.read_bytes() == contents[made.index(True)]
+    assert names(target.parent) == ["file"]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_file_that_cannot_be_written_is_not_created(tmp_path, has_links):
+    """A full disk, by a limit on the size of files, leaves no empty file."""
+    program = f"""
+import errno, os, resource, signal
+from pathlib import Path
+from vggt_jax import atomic
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+if not {has_links}:
+    def refuse(*_): raise OSError(errno.EPERM, "no links here")
+    os.link = refuse
+    atomic._hidden_file = lambda target, content: __import__("contextlib").nullcontext(target)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+try:
+    atomic.create(Path({str(tmp_path / "file")!r}), b"content")
+except OSError as error:
+    print("refused")
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert found.stdout == "refused\n", found.stderr
+    assert names(tmp_path) == []

@@ -255,7 +255,13 @@ def _pose(path: Path) -> _Matrix:
     numbers = _numbers(path)
     if numbers.size not in (12, 16):
         raise InputError(f"{path} holds {numbers.size} numbers, no 3×4 or 4×4 matrix")
-    return numbers.reshape(-1, 4)[:3]
+    matrix = numbers.reshape(-1, 4)
+    if len(matrix) == 4 and not np.allclose(matrix[3], (0, 0, 0, 1), atol=1e-6):
+        turned = ", as if it were written column by column" * np.allclose(matrix[:, 3], (0, 0, 0, 1), atol=1e-6)
+        raise InputError(
+            f"{path}: the last row of a 4×4 pose must be 0 0 0 1, not {' '.join(f'{x:g}' for x in matrix[3])}{turned}"
+        )
+    return matrix[:3]
 
 
 def _odometry(path: Path) -> Mapping[str, _Matrix]:

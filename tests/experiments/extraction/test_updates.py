@@ -102,6 +102,7 @@ def of(updates, rank=2):
 def test_updates_name_folders_and_validations():
     names = {job(recipe=of(each)).folder(Path("store")) for each in ("lora", "full", "gradient")}
     assert len(names) == 3 and of("gradient").loop.validate_every == 2 and of("full").loop.validate_every == 1
+    assert of("gradient").loop.skips_in_a_row == 0 < of("full").loop.skips_in_a_row  # a mean of all steps, or none
     assert of("lora") == replace(RECIPE, training=replace(RECIPE.training, rank=2, alpha=2.0))
 
 

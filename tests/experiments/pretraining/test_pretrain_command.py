@@ -52,7 +52,11 @@ class Stored:
         seed = int(Path(folder).suffix[1:] or 0)
         settings = SimpleNamespace(title="mixed object_centric", resolution=16, seed=seed, views=6)
         self.manifest = SimpleNamespace(
-            settings=settings, sha256="ab" * 32, versions={"renderer": "exact"}, dataset=int(Path(folder).stem)
+            settings=settings,
+            sha256="ab" * 32,
+            versions={"renderer": "exact"},
+            dataset=int(Path(folder).stem),
+            has_poses=True,
         )
 
     def __len__(self):
@@ -79,6 +83,14 @@ def test_a_data_set_is_read_whole_and_only_at_the_models_resolution(stored):
     with pytest.raises(ValueError, match="has pictures of 16 pixels, the model needs 96"):
         scenes.read_source(Path("3"), 96)
     assert scenes.read_source(Path("3.7"), 16).name == "mixed object_centric 3, seed 7"
+
+
+def test_data_without_poses_teach_nothing(stored, monkeypatch):
+    dataset = Stored(Path("3"))
+    dataset.manifest.has_poses = False
+    monkeypatch.setattr(scenes, "Dataset", lambda folder: dataset)
+    with pytest.raises(InputError, match=r"captures: it is not known where its cameras stood"):
+        scenes.open_source(Path("captures"), 16)
 
 
 @pytest.mark.parametrize(

@@ -490,14 +490,18 @@ def test_refine_needs_a_matcher(tmp_path, folder):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-def test_photos_are_loaded_upright(tmp_path, orientation, mode):
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [("RGB", "a.jpg"), ("L", "a.jpg"), ("CMYK", "a.jpg"), ("RGB", "a.png"), ("RGB", "a.tif"), ("RGB", "a.webp")],
+)
+def test_photos_are_loaded_upright(tmp_path, orientation, mode, name):
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    picture(80, 60).convert(mode).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    picture(80, 60).convert(mode).save(tmp_path / name, exif=exif, quality=95)
     photos = find_photos(str(tmp_path)).photos
     assert (photos[0].width, photos[0].height) == ((80, 60) if orientation < 5 else (60, 80))
     (found,), _ = load_photos(photos, "pad", 70, 14)
-    with Image.open(tmp_path / "a.jpg") as image:
+    with Image.open(tmp_path / name) as image:
+        image.load()  # Pillow turns a TIFF file here
         ImageOps.exif_transpose(image).convert("RGB").save(tmp_path / "upright.png")
     np.testing.assert_array_equal(found, load_images([tmp_path / "upright.png"], "pad", 70, 14)[0])

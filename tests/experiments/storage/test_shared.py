@@ -428,3 +428,21 @@ def test_a_lease_of_a_machine_that_is_gone_is_over(address, machine, monkeypatch
     with alone(here / "sets"):
         (lease,) = leases.running(objects).values()
         assert lease.pid == os.getpid()
+
+
+def test_a_lease_that_was_not_written_whole_is_over_too(address, machine, monkeypatch):
+    """A full disk or a killed process can leave an empty object, where objects do not appear whole."""
+    monkeypatch.setattr(leases, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(leases, "OVER_S", 0.1)
+    here = machine("here", address)
+    objects = shared.store_at(here).objects
+    assert objects.create("running/sets.json", b"")
+    told = []
+    reporter = SimpleNamespace(info=told.append)
+    with leases.leased(here / "sets", {"host": "here", "pid": os.getpid(), "since": "now"}, reporter):
+        (lease,) = leases.running(objects).values()
+        assert lease.pid == os.getpid()
+    assert [line.partition("/sets: ")[2] for line in told] == [
+        "a process that has not said who it is works there; waiting until that has ended",
+        "nothing was heard of a process that has not said who it is; going on without it",
+    ]

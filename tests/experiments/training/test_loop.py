@@ -281,6 +281,14 @@ def test_losses_that_stay_infinite_stop_the_run(tmp_path):
     assert events[3]["loss"][1] is None and events[3]["loss"][0] > 0
 
 
+def test_no_step_may_be_skipped_where_none_may_be_missing(tmp_path):
+    settings = replace(short_run.SETTINGS, skips_in_a_row=0)
+    with pytest.raises(Diverged, match=r"stopped at step 4: loss or gradient of adapter 1 was not finite$"):
+        short_run.run(tmp_path, batches=broken_from(3), settings=settings)
+    with pytest.raises(ValueError, match="skips_in_a_row must be at least 0, got -1"):
+        replace(settings, skips_in_a_row=-1)
+
+
 def test_few_skipped_steps_are_counted(tmp_path):
     state = short_run.run(tmp_path, batches=broken_from(5))
     assert state.skipped.tolist() == state.skipped_in_a_row.tolist() == [0, 2]

@@ -188,6 +188,14 @@ def delete(name):
         (write("intrinsics.json", b"[[1, 2], [3]]"), "intrinsics.json holds no numbers"),
         (write("intrinsics.json", b"[1, 2]"), "intrinsics.json holds 2 numbers"),
         (write("poses/frame_001.txt", b"1 0 0"), "frame_001.txt holds 3 numbers, no 3×4 or 4×4 matrix"),
+        (
+            write("poses/frame_001.txt", b"1 0 0 0 0 1 0 0 0 0 1 0 2 3 4 1"),
+            "frame_001.txt: the last row of a 4×4 pose must be 0 0 0 1, not 2 3 4 1, as if it were written column by column",
+        ),
+        (
+            write("poses/frame_001.txt", b"1 0 0 2 0 1 0 3 0 0 1 4 0 0 0 2"),
+            "frame_001.txt: the last row of a 4×4 pose must be 0 0 0 1, not 0 0 0 2",
+        ),
         (write("poses/frame_001.txt", b"nan 0 0 0 0 1 0 0 0 0 1 0"), "frame_001 has a pose with NaN or infinity"),
         (delete("poses/frame_001.txt"), "poses must have one of frame_001.txt, frame_001.json, it has 0"),
         (write("mask/frame_000.png", b""), "frame_000.png cannot be used"),
