@@ -41,10 +41,10 @@ from experiments.training.plan_flags import OF_STEPS, DEFINE_adapters_at_once, D
 
 _SETTINGS = (
     "attribute", "setting", "weights", "k", "rank", "dim", "steps", "images", "exponent", "init", "targets", "seed", "store",
-    "camera_weight", "input_rate", "updates", "outputs", "snapshots", "peak_rate", "workers", "blender", "head_dtype",
+    "camera_weight", "glass", "input_rate", "updates", "outputs", "snapshots", "peak_rate", "workers", "blender", "head_dtype",
 )  # fmt: skip
 _OF_TRAINING = (
-    "setting", "k", "rank", "steps", "init", "targets", "seed", "camera_weight", "input_rate", "updates", "outputs",
+    "setting", "k", "rank", "steps", "init", "targets", "seed", "camera_weight", "glass", "input_rate", "updates", "outputs",
     "snapshots", "peak_rate", "workers", "blender", "log", "adapters_at_once", "head_dtype", "executor", "retries", *OF_STEPS,
 )  # fmt: skip
 
@@ -118,6 +118,9 @@ if __name__ == "__main__":
         "(.txt), hf:owner/name; different collections need `adapters mine`",
     )
     flags.DEFINE_integer("seed", 0, "of data, factors and batches", lower_bound=0)
+    flags.DEFINE_boolean(
+        "glass", None, "let some objects be transparent (nano yes; vggt_1b no, as the paper mines without)"
+    )
     flags.DEFINE_float("camera_weight", None, "weight of the camera loss beside depth (5); 0 for depth alone")
     flags.DEFINE_enum(
         "updates",

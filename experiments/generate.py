@@ -36,6 +36,7 @@ def main(_: Sequence[str]) -> None:
         attribute=given.attribute,
         setting=given.setting,
         seed=given.seed,
+        glass=PRESETS[given.preset].rendering.glass if given.glass is None else given.glass,
         textures=given.textures,
         store=given.store,
         output=given.output,
@@ -86,6 +87,9 @@ if __name__ == "__main__":
         "light paths per pixel: 4 to train, 16 to evaluate (4)",
         lower_bound=1,
         upper_bound=MOST_SAMPLES,
+    )
+    flags.DEFINE_boolean(
+        "glass", None, "let some objects be transparent (nano yes; vggt_1b no, as the paper mines without)"
     )
     flags.DEFINE_integer("seed", 0, "of everything random", lower_bound=0)
     DEFINE_store("folder that commands share")

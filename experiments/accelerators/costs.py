@@ -5,21 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-import numpy as np
-
 from experiments.accelerators.adapter_step import lora
 from experiments.presets import Preset
+from experiments.rendering.speed import seconds_per_picture
 from experiments.scenes.schema import Setting
 from vggt_jax import VGGTConfig
 from vggt_jax.adapters import trained_numbers
 
-_SIDES = (112, 224, 518)
-_PICTURES_PER_SECOND: dict[Setting, tuple[float, float, float]] = {
-    "object_centric": (9.71, 2.68, 0.52),
-    "micro_baseline": (3.74, 1.13, 0.21),
-    "wide_baseline": (3.74, 1.13, 0.21),
-}
-"""That one core renders at these sizes, 4 paths per pixel: ``python -m experiments.benchmark rendering``."""
 _BYTES_PER_PIXEL = 3.4
 """Of a stored view, picture and maps: the mean of three views of ``object_centric`` at 518²."""
 _KEPT = 2
@@ -71,7 +63,7 @@ def costs(
     pictures = 0 if setting is None else adapters * rendering.scenes * rendering.views
     per_picture = data_bytes = 0.0
     if setting is not None:
-        per_picture = float(np.interp(rendering.resolution, _SIDES, 1 / np.array(_PICTURES_PER_SECOND[setting])))
+        per_picture = seconds_per_picture(setting, rendering.resolution)
         data_bytes = pictures * rendering.resolution**2 * _BYTES_PER_PIXEL
     trained = sum(trained_numbers(lora(config, preset.training.rank)).values())
     hours = ceil(adapters / chips) * steps * seconds / 3600

@@ -50,6 +50,8 @@ class AttributeSettings(_Settings, frozen=True, kw_only=True, tag="attribute"):
     """Light paths per pixel."""
     textures: str | None = None
     """Folder of the user's own textures."""
+    glass: Literal[False] | msgspec.UnsetType = msgspec.UNSET
+    """False where no object is transparent and windows have no panes."""
 
     @property
     def title(self) -> str:

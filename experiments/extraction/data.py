@@ -83,6 +83,7 @@ def rendering_of(settings: Settings) -> RenderingSettings:
         views=settings.views,
         resolution=settings.resolution,
         samples=settings.samples,
+        glass=settings.glass,
         seed=settings.seed,
         store=settings.store,
         workers=settings.workers,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from experiments.extraction.settings import Settings
 from experiments.presets import PRESETS
 from experiments.process.stages import Stage
+from experiments.rendering.speed import seconds_per_picture
 
 RENDERING, COMPILING, TRAINING, MINING, REPORT = "rendering", "compiling", "training", "mining", "report"
 """Names of the stages."""
-_SECONDS_PER_PATH = 2.7e-6
-"""Of a light path, on two cores."""
+_CORES, _SAMPLES = 2, 4
+"""Cores that are expected, and light paths per pixel of what is known of rendering."""
 _TRAINING_SHARE = 0.85
-"""Of the time that a preset's extraction takes."""
+"""Of the time that an adapter takes with its data."""
 _COMPILING_SECONDS, _MINING_SECONDS, _REPORT_SECONDS = 20.0, 4.0, 5.0
 
 
@@ -21,12 +22,12 @@ def schedule(settings: Settings) -> list[Stage]:
     if settings.adapters:
         return after
     preset = PRESETS[settings.preset]
-    usual = preset.rendering.datasets[settings.setting] * preset.training.steps * preset.training.images
-    training = preset.scale.extraction_minutes * 60 * _TRAINING_SHARE
+    usual = preset.training.steps * preset.training.images
+    training = preset.scale.adapter_minutes * 60 * _TRAINING_SHARE
     images = settings.k * settings.scenes * settings.views
-    paths = settings.resolution**2 * settings.samples
+    picture = seconds_per_picture(settings.setting, settings.resolution) * settings.samples / _SAMPLES
     return [
-        Stage(RENDERING, images, paths * _SECONDS_PER_PATH),
+        Stage(RENDERING, images, picture / _CORES),
         Stage(COMPILING, 1, _COMPILING_SECONDS),
         Stage(TRAINING, settings.training.steps, training * settings.k * settings.training.images / usual),
         *after,

@@ -64,6 +64,8 @@ class Settings:
     """What the adapters are trained towards; "shuffled" makes a control."""
     seed: int = 0
     """Seed of data, factors and batches."""
+    glass: bool = field(default=True, metadata=NO_EFFECT_BY_DEFAULT)
+    """Let some objects of the data be transparent."""
     camera_weight: float = field(default=5.0, metadata=NO_EFFECT_BY_DEFAULT)
     """Weight of the camera loss beside depth; 0 for depth alone."""
     input_rate: float = field(default=1.0, metadata=NO_EFFECT_BY_DEFAULT)
@@ -172,6 +174,7 @@ class Settings:
             "views": plain.rendering.views,
             "resolution": plain.rendering.resolution,
             "samples": plain.rendering.samples,
+            "glass": plain.rendering.glass,
             "training": replace(plain.training, **trained),
             "dim": plain.extraction.dim,
         }

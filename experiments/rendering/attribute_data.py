@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from experiments.cluster.settings import Ray
 from experiments.data.inputs import Assets
 from experiments.data.manifest import AttributeSettings, check_sizes
@@ -18,7 +20,7 @@ from experiments.process.reporting import SILENT, Reporter
 from experiments.scenes.schema import Attribute, Scene, Setting
 from experiments.storage import files
 from experiments.storage.arguments import check_choice, convert_fields
-from experiments.storage.identity import NO_EFFECT
+from experiments.storage.identity import NO_EFFECT, NO_EFFECT_BY_DEFAULT
 
 if TYPE_CHECKING:
     from experiments.rendering import runs
@@ -51,6 +53,8 @@ class Settings:
     """Light paths per pixel: 4 are enough to train, 16 to evaluate."""
     seed: int = 0
     """Seed of everything that is drawn at random."""
+    glass: bool = field(default=True, metadata=NO_EFFECT_BY_DEFAULT)
+    """Let some objects be transparent, and give windows panes."""
     textures: Path | None = None
     """Folder of pictures or of PBR materials that are used beside the procedural ones."""
     store: Path = field(default=Path("runs"), metadata=NO_EFFECT)
@@ -88,15 +92,16 @@ class Settings:
             "views": sizes.views,
             "resolution": sizes.resolution,
             "samples": sizes.samples,
+            "glass": sizes.glass,
         }
         return cls(**{**usual, **changes})
 
     @property
     def label(self) -> str:
         """A name that data sets with other settings do not have, but for the user's own textures."""
-        return (
-            f"{self.attribute}_{self.setting}_{self.resolution}px_{self.views}views_{self.samples}spp_seed{self.seed}"
-        )
+        opaque = "" if self.glass else "_opaque"
+        sizes = f"{self.resolution}px_{self.views}views_{self.samples}spp"
+        return f"{self.attribute}_{self.setting}{opaque}_{sizes}_seed{self.seed}"
 
     @property
     def folder(self) -> Path:
@@ -114,6 +119,7 @@ class Settings:
             resolution=self.resolution,
             samples=self.samples,
             textures=None if self.textures is None else os.path.abspath(self.textures),
+            glass=msgspec.UNSET if self.glass else False,
         )
 
 
@@ -188,6 +194,7 @@ def generate(
                 height=settings.resolution,
                 samples=settings.samples,
                 textures=textures,
+                glass=settings.glass,
             )
 
         return make

@@ -55,7 +55,8 @@ class Cost:
     def hours(self) -> float:
         """Hours on the machine of the plan's scale."""
         scale = self.plan.scale
-        return (self.trainings * scale.minutes + len(self.extractions) * scale.extraction_minutes) / 60
+        adapters = sum(scale.datasets[subspaces.setting] for subspaces in self.extractions)
+        return (self.trainings * scale.minutes + adapters * scale.adapter_minutes) / 60
 
 
 def describe(cost: Cost) -> Iterator[str]:

@@ -110,7 +110,7 @@ def _each(make: Callable[..., Row], sizes: Iterable[int], **settings: Any) -> tu
     return tuple(make(size, **settings) for size in sizes)
 
 
-# What a table costs is printed before it starts (plan.describe); what it should show:
+# What a table costs is printed before it starts (cost.describe); what it should show:
 TABLES: Mapping[TableName, PaperTable] = {
     table.name: table
     for table in (

@@ -12,6 +12,7 @@ import msgspec
 from experiments.scenes import schema
 from experiments.scenes.streams import Origin
 from experiments.synthetic import cameras, cluster, interior, lights, materials, rooms
+from experiments.synthetic.placement import PANE
 from subspace.errors import InputError
 from vggt_jax.reading import typed
 
@@ -33,6 +34,7 @@ def make_scene(
     samples: int,
     attempt: int = 0,
     textures: Sequence[schema.Picture] = (),
+    glass: bool = True,
 ) -> schema.Scene:
     """The scene that these values name: the same values give the same scene.
 
@@ -53,6 +55,7 @@ def make_scene(
         samples: paths per pixel.
         attempt: above 0 to replace a scene that could not be rendered.
         textures: the user's pictures, used beside the procedural materials.
+        glass: whether some objects are transparent, and windows have panes.
 
     Raises:
         InputError: an unknown attribute or setting, or a number out of range.
@@ -73,6 +76,8 @@ def make_scene(
             break
     else:
         raise InputError(f"no place for the cameras of {origin} in {MAX_REDRAWS} draws")
+    if not glass:
+        objects = tuple(each for each in objects if each.material != PANE)
     return rounded(
         schema.Scene(
             version=schema.SCHEMA_VERSION,
@@ -80,7 +85,7 @@ def make_scene(
                 attribute=attribute, setting=setting, seed=seed, dataset=dataset, scene=scene, attempt=attempt
             ),
             objects=objects,
-            materials=_materials(origin, textures),
+            materials=_materials(origin, textures, glass),
             lighting=_lighting(origin),
             cameras=seen,
             render=schema.RenderSettings(samples=samples),
@@ -110,11 +115,11 @@ def _shared_room(origin: Origin) -> tuple[schema.Object, ...]:
     return interior.furnished_room(origin.dataset_stream("objects"), rooms.MODERATE)
 
 
-def _materials(origin: Origin, textures: Sequence[schema.Picture]) -> tuple[schema.Material, ...]:
+def _materials(origin: Origin, textures: Sequence[schema.Picture], glass: bool) -> tuple[schema.Material, ...]:
     if origin.attribute == "texture":
-        return materials.palette(origin.scene_stream("materials"), materials.EXTREME, textures)
+        return materials.palette(origin.scene_stream("materials"), materials.EXTREME, textures, glass_objects=glass)
     subset = materials.SUBSET if origin.attribute == "geometry" else None
-    return materials.palette(origin.dataset_stream("materials"), materials.MODERATE, textures, subset)
+    return materials.palette(origin.dataset_stream("materials"), materials.MODERATE, textures, subset, glass)
 
 
 def _lighting(origin: Origin) -> schema.Lighting:

@@ -43,6 +43,7 @@ def palette(
     ranges: MaterialRanges,
     textures: Sequence[schema.Picture] = (),
     subset: Count | None = None,
+    glass_objects: bool = True,
 ) -> tuple[schema.Material, ...]:
     """A material for each of the slots. Walls, floor and ceiling are never metal: a room of mirrors has no surfaces to see.
 
@@ -51,11 +52,14 @@ def palette(
         ranges: which families, colours and scales.
         textures: pictures to mix in; their mapping is drawn anew.
         subset: draw only so many materials, and repeat them.
+        glass_objects: let some slots of objects be glass.
     """
     number = SLOTS if subset is None else count(rng, subset)
     drawn = [_material(rng, ranges, textures, matt=index < PANE) for index in range(number)]
     slots = [drawn[index % number] for index in range(SLOTS)]
     slots[PANE] = glass(rng, ranges.style)
+    if not glass_objects:
+        return tuple(slots)
     for index in rng.permutation(OBJECT_SLOTS)[: count(rng, ranges.glass)]:
         slots[int(index)] = slots[PANE] if subset else glass(rng, ranges.style)
     return tuple(slots)

@@ -42,7 +42,8 @@ class Subspace(InsideBases):
         "subspaces": Option("folders of experiments.extract, one for each attribute, with commas", "paths"),
         "dim": Option("d, directions that an attribute brings to a layer on average; by default all that was mined"),
         "allocation": Option(
-            "the same d in every layer (the default), by effective rank as the paper prints it, or so that d is spent",
+            "the same d in every layer (the default); by effective rank over its mean in the layers of one kind of matrix, "
+            "rounded down as the paper prints it; or so that d is spent",
             "choice",
             ALLOCATIONS,
         ),

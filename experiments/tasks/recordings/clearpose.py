@@ -55,7 +55,10 @@ _SCENE = re.compile(r"set(\d+)/scene(\d+)")
 
 
 def clearpose_scenes(source: Path, split: Split, views: int) -> list[RecordedScene]:
-    """The scenes of one side, those of them that are there, in natural order.
+    """The scenes of one side, those of them that are there.
+
+    Those to train on come scene by scene through all sets, so that the last ones, which are held out to validate on, leave
+    scenes of every set; those to test on come set by set.
 
     Args:
         source: the folder with ``set1``, ``set2``, ….
@@ -72,7 +75,8 @@ def clearpose_scenes(source: Path, split: Split, views: int) -> list[RecordedSce
         for path in source.glob("set*/scene*")
         if path.is_dir() and (match := _SCENE.fullmatch(path.relative_to(source).as_posix()))
     ]
-    paths = [path for *_, path in sorted(found)]
+    through_sets = split == "train"
+    paths = [path for *_, path in sorted(found, key=lambda each: each[1::-1] if through_sets else each[:2])]
     chosen = [path for path in paths if (path.relative_to(source).as_posix() in TRAINING) == (split == "train")]
     if not chosen:
         there = f"only {len(paths)} of the other split" if paths else "no setN/sceneM"

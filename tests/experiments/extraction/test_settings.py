@@ -63,7 +63,7 @@ def test_a_rank_brings_its_scale_and_the_presets_own_changes_nothing():
 CHANGES = {
     "attribute": "texture", "setting": "wide_baseline", "k": 4, "scenes": 17, "views": 9, "resolution": 112, "samples": 5,
     "training": replace(PLAIN.training, steps=7), "dim": 4, "exponent": 2.0, "init": "shared", "targets": "shuffled", "seed": 1,
-    "adapters": (Path("a"), Path("b")), "camera_weight": 0.0, "input_rate": 16.0, "snapshots": True,
+    "adapters": (Path("a"), Path("b")), "camera_weight": 0.0, "glass": False, "input_rate": 16.0, "snapshots": True,
     "updates": "gradient",
 }  # fmt: skip
 NO_EFFECT = {

@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -135,10 +136,19 @@ def test_numbers_and_names_of_a_preset(preset):
     sizes = PRESETS[preset].rendering
     assert (settings.datasets, settings.scenes) == (sizes.datasets["micro_baseline"], sizes.scenes)
     assert (settings.views, settings.resolution, settings.samples) == (sizes.views, sizes.resolution, 16)
-    name = f"camera_micro_baseline_{sizes.resolution}px_{sizes.views}views_16spp_seed0"
+    name = (
+        f"camera_micro_baseline{'' if sizes.glass else '_opaque'}_{sizes.resolution}px_{sizes.views}views_16spp_seed0"
+    )
     assert settings.folder == Path("s") / "data" / name
     elsewhere = replace(
         settings, store=Path("t"), output=Path("u"), workers=3, blender="b", verify=True, overwrite=True
     )
     assert digest(identity(elsewhere)) == digest(identity(settings))
     assert digest(identity(replace(settings, seed=1))) != digest(identity(settings))
+
+
+def test_data_without_glass_lie_elsewhere_and_say_so():
+    usual, opaque = Settings.of("nano"), Settings.of("nano", glass=False)
+    assert "opaque" not in usual.label and opaque.label.startswith("geometry_object_centric_opaque_")
+    assert b"glass" not in msgspec.json.encode(usual.stored) and opaque.stored.glass is False
+    assert Settings.of("vggt_1b").stored.glass is False  # the paper mines without

@@ -12,13 +12,16 @@ from tests.experiments.reproduction.planted import plan
 def test_searches_and_extractions_count():
     nano = Cost(plan("1"))
     assert nano.trainings == 13 + 5 * 2 and len(nano.extractions) == 2
-    assert nano.hours == pytest.approx((23 * nano.plan.scale.minutes + 2 * nano.plan.scale.extraction_minutes) / 60)
+    assert nano.hours == pytest.approx((23 * nano.plan.scale.minutes + 10 * nano.plan.scale.adapter_minutes) / 60)
     said = "2 subspaces, 23 fine-tunings for seed(s) 0; 3 learning rates or more for each of 5 methods and tasks"
     assert list(describe(nano))[1:] == [said, "about 40 minutes on two CPU cores, less what the store has of them"]
     paper = Cost(plan("1", preset="vggt_1b"))
     assert paper.trainings == 13  # the paper's learning rate, no search
     assert list(describe(paper))[1] == "2 subspaces, 13 fine-tunings for seed(s) 0"
-    assert "days on one H200" in list(describe(paper))[-1]
+    assert paper.hours == 13 * 20 + 2 * 5 * 20  # of a fine-tuning, and of an adapter: supplement 1
+    assert "about 19 days on one H200" in list(describe(paper))[-1]
+    rows = Cost(plan("5", preset="vggt_1b"))
+    assert rows.hours == rows.trainings * 20 + 80 * 20  # four attributes, two ranks, ten adapters each
 
 
 def test_the_smallest_row_of_ours_is_in_table_4_only():

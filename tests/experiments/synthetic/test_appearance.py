@@ -106,6 +106,21 @@ def test_panes_are_glass_and_rooms_are_not_mirrors(attribute):
         assert all(material.metallic < 1 and material.transmission == 0 for material in palette[:PANE])
 
 
+@pytest.mark.parametrize("setting", get_args(schema.Setting))
+@pytest.mark.parametrize("attribute", get_args(schema.Attribute))
+def test_nothing_is_transparent_where_that_is_asked_for(attribute, setting):
+    """The paper mines without transparent textures (Section 5.3)."""
+
+    def transparent(scene):
+        return [each for each in scene.objects if scene.materials[each.material].transmission > 0]
+
+    opaque = [draw(attribute, setting, scene=scene, glass=False) for scene in range(4)]
+    assert not any(transparent(scene) for scene in opaque)
+    usual = draw(attribute, setting)
+    assert [each.name for each in usual.objects if each.name != "pane"] == [each.name for each in opaque[0].objects]
+    assert (usual.lighting, usual.cameras) == (opaque[0].lighting, opaque[0].cameras)
+
+
 def test_the_users_pictures_are_half_of_the_materials():
     pictures = tuple(
         schema.Picture(color=f"/tmp/{name}.png", mapping=schema.Mapping(repeats=1), normal="/tmp/n.png", sha256=name)

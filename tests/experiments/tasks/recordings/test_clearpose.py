@@ -13,7 +13,7 @@ from scipy.io import loadmat, savemat
 from experiments.data.agreement import Geometry, cross_view_agreement
 from experiments.data.dataset import Dataset
 from experiments.data.manifest import RecordedSettings
-from experiments.tasks.recordings.clearpose import TRAINING
+from experiments.tasks.recordings.clearpose import TRAINING, clearpose_scenes
 from experiments.tasks.recordings.conversion import Converted, convert
 from tests.experiments.tasks.recordings.written import (
     GLASS,
@@ -50,6 +50,23 @@ def dataset(source, tmp_path_factory):
     output = tmp_path_factory.mktemp("converted") / "train"
     assert convert_it(source, output) == Converted(output / "dataset_00", scenes=2, written=2, has_poses=True)
     return Dataset(output / "dataset_00")
+
+
+def test_held_out_scenes_leave_scenes_of_every_set_to_train_on(tmp_path):
+    for number in range(1, 10):
+        for scene in range(1, 7):
+            write_names(tmp_path / f"set{number}" / f"scene{scene}")
+    names = [scene.name for scene in clearpose_scenes(tmp_path, "train", 1)]
+    assert len(names) == 32 and {*names} == TRAINING
+    for held_out in (8, 16):
+        assert {name.split("/")[0] for name in names[:-held_out]} == {f"set{number}" for number in range(1, 9)}
+    tested = [scene.name for scene in clearpose_scenes(tmp_path, "test", 1)]
+    assert tested == sorted(tested) and not {*tested} & TRAINING
+
+
+def write_names(folder):
+    folder.mkdir(parents=True)
+    (folder / "000000-color.png").touch()
 
 
 def test_every_pixel_is_where_it_was(dataset):
