@@ -26,6 +26,8 @@ from vggt_jax.reading.regular import read_bytes
 SUFFIXES = frozenset({".glb", ".gltf"})
 _UV, _COLORS = "_UV", "_COLORS"
 """Attributes of our own, which trimesh hands through as they are."""
+_SHARES = "_SHARES"
+"""Ends the names of those whose integers stand for shares of their largest."""
 _REPEAT = 10497
 _MOST_BYTES = 1 << 32
 """Of a file; its binary part can hold no more."""
@@ -74,12 +76,12 @@ class Gltf:
         """
         visual: Any = mesh.visual
         material = self.materials[int(visual.material.name)]
-        picture, uv = getattr(visual.material, "baseColorTexture", None), mesh.vertex_attributes.get(_UV)
+        picture, uv = getattr(visual.material, "baseColorTexture", None), _attribute(mesh, _UV)
         if material.picture is not None and picture is None:
             raise InputError(f"{path}: {self.references.problem(material.picture) or _embedded(material.picture)}")
         if picture is not None and uv is None:
             raise InputError(f"{path} has a picture and no coordinates in it (TEXCOORD_{material.uv_set})")
-        colors = mesh.vertex_attributes.get(_COLORS)
+        colors = _attribute(mesh, _COLORS)
         if colors is None and material.says_nothing and not self.says_anything:
             raise InputError(f"{path} has neither pictures nor colours")
         if picture is not None:
@@ -87,9 +89,9 @@ class Gltf:
             picture.load()
         return dressed(
             len(mesh.vertices),
-            None if uv is None else _placed(_unit(uv), material.transform),
+            None if uv is None else _placed(uv, material.transform),
             picture,
-            None if colors is None else _unit(colors),
+            colors,
             material.factor,
             material.opacity,
             material.left_out,
@@ -98,7 +100,8 @@ class Gltf:
     @property
     def says_anything(self) -> bool:
         """Whether any part has a colour: white is what materials without one have beside others."""
-        colored = any(_COLORS in mesh.vertex_attributes for mesh in self.scene.geometry.values() if _is_mesh(mesh))
+        meshes = [mesh for mesh in self.scene.geometry.values() if isinstance(mesh, trimesh.Trimesh)]
+        colored = any(_attribute(mesh, _COLORS) is not None for mesh in meshes)
         return colored or not all(material.says_nothing for material in self.materials)
 
 
@@ -148,7 +151,11 @@ def _simplify(tree: dict[str, Any]) -> list[Material]:
             number = primitive.setdefault("material", len(described) - 1)
             attributes = primitive["attributes"]
             raw = {_UV: f"TEXCOORD_{materials[number].uv_set}", _COLORS: "COLOR_0"}
-            kept = {own: attributes[name] for own, name in raw.items() if name in attributes}
+            kept = {
+                own + _SHARES * _is_of_shares(tree, own, attributes[name]): attributes[name]
+                for own, name in raw.items()
+                if name in attributes
+            }
             dropped = ("TEXCOORD_", "COLOR_", "_")
             others = {name: value for name, value in attributes.items() if not name.startswith(dropped)}
             primitive["attributes"] = others | kept
@@ -215,9 +222,18 @@ def _embedded(name: str) -> str:
     return f"its picture {name} cannot be read"
 
 
-def _unit(values: np.ndarray) -> np.ndarray:
-    """Integers stand for shares of their largest."""
-    return values / np.iinfo(values.dtype).max if values.dtype.kind in "iu" else values.astype(np.float64)
+def _is_of_shares(tree: Mapping[str, Any], own: str, accessor: int) -> bool:
+    """Whether integers of an attribute stand for shares; colours can be nothing else, also where a file does not say so."""
+    return own == _COLORS or tree["accessors"][accessor].get("normalized", False) is True
+
+
+def _attribute(mesh: trimesh.Trimesh, own: str) -> np.ndarray | None:
+    """What an attribute of our own means, float64; None if the mesh does not have it."""
+    shares = mesh.vertex_attributes.get(own + _SHARES)
+    if shares is not None and shares.dtype.kind in "iu":
+        return np.maximum(shares / np.iinfo(shares.dtype).max, -1)
+    values = mesh.vertex_attributes.get(own) if shares is None else shares
+    return None if values is None else values.astype(np.float64)
 
 
 def _placed(uv: np.ndarray, transform: Mapping[str, Any]) -> np.ndarray:
@@ -226,7 +242,3 @@ def _placed(uv: np.ndarray, transform: Mapping[str, Any]) -> np.ndarray:
     turn, (right, down) = transform.get("rotation", 0.0), transform.get("offset", (0, 0))
     u, v = np.cos(turn) * u + np.sin(turn) * v + right, np.cos(turn) * v - np.sin(turn) * u + down
     return np.stack([u, 1 - v], axis=1)
-
-
-def _is_mesh(found: object) -> bool:
-    return isinstance(found, trimesh.Trimesh)

@@ -113,6 +113,43 @@ def test_colours_of_vertices_in_gltf_are_linear_of_any_depth_and_multiply(tmp_pa
     assert stored["uv"].shape == (2, 3, 2) and stored["colors"].shape == (4, 3)
 
 
+@pytest.mark.parametrize("largest", [255, 4095])
+def test_integer_coordinates_that_are_no_shares_are_scaled_by_their_transform(tmp_path, largest):
+    """KHR_mesh_quantization, as gltfpack writes it."""
+    material = base()
+    transform = {"scale": [0.5 / largest, 0.25 / largest], "offset": [0.1, 0.2]}
+    material["pbrMetallicRoughness"]["baseColorTexture"]["extensions"] = {"KHR_texture_transform": transform}
+    values = (DOWN * largest).astype(np.uint8 if largest == 255 else np.uint16)
+    needs = {"extensionsRequired": ["KHR_mesh_quantization", "KHR_texture_transform"]}
+    part = read(
+        write_gltf(
+            tmp_path / "a.glb",
+            attributes={"TEXCOORD_0": values},
+            material=material,
+            picture=plain_picture(),
+            more=needs,
+            raw=["TEXCOORD_0"],
+        )
+    )
+    u, v = part.vertices[part.faces][..., :2].transpose(2, 0, 1)
+    np.testing.assert_allclose(part.uv, np.stack([0.1 + 0.5 * u, 1 - (0.2 + 0.25 * (1 - v))], axis=-1), atol=1e-6)
+
+
+def test_signed_shares_end_at_minus_one(tmp_path):
+    values = np.array([[-128, 127], [127, -127], [0, 0], [64, -64]], np.int8)
+    attributes = {"TEXCOORD_0": values}
+    part = read(write_gltf(tmp_path / "a.glb", attributes=attributes, material=base(), picture=plain_picture()))
+    by_corner = dict(zip(map(tuple, part.vertices[part.faces].reshape(-1, 3)), part.uv.reshape(-1, 2), strict=True))
+    expected = [[-1, 0], [1, 2], [0, 1], [64 / 127, 1 + 64 / 127]]
+    np.testing.assert_allclose([by_corner[tuple(place)] for place in SQUARE.tolist()], expected, atol=1e-6)
+
+
+def test_colours_of_integers_are_shares_also_where_the_file_does_not_say_so(tmp_path):
+    values = np.tile(np.uint8([51, 153, 255, 255]), (4, 1))
+    part = read(write_gltf(tmp_path / "a.glb", attributes={"COLOR_0": values}, raw=["COLOR_0"]))
+    np.testing.assert_allclose(part.colors, [[0.2, 0.6, 1.0]] * 4)
+
+
 def half_transparent():
     picture = plain_picture((200, 100, 50, 255), mode="RGBA")
     picture.putpixel((0, 0), (200, 100, 50, 100))

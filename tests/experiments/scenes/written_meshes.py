@@ -23,30 +23,35 @@ def plain_picture(color=(200, 100, 50), size=(4, 4), mode="RGB"):
     return Image.new(mode, size, color)
 
 
-def write_gltf(path, *, attributes=None, material=None, picture=None, more=None):
+def write_gltf(path, *, attributes=None, material=None, picture=None, more=None, raw=()):
     """The square as .gltf or .glb.
 
     Args:
         path: of the file.
-        attributes: further ones of the vertices; of integers, shares of their largest.
+        attributes: further ones of the vertices, or others in place of its positions; of integers, shares of their largest.
         material: JSON of it; its picture has the number 0.
         picture: Pillow's, or the URI of a file.
         more: JSON that is put at the top.
+        raw: names of attributes whose integers are what they are.
     """
     blobs, views, accessors, named = [], [], [], {}
     types = {2: "VEC2", 3: "VEC3", 4: "VEC4"}
-    components = {"f4": 5126, "u1": 5121, "u2": 5123}
+    components = {"f4": 5126, "i1": 5120, "u1": 5121, "i2": 5122, "u2": 5123}
     for name, values in {"POSITION": SQUARE, **(attributes or {}), "indices": FACES.reshape(-1)}.items():
         kind = "SCALAR" if values.ndim == 1 else types[values.shape[1]]
         if values.dtype == np.float64:
             values = values.astype(np.float32)
-        integers = values.dtype.kind == "u" and name != "indices"
-        views.append({"buffer": 0, "byteOffset": sum(map(len, blobs)), "byteLength": values.nbytes})
-        blobs.append(values.tobytes() + b"\0" * (-values.nbytes % 4))
+        shares = values.dtype.kind in "iu" and name not in ("indices", *raw)
+        rows, stride = values.reshape(len(values), -1), {}
+        if name != "indices" and (padding := -rows.itemsize * rows.shape[1] % 4):
+            rows = np.pad(rows, [(0, 0), (0, padding // rows.itemsize)])
+            stride = {"byteStride": rows.itemsize * rows.shape[1]}
+        views.append({"buffer": 0, "byteOffset": sum(map(len, blobs)), "byteLength": rows.nbytes, **stride})
+        blobs.append(rows.tobytes() + b"\0" * (-rows.nbytes % 4))
         accessors.append(
             {"bufferView": len(views) - 1, "componentType": components[values.dtype.str[1:]], "count": len(values),
-             "type": kind, **({"normalized": True} if integers else {}),
-             **({"min": [0, 0, 0], "max": [1, 1, 1]} if name == "POSITION" else {})}
+             "type": kind, **({"normalized": True} if shares else {}),
+             **({"min": values.min(0).tolist(), "max": values.max(0).tolist()} if name == "POSITION" else {})}
         )  # fmt: skip
         named[name] = len(accessors) - 1
     primitive = {"indices": named.pop("indices"), "attributes": named}
