@@ -1,7 +1,7 @@
 """glTF: which picture, coordinates, colours and factors its materials mean.
 
-trimesh reads the geometry and decodes the pictures. It knows one set of coordinates, takes colours of 16 bits for 8, and
-forgets extensions; so a file's JSON is read here first, and handed on with what trimesh needs of it alone.
+trimesh reads the geometry and decodes the pictures. It knows one set of coordinates, takes colours of 16 bits for 8, shares
+for metres, and forgets extensions; so a file's JSON is read here first, and handed on with what trimesh needs of it alone.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from vggt_jax.reading.json_text import parse_json
 from vggt_jax.reading.regular import read_bytes
 
 SUFFIXES = frozenset({".glb", ".gltf"})
-_UV, _COLORS = "_UV", "_COLORS"
+_UV, _COLORS, _PLACES = "_UV", "_COLORS", "_PLACES"
 """Attributes of our own, which trimesh hands through as they are."""
 _SHARES = "_SHARES"
 """Ends the names of those whose integers stand for shares of their largest."""
-_REPEAT = 10497
+_REPEAT, _FLOAT = 10497, 5126
 _MOST_BYTES = 1 << 32
 """Of a file; its binary part can hold no more."""
 _READ = frozenset({"KHR_texture_transform", "KHR_mesh_quantization", "EXT_texture_webp", "KHR_lights_punctual"})
@@ -100,8 +100,7 @@ class Gltf:
     @property
     def says_anything(self) -> bool:
         """Whether any part has a colour: white is what materials without one have beside others."""
-        meshes = [mesh for mesh in self.scene.geometry.values() if isinstance(mesh, trimesh.Trimesh)]
-        colored = any(_attribute(mesh, _COLORS) is not None for mesh in meshes)
+        colored = any(_attribute(mesh, _COLORS) is not None for mesh in _meshes(self.scene))
         return colored or not all(material.says_nothing for material in self.materials)
 
 
@@ -122,6 +121,10 @@ def read(path: Path, references: References) -> Gltf:
         tree = parse_json(content[20 : 20 + length] if binary else content)
         if unknown := set(tree.get("extensionsRequired", ())) - _READ - _LEFT_OUT.keys():
             raise InputError(f"{path} needs {', '.join(sorted(unknown))}, which is not read")
+        if _has_scaling_skins(tree):
+            raise InputError(
+                f"{path} has positions of integers that a skin scales (KHR_mesh_quantization), which is not read"
+            )
         materials = _simplify(tree)
         text = json.dumps(tree).encode()
         if binary:
@@ -132,6 +135,9 @@ def read(path: Path, references: References) -> Gltf:
         kind = "glb" if binary else "gltf"
         with lenient():
             scene = trimesh.load_scene(BytesIO(text), file_type=kind, resolver=references, process=False)
+        for mesh in _meshes(scene):
+            if (places := _attribute(mesh, _PLACES)) is not None:
+                mesh.vertices = places
     return Gltf(scene, materials, references)
 
 
@@ -150,11 +156,14 @@ def _simplify(tree: dict[str, Any]) -> list[Material]:
         for primitive in mesh["primitives"]:
             number = primitive.setdefault("material", len(described) - 1)
             attributes = primitive["attributes"]
-            raw = {_UV: f"TEXCOORD_{materials[number].uv_set}", _COLORS: "COLOR_0"}
+            raw = {_UV: f"TEXCOORD_{materials[number].uv_set}", _COLORS: "COLOR_0", _PLACES: "POSITION"}
+            shares = {
+                own for own, name in raw.items() if name in attributes and _is_of_shares(tree, own, attributes[name])
+            }
+            if _PLACES not in shares:
+                del raw[_PLACES]
             kept = {
-                own + _SHARES * _is_of_shares(tree, own, attributes[name]): attributes[name]
-                for own, name in raw.items()
-                if name in attributes
+                own + _SHARES * (own in shares): attributes[name] for own, name in raw.items() if name in attributes
             }
             dropped = ("TEXCOORD_", "COLOR_", "_")
             others = {name: value for name, value in attributes.items() if not name.startswith(dropped)}
@@ -222,6 +231,17 @@ def _embedded(name: str) -> str:
     return f"its picture {name} cannot be read"
 
 
+def _has_scaling_skins(tree: Mapping[str, Any]) -> bool:
+    """Whether a mesh with a skin has positions of integers: what they are multiplied by is in the skin then, not in a node."""
+    accessors = tree.get("accessors", ())
+    return any(
+        accessors[primitive["attributes"]["POSITION"]]["componentType"] != _FLOAT
+        for node in tree.get("nodes", ())
+        if "skin" in node and "mesh" in node
+        for primitive in tree["meshes"][node["mesh"]]["primitives"]
+    )
+
+
 def _is_of_shares(tree: Mapping[str, Any], own: str, accessor: int) -> bool:
     """Whether integers of an attribute stand for shares; colours can be nothing else, also where a file does not say so."""
     return own == _COLORS or tree["accessors"][accessor].get("normalized", False) is True
@@ -242,3 +262,7 @@ def _placed(uv: np.ndarray, transform: Mapping[str, Any]) -> np.ndarray:
     turn, (right, down) = transform.get("rotation", 0.0), transform.get("offset", (0, 0))
     u, v = np.cos(turn) * u + np.sin(turn) * v + right, np.cos(turn) * v - np.sin(turn) * u + down
     return np.stack([u, 1 - v], axis=1)
+
+
+def _meshes(scene: trimesh.Scene) -> list[trimesh.Trimesh]:
+    return [mesh for mesh in scene.geometry.values() if isinstance(mesh, trimesh.Trimesh)]

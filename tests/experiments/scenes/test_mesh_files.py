@@ -10,6 +10,7 @@ from experiments.rendering import export
 from experiments.scenes import mesh_files, schema
 from experiments.scenes.support import bounds
 from tests.experiments.scenes.examples import thing
+from tests.experiments.scenes.written_meshes import base, write_gltf
 
 CORNERS = np.array([[0, 0, 0], [2, 0, 0], [2, 1, 0], [0, 1, 0], [0, 0, 3]], float)
 FACES = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 4]])
@@ -56,6 +57,66 @@ def test_each_material_is_a_part(tmp_path):
     parts = mesh_files.read(tmp_path / "a.glb")
     assert sorted(part.picture.size[0] for part in parts if part.picture) == [8, 16]
     assert sorted(part.vertices[:, 0].max() for part in parts) == [2, 7]
+
+
+QUANTISED = {"translation": [-0.5, 0.25, 3.0], "scale": [1.8, 1.8, 1.8]}
+"""What gltfpack puts into a node of its own, so that integers become metres again."""
+
+
+def standing_twice(of_the_mesh):
+    """A mesh in two nodes below others, with what its own nodes say."""
+    nodes = [
+        {"translation": [5.0, 0.0, 0.0], "scale": [2.0, 1.0, 0.5], "children": [1]},
+        {"mesh": 0, **of_the_mesh},
+        {"translation": [0.0, -7.0, 0.0], "rotation": [0.0, 0.6, 0.0, 0.8], "children": [3]},
+        {"mesh": 0, **of_the_mesh},
+    ]
+    return {"nodes": nodes, "scenes": [{"nodes": [0, 2]}]}
+
+
+@pytest.mark.parametrize("shares", [True, False])
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16])
+def test_quantised_positions_are_those_of_the_file_of_floats(tmp_path, dtype, shares):
+    largest = np.iinfo(dtype).max
+    corners = np.array([[0, 0, 0], [largest, 5, 7], [largest // 2, largest, 1], [0, largest // 3, 100]], dtype)
+    corners[0] = np.iinfo(dtype).min  # −1, as the next number is
+    numbers = np.maximum(corners / largest, -1) if shares else corners
+    floats = numbers * QUANTISED["scale"] + QUANTISED["translation"]
+    plain = write_gltf(
+        tmp_path / "plain.glb",
+        attributes={"POSITION": floats},
+        material=base(False, baseColorFactor=[1, 0, 0, 1]),
+        more=standing_twice({}),
+    )
+    quantised = write_gltf(
+        tmp_path / "quantised.glb",
+        attributes={"POSITION": corners},
+        material=base(False, baseColorFactor=[1, 0, 0, 1]),
+        more={**standing_twice(QUANTISED), "extensionsRequired": ["KHR_mesh_quantization"]},
+        raw=() if shares else ["POSITION"],
+    )
+    expected, found = mesh_files.read(plain), mesh_files.read(quantised)
+    assert len(expected) == len(found) == 2
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_allclose(
+            sorted_corners(other), sorted_corners(one), atol=1e-6 * np.abs(one.vertices).max(), rtol=0
+        )
+
+
+def sorted_corners(part):
+    corners = part.vertices[part.faces].reshape(-1, 3)
+    return corners[np.lexsort(corners.round(3).T)]
+
+
+def test_quantised_positions_that_a_skin_scales_are_refused(tmp_path):
+    material = base(False, baseColorFactor=[1, 0, 0, 1])
+    skinned = {"nodes": [{"mesh": 0, "skin": 0}, {}], "skins": [{"joints": [1]}]}
+    [part] = mesh_files.read(write_gltf(tmp_path / "a.glb", material=material, more=skinned))
+    assert part.vertices.max() == 1
+    integers = {"POSITION": np.array([[0, 0, 0], [9, 0, 0], [9, 9, 0], [0, 9, 0]], np.uint16)}
+    path = write_gltf(tmp_path / "b.glb", attributes=integers, material=material, more=skinned, raw=["POSITION"])
+    with pytest.raises(ValueError, match=r"b\.glb has positions of integers that a skin scales"):
+        mesh_files.read(path)
 
 
 PLY = """ply
