@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from experiments.data.dataset import Dataset, PackedScene, StoredScene
+from experiments.data.inputs import INPUTS
 from experiments.data.manifest import (
     CONTACT_SHEET,
     MANIFEST,
@@ -44,6 +45,7 @@ from experiments.storage.locks import alone
 from subspace.errors import InputError
 
 _TEXTS = ("spec.json", "cameras.json", "record.json")
+_OF_ALL_SCENES = (CONTACT_SHEET, INPUTS)
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,9 @@ def pack(source: StrPath, output: StrPath, depth: DepthKind = "exact", reporter:
                     pack_scene(scene, paths[name], depth, comments[name])
                     bar.update(manifest.settings.views)
             described = {name: PackedFile(path.stat().st_size, files.sha256(path)) for name, path in paths.items()}
-            sheet = source / CONTACT_SHEET
-            if sheet.is_file():
-                files.write_bytes(output / CONTACT_SHEET, sheet.read_bytes())
+            for name in _OF_ALL_SCENES:
+                if (source / name).is_file():
+                    files.write_bytes(output / name, (source / name).read_bytes())
             new = msgspec.structs.replace(manifest, format=PACKED_VERSION, packed=Packing(depth=depth, files=described))
             files.sync(output)
             files.write_json(output / MANIFEST, msgspec.to_builtins(new), durable=True)

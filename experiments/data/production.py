@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from experiments.data.contact_sheet import dataset_panel, draw_sheet
+from experiments.data.dataset import PackedScene, StoredScene
 from experiments.data.inputs import INPUTS, Sources
 from experiments.data.manifest import (
     CONTACT_SHEET,
@@ -60,6 +61,19 @@ class Production:
     """Scenes that are there, but are not what was written."""
     finished: bool = False
     """Whether the manifest holds for all of it."""
+    packed: bool = False
+    """Whether each scene is one file, to which nothing can be added."""
+
+    def stored(self, scene: int, views: int) -> StoredScene:
+        """A scene that is finished."""
+        return (PackedScene if self.packed else StoredScene)(self.folder / scene_name(scene), views)
+
+    def check_growing(self) -> None:
+        """Raises InputError if something is missing and nothing can be added."""
+        if self.packed and not self.finished:
+            raise InputError(
+                f"{self.folder} is packed and not what is asked for, so that nothing can be added; name another output"
+            )
 
     def missing(self, wanted: int) -> list[int]:
         """Scenes from 0 to ``wanted`` - 1 that are neither there nor known to fail."""
@@ -137,10 +151,7 @@ def examine(
     examination = _Examination(dataset, scenes, verify, overwrite, sources, reporter)
     if (folder / MANIFEST).exists():
         examination.read_finished()
-    if examination.packed and not dataset.finished:
-        raise InputError(
-            f"{folder} is packed and not what is asked for, so that nothing can be added; name another output"
-        )
+    dataset.check_growing()
     if not dataset.finished and not dataset.changed:
         dataset.scenes.clear()
         dataset.failed.clear()
@@ -161,7 +172,6 @@ class _Examination:
     overwrite: bool
     sources: Sources | None
     reporter: Reporter
-    packed: bool = False
 
     def read_finished(self) -> None:
         """What the manifest says; the data set is finished if all of that is whole and current and nothing is missing."""
@@ -176,7 +186,7 @@ class _Examination:
                 f"{dataset.folder} holds {manifest.requested_scenes} scenes, scenes={self.scenes} is fewer; "
                 "name another output, or overwrite it"
             )
-        self.packed = manifest.packing is not None
+        dataset.packed = manifest.packing is not None
         sheet = dataset.folder / CONTACT_SHEET
         whole = sheet.is_file() and files.sha256(sheet) == manifest.files.get(CONTACT_SHEET)
         whole &= manifest.requested_scenes <= self.scenes

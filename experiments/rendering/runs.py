@@ -275,11 +275,12 @@ def _drop_other_specs(dataset: Production, make_scene: SceneMaker, reporter: Rep
     """Forget the scenes that would be others now."""
     for scene in list(dataset.scenes):
         if not _is_specified(dataset, scene, make_scene):
+            dataset.finished = False
+            dataset.check_growing()
             reporter.info(f"{dataset.folder / scene_name(scene)} would be another now; it is made again")
             del dataset.scenes[scene]
-            dataset.finished = False
 
 
 def _is_specified(dataset: Production, scene: int, make_scene: SceneMaker) -> bool:
-    spec = dataset.folder / scene_name(scene) / "spec.json"
-    return spec.read_bytes() == schema.to_json(make_scene(dataset.number, scene, dataset.scenes[scene].attempt))
+    made = make_scene(dataset.number, scene, dataset.scenes[scene].attempt)
+    return dataset.stored(scene, len(made.cameras.views)).read_file("spec.json") == schema.to_json(made)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.data import packing
 from experiments.data.dataset import Dataset
 from experiments.presets import PRESETS
 from experiments.rendering import Settings, generate
@@ -84,6 +85,23 @@ def test_a_texture_that_joins_or_is_no_longer_decodable_is_noticed(rendered):
     (rendered.textures / "1.png").write_bytes(b"torn")
     with pytest.raises(InputError, match=r"1\.png cannot be decoded"):
         again(rendered)
+
+
+def test_a_packed_data_set_with_textures_is_finished_until_they_change(rendered):
+    folder = rendered.output / "dataset_00"
+    name = next(path.name for path in sorted(rendered.textures.iterdir()) if uses(rendered, path.name))
+    inputs = (folder / "inputs.json").read_bytes()
+    packing.replace(folder)
+    assert (folder / "inputs.json").read_bytes() == inputs
+    assert again(rendered, blender="/no/blender") == []
+    (folder / "inputs.json").unlink()  # as earlier versions packed it
+    assert again(rendered, blender="/no/blender") == []
+    assert (folder / "inputs.json").read_bytes() == inputs
+    paint(rendered.textures / name, 99)
+    before = content(folder)
+    with pytest.raises(InputError, match=r"dataset_00 is packed and not what is asked for"):
+        again(rendered)
+    assert content(folder) == before
 
 
 def test_data_sets_that_are_not_asked_for_now_are_looked_at_when_they_are(rendered):
