@@ -21,6 +21,7 @@ from experiments.data.manifest import (
     CONTACT_SHEET,
     MANIFEST,
     PACKED_VERSION,
+    Manifest,
     PackedFile,
     Packing,
     read_manifest,
@@ -37,15 +38,14 @@ from experiments.data.packed import (
     write_archive,
 )
 from experiments.data.production import OURS
-from experiments.data.scene_folder import find_damage, view_files
+from experiments.data.scene_folder import RECORD, find_damage, view_files
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage import files, locks, shared
 from experiments.storage.arguments import StrPath, check_choice, path_of
 from experiments.storage.locks import alone
 from subspace.errors import InputError
 
-_TEXTS = ("spec.json", "cameras.json", "record.json")
-_OF_ALL_SCENES = (CONTACT_SHEET, INPUTS)
+_TEXTS = ("spec.json", "cameras.json", RECORD)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def pack(source: StrPath, output: StrPath, depth: DepthKind = "exact", reporter:
         reporter: is told of progress.
 
     Raises:
-        InputError: no such ``depth``, no finished data set, a damaged file, or a folder of something else at ``output``.
+        InputError: no such ``depth``, no finished data set, a damaged file, or at ``output`` a folder of something else or with
+            scenes that the data set does not have.
         OSError: something cannot be read or written.
     """
     source, output = path_of(source, "source"), path_of(output, "output")
@@ -92,9 +93,9 @@ def pack(source: StrPath, output: StrPath, depth: DepthKind = "exact", reporter:
         files.check_ours(output, (f"scene_*{SUFFIX}", MANIFEST))
         comments = {scene.folder.name: _comment(manifest.scenes[scene.folder.name].files, depth) for scene in dataset}
         paths = {scene.folder.name: output / f"{scene.folder.name}{SUFFIX}" for scene in dataset}
-        missing = [scene for scene in dataset if comment_of(paths[scene.folder.name]) != comments[scene.folder.name]]
+        missing = [scene for scene in dataset if not _is_packed(scene, output, comments[scene.folder.name])]
         before = sum(_size(scene) for scene in dataset)
-        if missing or _packing(output) is None:
+        if missing or not _is_finished(dataset, output, depth):
             _check_output(output, set(comments.values()))
             with reporter.progress(len(missing) * manifest.settings.views, " views") as bar:
                 for scene in missing:
@@ -102,13 +103,14 @@ def pack(source: StrPath, output: StrPath, depth: DepthKind = "exact", reporter:
                     if not isinstance(scene, PackedScene):
                         if damage := find_damage(scene.folder, manifest.scenes[name], everything=True):
                             raise InputError(damage)
+                    if paths[name].exists():
+                        (output / MANIFEST).unlink(missing_ok=True)  # it no longer holds
                     pack_scene(scene, paths[name], depth, comments[name])
                     bar.update(manifest.settings.views)
             described = {name: PackedFile(path.stat().st_size, files.sha256(path)) for name, path in paths.items()}
-            for name in _OF_ALL_SCENES:
-                if (source / name).is_file():
-                    files.write_bytes(output / name, (source / name).read_bytes())
-            new = msgspec.structs.replace(manifest, format=PACKED_VERSION, packed=Packing(depth=depth, files=described))
+            for name, content in _of_all_scenes(dataset).items():
+                files.write_bytes(output / name, content)
+            new = _as_packed(manifest, Packing(depth=depth, files=described))
             files.sync(output)
             files.write_json(output / MANIFEST, msgspec.to_builtins(new), durable=True)
             shared.publish(output, MANIFEST)
@@ -188,6 +190,42 @@ def _check_output(output: Path, ours: set[str]) -> None:
     folders = [path for path in sorted(output.glob("scene_*")) if path.is_dir()]
     if others or folders:
         raise InputError(f"{output} holds {[*others, *folders][0].name!r} of another data set; name another folder")
+
+
+def _is_packed(scene: StoredScene, output: Path, comment: str) -> bool:
+    """Whether the scene's file is there, with the record of the same rendering."""
+    packed = PackedScene(output / scene.folder.name, scene.num_views)
+    return comment_of(packed.path) == comment and packed.read_file(RECORD) == scene.read_file(RECORD)
+
+
+def _is_finished(dataset: Dataset, output: Path, depth: DepthKind) -> bool:
+    """Whether what describes the packed scenes, which are all there, says what the data set says."""
+    try:
+        there = read_manifest(output)
+    except InputError:
+        return False
+    packed = Packing(depth=depth, files={}) if there.packing is None else there.packing
+    sizes = {name: (output / f"{name}{SUFFIX}").stat().st_size for name in dataset.manifest.scenes}
+    return (
+        packed.depth == depth
+        and {name: file.size for name, file in packed.files.items()} == sizes
+        and _as_packed(dataset.manifest, packed) == there
+        and all(_read(output / name) == content for name, content in _of_all_scenes(dataset).items())
+    )
+
+
+def _as_packed(manifest: Manifest, packed: Packing) -> Manifest:
+    return msgspec.structs.replace(manifest, format=PACKED_VERSION, packed=packed)
+
+
+def _of_all_scenes(dataset: Dataset) -> dict[str, bytes]:
+    """Files that belong to no scene, and are the same where scenes are packed."""
+    paths = [dataset.folder / name for name in (CONTACT_SHEET, INPUTS)]
+    return {path.name: path.read_bytes() for path in paths if path.is_file()}
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def _packing(output: Path) -> Packing | None:

@@ -1,7 +1,9 @@
 """A packed data set is the one that it was made from."""
 
 import dataclasses
+import hashlib
 import io
+import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -21,8 +23,10 @@ from tests.experiments.commands import call
 from tests.experiments.rendering.small_scenes import COMMAND, SETTINGS, VIEWS, make_scene
 
 
-def generate(output, scenes=2):
-    return runs.generate(output, SETTINGS, 1, scenes, lambda: make_scene, lambda: LocalPool(COMMAND, 1))
+def generate(output, scenes=2, overwrite=False):
+    return runs.generate(
+        output, SETTINGS, 1, scenes, lambda: make_scene, lambda: LocalPool(COMMAND, 1), overwrite=overwrite
+    )
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +122,37 @@ def test_packing_goes_on_where_it_stopped_and_is_the_same(source, exact, tmp_pat
     assert {path.name: path.read_bytes() for path in output.iterdir()} == {
         path.name: path.read_bytes() for path in exact.iterdir()
     }
+
+
+def edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_a_data_set_that_lost_a_scene_is_not_the_packed_one(rendered, tmp_path):
+    sets = shutil.copytree(rendered, tmp_path / "sets")
+    pack(sets / "dataset_00", tmp_path / "out")
+    before = files_of(tmp_path / "out")
+    generate(sets, scenes=1, overwrite=True)
+    with pytest.raises(InputError, match=r"out holds 'scene_0001\.zip' of another data set; name another folder"):
+        pack(sets / "dataset_00", tmp_path / "out")
+    assert files_of(tmp_path / "out") == before
+
+
+def test_what_has_another_record_now_is_packed_again(source, tmp_path):
+    folder, output = shutil.copytree(source, tmp_path / "set"), tmp_path / "out"
+    pack(folder, output)
+    edit(folder / "scene_0001" / "record.json", lambda record: record.update(seconds=99.0))  # rendered again, the same
+    edit(folder / "manifest.json", lambda manifest: manifest["scenes"]["scene_0001"].update(seconds=99.0))
+    assert pack(folder, output).written == 1
+    assert Dataset(output)[1].read_file("record.json") == (folder / "scene_0001" / "record.json").read_bytes()
+    (folder / "contact_sheet.png").write_bytes(b"other views")
+    digest = hashlib.sha256(b"other views").hexdigest()
+    edit(folder / "manifest.json", lambda manifest: manifest["files"].update({"contact_sheet.png": digest}))
+    assert pack(folder, output).written == 0
+    assert Dataset(output).manifest.scenes == Dataset(folder).manifest.scenes
+    Dataset(output).verify()
 
 
 def test_a_packed_data_set_in_the_place_of_another_is_complete(rendered, tmp_path):
