@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import trimesh
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 from trimesh.visual import TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
 from experiments.reconstruction.scene import FRUSTUM_EDGES, PointCloud
+from experiments.scenes.pictures import to_linear
 
 # From OpenCV's axes (y down, z forward) to glTF's (y up, z towards the viewer): half a turn about x.
 TO_GLTF = np.array([1.0, -1.0, -1.0])
 
+_FLOAT = 5126
+"""glTF's number of the type float32."""
 _CAMERA_COLOUR = (0.90, 0.25, 0.15, 1.0)
 _FIRST_CAMERA_COLOUR = (0.10, 0.45, 0.90, 1.0)
 _EDGE_THICKNESS = 0.025
@@ -37,23 +41,28 @@ def write_ply(path: Path, cloud: PointCloud) -> None:
 def write_glb(path: Path, cloud: PointCloud, frusta: Float[np.ndarray, "views 5 3"]) -> None:
     """glTF 2.0 in one file: the points, and every camera as a wire frame of thin rods, the first one blue.
 
-    Positions are turned to glTF's axes (x, −y, −z). Vertex colours are linear, as the format demands: viewers turn
-    them back to sRGB.
+    Positions are turned to glTF's axes (x, −y, −z). Vertex colours are linear, as the format demands (viewers turn them back
+    to sRGB), and float32: eight bits would leave 183 of the 256 levels of sRGB, and trimesh takes 16 bits for 8.
     """
     scene = trimesh.Scene()
-    points = trimesh.PointCloud(cloud.positions * TO_GLTF, colors=_linear(cloud.colours))
-    scene.add_geometry(points, geom_name="points", node_name="points")
+    scene.add_geometry(trimesh.PointCloud(cloud.positions * TO_GLTF), geom_name="points", node_name="points")
     for view, corners in enumerate(frusta):
         camera = _wire_frame(corners * TO_GLTF, _CAMERA_COLOUR if view else _FIRST_CAMERA_COLOUR)
         scene.add_geometry(camera, geom_name=f"camera_{view}", node_name=f"camera_{view}")
-    scene.export(path, file_type="glb")
+
+    def add_colours(buffers: dict[Any, bytes], tree: dict[str, Any]) -> None:
+        """trimesh itself would write colours of eight bits."""
+        [points] = [mesh for mesh in tree["meshes"] if mesh["name"] == "points"]
+        points["primitives"][0]["attributes"]["COLOR_0"] = len(tree["accessors"])
+        described = {"bufferView": len(buffers), "componentType": _FLOAT, "type": "VEC3", "count": len(cloud)}
+        buffers["colours"], tree["accessors"]["colours"] = _linear(cloud.colours).tobytes(), described
+
+    scene.export(path, file_type="glb", buffer_postprocessor=add_colours)
 
 
-def _linear(colours: UInt8[np.ndarray, "points 3"]) -> UInt8[np.ndarray, "points 3"]:
-    """sRGB to linear light, both in 0..255."""
-    value = np.arange(256) / 255
-    curve = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    return np.rint(255 * curve).astype(np.uint8)[colours]
+def _linear(colours: UInt8[np.ndarray, "points 3"]) -> Float32[np.ndarray, "points 3"]:
+    """sRGB in 0…255 to linear light in 0…1, little-endian."""
+    return to_linear(np.arange(256) / 255).astype("<f4")[colours]
 
 
 def _wire_frame(corners: Float[np.ndarray, "5 3"], colour: tuple[float, ...]) -> trimesh.Trimesh:

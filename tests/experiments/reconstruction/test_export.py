@@ -1,7 +1,9 @@
 """Every output of a scene with known cameras, read back by another library and compared by value."""
 
+import dataclasses
 import io
 import json
+import struct
 from typing import Any
 
 import numpy as np
@@ -84,16 +86,49 @@ def test_glb(case, tmp_path):
     assert sorted(found.geometry) == [*(f"camera_{i}" for i in range(len(cameras))), "points"]
     points = found.geometry["points"]
     np.testing.assert_allclose(points.vertices * [1, -1, -1], cloud.positions, atol=1e-5)
-    linear = points.colors[:, :3] / 255
-    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    # half a step of linear light is seven steps of sRGB in the dark
-    assert np.abs(255 * srgb - cloud.colours).max() <= 7
+    # trimesh rounds light to eight bits as it reads: half a step is seven steps of sRGB in the dark
+    assert np.abs(srgb(points.colors[:, :3] / 255) - cloud.colours).max() <= 7
     assert found.geometry["points"].vertices[:, 1].min() == pytest.approx(-HALF[1], abs=1e-5), "the floor is below"
     for view, centre in enumerate(scene.centres):
         camera = found.geometry[f"camera_{view}"]
         length = np.linalg.norm(np.diff(scene.frusta(cloud)[view][[0, 1]], axis=0))
         assert np.linalg.norm(camera.vertices - centre * [1, -1, -1], axis=1).min() < 0.03 * length
         assert len(camera.faces) == 24 * len(FRUSTUM_EDGES)
+
+
+def srgb(linear):
+    return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def test_glb_keeps_every_level_of_the_photos(case, tmp_path):
+    _, scene = case
+    cloud = scene.cloud(40.0)
+    levels = np.arange(256, dtype=np.uint8)
+    colours = np.resize(np.stack([levels, levels[::-1], np.roll(levels, 100)], axis=1), (len(cloud), 3))
+    cloud = dataclasses.replace(cloud, colours=colours)
+    point_files.write_glb(tmp_path / "points.glb", cloud, scene.frusta(cloud))
+
+    content = (tmp_path / "points.glb").read_bytes()
+    magic, version, length, json_length, kind = struct.unpack_from("<4s3I4s", content)
+    assert (magic, version, length, kind) == (b"glTF", 2, len(content), b"JSON")
+    tree = json.loads(content[20 : 20 + json_length])
+    binary_length, kind = struct.unpack_from("<I4s", content, 20 + json_length)
+    binary = content[28 + json_length :]
+    assert (binary_length, kind) == (len(binary), b"BIN\0") and tree["buffers"] == [{"byteLength": len(binary)}]
+
+    def values(number):
+        accessor = tree["accessors"][number]
+        view = tree["bufferViews"][accessor["bufferView"]]
+        assert accessor["componentType"] == 5126 and accessor["type"] == "VEC3" and "normalized" not in accessor
+        assert view["byteOffset"] % 4 == 0 and view["byteLength"] == 12 * accessor["count"]
+        return np.frombuffer(binary, "<f4", 3 * accessor["count"], view["byteOffset"]).reshape(-1, 3)
+
+    [points] = [mesh for mesh in tree["meshes"] if mesh["name"] == "points"]
+    attributes = points["primitives"][0]["attributes"]
+    np.testing.assert_allclose(values(attributes["POSITION"]) * [1, -1, -1], cloud.positions, atol=1e-5)
+    np.testing.assert_array_equal(np.rint(srgb(values(attributes["COLOR_0"]))), colours)
+    read = load(tmp_path / "points.glb").geometry["points"]
+    np.testing.assert_array_equal(read.colors[:, :3], np.rint(255 * values(attributes["COLOR_0"])))
 
 
 def test_frusta_are_the_corners_of_the_photos(case):
