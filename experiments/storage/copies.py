@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import Annotated
 
 import msgspec
@@ -18,8 +21,16 @@ OBJECTS = "objects"
 """Folder of the store with the content of all files."""
 _RECORDS = ".published"
 """Folder of the records in the folder of the copies."""
-_IN_USE: dict[Path, int] = {}
-"""Record → descriptor that this process locks as long as it lives."""
+_LOCKED = ".in_use"
+"""A file beside the records: each copy has a byte of it, which the processes that use the copy lock as long as they live."""
+_DESCRIPTORS: dict[Path, int] = {}
+"""That file → this process's only descriptor of it, which is never closed, as all of its locks would be gone."""
+_IN_USE: set[Path] = set()
+"""Records of the copies that this process uses, whose locks do not count for itself."""
+_NOT_OURS = frozenset({errno.EAGAIN, errno.EACCES, errno.EPERM, errno.EROFS, errno.EBADF})
+"""Errors where another process has locked a byte, or where the file is somebody else's, so that it is open for reading."""
+_MARKING = Lock()
+"""Keeps threads from using what another one deletes."""
 
 
 class PublishedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -120,33 +131,42 @@ class Copies:
         record = self._record(name)
         with suppress(OSError):
             os.utime(record)
-        if record in _IN_USE:
-            os.close(_IN_USE.pop(record))
-        with suppress(OSError):  # a disk that knows no locks
-            descriptor = os.open(record, os.O_RDONLY)
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-            _IN_USE[record] = descriptor
+        with _MARKING:
+            if record not in _IN_USE:
+                with suppress(OSError):  # a disk that knows no locks
+                    self._lock(name, fcntl.LOCK_SH)
+                _IN_USE.add(record)
 
     def _delete(self, name: str, published: Published) -> bool:
         """Delete a copy that nobody uses: what says that it is complete first, and what was not published stays."""
         record = self._record(name)
-        if record in _IN_USE:
-            return False
-        try:
-            descriptor = os.open(record, os.O_RDONLY)
-        except FileNotFoundError:
-            return False
-        try:
-            with suppress(OSError):  # a disk that knows no locks
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
+        with _MARKING:
+            if record in _IN_USE:
+                return False
+            try:
+                self._lock(name, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in _NOT_OURS:
+                    return False  # and otherwise the disk knows no locks
+            try:
+                if not record.is_file():
                     return False
-            self._remove(self.folder / name, published.last, published.files)
-            record.unlink(missing_ok=True)
-        finally:
-            os.close(descriptor)
+                self._remove(self.folder / name, published.last, published.files)
+                record.unlink(missing_ok=True)
+            finally:
+                with suppress(OSError):
+                    self._lock(name, fcntl.LOCK_UN)
         return True
+
+    def _lock(self, name: str, how: int) -> None:
+        file = self.folder / _RECORDS / _LOCKED
+        if file not in _DESCRIPTORS:
+            try:
+                _DESCRIPTORS[file] = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+            except PermissionError:  # somebody else's, whose copies can be used and not deleted
+                _DESCRIPTORS[file] = os.open(file, os.O_RDONLY)
+        byte = int.from_bytes(sha256(name.encode()).digest()[:8]) >> 2
+        fcntl.lockf(_DESCRIPTORS[file], how, 1, byte)
 
     @staticmethod
     def _remove(folder: Path, last: str, listed: Mapping[str, PublishedFile]) -> None:

@@ -1,15 +1,20 @@
 """A store that machines share: machines are folders of copies, the store is a folder or a server, as S3 or Google has."""
 
 import errno
+import fcntl
 import os
+import resource
 import socket
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 
-from experiments.storage import leases, objects, shared
+from experiments.storage import copies, leases, objects, shared
 from experiments.storage.locks import alone
 from experiments.storage.results import RECORD, ResultsFolder
 from subspace.errors import InputError
@@ -143,7 +148,7 @@ def test_copies_that_were_used_longest_ago_make_room(s3, machine, monkeypatch):
         shared.publish(written(here / f"set_{number}", {"last": f"{number}" * 1000}), "last")
     monkeypatch.setenv("ATTRIBUTE_SUBSPACES_CACHE_GB", "2.5e-6")
     there = machine("there", address)
-    copies = shared.store_at(there).copies
+    kept = shared.store_at(there).copies
     for number in (0, 1):
         shared.fetch(there / f"set_{number}")
         time.sleep(0.01)
@@ -152,7 +157,7 @@ def test_copies_that_were_used_longest_ago_make_room(s3, machine, monkeypatch):
     shared.fetch(there / "set_2")
     assert (there / "set_0").exists() and not (there / "set_1").exists() and (there / "set_2").exists()
     shared.fetch(there / "set_3")  # all others are in use, by this process
-    assert [copies.read(f"set_{number}") is not None for number in range(4)] == [True, False, True, True]
+    assert [kept.read(f"set_{number}") is not None for number in range(4)] == [True, False, True, True]
     assert shared.fetch(there / "set_1")
     with pytest.raises(InputError, match="_GB=much"):
         monkeypatch.setenv("ATTRIBUTE_SUBSPACES_CACHE_GB", "much")
@@ -161,32 +166,76 @@ def test_copies_that_were_used_longest_ago_make_room(s3, machine, monkeypatch):
 
 def let_go():
     """What this process uses is used by nobody any more, as after its end."""
-    from experiments.storage import copies
-
-    for descriptor in copies._IN_USE.values():
-        os.close(descriptor)
+    for descriptor in copies._DESCRIPTORS.values():
+        fcntl.lockf(descriptor, fcntl.LOCK_UN)
     copies._IN_USE.clear()
 
 
-@pytest.mark.slow
-def test_a_copy_that_another_process_uses_stays(s3, machine, monkeypatch):
-    address = s3.bucket()
+USER = """
+import sys
+from pathlib import Path
+from experiments.storage.copies import Copies
+
+there = Copies(Path(sys.argv[1]), 0)
+print(all(there.use(name, there.read(name)) for name in sys.argv[2:]), flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def used_elsewhere(folder, *names):
+    """Another process uses copies until the end of the block."""
+    command = [sys.executable, "-c", USER, str(folder), *names]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "True\n"
+        yield
+        process.kill()
+
+
+def test_a_copy_that_another_process_uses_stays(tmp_path, machine, monkeypatch):
     monkeypatch.setenv("ATTRIBUTE_SUBSPACES_CACHE_GB", "1e-6")
-    here = machine("here", address)
-    shared.publish(written(here / "a", {"last": "a" * 900}), "last")
-    shared.publish(written(here / "b", {"last": "b" * 900}), "last")
-    child = os.fork()  # holds the locks of the copies until it ends
-    if child == 0:
-        time.sleep(60)
-        os._exit(0)
-    try:
-        let_go()
+    here = machine("here", f"file://{tmp_path}/shared")
+    for name in "abc":
+        shared.publish(written(here / name, {"last": name * 900}), "last")
+    let_go()
+    with used_elsewhere(here, "a", "c"):
+        assert shared.store_at(here).copies.make_room(1000) == ["b"]
         assert shared.store_at(here).copies.make_room(1000) == []
+    assert shared.store_at(here).copies.make_room(1000) == ["a", "c"]
+    assert not any((here / name).exists() for name in "abc")
+
+
+def test_a_process_uses_more_copies_than_it_may_open_files(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened, names = len(os.listdir("/dev/fd")), [f"data/dataset_{number:03d}" for number in range(100)]
+    there = copies.Copies(tmp_path, 0)
+    published = copies.Published(last="last", files={}, host="here", date="today")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 50, hard))
+    try:
+        for name in names:
+            there.keep(name, published)
     finally:
-        os.kill(child, 9)
-        os.waitpid(child, 0)
-    assert shared.store_at(here).copies.make_room(1000) == ["a", "b"]
-    assert not (here / "a").exists() and not (here / "b").exists()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(os.listdir("/dev/fd")) <= opened + 1
+    assert there.make_room(1) == []  # this process uses them
+    assert evicted_elsewhere(tmp_path) == []  # and so does another one see it
+    let_go()
+    assert evicted_elsewhere(tmp_path) == names
+
+
+EVICTOR = """
+import sys
+from pathlib import Path
+from experiments.storage.copies import Copies
+
+print(*Copies(Path(sys.argv[1]), 0).make_room(1))
+"""
+
+
+def evicted_elsewhere(folder):
+    """Names of the copies that another process deletes."""
+    command = [sys.executable, "-c", EVICTOR, str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
 def test_a_copy_with_something_of_its_own_keeps_that(address, machine):
