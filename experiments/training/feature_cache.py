@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 from io import BytesIO
@@ -18,7 +19,11 @@ from jaxtyping import Array, Float, Float32, UInt8
 from experiments.storage.files import write_bytes
 from vggt_jax import VGGTConfig
 from vggt_jax.disk_space import named_if_full
-from vggt_jax.reading.arrays import read_array
+from vggt_jax.reading.arrays import MOST_BYTES, array_of
+from vggt_jax.reading.regular import read_bytes
+
+_CHECK_BYTES = 4
+"""At a file's end, where NumPy's readers do not look: the CRC-32 of all before them, little-endian."""
 
 
 class FeatureCache:
@@ -26,8 +31,8 @@ class FeatureCache:
 
     The least recently used leave the memory beyond ``memory_bytes``; with a ``folder`` all are also written there, in
     NumPy's format under the image's hash (74 kB for an image of the nano preset, 5.6 MB for VGGT-1B at
-    518×518), and found again by later runs. A file that is damaged is written anew. The oldest files leave the folder
-    beyond ``disk_bytes``.
+    518×518), with a check sum, and found again by later runs. A file that is damaged, or has no check sum, as earlier
+    versions wrote it, is written anew. The oldest files leave the folder beyond ``disk_bytes``.
     """
 
     def __init__(
@@ -69,7 +74,7 @@ class FeatureCache:
         if self._folder is None:
             return None
         try:
-            tokens = read_array(self._path(key))
+            tokens = _checked(read_bytes(self._path(key), MOST_BYTES))
         except (FileNotFoundError, ValueError):
             return None
         self._remember(key, tokens)
@@ -89,6 +94,7 @@ class FeatureCache:
             return
         content = BytesIO()
         np.save(content, tokens)  # to a file it would say how much was written, and not why no more was
+        content.write(_check_sum(content.getbuffer()))
         path = self._path(key)
         with named_if_full(self._folder):
             write_bytes(path, content.getbuffer())
@@ -107,6 +113,17 @@ class FeatureCache:
     def _path(self, key: str) -> Path:
         assert self._folder is not None
         return self._folder / key[:2] / f"{key}.npy"
+
+
+def _checked(content: bytes) -> np.ndarray:
+    """The array of a file; raises ValueError for one that is damaged."""
+    if _check_sum(memoryview(content)[:-_CHECK_BYTES]) != content[-_CHECK_BYTES:]:
+        raise ValueError("it is not what its check sum says")
+    return array_of(content)
+
+
+def _check_sum(content: memoryview) -> bytes:
+    return zlib.crc32(content).to_bytes(_CHECK_BYTES, "little")
 
 
 def _by_age(folder: Path | None) -> dict[Path, int]:

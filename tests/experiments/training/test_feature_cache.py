@@ -79,6 +79,32 @@ def test_damaged_file_is_written_anew(tmp_path, damage):
     assert victim.read_bytes() == whole
 
 
+@pytest.mark.parametrize("place", [0, 60, 0.5, -5, -1])
+def test_one_bit_that_changed_is_seen(tmp_path, place):
+    images = draw(1)
+    expected = FeatureCache(Counting(), folder=tmp_path)(images)
+    [file] = tmp_path.rglob("*.npy")
+    whole = file.read_bytes()
+    np.testing.assert_array_equal(np.load(file), expected[0])
+    changed = bytearray(whole)
+    changed[place if isinstance(place, int) else int(place * len(whole))] ^= 1
+    file.write_bytes(changed)
+    encode = Counting()
+    np.testing.assert_array_equal(FeatureCache(encode, folder=tmp_path)(images), expected)
+    assert encode.images == 1 and file.read_bytes() == whole
+
+
+def test_a_file_without_a_check_sum_is_written_anew(tmp_path):
+    images = draw(1)
+    expected = FeatureCache(Counting(), folder=tmp_path)(images)
+    [file] = tmp_path.rglob("*.npy")
+    whole = file.read_bytes()
+    np.save(file, expected[0])  # as versions up to 0.2 wrote it
+    encode = Counting()
+    np.testing.assert_array_equal(FeatureCache(encode, folder=tmp_path)(images), expected)
+    assert encode.images == 1 and file.read_bytes() == whole
+
+
 def test_the_oldest_files_leave_a_full_folder(tmp_path):
     images = draw(6)
     tokens = Counting()(images)
