@@ -203,7 +203,10 @@ def load_prediction(path: Path, views: Sequence[int], size: tuple[int, int]) -> 
         stored_views = stored.read("views") if prod(shapes["views"]) <= _MOST_VIEWS else np.empty(0)
     if stored_views.tolist() != list(views):
         these = ",".join(map(str, np.atleast_1d(stored_views).tolist()))
-        raise InputError(f"{path} is of views {stored_views.tolist()}, not {list(views)}; views={these} evaluates them")
+        raise InputError(
+            f"{path} is of views {stored_views.tolist()}, not {list(views)}; --views={these} evaluates them, where the "
+            "scene has them"
+        )
     expected = {"depths": (len(views), *size), "extrinsics": (len(views), 3, 4), "intrinsics": (len(views), 3, 3)}
     for name, shape in expected.items():  # before there is memory for them
         if shapes[name] != shape:

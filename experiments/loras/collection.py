@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Float
 
+from experiments.loras.same_start import groups_of, matrix_of
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.files import listed
 from subspace import LowRank, frobenius_norm
@@ -26,9 +26,6 @@ from weights_convert.lora_places import find_loras
 Modules = Literal["intersection", "union"]
 """Which matrices count where LoRAs differ: those that all have, or those that at least two have, each with its own k."""
 MODULES: tuple[Modules, ...] = get_args(Modules)
-SAME_START = 0.7
-"""Input factors that share this part of what is not shared by chance have begun as the same random factor: training moves them
-little, so that equal ones stay above 0.9 and independent ones near 0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +160,7 @@ def collect(
     bases = sorted({lora.base for lora in trained.values() if lora.base})
     if len(bases) > 1:
         remarks.append(f"they name different base models: {listed(bases)}")
-    groups = tuple(group for group in _alike({name: starts[name] for name in trained}) if len(group) > 1)
+    groups = tuple(group for group in groups_of({name: starts[name] for name in trained}) if len(group) > 1)
     return Collection(trained, owners, {name: norms[name] for name in trained}, groups, tuple(remarks))
 
 
@@ -217,8 +214,7 @@ def _digest_of(lora: LoraFile) -> str:
 def _survey(lora: LoraFile) -> tuple[dict[str, float], tuple[str, np.ndarray]]:
     """‖dW‖ of every matrix; an orthonormal basis of the inputs of the one with the fewest inputs but enough for the rank."""
     norms, start = {}, None
-    candidates = [path for path, x in lora.modules.items() if x.size[1] >= 4 * x.rank] or list(lora.modules)
-    chosen = min(candidates, key=lambda path: lora.modules[path].size[1])
+    chosen = matrix_of({path: (module.size[1], module.rank) for path, module in lora.modules.items()})
     for path in lora.modules:
         update = lora.read(path)
         norms[path] = float(frobenius_norm(update))
@@ -226,28 +222,3 @@ def _survey(lora: LoraFile) -> tuple[dict[str, float], tuple[str, np.ndarray]]:
             start = np.linalg.qr(update.B.astype(np.float32))[0]
     assert start is not None
     return norms, (chosen, start)
-
-
-def _alike(starts: Mapping[str, tuple[str, np.ndarray]]) -> Iterator[tuple[str, ...]]:
-    """Groups of LoRAs whose input factors span nearly the same space."""
-    left = dict(starts)
-    while left:
-        name, (path, basis) = next(iter(left.items()))
-        group = [
-            other
-            for other, (its_path, its_basis) in left.items()
-            if its_path == path and its_basis.shape[0] == basis.shape[0] and _shared(basis, its_basis) > SAME_START
-        ]
-        for other in group:
-            del left[other]
-        left.pop(name, None)
-        yield tuple(group)
-
-
-def _shared(x: Float[np.ndarray, "m r"], y: Float[np.ndarray, "m s"]) -> float:
-    """Overlap of two row spaces, 0 as by chance and 1 at most; 0 in a space that both nearly fill."""
-    chance = max(x.shape[1], y.shape[1]) / x.shape[0]
-    if chance > 0.5:
-        return 0.0
-    overlap = np.sum((x.T @ y) ** 2) / min(x.shape[1], y.shape[1])
-    return float((overlap - chance) / (1 - chance))

@@ -11,13 +11,13 @@ import numpy as np
 from matplotlib.figure import Figure as Drawing
 
 from experiments.loras.collection import Collection
+from experiments.loras.same_start import described
 from experiments.loras.similarity import NEAR_DUPLICATE, Similarity
 from experiments.mining.mine import Mined
 from experiments.mining.report import compose, draw_figures
 from experiments.mining.summary import MatrixSummary
 from experiments.reports.drawings import drawn_name, save_drawings
 from experiments.reports.page import Section, Table, plot, render
-from experiments.storage.files import listed
 
 SHOWN = 40
 """LoRAs that a table shows; of more, the first and the last half of so many."""
@@ -112,11 +112,7 @@ def write_report(
 
 def remarks_of(collection: Collection | Group) -> list[str]:
     """What was left out, and what the reader must know before the figures mean anything."""
-    said = [
-        f"{len(group)} LoRAs have nearly the same input factors ({listed(group)}), as LoRAs have that began with one random "
-        "draw; if these did, what they share on the input side says nothing of their data."
-        for group in collection.same_start
-    ]
+    said = [described(group) for group in collection.same_start]
     return [*said, *(f"{remark[0].upper()}{remark[1:]}." for remark in collection.remarks)]
 
 

@@ -304,3 +304,30 @@ def _in_two_files(folder):
     for file in set(places.values()):
         save_file({name: x for name, x in tensors.items() if places[name] == file}, folder / file)
     (folder / "adapter_model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+
+
+class Warned(Reporter):
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def warning(self, line):
+        self.lines.append(line)
+
+
+def test_equal_and_equally_begun_adapters_are_told(three, tmp_path):
+    copies = [shutil.copytree(three[0], tmp_path / name) for name in ("copy_1", "copy_2")]
+    begun = shutil.copytree(three[1], tmp_path / "begun")
+    tensors, first = (load_file(folder / "adapter_model.safetensors") for folder in (begun, three[0]))
+    tensors |= {name: array for name, array in first.items() if "lora_A" in name}  # PEFT's A is the input factor
+    save_file(tensors, begun / "adapter_model.safetensors")
+    told = Warned()
+    read_adapters([*copies, three[2]], None, told)
+    assert told.lines == ["the same updates, which vouch for each other when one is held out: copy_1, copy_2"]
+    told = Warned()
+    read_adapters([three[0], begun, three[2]], None, told)
+    (line,) = told.lines
+    assert line.startswith("2 LoRAs have nearly the same input factors (lora_0, begun)")
+    told = Warned()
+    read_adapters(three, None, told)
+    assert not told.lines
