@@ -196,17 +196,30 @@ def _moved_near(cameras: Sequence[dict[str, Any]]) -> float | None:
     Poses are read in float32: 447 km from the origin they would be off by 3 cm.
     """
     poses = np.array([camera["world_to_camera"] for camera in cameras])
-    rotations, translations = poses[..., :3], poses[..., 3]
-    centres = -np.einsum("vji,vj->vi", rotations, translations)
+    moved, centres = about_the_first(poses)
     far, apart = float(np.linalg.norm(centres[0])), float(np.ptp(centres, axis=0).max())
     if far <= _FARTHEST * (apart or 1.0):
         return None
-    moved = translations + rotations @ centres[0]
-    for camera, translation in zip(cameras, moved, strict=True):
-        camera["world_to_camera"] = [
-            [*row[:3], float(place)] for row, place in zip(camera["world_to_camera"], translation, strict=True)
-        ]
+    for camera, pose in zip(cameras, moved, strict=True):
+        camera["world_to_camera"] = pose.tolist()
     return far
+
+
+def about_the_first(
+    poses: Float[np.ndarray, "v 3 4"],
+) -> tuple[Float[np.ndarray, "v 3 4"], Float[np.ndarray, "v 3"]]:
+    """Cameras in a world whose origin is the first one's centre, and the centres in the world as it was.
+
+    Rotations are written with some decimals, so that their transposes are not quite their inverses: 5,400 km from the origin,
+    in the coordinates of a map, six decimals are metres. So they are inverted here, and a transpose does afterwards.
+
+    Args:
+        poses: world to camera, in the unit of the world.
+    """
+    rotations, translations = poses[..., :3], poses[..., 3:]
+    centres = np.linalg.solve(rotations, -translations)
+    moved = np.concatenate([rotations, rotations @ (centres[0] - centres)], axis=-1)
+    return moved, centres[..., 0]
 
 
 def convert_maps(view: RecordedView, resolution: int) -> tuple[dict[str, np.ndarray], dict[str, list]]:

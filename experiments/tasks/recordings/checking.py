@@ -15,7 +15,7 @@ from typing import get_args
 import numpy as np
 
 from experiments.data.agreement import Agreement, Geometry, cross_view_agreement
-from experiments.data.recorded import RecordedView, convert_maps
+from experiments.data.recorded import RecordedView, about_the_first, convert_maps
 from experiments.tasks.recordings.conventions import NORMALISED, Axes, Conventions, Pose
 
 MOST_VIEWS = 12
@@ -104,7 +104,8 @@ def check(views: Sequence[RecordedView], resolution: int) -> Check:
     cameras = {name: np.array([camera[name] for _, camera in converted]) for name in ("intrinsics", "world_to_camera")}
     agreement = None
     if len(views) > 1 and all(view.world_to_camera is not None for view in views):
-        agreement = cross_view_agreement(Geometry.of_depths(depths, cameras["world_to_camera"], cameras["intrinsics"]))
+        near, _ = about_the_first(cameras["world_to_camera"])
+        agreement = cross_view_agreement(Geometry.of_depths(depths, near, cameras["intrinsics"]))
     known = depths[depths > 0]
     principal = np.median([(view.intrinsics[:2, 2] + 0.5) / view.size for view in views], axis=0)
     return Check(agreement, float(np.median(known)) if known.size else None, (float(principal[0]), float(principal[1])))

@@ -8,6 +8,7 @@ from PIL import Image
 
 from experiments.data.dataset import Dataset
 from experiments.data.manifest import RecordedSettings
+from experiments.data.poses import relative_pose
 from experiments.process.reporting import Reporter
 from experiments.tasks import Recording, prepare
 from experiments.tasks.recordings.conventions import Conventions
@@ -144,6 +145,25 @@ def test_right_captures_of_a_phone_are_converted(tmp_path):
     )
     seen = convert(tmp_path).checks["scene"].agreement
     assert seen is not None and seen.share < 0.55 and seen.rough_share > 0.8
+
+
+@pytest.mark.parametrize("decimals", [6, 17])
+def test_coordinates_of_a_map_agree_whatever_the_decimals_of_their_rotations(decimals, tmp_path):
+    """The transpose of a rotation of six decimals moves a camera 5,400 km from the origin by metres."""
+    write_capture(tmp_path / "faces" / "near", FRAMES)
+    expected = convert(tmp_path).checks["near"].agreement
+    scene = (tmp_path / "faces" / "near").rename(tmp_path / "faces" / "far")
+    for camera, path in zip(cameras(FRAMES), sorted((scene / "poses").iterdir()), strict=True):
+        far = homogeneous(camera) + np.pad([[500_000], [5_400_000], [300]], ((0, 1), (3, 0)))
+        np.savetxt(path, far, fmt=f"%.{decimals}f")
+    made = convert(tmp_path, overwrite=True)
+    seen = made.checks["far"].agreement
+    assert seen is not None and expected is not None and seen.share > 0.93
+    assert abs(seen.co_visible - expected.co_visible) < 0.01 * expected.co_visible
+    views, near = Dataset(made.folder)[0].load().extrinsics, [camera.extrinsics for camera in cameras(FRAMES)]
+    np.testing.assert_allclose(views[0, :, 3], 0, atol=1e-6)
+    for pose, known in zip(views[1:], near[1:], strict=True):
+        np.testing.assert_allclose(relative_pose(views[0], pose), relative_pose(near[0], known), atol=1e-5)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
