@@ -132,13 +132,21 @@ class _Examination:
                 raise InputError(f"{self.source / scene.name}: the depth of all its frames is unknown (0)")
             self.checks[scene.name] = found
             self.reporter.info(f"{scene.name}: {_described(found)}")
+            if found.depth_is_strange and self.captures:
+                self.reporter.warning(
+                    f"{scene.name}: a median depth of {found.median_depth:.3g} m is unusual: is depth_scale right?"
+                )
         if not self.captures:
             return
         wrong = [number for number in numbers if self._check(number).is_wrong]
         unsure = [number for number in numbers if self._check(number).says_little and number not in wrong]
+        improvable = [
+            number for number in numbers if number not in (*wrong, *unsure) and self._check(number).may_be_better
+        ]
         for number in [
             *wrong[: 1 if self.accept else None],
             *unsure[:_TRIED],
+            *improvable[: _TRIED if self.accept else None],
         ]:  # all are likely to be wrong in the same way
             self._judge(number)
 
@@ -146,8 +154,10 @@ class _Examination:
         return self.checks[self.scenes[number].name]
 
     def _judge(self, number: int) -> None:
-        """InputError or a warning if a scene is wrong; a warning if there is too little to tell."""
+        """InputError or a warning if a scene is wrong; a warning if there is too little to tell; nothing if it is right."""
         name, found, better = self.scenes[number].name, self._check(number), self._likeliest(number)
+        if not found.is_wrong and not found.says_little and not (better and found.is_surpassed_by(better[1])):
+            return
         if better is None and not found.is_wrong:
             self.reporter.warning(
                 f"{name}: too few pixels are seen by two views to tell whether its conventions are right"
@@ -200,6 +210,10 @@ def _complaint(found: Check) -> str:
         words.append(f"its views disagree ({seen.rough_share:.0%} of {seen.co_visible:,} pixels agree within 5%)")
     elif seen is not None and found.says_little:
         words.append(f"its views see little of each other ({seen.co_visible:,} of {seen.pixels:,} pixels)")
+    elif seen is not None and found.is_centred:
+        words.append(
+            f"its views agree less than they can ({seen.rough_share:.0%} of {seen.co_visible:,} pixels within 5%)"
+        )
     if not found.is_centred:
         x, y = found.principal_point
         words.append(f"its principal point lies at {x:.0%} of the width and {y:.0%} of the height")

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.data.agreement import Agreement
 from experiments.data.dataset import Dataset
 from experiments.data.manifest import RecordedSettings
 from experiments.data.poses import relative_pose
 from experiments.process.reporting import Reporter
 from experiments.tasks import Recording, prepare
+from experiments.tasks.recordings.checking import Check
 from experiments.tasks.recordings.conventions import Conventions
 from subspace.errors import InputError
 from tests.experiments.tasks.recordings.written import (
@@ -66,7 +68,7 @@ def in_fifths(depth):
 
 
 def in_millimetres(pose):
-    return pose * np.array([1, 1, 1, 1000])
+    return np.vstack([pose[:3] * [1, 1, 1, 1000], pose[3]])
 
 
 MISTAKES = {
@@ -201,6 +203,93 @@ def test_the_shares_of_wrong_conventions_are_low_and_what_is_accepted_is_convert
     assert made.written == 1 and seen is not None
     assert seen.co_visible < 0.05 * seen.pixels or seen.share < 0.55
     assert any(next(iter(MISTAKES[mistake][1])) in line for line in reporter.lines)
+
+
+def check_of(agreeing, roughly, co_visible=20_000, spread=1.0, median_depth=2.0):
+    """What is known of a scene, by shares of its co-visible pixels."""
+    seen = Agreement(100_000, co_visible, round(agreeing * co_visible), round(roughly * co_visible))
+    return Check(seen, median_depth, (0.5, 0.5), spread)
+
+
+@pytest.mark.parametrize(
+    ("given", "other", "surpassed"),
+    [
+        (check_of(0.31, 0.79), check_of(0.99, 0.99), True),  # exact, read wrongly
+        (check_of(0.20, 0.91), check_of(0.98, 0.98), True),  # planes far away: only the closer agreement tells
+        (check_of(0.20, 0.70), check_of(0.40, 0.90), True),  # a phone's, read wrongly
+        (check_of(0.40, 0.84), check_of(0.45, 0.92), False),  # a phone's: not clearly better
+        (check_of(0.40, 0.70), check_of(0.90, 0.95, co_visible=10_000), False),  # fewer pixels that two views see
+        (check_of(0.40, 0.70), check_of(0.90, 0.95, spread=0.01), False),  # cameras that stand together always agree
+        (check_of(0.40, 0.70), check_of(0.90, 0.95, median_depth=2000.0), False),
+        (check_of(0.95, 0.96), check_of(1.0, 1.0), False),
+    ],
+)
+def test_other_conventions_must_be_clearly_better(given, other, surpassed):
+    assert given.is_surpassed_by(other) == surpassed and not other.is_surpassed_by(given)
+
+
+def write_plane_and_sphere(scene):
+    """Seen on a short arc: most pixels show planes that agree with wrong conventions too."""
+    size, focal = (160, 120), 140.0
+    for name in ("rgb", "depth", "poses"):
+        (scene / name).mkdir(parents=True)
+    (scene / "intrinsics.txt").write_text(f"{focal} {focal} {(size[0] - 1) / 2} {(size[1] - 1) / 2}")
+    columns, rows = np.meshgrid(*(np.arange(each) - (each - 1) / 2 for each in size))
+    rays = np.stack([columns / focal, rows / focal, np.ones_like(rows)], axis=-1)
+    for number, angle in enumerate(np.linspace(-0.45, 0.45, 6)):
+        place = np.array([1.4 * np.sin(angle), -0.3, 1.5 - 1.9 * np.cos(angle)])
+        forward = np.array([0, 0.2, 1.6]) - place
+        forward /= np.linalg.norm(forward)
+        right = np.cross([0, 1, 0], forward)
+        right /= np.linalg.norm(right)
+        turn = np.stack([right, np.cross(forward, right), forward], axis=1)
+        ray, from_ball = rays @ turn.T, place - np.array([0, 0.2, 1.5])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            planes = np.stack([(3 - place[2]) / ray[..., 2], (0.8 - place[1]) / ray[..., 1]])
+            squared, half = (ray**2).sum(-1), ray @ from_ball
+            ball = (-half - np.sqrt(half**2 - squared * (from_ball @ from_ball - 0.25))) / squared
+        found = np.stack([*planes, ball])
+        depth = np.where(found > 0, found, np.inf).min(axis=0)
+        Image.fromarray(np.full((*size[::-1], 3), 90, np.uint8)).save(scene / "rgb" / f"{number}.png")
+        np.save(scene / "depth" / f"{number}.npy", depth)
+        np.savetxt(scene / "poses" / f"{number}.txt", np.column_stack([turn, place]))
+
+
+READ_WRONGLY = {
+    "5000 a metre": (lambda depth: 5 * depth, lambda pose: pose, "depth_scale"),
+    "OpenGL": (lambda depth: depth, lambda pose: pose * [1, -1, -1, 1], "axes"),
+}
+
+
+@pytest.mark.parametrize("mistake", READ_WRONGLY)
+def test_wrong_conventions_with_which_most_pixels_agree_are_refused_too(mistake, tmp_path):
+    scene = tmp_path / "faces" / "scene"
+    write_plane_and_sphere(scene)
+    right = convert(tmp_path, views=6, resolution=96).checks["scene"].agreement
+    assert right is not None and right.share > 0.97
+    depth, pose, argument = READ_WRONGLY[mistake]
+    for path in (scene / "depth").iterdir():
+        np.save(path, np.rint(1000 * depth(np.load(path))).astype(np.uint16))
+    for path in (scene / "poses").iterdir():
+        np.savetxt(path, pose(np.loadtxt(path)))
+    with pytest.raises(InputError, match=f"scene: its views .*with {argument}=.* would agree") as error:
+        convert(tmp_path, views=6, resolution=96, overwrite=True)
+    assert error.value.argument == argument
+    reporter = Lines()
+    made = convert(tmp_path, reporter, views=6, resolution=96, overwrite=True, accept=True)
+    seen = made.checks["scene"].agreement
+    assert seen is not None and seen.rough_share > 0.6
+    assert any(f"with {argument}=" in line for line in reporter.lines)
+
+
+@pytest.mark.parametrize(("scale", "warned"), [(1.0, False), (1000.0, True), (0.001, True)])
+def test_a_strange_median_depth_is_said_even_without_poses(scale, warned, tmp_path):
+    write_capture(tmp_path / "faces" / "scene", FRAMES, poses=False, suffix=".npy")
+    for path in (tmp_path / "faces" / "scene" / "depth").iterdir():
+        np.save(path, scale * np.load(path))
+    reporter = Lines()
+    convert(tmp_path, reporter)
+    assert any("median depth" in line and "depth_scale" in line for line in reporter.lines) == warned
 
 
 def test_the_largest_number_of_16_bits_is_no_depth(tmp_path):
