@@ -31,6 +31,7 @@ Scenes without poses can be evaluated on depth, nothing else.
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,6 +137,19 @@ class Capture:
             pose=None if self.pose is None else self.pose(name),
             mask=mask,
         )
+
+    def check_sizes(self) -> None:
+        """InputError for a frame of another size than most if one file has the intrinsics of all; no picture is read."""
+        if (self.folder / "intrinsics").is_dir():
+            return
+        sizes = [picture_size(picture) for picture in self.chosen]
+        usual = Counter(sizes).most_common(1)[0][0]
+        for picture, size in zip(self.chosen, sizes, strict=True):
+            if size != usual:
+                raise InputError(
+                    f"{picture} has {size[0]} × {size[1]} pixels, other frames {usual[0]} × {usual[1]}, and one file has the "
+                    f"intrinsics of all: write {self.folder / 'intrinsics'}/NAME.txt for each frame"
+                )
 
     def scene(self, conventions: Conventions) -> RecordedScene:
         """What its numbers mean."""

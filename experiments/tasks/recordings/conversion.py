@@ -124,9 +124,11 @@ class _Examination:
     """What was found, by scene."""
 
     def __call__(self, numbers: Sequence[int]) -> None:
-        """InputError if one has no depth, or is wrong and that is not accepted."""
+        """InputError if one has no depth, or frames of several sizes, or is wrong and that is not accepted."""
         for number in numbers:
             scene = self.scenes[number]
+            if self.captures and self.conventions.intrinsics_size is None:
+                self.captures[number].check_sizes()
             found = check([scene.read(view) for view in some_views(scene.num_views)], self.resolution)
             if found.median_depth is None:
                 raise InputError(f"{self.source / scene.name}: the depth of all its frames is unknown (0)")

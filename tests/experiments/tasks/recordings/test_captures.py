@@ -9,7 +9,9 @@ from PIL import Image
 
 from experiments.data.dataset import Dataset
 from experiments.data.poses import relative_pose
+from experiments.tasks.recordings.conventions import Conventions
 from experiments.tasks.recordings.conversion import convert
+from subspace.errors import InputError
 from tests.experiments.tasks.recordings.test_checking import Lines
 from tests.experiments.tasks.recordings.written import (
     HEIGHT,
@@ -89,6 +91,33 @@ def test_intrinsics_of_frames_poses_in_json_and_millimetres_in_arrays(tmp_path):
             np.save(scene / "depth" / f"{name}.npy", np.asarray(depth))
         (scene / "depth" / f"{name}.png").unlink()
     check_truth(converted(tmp_path / "faces", tmp_path)[0].load())
+
+
+def test_a_frame_of_another_size_needs_intrinsics_of_its_own(tmp_path):
+    scene = tmp_path / "faces" / "scene"
+    write_capture(scene, FRAMES)
+    picture = scene / "rgb" / "frame_001.png"
+    with Image.open(picture) as whole:
+        half = whole.resize((WIDTH // 2, HEIGHT // 2), Image.Resampling.BOX)
+    half.save(picture)
+    message = rf"rgb/frame_001\.png has {WIDTH // 2} × {HEIGHT // 2} pixels, other frames {WIDTH} × {HEIGHT}"
+    with pytest.raises(InputError, match=message):
+        convert_it(tmp_path / "faces", tmp_path / "out")
+    sized = tmp_path / "sized"
+    convert_it(tmp_path / "faces", sized, conventions=Conventions(intrinsics_size=(WIDTH, HEIGHT)))
+    (scene / "intrinsics.json").unlink()
+    (scene / "intrinsics").mkdir()
+    for number, camera in enumerate(cameras(FRAMES)):
+        matrix = camera.intrinsics.copy()
+        if number == 1:
+            matrix[:2, 2] += 0.5
+            matrix[:2] /= 2
+            matrix[:2, 2] -= 0.5
+        np.savetxt(scene / "intrinsics" / f"frame_{number:03d}.txt", matrix)
+    own = converted(tmp_path / "faces", tmp_path)[0].load()
+    for views in (own, Dataset(sized / "dataset_00")[0].load()):
+        for place, camera in enumerate(cameras(FRAMES)):
+            np.testing.assert_allclose(views.intrinsics[place], centred(camera), rtol=1e-5)
 
 
 def test_masks_count_and_confidence_makes_depth_unknown(tmp_path):
