@@ -59,6 +59,14 @@ _FOREIGN = {
     "*.r3d": "is compressed in a format of Apple's",
 }
 """What is not read, and why."""
+_MODELS = {
+    "sparse": "a COLMAP model",
+    "cameras.bin": "of a COLMAP model",
+    "cameras.txt": "of a COLMAP model",
+    "transforms.json": "cameras of Nerfstudio or Instant NGP",
+    "transforms_*.json": "cameras of NeRF's scenes",
+}
+"""Cameras in formats of other programs, which are not read."""
 _KINDS = ("rgb", "depth", "intrinsics", "poses", "mask", "confidence")
 """Folders with a file for each frame."""
 _ODOMETRY = "odometry.csv"
@@ -191,6 +199,7 @@ def _capture(folder: Path, views: int) -> Capture:
     if not (folder / "rgb").is_dir():
         raise InputError(
             f"{folder} has no rgb: it must hold a scene's frames, and {folder.parent} nothing but such folders"
+            f"{_unread(folder, folder.parent)}"
         )
     frames: dict[str, Path] = {}
     for path in sorted(filter(_is_picture, (folder / "rgb").iterdir()), key=natural):
@@ -201,6 +210,18 @@ def _capture(folder: Path, views: int) -> Capture:
     if not (folder / "depth").is_dir():
         raise InputError(f"{folder} has no depth")
     return Capture(folder, chosen, _intrinsics_reader(folder), _pose_reader(folder))
+
+
+def _unread(*folders: Path) -> str:
+    """The end of a line that says which cameras of other programs lie there; empty if none do."""
+    for folder in folders:
+        for pattern, what in _MODELS.items():
+            for path in folder.glob(pattern):
+                return (
+                    f"; {path}, {what}, is not read: write intrinsics and poses as docs/own_data.md says "
+                    "(COLMAP: pose=world_to_camera; NeRF: axes=opengl)"
+                )
+    return ""
 
 
 def _is_picture(path: Path) -> bool:
@@ -234,6 +255,7 @@ def _intrinsics_reader(folder: Path) -> Callable[[str], _Matrix]:
         there = "none" if not found else " and ".join(path.name for path in found)
         raise InputError(
             f"{folder} needs one of {', '.join(_SCENE_INTRINSICS)} or the folder intrinsics, it has {there}"
+            f"{_unread(folder)}"
         )
     matrix = _intrinsics(found[0])
     return lambda _: matrix

@@ -120,6 +120,24 @@ def test_a_frame_of_another_size_needs_intrinsics_of_its_own(tmp_path):
             np.testing.assert_allclose(views.intrinsics[place], centred(camera), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("scene/sparse/0/cameras.bin", "scene/sparse, a COLMAP model, is not read"),
+        ("scene/transforms.json", "scene/transforms.json, cameras of Nerfstudio or Instant NGP, is not read"),
+        ("transforms_train.json", "faces/transforms_train.json, cameras of NeRF's scenes, is not read"),
+    ],
+)
+def test_cameras_of_other_programs_are_named_as_not_read(file, words, tmp_path):
+    source = tmp_path / "faces"
+    (source / "scene" / "images").mkdir(parents=True)
+    (source / file).parent.mkdir(parents=True, exist_ok=True)
+    (source / file).write_bytes(b"{}")
+    with pytest.raises(InputError, match=f"scene has no rgb: .*; .*{words}") as error:
+        convert_it(source, tmp_path / "out")
+    assert "\n" not in str(error.value)
+
+
 def test_masks_count_and_confidence_makes_depth_unknown(tmp_path):
     scene = tmp_path / "faces" / "scene"
     write_capture(scene, FRAMES)
