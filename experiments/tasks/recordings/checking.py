@@ -172,7 +172,7 @@ def likeliest(
 ) -> Conventions | None:
     """Other conventions with which a scene would agree with itself beyond doubt, those nearest to the present ones.
 
-    Where most of its pixels agree as it is, only one mistake is looked for, which takes a quarter of a second.
+    Where most of its pixels agree as it is, only one mistake is looked for, which takes less than a second.
 
     Args:
         views: some of the scene's views by conventions; :data:`TRIED_VIEWS` are enough.
