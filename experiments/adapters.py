@@ -210,9 +210,10 @@ def _convert(places: tuple[str, ...], given: dict[str, Any]) -> None:
         return
     refuse(["basis", "weights"], "without --to=project")
     to, (name, lora) = _layout(given, of_vggt=True), _one("convert", places, given)
-    for line in convert(lora, given["output"], to):
+    count, said = convert(lora, given["output"], to)
+    for line in said:
         print(line)
-    print(f"wrote {given['output']}: {len(lora.modules)} matrices of {name} as {to}")
+    print(f"wrote {given['output']}: {count} matrices of {name} as {to}")
 
 
 def _convert_to_project(places: tuple[str, ...], given: dict[str, Any]) -> None:

@@ -43,8 +43,8 @@ def _card(title: str, base: str | None, sources: Sequence[str], facts: Mapping[s
     return "\n".join([*head, f"# {title}", "", *rows, *made_of, ""])
 
 
-def convert(lora: LoraFile, path: Path, to: Target) -> list[str]:
-    """Write a LoRA in another layout, factors and scales as they are, and say what that cannot hold.
+def convert(lora: LoraFile, path: Path, to: Target) -> tuple[int, list[str]]:
+    """Write a LoRA in another layout, factors and scales as they are: how many matrices, and what was left out, in words.
 
     Raises InputError if nothing of it can be held; else as :func:`weights_convert.lora_write.write_lora`.
     """
@@ -57,7 +57,7 @@ def convert(lora: LoraFile, path: Path, to: Target) -> list[str]:
     updates = {name: lora.read(name) for name in held}
     write_lora(path, updates, held, to=to, base=lora.base, dtype=dtype)
     said = [f"left out, {to} has no place for it: {reason}" for reason in sorted(refused)]
-    return said + [f"left out, no part of the LoRA: {name}" for name in lora.left_out]
+    return len(held), said + [f"left out, no part of the LoRA: {name}" for name in lora.left_out]
 
 
 def write_comparison(folder: Path, collection: Collection, found: Similarity) -> None:

@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from experiments.loras.collection import collect
 from experiments.mining.folder import read_folder
@@ -167,6 +168,18 @@ def test_names_may_hold_what_figures_and_reports_cannot_show(folder, tmp_path):
 def test_convert(folder, tmp_path):
     told = _run("convert", folder / "all" / "lora_0", "--to=kohya", f"--output={tmp_path / 'one.safetensors'}")
     assert "3 matrices of lora_0 as kohya" in told
+
+
+@pytest.mark.parametrize("to", ["diffusers", "kohya"])
+def test_convert_counts_what_is_written(to, folder, tmp_path):
+    shutil.copytree(folder / "all" / "lora_0", tmp_path / "with_table")
+    weights = tmp_path / "with_table" / "adapter_model.safetensors"
+    sides = {"A": np.ones((3, 50), np.float32), "B": np.ones((24, 3), np.float32)}
+    table = {f"base_model.model.emb.lora_embedding_{side}": x for side, x in sides.items()}
+    save_file(load_file(weights) | table, weights)
+    told = _run("convert", tmp_path / "with_table", f"--to={to}", f"--output={tmp_path / 'one.safetensors'}")
+    assert f"left out, {to} has no place for it: emb (an embedding)" in told
+    assert f": 3 matrices of with_table as {to}" in told and len(open_lora(tmp_path / "one.safetensors").modules) == 3
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_what_the_rank_keeps_of_the_robust_mean(tmp_path):
 def test_conversion_is_exact_and_comes_back(to, tmp_path):
     lora = open_lora(Path(write(tmp_path / "one", factors(0), alpha=7.5)))
     target = tmp_path / ("two" if to == "peft" else "two.safetensors")
-    assert convert(lora, target, to) == []
+    assert convert(lora, target, to) == (3, [])
     back = open_lora(target)
     assert back.layout == to and [x.rank for x in back.modules.values()] == [3, 3, 3]
     assert {x.scale for x in back.modules.values()} == {2.5}
