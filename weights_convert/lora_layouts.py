@@ -42,6 +42,8 @@ _ALPHA = re.compile(r"(?P<module>.+?)(?:_lora|\.lora|\.lora_linear_layer)?\.alph
 _PREFIX = re.compile(r"^base_model\.model\.")
 _WRAPPED = re.compile(r"(?<![^.])base_layer\.(?!(?:base_layer\.)*base_layer$)")
 """PEFT's word for a module inside of another one's wrapper; at the end of a name it tells several LoRAs of a module apart."""
+_INNER = re.compile(r"\.base_layer\.out_proj$")
+"""The second matrix of an ``nn.MultiheadAttention``, whose rank and scale PEFT takes from the target around it."""
 _OTHER_METHODS = (
     (re.compile(r"\.(lora_magnitude_vector|dora_scale|magnitude)(\.|$)"), "a DoRA"),
     (re.compile(r"\.hada_w[12]"), "a LoHa"),
@@ -102,22 +104,20 @@ def _open_peft(folder: Path, low_rank_part: bool) -> LoraFile:
     modules: dict[str, LoraModule] = {}
     for stored, (up, down) in found.pairs().items():
         name = _WRAPPED.sub("", _PREFIX.sub("", stored))
-        experts = found.rank(stored) // config.rank(name) if config.has_experts else 1
+        target = _WRAPPED.sub("", _PREFIX.sub("", _INNER.sub("", stored)))
+        needed, scale = config.rank(target), config.scale(target)
+        experts = found.rank(stored) // needed if config.has_experts else 1
         if name in modules or f"{name}.0" in modules:
             raise InputError(f"{weights}: two LoRAs of {name}, one of which is {stored}")
-        if experts > 1 and found.rank(stored) == experts * config.rank(name):
-            one = found.module(stored, config.scale(name))
+        if experts > 1 and found.rank(stored) == experts * needed:
+            one = found.module(stored, scale)
             for number in range(experts):
                 parts = partial(_of_expert, number, experts)
-                modules[f"{name}.{number}"] = LoraModule(
-                    one.weight, config.rank(name), one.scale, up, down, parts, "expert"
-                )
+                modules[f"{name}.{number}"] = LoraModule(one.weight, needed, one.scale, up, down, parts, "expert")
             continue
-        if found.rank(stored) != config.rank(name):
-            raise InputError(
-                f"{weights}: {stored} has rank {found.rank(stored)}, {CONFIG} gives it rank {config.rank(name)}"
-            )
-        modules[name] = found.module(stored, config.scale(name))
+        if found.rank(stored) != needed:
+            raise InputError(f"{weights}: {stored} has rank {found.rank(stored)}, {CONFIG} gives it rank {needed}")
+        modules[name] = found.module(stored, scale)
     files = (folder / CONFIG, *_files_of(weights))
     return found.file(folder, "peft", config.base, modules, remarks, files)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -19,6 +20,7 @@ from weights_convert.peft_config import CONFIG, PeftConfig
 Target = Literal["peft", "diffusers", "kohya"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 CARD = "README.md"
+_OUT_PROJ = ".out_proj"
 _KOHYA_PARTS = {
     "unet": "lora_unet",
     "text_encoder": "lora_te",
@@ -44,6 +46,21 @@ def cannot_hold(modules: Mapping[str, LoraModule], to: Target) -> list[str]:
             if other != name:
                 reasons.append(f"{name} beside {other} (kohya's spelling, {_kohya_name(name)}, is the same)")
     return reasons
+
+
+def peft_names(modules: Mapping[str, LoraModule]) -> dict[str, str]:
+    """What PEFT calls the matrices.
+
+    It has one adapter for the two matrices of an ``nn.MultiheadAttention``: ``x``, which is queries, keys and values, and
+    ``x.base_layer.out_proj``, which is no target of its own. No other module has both a weight and an ``out_proj`` in it.
+    """
+    found = {}
+    for name, module in modules.items():
+        outer = name.removesuffix(_OUT_PROJ)
+        own, whole = module.weight, modules[outer].weight if outer in modules else ()
+        is_inner = outer != name and len(own) == 2 and whole == (3 * own[1], own[1])
+        found[name] = f"{outer}.base_layer{_OUT_PROJ}" if is_inner else name
+    return found
 
 
 def write_lora(
@@ -83,23 +100,28 @@ def write_lora(
     if impossible := cannot_hold({name: modules[name] for name in updates}, to):
         raise InputError(f"{to} cannot hold {', '.join(impossible[:3])}{' …' if len(impossible) > 3 else ''}")
     tensors: dict[str, np.ndarray] = {}
+    modules = {name: modules[name] for name in updates}
+    called = {name: name for name in updates}
+    if to == "peft":
+        called = peft_names(modules)
+        updates, modules = _of_one_adapter(updates, modules, called)
     for name, update in updates.items():
         if not (np.isfinite(update.A).all() and np.isfinite(update.B).all()):
             raise InputError(f"{name} has NaN or infinity: nothing was written")
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            own = _tensors(name, update, modules[name], to, dtype)
+            own = _tensors(called[name], update, modules[name], to, dtype)
         if not all(np.isfinite(tensor).all() for tensor in own.values()):
             raise InputError(f"{name} has numbers that {np.dtype(dtype)} cannot hold: nothing was written")
         tensors |= own
     if not may_be_zero and not any(np.any(update.A) and np.any(update.B) for update in updates.values()):
         raise InputError("all updates are zero, there is nothing to write")
-    ranks = {name: update.rank for name, update in updates.items()}
     stored = save({name: np.ascontiguousarray(x) for name, x in tensors.items()}, {"format": "pt"})
     if to != "peft":
         write_new(path, stored)
         return
-    scales = {name: modules[name].scale for name in updates}
-    config = PeftConfig.of_modules(ranks, scales, base).to_json(list(updates))
+    targets = [name for name in updates if called[name] == name]
+    ranks, scales = {name: updates[name].rank for name in targets}, {name: modules[name].scale for name in targets}
+    config = PeftConfig.of_modules(ranks, scales, base).to_json(targets)
     described = {CARD: card.encode()} if card else {}
     write_new(path, {WEIGHTS: stored, CONFIG: config.encode(), **described, **(beside or {})})
 
@@ -114,6 +136,19 @@ def check_name(path: Path, to: str) -> None:
             )
     elif path.suffix != ".safetensors" or path.is_dir():
         raise InputError(f"{path}: the layout {to} is one file, whose name must end in .safetensors", argument="output")
+
+
+def _of_one_adapter(
+    updates: Mapping[str, LowRank], modules: Mapping[str, LoraModule], called: Mapping[str, str]
+) -> tuple[dict[str, LowRank], dict[str, LoraModule]]:
+    """The two matrices of an attention with one rank and one scale, as PEFT has them; the others as they are."""
+    found, described = dict(updates), dict(modules)
+    for inner in (name for name in updates if called[name] != name):
+        outer = inner.removesuffix(_OUT_PROJ)
+        rank = max(updates[inner].rank, updates[outer].rank)
+        found |= {name: updates[name].widened(rank) for name in (outer, inner)}
+        described[inner] = replace(modules[inner], scale=modules[outer].scale)
+    return found, described
 
 
 def _tensors(

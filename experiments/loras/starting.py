@@ -14,7 +14,7 @@ from subspace import Basis, LowRank
 from subspace.errors import InputError
 from vggt_jax.reading.safetensors_file import Shape
 from weights_convert.lora_file import LoraFile, LoraModule
-from weights_convert.lora_write import write_lora
+from weights_convert.lora_write import peft_names, write_lora
 
 BASES, SCRIPT = "bases.safetensors", "train_inside.py"
 _SCRIPT = '''"""Trains dW = U M V^T inside a mined subspace: M alone, in a PEFT model.
@@ -108,14 +108,15 @@ def write_start(folder: Path, subspace: MinedAttribute, example: LoraFile) -> in
 
 def write_folder(folder: Path, starts: Mapping[str, Start], base: str | None) -> int:
     """Write name → where it begins; returns and raises as :func:`write_start`."""
-    updates, outputs, modules, count = {}, {}, {}, 0
+    updates, modules, count = {}, {}, 0
     for name, start in starts.items():
         U, V = (np.asarray(x, np.float32) for x in (start.basis.A, start.basis.B))
-        outputs[name] = np.ascontiguousarray(U)
         width = max(U.shape[1], V.shape[1])
         updates[name] = LowRank(np.zeros((len(U), width), np.float32), np.pad(V, ((0, 0), (0, width - V.shape[1]))))
         modules[name] = LoraModule.made(start.weight, width)
         count += U.shape[1] * V.shape[1]
+    called = peft_names(modules)  # by which train_inside.py finds them
+    outputs = {called[name]: np.ascontiguousarray(start.basis.A, np.float32) for name, start in starts.items()}
     beside = {BASES: save(outputs), SCRIPT: _SCRIPT.encode()}
     write_lora(folder, updates, modules, base=base, beside=beside, may_be_zero=True)
     return count

@@ -1,6 +1,8 @@
 """LoRAs of any model as they are written, against PEFT, which loads them, and against the updates that were given."""
 
+import copy
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -50,6 +52,56 @@ def test_a_name_that_others_end_in_keeps_its_rank_and_scale_to_itself(ranks, sca
         np.testing.assert_allclose(dense(lora.read(name)), expected, atol=1e-6)
         added = model.get_submodule(name).get_delta_weight("default").detach().numpy()
         np.testing.assert_allclose(added, expected, atol=1e-5)
+
+
+class Attentions(torch.nn.Module):
+    """Two attentions, one of which is inside of another module."""
+
+    def __init__(self):
+        super().__init__()
+        self.mha, self.lin = torch.nn.MultiheadAttention(12, 3), torch.nn.Linear(12, 7)
+        self.block = torch.nn.ModuleDict({"attn": torch.nn.MultiheadAttention(8, 2)})
+
+
+def _load(base, folder):
+    """What PEFT makes of a folder, with no word about keys that it lacks or does not know, and its changes of weights."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*adapter keys.*")
+        model = peft.PeftModel.from_pretrained(copy.deepcopy(base), folder).merge_and_unload()
+    before = base.state_dict()
+    return {name: (x - before[name]).numpy() for name, x in model.state_dict().items() if "weight" in name}
+
+
+def test_both_matrices_of_an_attention_are_loaded_by_peft(tmp_path):
+    torch.manual_seed(0)
+    base = Attentions()
+    patterns = {"rank_pattern": {"mha": 3}, "alpha_pattern": {"mha": 5.0}}
+    config = peft.LoraConfig(r=2, lora_alpha=6, target_modules=["mha", "attn", "lin"], **patterns)
+    model = peft.get_peft_model(copy.deepcopy(base), config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(torch.randn_like(parameter))
+    model.save_pretrained(tmp_path / "peft")
+    lora, expected = open_lora(tmp_path / "peft"), _load(base, tmp_path / "peft")
+    updates = {name: lora.read(name) for name in lora.modules}
+    assert (lora.modules["mha.out_proj"].rank, lora.modules["mha.out_proj"].scale) == (3, 5 / 3)
+    write_lora(tmp_path / "again", updates, lora.modules)
+    names = [set(load_file(tmp_path / name / "adapter_model.safetensors")) for name in ("peft", "again")]
+    assert names[0] == names[1] and np.abs(expected["mha.out_proj.weight"]).max() > 0.1
+    found = _load(base, tmp_path / "again")
+    for name, change in expected.items():
+        np.testing.assert_allclose(found[name], change, atol=1e-5)
+
+    updates["mha.out_proj"] = LowRank(np.ones((12, 1), np.float32), np.ones((12, 1), np.float32))
+    updates["block.attn"] = LowRank(np.ones((24, 1), np.float32), np.ones((8, 1), np.float32))
+    plain = {name: x.plain if "out_proj" in name else x for name, x in lora.modules.items()}  # other scales than theirs
+    write_lora(tmp_path / "others", updates, plain)
+    _load(base, tmp_path / "others")
+    model = peft.PeftModel.from_pretrained(base, tmp_path / "others").base_model.model
+    for name, update in updates.items():  # once merged, PEFT 0.21 has added the change of out_proj twice
+        layer = model.get_submodule(name.replace(".out_proj", ".base_layer.out_proj"))
+        np.testing.assert_allclose(layer.get_delta_weight("default").detach().numpy(), dense(update), atol=1e-5)
 
 
 @pytest.mark.parametrize(("value", "dtype"), [(1e5, np.float16), (np.inf, np.float32), (1e300, np.float32)])
