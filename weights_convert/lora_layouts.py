@@ -19,6 +19,7 @@ from vggt_jax.adapters.file import KEY, read_header
 from vggt_jax.reading.json_text import parse_json, read_json
 from vggt_jax.reading.safetensors_file import SafetensorsFile, Shape
 from weights_convert.lora_file import Layout, LoraFile, LoraModule
+from weights_convert.peft import misfits, official_modules
 from weights_convert.peft_config import CONFIG, PeftConfig
 from weights_convert.sources import Tensors, open_tensors
 from weights_convert.table import report
@@ -152,10 +153,13 @@ def _open_single(path: Path, tensors: Tensors, low_rank_part: bool) -> LoraFile:
 
 
 def _open_project(path: Path, tensors: Tensors) -> LoraFile:
+    """With the names and shapes of the official VGGT, as :func:`weights_convert.peft.write_peft` writes them."""
     if tensors.problems:
         raise InputError(f"{path}: {report(tensors.problems, 'the adapter cannot be read')}")
     header = read_header(path, tensors.metadata)
-    modules = {}
+    known = official_modules(header.base_config(path))
+    if problems := misfits({name: entry.shape for name, entry in header.matrices.items()}, known):
+        raise InputError(f"{path}: the adapter does not fit the model that its header names: {'; '.join(problems[:3])}")
     for name, entry in header.matrices.items():
         if entry.weight_decomposed:
             raise InputError(f"{path}: a DoRA, whose updates are of no low rank")
@@ -164,10 +168,12 @@ def _open_project(path: Path, tensors: Tensors) -> LoraFile:
             if tensors.shapes.get(f"{name}.{side}") != (*layers, size, entry.rank):
                 found = tensors.shapes.get(f"{name}.{side}", "missing")
                 raise InputError(f"{path}: {name}.{side} is {found}, its header says {(*layers, size, entry.rank)}")
-        for index in np.ndindex(*layers):
-            label = ".".join([name, *map(str, index)])
-            layer = partial(_of_layer, index)
-            modules[label] = LoraModule((n, m), entry.rank, 1.0, f"{name}.A", f"{name}.B", layer)
+    modules = {}
+    for official, (name, layer, weight) in known.items():
+        if name in header.matrices:
+            factors = partial(_of_layer, () if layer is None else (layer,))
+            rank = header.matrices[name].rank
+            modules[official] = LoraModule(weight, rank, 1.0, f"{name}.A", f"{name}.B", factors)
     label = f"{header.base.name} ({header.base.fingerprint})"
     return LoraFile(path, "project", label, modules, (), (), (path,), tensors)
 

@@ -123,7 +123,8 @@ def write_peft(
     if not _SMALLEST <= scale <= _LARGEST:
         raise InputError(f"scale must be positive, and a number in float32, got {scale}")
     modules = official_modules(config)
-    _check_deltas(deltas, modules)
+    if problems := misfits({path: delta.shape for path, delta in deltas.items()}, modules):
+        raise InputError(report(problems, "deltas do not fit the model"))
     kinds = {isinstance(delta, WeightDecomposed) for delta in deltas.values()}
     if len(kinds) > 1:
         raise InputError("deltas: PEFT has weight-decomposed updates (DoRA) in all modules or in none")
@@ -199,6 +200,21 @@ def official_modules(config: VGGTConfig) -> dict[str, Module]:
     }
 
 
+def misfits(shapes: Mapping[str, Shape], modules: Mapping[str, Module]) -> list[str]:
+    """Every path that the model does not have and every shape of an update, layers first, that it has otherwise, in words."""
+    depths = Counter(module.path for module in modules.values() if module.layer is not None)
+    known = {
+        path: (*((depths[path],) if layer is not None else ()), weight[0], prod(weight[1:]))
+        for path, layer, weight in modules.values()
+    }
+    problems = [f"unknown path: {path}" for path in shapes if path not in known]
+    return problems + [
+        f"wrong shape: {path} has dW {shape}, the model needs {known[path]}"
+        for path, shape in shapes.items()
+        if path in known and shape != known[path]
+    ]
+
+
 def _checked_modules(file: SafetensorsFile, settings: PeftConfig, modules: Mapping[str, Module] | None) -> list[str]:
     """The names of the modules in ``file``, once every tensor of them is known to be right."""
     problems = [f"given twice: {name}" for name in file.repeated]
@@ -271,20 +287,3 @@ def _padded(layers: Mapping[int | None, LowRank], depth: int, side: str) -> Arra
     for layer, factor in factors.items():
         stack[layer, :, : factor.shape[1]] = factor
     return jnp.asarray(stack)
-
-
-def _check_deltas(deltas: Deltas, modules: Mapping[str, Module]) -> None:
-    """Raises one InputError that lists every unknown path and every wrong shape."""
-    depths = Counter(module.path for module in modules.values() if module.layer is not None)
-    shapes = {
-        path: (*((depths[path],) if layer is not None else ()), weight[0], prod(weight[1:]))
-        for path, layer, weight in modules.values()
-    }
-    problems = [f"unknown path: {path}" for path in deltas if path not in shapes]
-    problems += [
-        f"wrong shape: {path} has dW {delta.shape}, the model needs {shapes[path]}"
-        for path, delta in deltas.items()
-        if path in shapes and delta.shape != shapes[path]
-    ]
-    if problems:
-        raise InputError(report(problems, "deltas do not fit the model"))

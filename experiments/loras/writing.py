@@ -14,10 +14,13 @@ from experiments.loras.similarity import Similarity
 from experiments.reports.drawings import save_drawings
 from subspace import LowRank
 from subspace.errors import InputError
+from vggt_jax.adapters import load_adapter
 from vggt_jax.atomic import check_absent, new_path
 from vggt_jax.reading.safetensors_file import TYPES
 from weights_convert.lora_file import LoraFile, LoraModule
+from weights_convert.lora_layouts import open_lora
 from weights_convert.lora_write import Target, cannot_hold, write_lora
+from weights_convert.peft import write_peft
 
 
 def write_made(
@@ -46,8 +49,14 @@ def _card(title: str, base: str | None, sources: Sequence[str], facts: Mapping[s
 def convert(lora: LoraFile, path: Path, to: Target) -> tuple[int, list[str]]:
     """Write a LoRA in another layout, factors and scales as they are: how many matrices, and what was left out, in words.
 
+    An adapter of this project becomes the folder that ``python -m weights_convert --to=peft`` writes.
+
     Raises InputError if nothing of it can be held; else as :func:`weights_convert.lora_write.write_lora`.
     """
+    if lora.layout == "project" and to == "peft":
+        adapter = load_adapter(lora.path)
+        write_peft(path, adapter.deltas, adapter.base.config, scale=adapter.scale, base=adapter.base)
+        return len(open_lora(path).modules), []
     refused = set(cannot_hold(lora.modules, to))
     held = {name: module for name, module in lora.modules.items() if not cannot_hold({name: module}, to)}
     if not held:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -334,15 +335,25 @@ def test_diffusers_settings_that_cannot_be_are_refused_in_one_line(changes, mess
 
 def test_this_projects_own_adapters(tmp_path):
     rng = np.random.default_rng(0)
+    base = BaseModel("two", "0" * 16, replace(VGGTConfig.nano(), heads=()))
+    conv, stack = "aggregator.patch_embed.patch_embed.proj", "aggregator.patch_embed.blocks.attn.qkv"
     deltas = {
-        "head": LowRank(*_factors(rng, (6, 2), (5, 2))),
-        "blocks.q": LowRank(*_factors(rng, (3, 4, 2), (3, 5, 2))),
+        conv: LowRank(*_factors(rng, (128, 2), (192, 2))),
+        stack: LowRank(*_factors(rng, (3, 384, 2), (3, 128, 2))),
     }
-    save_adapter(tmp_path / "own.safetensors", Adapter(deltas, BaseModel("nano", "0" * 16, VGGTConfig.nano())))
+    save_adapter(tmp_path / "own.safetensors", Adapter(deltas, base))
     lora = open_lora(tmp_path / "own.safetensors")
-    assert list(lora.modules) == ["head", "blocks.q.0", "blocks.q.1", "blocks.q.2"] and lora.layout == "project"
-    np.testing.assert_array_equal(dense(lora.read("blocks.q.1")), dense(deltas["blocks.q"][1]))
-    np.testing.assert_array_equal(dense(lora.read("head")), dense(deltas["head"]))
+    layers = [f"aggregator.patch_embed.blocks.{i}.attn.qkv" for i in range(3)]
+    assert set(lora.modules) == {conv, *layers} and lora.layout == "project"
+    assert lora.modules[conv].weight == (128, 3, 8, 8) and lora.modules[layers[0]].weight == (384, 128)
+    np.testing.assert_array_equal(dense(lora.read(layers[1])), dense(deltas[stack][1]))
+    np.testing.assert_array_equal(dense(lora.read(conv)), dense(deltas[conv]))
+    save_adapter(tmp_path / "other.safetensors", Adapter({"head": deltas[conv], conv: deltas[stack][0]}, base))
+    with pytest.raises(
+        InputError, match=r"other\.safetensors: .*: unknown path: head; wrong shape: .*\(384, 128\)"
+    ) as error:
+        open_lora(tmp_path / "other.safetensors")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

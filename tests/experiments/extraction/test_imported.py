@@ -130,7 +130,8 @@ def _with(folder, value):
 
 def _own_adapter(path, name, fingerprint):
     rng = np.random.default_rng(3)
-    deltas = {"a.b": LowRank(rng.standard_normal((6, 2)), rng.standard_normal((5, 2)))}
+    factors = rng.standard_normal((128, 2)), rng.standard_normal((192, 2))
+    deltas = {"aggregator.patch_embed.patch_embed.proj": LowRank(*factors)}
     save_adapter(path, Adapter(deltas, BaseModel(name, fingerprint, VGGTConfig.nano())))
     return path
 

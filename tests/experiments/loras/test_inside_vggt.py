@@ -3,16 +3,21 @@
 import os
 import subprocess
 import sys
+import warnings
 from functools import partial
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from experiments.finetuning.methods.subspace import Subspace, read_subspaces
+from experiments.loras.collection import collect
+from experiments.loras.similarity import compare
 from experiments.mining.folder import read_folder
 from experiments.models import read_base
 from experiments.rendering import runs
 from experiments.rendering.pool import LocalPool
+from subspace import LowRank
 from tests.experiments.commands import call
 from tests.experiments.extraction.command import ROOT
 from tests.experiments.rendering.small_scenes import COMMAND, SETTINGS, make_scene
@@ -35,7 +40,7 @@ def _run(*arguments):
 
 
 def _torch_vggt(modules):
-    """Linear maps under the official names."""
+    """Linear maps and convolutions under the official names."""
     torch.manual_seed(0)
     root = torch.nn.Module()
     for name, module in modules.items():
@@ -45,7 +50,9 @@ def _torch_vggt(modules):
             if not hasattr(parent, part):
                 parent.add_module(part, torch.nn.Module())
             parent = getattr(parent, part)
-        parent.add_module(last, torch.nn.Linear(module.weight[1], module.weight[0]))
+        outputs, inputs, *kernel = module.weight
+        layer = torch.nn.Conv2d(inputs, outputs, kernel) if kernel else torch.nn.Linear(inputs, outputs)
+        parent.add_module(last, layer)
     return root
 
 
@@ -173,6 +180,64 @@ def test_a_lora_of_a_vggt_becomes_an_adapter_here(base, mined, tmp_path):
     expected = read_peft(lora, base.config)
     for name, delta in low_rank_only(load_adapter(path, base.identity).deltas, "x").items():
         np.testing.assert_allclose(delta.to_dense(), expected[name].to_dense(), atol=1e-7)
+
+
+@pytest.fixture(scope="module")
+def own(base, tmp_path_factory):
+    """Two adapters of this project, of stacks with a layer that is zero and of a convolution; and what they adapt."""
+    folder, paths = tmp_path_factory.mktemp("own"), ("aggregator.frame_blocks.attn.proj", "depth_head.projects.1")
+    modules = {name: x for name, x in official_modules(base.config).items() if x.path in paths}
+    depth = len(modules) - 1
+    for number in range(2):
+        rng = np.random.default_rng(number)
+        sizes = {paths[0]: ((depth, 64), (depth, 64)), paths[1]: ((24,), (128,))}
+        deltas = {
+            path: LowRank(*(rng.standard_normal((*x, 2)).astype(np.float32) for x in both))
+            for path, both in sizes.items()
+        }
+        deltas[paths[0]].A[-1] = deltas[paths[0]].B[-1] = 0
+        save_adapter(folder / f"own_{number}.safetensors", Adapter(deltas, base.identity, scale=0.5))
+    return folder, modules
+
+
+def test_own_adapters_become_peft_folders_of_the_official_model(own, tmp_path):
+    folder, modules = own
+    told = _run("experiments.adapters", "convert", folder / "own_0.safetensors", f"--output={tmp_path / 'a'}")
+    assert f": {len(modules) - 1} matrices of own_0 as peft" in told
+    _run("weights_convert", "--to=peft", f"--input={folder / 'own_0.safetensors'}", f"--output={tmp_path / 'b'}")
+    for file in (tmp_path / "b").iterdir():
+        other = tmp_path / "a" / file.name
+        if file.suffix != ".safetensors":
+            assert file.read_bytes() == other.read_bytes()
+            continue
+        found, expected = load_file(other), load_file(file)  # entries of the header come in any order
+        assert found.keys() == expected.keys()
+        assert all(np.array_equal(found[name], expected[name]) for name in found)
+
+
+def test_own_adapters_are_merged_into_a_folder_of_the_official_model(base, own, tmp_path):
+    folder, modules = own
+    _run("experiments.adapters", "merge", folder, "--rank=4", "--modules=union", f"--output={tmp_path / 'merged'}")
+    deltas = [low_rank_only(load_adapter(folder / f"own_{i}.safetensors").deltas, "own") for i in range(2)]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*adapter keys.*")
+        model = peft.PeftModel.from_pretrained(_torch_vggt(modules), tmp_path / "merged").base_model.model
+    again = read_peft(tmp_path / "merged", base.config)
+    for name, (path, layer, _) in modules.items():
+        expected = np.mean([np.asarray(x[path].to_dense()) for x in deltas], axis=0)
+        np.testing.assert_allclose(again[path].to_dense(), expected, atol=1e-5)
+        if layer is None or expected[layer].any():
+            found = model.get_submodule(name).get_delta_weight("default").detach().numpy()
+            np.testing.assert_allclose(
+                found.reshape(len(found), -1), expected if layer is None else expected[layer], atol=1e-5
+            )
+
+
+def test_an_own_adapter_and_its_peft_folder_have_the_same_matrices(own, tmp_path):
+    folder, _ = own
+    _run("weights_convert", "--to=peft", f"--input={folder / 'own_0.safetensors'}", f"--output={tmp_path / 'back'}")
+    found = compare(collect([str(folder / "own_0.safetensors"), str(tmp_path / "back")]))
+    assert found.cosine[0, 1] == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize(
