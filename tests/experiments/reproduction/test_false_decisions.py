@@ -18,11 +18,12 @@ from tests.experiments.reproduction import planted
 RESULTS = Path(__file__).parents[3] / "results"
 SCALE = PRESETS["nano"].scale
 HALVES = ("accuracy", "completeness")
-OF_SEEDS = {  # folder of records, table → seeds, minings, scenes of validation
-    ("nano", "1"): ((0, 1, 2), "one", "training"),
-    ("nano", "2"): ((0, 1, 2), "one", "training"),
-    ("nano_2", "controls"): (tuple(range(6)), "each", "training"),
-    ("nano_2_faces", "1"): ((0, 1, 2, 3), "each", "test"),
+OF_SEEDS = {  # folder of records, table → seeds, minings, what rates are searched for, scenes of validation
+    ("nano", "1"): ((0, 1, 2), "one", "method", "training"),
+    ("nano", "2"): ((0, 1, 2), "one", "method", "training"),
+    ("nano_2", "controls"): (tuple(range(6)), "each", "method", "training"),
+    ("nano_2_faces", "1"): ((0, 1, 2, 3), "each", "method", "test"),
+    ("nano_2_bodies", "2"): (tuple(range(6)), "each", "row", "training"),
 }
 
 
@@ -61,8 +62,8 @@ class Shipped:
 
     @classmethod
     def of(cls, folder, name):
-        seeds, minings, validate_on = OF_SEEDS[folder, name]
-        plan = make_plan((name,), seeds, SCALE, minings, validate_on=validate_on)
+        seeds, minings, rates_for, validate_on = OF_SEEDS[folder, name]
+        plan = make_plan((name,), seeds, SCALE, minings, rates_for, validate_on)
         path = RESULTS / folder / "records"
         base = {"nano": "nano (d6754e313942048e)"}.get(folder, "nano_2 (acf2e0b42e61dd5f)")
         found, table = RecordFolder(plan, base, path).found(), EVERY_TABLE[name]

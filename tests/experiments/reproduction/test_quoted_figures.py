@@ -100,7 +100,7 @@ def test_how_many_comparisons_are_decided(findings, page, readme):
             sum(reading == each for reading in counts[name]) for each in ("holds", "opposite", "undecided", "one_seed")
         ]
         assert f"| {label} | {sum(found[:3])} | {' | '.join(map(str, found))} |" in page
-    assert not any(finding.decided for finding in findings) and "**None is decided.**" in page
+    assert not any(finding.decided for finding in findings) and "**None of nano's is decided.**" in page
     for name, words in (("1", "none of the 36 is decided"), ("2", "none of 72 comparisons is decided")):
         assert words in readme and {each.compared for each in findings if each.claim.table == name} == {
             len(counts[name])
