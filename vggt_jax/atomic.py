@@ -138,11 +138,9 @@ def _hidden_file(target: Path, content: bytes | memoryview, *, durable: bool = F
     Not in a folder of its own, which would take longer than a small file.
     """
     _make_parent(target)
-    hidden = target.with_name(f".{target.name}.{secrets.token_hex(4)}{_PARTIAL}")
     with named_if_full(target):
-        descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        hidden, descriptor = _locked_file(target)
         try:
-            _lock(descriptor)
             _clear(target, hidden)
             hidden.write_bytes(content)
             if durable:
@@ -261,6 +259,15 @@ def _clear(target: Path, own: Path) -> bool:
     """Remove what dead processes left of ``target``; whether a living one is writing it, besides this one to ``own``."""
     beside = [name for name in os.listdir(target.parent) if name.startswith(f".{target.name}.") and name != own.name]
     return any([_is_alive(target.parent / name, target) for name in beside if _name(name) == target.name])
+
+
+def _locked_file(target: Path) -> tuple[Path, int]:
+    while True:
+        hidden = target.with_name(f".{target.name}.{secrets.token_hex(4)}{_PARTIAL}")
+        descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        if _lock(descriptor) is not False and hidden.exists():  # else another process took it for a dead one's
+            return hidden, descriptor
+        os.close(descriptor)
 
 
 def _locked_folder(target: Path) -> tuple[Path, int]:

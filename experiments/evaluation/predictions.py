@@ -204,7 +204,7 @@ def load_prediction(path: Path, views: Sequence[int], size: tuple[int, int]) -> 
     if stored_views.tolist() != list(views):
         these = ",".join(map(str, np.atleast_1d(stored_views).tolist()))
         raise InputError(
-            f"{path} is of views {stored_views.tolist()}, not {list(views)}; --views={these} evaluates them, where the "
+            f"{path} is of views {stored_views.tolist()}, not {list(views)}; views={these} evaluates them, where the "
             "scene has them"
         )
     expected = {"depths": (len(views), *size), "extrinsics": (len(views), 3, 4), "intrinsics": (len(views), 3, 3)}
