@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 
 from experiments.extraction.settings import Settings
 from experiments.extraction.source import Source
-from experiments.loras.same_start import described, groups_of, matrix_of
+from experiments.loras.same_start import described, described_equal, digest_of, groups_of, matrix_of
 from experiments.mining.origin import NOT_RECORDED
 from experiments.models import read_base
 from experiments.process.reporting import SILENT, Reporter
@@ -105,17 +104,13 @@ def _alike(adapters: Mapping[str, Mapping[str, LowRank]]) -> Iterator[str]:
     contents: defaultdict[str, list[str]] = defaultdict(list)
     starts: dict[str, tuple[str, np.ndarray]] = {}
     for name, own in adapters.items():
-        content = hashlib.sha256()
-        for path, update in own.items():
-            for factor in (update.A, update.B):
-                content.update(path.encode() + np.ascontiguousarray(factor).data)
-        contents[content.hexdigest()].append(name)
+        contents[digest_of(own.items())].append(name)
         chosen = matrix_of({path: (update.shape[-1], update.rank) for path, update in own.items()})
         first = np.asarray(own[chosen].B, np.float32).reshape(-1, *own[chosen].B.shape[-2:])[0]
         starts[name] = chosen, np.linalg.qr(first)[0]
     equal = [tuple(names) for names in contents.values() if len(names) > 1]
     for names in equal:
-        yield f"the same updates, which vouch for each other when one is held out: {listed(names)}"
+        yield described_equal(names)
     for group in groups_of(starts):
         if len(group) > 1 and group not in equal:
             yield described(group)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from experiments.loras.same_start import groups_of, matrix_of
+from experiments.loras.same_start import described_equal, digest_of, groups_of, matrix_of
 from experiments.process.reporting import SILENT, Reporter
 from experiments.storage.files import listed
 from subspace import LowRank, frobenius_norm
@@ -149,10 +148,7 @@ def collect(
                 f"no two of the {len(trained) + len(apart)} LoRAs are trained in a matrix that they have in common",
                 argument="adapters",
             )
-    remarks += [
-        f"the same updates, which vouch for each other when one is held out: {listed(names)}"
-        for names in _same(trained, norms)
-    ]
+    remarks += [described_equal(names) for names in _same(trained, norms)]
     beside = [name for name, lora in trained.items() if lora.left_out]
     if beside:
         remarks.append(f"saved beside a LoRA and left out (whole modules, biases): tensors of {listed(beside)}")
@@ -197,18 +193,9 @@ def _same(loras: Mapping[str, LoraFile], norms: Mapping[str, Mapping[str, float]
     for alike in by_norms.values():
         same: defaultdict[str, list[str]] = defaultdict(list)
         for name in alike if len(alike) > 1 else ():
-            same[_digest_of(loras[name])].append(name)
+            lora = loras[name]
+            same[digest_of((path, lora.read(path)) for path in lora.modules)].append(name)
         yield from (names for names in same.values() if len(names) > 1)
-
-
-def _digest_of(lora: LoraFile) -> str:
-    """What tells the factors of two LoRAs apart, in whichever files they are."""
-    digest = hashlib.sha256()
-    for path in lora.modules:
-        update = lora.read(path)
-        for factor in (update.A, update.B):
-            digest.update(path.encode() + np.ascontiguousarray(factor).data)
-    return digest.hexdigest()
 
 
 def _survey(lora: LoraFile) -> tuple[dict[str, float], tuple[str, np.ndarray]]:

@@ -1,13 +1,15 @@
-"""LoRAs that began with one random input factor: what they share on the input side says nothing of their data."""
+"""LoRAs that share what no data gave them: equal factors, or one random input factor that they began with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
 from experiments.storage.files import listed
+from subspace import LowRank
 
 SAME_START = 0.7
 """Input factors that share this part of what is not shared by chance have begun as the same random factor: training moves them
@@ -18,6 +20,20 @@ def matrix_of(sizes: Mapping[str, tuple[int, int]]) -> str:
     """The matrix to compare a LoRA by: with the fewest inputs, but enough for its rank; ``sizes`` are matrix → (m, r)."""
     candidates = [path for path, (inputs, rank) in sizes.items() if inputs >= 4 * rank] or list(sizes)
     return min(candidates, key=lambda path: sizes[path][0])
+
+
+def digest_of(updates: Iterable[tuple[str, LowRank]]) -> str:
+    """What tells the factors of two LoRAs apart, in whichever files they are; ``updates`` are (matrix, its update)."""
+    digest = hashlib.sha256()
+    for path, update in updates:
+        for factor in (update.A, update.B):
+            digest.update(path.encode() + np.ascontiguousarray(factor).data)
+    return digest.hexdigest()
+
+
+def described_equal(names: Sequence[str]) -> str:
+    """What a reader must know of LoRAs with equal factors."""
+    return f"the same updates, which vouch for each other when one is held out: {listed(names)}"
 
 
 def described(group: Sequence[str]) -> str:

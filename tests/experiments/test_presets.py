@@ -14,6 +14,7 @@ from experiments.storage.identity import digest, identity
 def test_parts_belong_together(preset):
     assert PRESETS[preset.name] is preset and set(PRESETS) == set(get_args(PresetName))
     assert set(preset.rendering.datasets) == set(get_args(Setting))
+    assert (preset.scale.datasets, preset.scale.glass) == (preset.rendering.datasets, preset.rendering.glass)
     assert set(preset.tasks.scenes) == set(preset.tasks.views)
     assert 0 < preset.training.held_out < preset.rendering.scenes
     assert preset.training.held_out_views <= preset.rendering.views
